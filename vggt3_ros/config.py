@@ -1,0 +1,127 @@
+"""Every value a user may set, with its unit and range, in one frozen config per component.
+
+The ROS parameters (component.name) and config/backend.yaml are made from these fields.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+
+
+def value(default, doc, unit="", low=None, high=None, choices=(), live=True):
+    """A config field. `live`: may change while the back end runs (else it needs a restart)."""
+    metadata = {"doc": doc, "unit": unit, "low": low, "high": high, "choices": choices, "live": live}
+    return field(default=default, metadata=metadata)
+
+
+class Checked:
+    """Raises ValueError naming the field when a value is outside its range."""
+
+    def __post_init__(self):
+        for f in dataclasses.fields(self):
+            if "doc" in f.metadata:
+                object.__setattr__(self, f.name, _checked(type(self).__name__, f, getattr(self, f.name)))
+
+
+def _checked(owner, f, given):
+    wanted = type(f.default)
+    if wanted is float and isinstance(given, int) and not isinstance(given, bool):
+        given = float(given)
+    if type(given) is not wanted:
+        raise ValueError(f"{owner}.{f.name} must be {wanted.__name__}, got {given!r}")
+    low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
+    if choices and given not in choices:
+        raise ValueError(f"{owner}.{f.name} must be one of {', '.join(choices)}, got {given!r}")
+    if wanted is float and not math.isfinite(given):
+        raise ValueError(f"{owner}.{f.name} must be finite, got {given}")
+    if (low is not None and given < low) or (high is not None and given > high):
+        raise ValueError(f"{owner}.{f.name} must be {low} to {high} {f.metadata['unit']}".rstrip() + f", got {given}")
+    return given
+
+
+@dataclass(frozen=True)
+class FeatureConfig(Checked):
+    keypoints: int = value(1024, "Keypoints kept per keyframe", low=64, high=8192)
+    detection_threshold: float = value(0.05, "Least keypoint score", low=0.0, high=1.0)
+
+
+@dataclass(frozen=True)
+class LoopConfig(Checked):
+    pairs_per_keyframe: int = value(5, "Pairs tried for each new keyframe", low=1, high=50)
+    proximity_radius: float = value(1.2, "Keyframes nearer than this by odometry are tried", "m", 0.0, 100.0)
+    proximity_angle: float = value(1.05, "Viewing directions closer than this are tried", "rad", 0.0, math.pi)
+    minimum_inliers: int = value(30, "Fewest matches agreeing on the motion", low=6, high=1000)
+    reprojection_threshold: float = value(3.0, "A match agrees when reprojected closer than this", "px", 0.1, 50.0)
+
+
+@dataclass(frozen=True)
+class PoseGraphConfig(Checked):
+    odometry_translation_noise: float = value(0.02, "Odometry noise a keyframe where the front end gives none", "m", 1e-5, 10.0)
+    odometry_rotation_noise: float = value(0.02, "The same for rotation", "rad", 1e-5, 3.0)
+
+
+@dataclass(frozen=True)
+class MapConfig(Checked):
+    voxel_size: float = value(0.02, "Edge of a TSDF voxel", "m", 0.002, 1.0)
+    max_depth: float = value(5.0, "Depth beyond this is not fused", "m", 0.1, 100.0)
+    max_points: int = value(500_000, "Most points published", low=1000, high=20_000_000)
+
+
+@dataclass(frozen=True)
+class MemoryConfig(Checked):
+    steps: int = value(600, "Optimizer steps of one distillation", low=1, high=100_000)
+    batch: int = value(4096, "Pairs in a step", low=64, high=65536)
+
+
+@dataclass(frozen=True)
+class LocalizerConfig(Checked):
+    verify_keyframes: int = value(3, "Nearest keyframes a coarse pose is matched against", low=1, high=20)
+    minimum_inliers: int = value(40, "Fewer agreeing matches: not localized", low=6, high=10000)
+
+
+@dataclass(frozen=True)
+class BackendConfig(Checked):
+    """All components; `device`: auto takes the GPU where there is one."""
+
+    device: str = value("auto", "Where torch runs: auto, cpu, cuda, cuda:1, ...", live=False)
+    fixed_poses: bool = value(False, "Trust the incoming poses: map and localize, correct nothing", live=False)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    loops: LoopConfig = field(default_factory=LoopConfig)
+    pose_graph: PoseGraphConfig = field(default_factory=PoseGraphConfig)
+    map: MapConfig = field(default_factory=MapConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    localizer: LocalizerConfig = field(default_factory=LocalizerConfig)
+
+    @classmethod
+    def from_flat(cls, values):
+        """From {"loops.pairs_per_keyframe": 5, ...}; ValueError for a name that does not exist or a value out of range."""
+        nested, own = {}, {}
+        for name, given in values.items():
+            component, _, leaf = name.rpartition(".")
+            (nested.setdefault(component, {}) if component else own)[leaf] = given
+        known = {f.name: f.default_factory for f in dataclasses.fields(cls) if "doc" not in f.metadata}
+        for component, given in nested.items():
+            if component not in known:
+                raise ValueError(f"unknown config component '{component}'; there are: {', '.join(known)}")
+            own[component] = _build(known[component], component + ".", given)
+        return _build(cls, "", own)
+
+    def flat(self):
+        """{"loops.pairs_per_keyframe": (value, metadata), ...} of every value."""
+        out = {}
+        for f in dataclasses.fields(self):
+            if "doc" in f.metadata:
+                out[f.name] = (getattr(self, f.name), f.metadata)
+            else:
+                part = getattr(self, f.name)
+                out.update({f"{f.name}.{g.name}": (getattr(part, g.name), g.metadata) for g in dataclasses.fields(part)})
+        return out
+
+
+def _build(cls, prefix, given):
+    known = {f.name for f in dataclasses.fields(cls)}
+    unknown = set(given) - known
+    if unknown:
+        raise ValueError(f"unknown config value '{prefix}{sorted(unknown)[0]}'; there are: "
+                         + ", ".join(prefix + name for name in sorted(known)))
+    return cls(**given)
