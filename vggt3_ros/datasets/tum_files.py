@@ -1,0 +1,70 @@
+"""The text files of the TUM layout: trajectories and lists, one line per stamp."""
+
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+import numpy as np
+
+from vggt3_ros.geometry import se3
+
+
+def read_trajectory_tum(path):
+    """'stamp tx ty tz qx qy qz qw' lines -> (N,) int64 nanoseconds and (N, 4, 4). ValueError names the bad line."""
+    rows = read_rows(path, 8, "stamp tx ty tz qx qy qz qw")
+    poses = []
+    for line, fields in rows:
+        try:
+            values = [float(field) for field in fields[1:]]
+            if not np.all(np.isfinite(values)):
+                raise ValueError("it holds NaN or infinity")
+            poses.append(se3.from_quaternion(values[:3], values[3:]))
+        except ValueError as error:
+            raise ValueError(f"{path}:{line}: {error}; each line is 'stamp tx ty tz qx qy qz qw'") from error
+    return read_stamps(path, rows), np.array(poses)
+
+
+def write_trajectory_tum(path, stamps_ns, T_world_cam, comment="T_world_cam"):
+    """Write (N,) nanoseconds and (N, 4, 4) poses as 'stamp tx ty tz qx qy qz qw' lines, to 0.1 micrometre."""
+    translation, quaternion = se3.to_quaternion(np.asarray(T_world_cam).reshape(-1, 4, 4))
+    with open(path, "w") as file:
+        file.write(f"# timestamp tx ty tz qx qy qz qw ({comment})\n")
+        for stamp, t, q in zip(stamps_ns, translation, quaternion, strict=True):
+            file.write(" ".join([seconds(stamp)] + [f"{v:.7f}" for v in t] + [f"{v:.9f}" for v in q]) + "\n")
+
+
+def read_rows(path, count, names):
+    """Lines of `count` fields, comments left out -> list of (line number, fields). ValueError names the bad line."""
+    try:
+        lines = Path(path).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}; it must be a text file of '{names}' lines") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        fields = line.split("#")[0].replace(",", " ").split()
+        if fields and len(fields) != count:
+            raise ValueError(f"{path}:{number}: {len(fields)} fields where '{names}' are {count}; correct the line")
+        if fields:
+            rows.append((number, fields))
+    if not rows:
+        raise ValueError(f"{path} holds no '{names}' line: it must have one per image or pose")
+    return rows
+
+
+def read_stamps(path, rows):
+    """First field of every row, seconds -> (N,) int64 nanoseconds, increasing. ValueError names the bad line."""
+    stamps = []
+    for number, fields in rows:
+        try:
+            stamp = int((Decimal(fields[0]) * 10**9).to_integral_value())  # Decimal: float seconds lose the nanoseconds
+        except (InvalidOperation, ValueError, OverflowError) as error:
+            raise ValueError(f"{path}:{number}: '{fields[0]}' is no timestamp: write seconds, as 1305031102.175304") from error
+        if not 0 <= stamp < 2**63 or (stamps and stamp <= stamps[-1]):
+            raise ValueError(f"{path}:{number}: timestamp {fields[0]} is out of range or not after the one before: sort the "
+                             "lines and keep each once")
+        stamps.append(stamp)
+    return np.array(stamps, np.int64)
+
+
+def seconds(stamp_ns):
+    """Nanoseconds as the text of seconds with nine decimals."""
+    return f"{int(stamp_ns) // 10**9}.{int(stamp_ns) % 10**9:09d}"
