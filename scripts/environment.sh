@@ -1,0 +1,34 @@
+# Sourced by the other scripts (bash): the environment in which everything of this package runs.
+# Sets ROOT; reads ROS_DISTRO (a sourced ROS 2 distribution) and VGGT3_PYTHON (the interpreter .venv is made with).
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+VENV=$ROOT/.venv
+
+activate() {
+    . "$VENV/bin/activate"
+    if [ -z "${ROS_DISTRO:-}" ]; then # the wheels make the venv an ament prefix; other ROS workspaces would not match them
+        export AMENT_PREFIX_PATH=$VENV CMAKE_PREFIX_PATH=$VENV LD_LIBRARY_PATH=$VENV/lib PYTHONPATH=
+        export ROS_VERSION=2 ROS_PYTHON_VERSION=3
+    fi
+    local prefix
+    for prefix in "$ROOT/.underlay/install" "$ROOT/install"; do
+        if [ -f "$prefix/local_setup.bash" ]; then
+            set +u
+            . "$prefix/local_setup.bash"
+            set -u
+        fi
+    done
+    export PATH=$ROOT/install/vggt3_ros/lib/vggt3_ros:$PATH
+}
+
+# torch on a CPU is ten times slower without these two: glibc gives large tensors back to the kernel after every step, and
+# libgomp spins at barriers while another process wants the core. vggt3_ros/environment.py does the same for the worker.
+set_traps() {
+    local allocator
+    allocator=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p | awk '/libjemalloc\.so\.2/ {print $NF; exit}')
+    if [ -n "$allocator" ] && [[ ${LD_PRELOAD:-} != *jemalloc* ]]; then
+        export LD_PRELOAD=$allocator${LD_PRELOAD:+:$LD_PRELOAD}
+        export MALLOC_CONF=${MALLOC_CONF:-dirty_decay_ms:-1,muzzy_decay_ms:-1}
+    fi
+    export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
+}

@@ -1,0 +1,36 @@
+"""The vggt3 command: one module of this package per subcommand."""
+
+import argparse
+import importlib
+import sys
+
+COMMANDS = ("replay",)
+
+
+def build_parser():
+    parser = argparse.ArgumentParser(prog="vggt3", description="A SLAM back end that distils a scene into a small network.")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        importlib.import_module(f"vggt3_ros.cli.{name}").add_parser(subparsers)
+    return parser
+
+
+def main(argv=None):
+    """Exit status: 0, or 2 with one line of text where the input is at fault."""
+    if argv is None:
+        from vggt3_ros.environment import restart_with_settings
+
+        restart_with_settings("vggt3_ros.cli.main")
+    arguments = build_parser().parse_args(argv)
+    try:
+        return arguments.run(arguments) or 0
+    except (ValueError, OSError) as error:
+        print(f"vggt3: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("vggt3: stopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""The process environment torch needs on a CPU; scripts/environment.sh sets the same for the shell.
+
+glibc gives large tensors back to the kernel after every training step and faults them in again: ten times slower than with
+jemalloc told to keep them. libgomp spins at barriers, so that one other busy process makes it twenty times slower.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+MALLOC_CONF = "dirty_decay_ms:-1,muzzy_decay_ms:-1"
+FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")
+
+
+def worker_environment(base=None):
+    """A copy of `base` (default: this process's environment) with the settings added where they are missing."""
+    environment = dict(os.environ if base is None else base)
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    allocator = next((path for folder in FOLDERS if (path := Path(folder) / "libjemalloc.so.2").exists()), None)
+    if allocator and "jemalloc" not in environment.get("LD_PRELOAD", ""):
+        environment["LD_PRELOAD"] = " ".join(filter(None, [str(allocator), environment.get("LD_PRELOAD")]))
+        environment.setdefault("MALLOC_CONF", MALLOC_CONF)
+    return environment
+
+
+def restart_with_settings(module):
+    """Replace this process by `python -m module` with the same arguments, once, when the settings are missing: both are read
+    before Python starts."""
+    wanted = worker_environment()
+    if wanted != dict(os.environ):
+        os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], wanted)
