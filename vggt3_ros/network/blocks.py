@@ -1,0 +1,110 @@
+"""Transformer blocks with softmax attention (pre-norm ViT, arXiv 2010.11929, with LayerScale, arXiv 2103.17239).
+
+Blocks work in place on the residual stream x [images, tokens, channels]: the caller owns it.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .rope import RotaryTable, rotate
+from .scratch import Scratch
+
+
+def linear_into(out: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """out [..., outputs] = x [..., inputs] weight^T + bias, into memory that exists already."""
+    torch.addmm(bias, x.flatten(0, -2), weight.t(), out=out.view(-1, weight.shape[0]))
+    return out
+
+
+class LayerScale(nn.Module):
+    """A learned factor per channel on what a block adds to the stream."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(dim))
+
+    def add_to(self, x: Tensor, update: Tensor) -> None:
+        """x += gamma * update, in place."""
+        x.addcmul_(update, self.gamma)
+
+
+class Mlp(nn.Module):
+    """Linear, exact GELU, linear."""
+
+    def __init__(self, dim: int, hidden: int, out: int | None = None):
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, out or dim)
+
+    def forward(self, x: Tensor, scratch: Scratch) -> Tensor:
+        hidden = scratch.take("mlp_hidden", *x.shape[:-1], self.fc1.out_features)
+        linear_into(hidden, x, self.fc1.weight, self.fc1.bias)
+        torch.ops.aten.gelu.out(hidden, out=hidden)
+        out = scratch.take("mlp_out", *x.shape[:-1], self.fc2.out_features)
+        return linear_into(out, hidden, self.fc2.weight, self.fc2.bias)
+
+
+class Attention(nn.Module):
+    """Softmax self-attention within each sequence, with optional per-head q/k LayerNorm and rotary positions."""
+
+    def __init__(self, dim: int, num_heads: int, normalise_qk: bool = False):
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        head_dim = dim // num_heads
+        if normalise_qk:
+            self.q_norm = nn.LayerNorm(head_dim)
+            self.k_norm = nn.LayerNorm(head_dim)
+        self.normalise_qk = normalise_qk
+        self.proj = nn.Linear(dim, dim)
+
+    def queries_keys_values(self, x: Tensor, table: RotaryTable | None, scratch: Scratch) -> tuple[Tensor, Tensor, Tensor]:
+        """Three tensors [sequences, tokens, heads, head_dim]; values are a view of scratch memory."""
+        qkv = scratch.take("qkv", *x.shape[:-1], 3 * x.shape[-1])
+        linear_into(qkv, x, self.qkv.weight, self.qkv.bias)
+        q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
+        if self.normalise_qk:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if table is not None:
+            q, k = rotate(q, table), rotate(k, table)
+        return q, k, v
+
+    def forward(self, x: Tensor, table: RotaryTable | None, scratch: Scratch) -> Tensor:
+        q, k, v = self.queries_keys_values(x, table, scratch)
+        return self.project(attend(q, k, v), scratch)
+
+    def project(self, attended: Tensor, scratch: Scratch) -> Tensor:
+        """attended [sequences, tokens, heads, head_dim] -> [sequences, tokens, channels]."""
+        attended = attended.flatten(-2)
+        out = scratch.take("attention_out", *attended.shape)
+        return linear_into(out, attended, self.proj.weight, self.proj.bias)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax attention; q [sequences, queries, heads, d], k and v [sequences, keys, heads, d]; returns q's shape."""
+    out = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+    return out.transpose(1, 2)
+
+
+class Block(nn.Module):
+    """x += scale * attention(norm(x)); x += scale * mlp(norm(x))."""
+
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, norm_eps: float = 1e-5, normalise_qk: bool = False):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
+        self.attn = Attention(dim, num_heads, normalise_qk)
+        self.ls1 = LayerScale(dim)
+        self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.ls2 = LayerScale(dim)
+
+    def forward(self, x: Tensor, table: RotaryTable | None, scratch: Scratch) -> Tensor:
+        """Advance the stream x [sequences, tokens, channels] in place and return it."""
+        self.ls1.add_to(x, self.attn(self.norm1(x), table, scratch))
+        return self.add_mlp(x, scratch)
+
+    def add_mlp(self, x: Tensor, scratch: Scratch) -> Tensor:
+        """The second half alone, for global blocks, whose attention spans more than x."""
+        self.ls2.add_to(x, self.mlp(self.norm2(x), scratch))
+        return x

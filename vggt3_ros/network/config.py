@@ -1,0 +1,115 @@
+"""Every number that fixes the network's shape and arithmetic."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class GlobalAttention(str, Enum):
+    """How tokens of different images exchange information; the only difference between the two checkpoints."""
+
+    FAST_WEIGHTS = "ttt"
+    SOFTMAX = "softmax"
+
+
+@dataclass(frozen=True)
+class EncoderShape:
+    """A DINOv2 vision transformer with register tokens: embedding width, number of blocks, number of heads."""
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+
+
+ENCODERS = {
+    "dinov2_vits14_reg": EncoderShape(384, 12, 6),
+    "dinov2_vitb14_reg": EncoderShape(768, 12, 12),
+    "dinov2_vitl14_reg": EncoderShape(1024, 24, 16),
+    "dinov2_vitg2_reg": EncoderShape(1536, 40, 24),
+}
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Configuration of the network; the defaults are the published VGG-T³ checkpoint.
+
+    Raises ValueError where the numbers contradict each other.
+    """
+
+    attention: GlobalAttention = GlobalAttention.FAST_WEIGHTS
+    encoder: str = "dinov2_vitl14_reg"  # a key of ENCODERS
+    embed_dim: int = 1024
+    depth: int = 24  # frame blocks, and as many global blocks
+    num_heads: int = 16
+    mlp_ratio: float = 4.0
+    num_register_tokens: int = 4
+    image_size: int = 518  # native side in pixels: fixes the stored position embedding, not the input size
+    patch_size: int = 14  # pixels
+    tapped_layers: tuple[int, ...] = (4, 11, 17, 23)  # layers whose tokens feed the dense heads
+    rope_base: float = 100.0
+    inner_steps: int = 2  # updates of the fast weights in one map(); one more for every 1000 images
+    newton_schulz_steps: int = 5
+    base_rate: float = 0.01  # per-token rate where the learned offset is zero
+    fast_hidden_ratio: int = 4  # hidden width of the fast MLP over the head width
+    camera_depth: int = 4  # blocks of the camera head
+    camera_heads: int = 16
+    camera_iterations: int = 4
+    dense_features: int = 256
+    dense_channels: tuple[int, ...] = (256, 512, 1024, 1024)
+
+    def __post_init__(self) -> None:
+        if self.encoder not in ENCODERS:
+            raise ValueError(f"unknown encoder {self.encoder!r}: one of {', '.join(ENCODERS)}")
+        if self.encoder_shape.embed_dim != self.embed_dim:
+            raise ValueError(f"{self.encoder} is {self.encoder_shape.embed_dim} wide, embed_dim is {self.embed_dim}")
+        if self.embed_dim % self.num_heads or (self.embed_dim // self.num_heads) % 4:
+            raise ValueError(f"embed_dim {self.embed_dim} over {self.num_heads} heads must give a multiple of 4 (2-D RoPE)")
+        if 2 * self.embed_dim % self.camera_heads:
+            raise ValueError(f"{self.camera_heads} camera heads do not divide {2 * self.embed_dim}")
+        if len(self.tapped_layers) != 4 or len(self.dense_channels) != 4:
+            raise ValueError("the dense heads take exactly four tapped layers and four channel counts")
+        if not all(0 <= layer < self.depth for layer in self.tapped_layers):
+            raise ValueError(f"tapped layers {self.tapped_layers} outside 0..{self.depth - 1}")
+
+    @property
+    def encoder_shape(self) -> EncoderShape:
+        return ENCODERS[self.encoder]
+
+    @property
+    def head_dim(self) -> int:
+        return self.embed_dim // self.num_heads
+
+    @property
+    def fast_hidden(self) -> int:
+        return self.head_dim * self.fast_hidden_ratio
+
+    @property
+    def token_dim(self) -> int:
+        """Width of what the heads read: frame output and global output side by side."""
+        return 2 * self.embed_dim
+
+    @property
+    def special_tokens(self) -> int:
+        """Tokens of an image that belong to no patch: one camera token, then the registers."""
+        return 1 + self.num_register_tokens
+
+    @property
+    def native_grid(self) -> int:
+        return self.image_size // self.patch_size
+
+    def patch_grid(self, height: int, width: int) -> tuple[int, int]:
+        """Patch rows and columns of an image in pixels; ValueError unless both sides are multiples of the patch size."""
+        if height <= 0 or width <= 0 or height % self.patch_size or width % self.patch_size:
+            raise ValueError(f"image {height}x{width}: both sides must be positive multiples of {self.patch_size}")
+        return height // self.patch_size, width // self.patch_size
+
+    def tokens_per_image(self, height: int, width: int) -> int:
+        rows, columns = self.patch_grid(height, width)
+        return self.special_tokens + rows * columns
+
+    def steps_for(self, image_count: int) -> int:
+        """Inner steps the release takes for this many images."""
+        return self.inner_steps + image_count // 1000
+
+
+VGG_T3 = NetworkConfig()
+VGGT_1B = NetworkConfig(attention=GlobalAttention.SOFTMAX)

@@ -1,0 +1,135 @@
+"""A scene as the weights of a small MLP: test-time training with Muon updates (VGG-T³, arXiv 2602.23361, sec. 3).
+
+Per head the fast MLP is f(x) = (silu(x w0) * (x w2)) w1, with w0, w2 [d, m] and w1 [m, d]. All three are kept in one tensor
+``weights [3, heads, d, m]`` in the order w0, w1^T, w2: every product with a token is then of one shape, the three gradients
+come out in the layout of the weights, and one Newton-Schulz call serves them all.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .scratch import Scratch
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Muon's quintic: singular values towards 1 (Jordan et al. 2024)
+NORM_EPS = 1e-5
+_WORK_BYTES = {"cpu": 16 << 20, "cuda": 1 << 30}  # CPU: what a second-level cache share can still hold
+
+
+@dataclass(frozen=True)
+class Associations:
+    """What tokens ask the fast MLP to remember: keys and values [tokens, heads, d], rates [tokens, 3, heads]."""
+
+    keys: Tensor
+    values: Tensor
+    rates: Tensor
+
+
+def stack_weights(w0: Tensor, w1: Tensor, w2: Tensor) -> Tensor:
+    """w0, w2 [heads, d, m] and w1 [heads, m, d] -> float32 [3, heads, d, m]."""
+    return torch.stack((w0.float(), w1.float().transpose(-1, -2), w2.float()))
+
+
+def unstack_weights(weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Views w0 [heads, d, m], w1 [heads, m, d], w2 [heads, d, m] of stacked weights."""
+    w0, w1_transposed, w2 = weights
+    return w0, w1_transposed.transpose(-1, -2), w2
+
+
+def objective(weights: Tensor, tokens: Associations) -> Tensor:
+    """What an inner step increases: per weight matrix, the rate-weighted sum of <f(key), value> [3]."""
+    w0, w1, w2 = unstack_weights(weights)
+    k, v = tokens.keys.transpose(0, 1), tokens.values.transpose(0, 1)
+    recalled = (F.silu(k @ w0) * (k @ w2)) @ w1
+    agreement = (recalled * v).sum(-1)  # [heads, tokens]
+    return torch.einsum("ht,tih->i", agreement, tokens.rates)
+
+
+def _heads_at_once(tokens: int, heads: int, elements_per_head: int, like: Tensor) -> int:
+    """Largest divisor of the head count whose intermediates fit the working set."""
+    limit = _WORK_BYTES.get(like.device.type, _WORK_BYTES["cpu"])
+    group = max(1, limit // max(1, tokens * elements_per_head * like.element_size()))
+    return next(n for n in range(min(group, heads), 0, -1) if heads % n == 0)
+
+
+def add_gradients(total: Tensor, weights: Tensor, tokens: Associations, scratch: Scratch) -> None:
+    """Add the objective's gradient over these tokens to total [3, heads, d, m] (float32).
+
+    With g = k w0, h = k w2, d = v w1^T, a = silu(g) h:  G1^T = (v r1)^T a,  G0 = (k r0)^T [d h silu'(g)],
+    G2 = (k r2)^T [d silu(g)]. Sums over tokens, so any split of the tokens gives the same total. The rates multiply the
+    narrow side; g, h and d are computed once for all three.
+    """
+    count, heads, d = tokens.keys.shape
+    m = weights.shape[-1]
+    weights = weights.to(tokens.keys.dtype)
+    group = _heads_at_once(count, heads, 6 * m + 3 * d, tokens.keys)
+    for first in range(0, heads, group):
+        part = slice(first, first + group)
+        k, v = tokens.keys[:, part].transpose(0, 1), tokens.values[:, part].transpose(0, 1)
+        hidden = scratch.take("fast_hidden", 3, group, count, m)
+        g, back, h = hidden
+        torch.bmm(k, weights[0, part], out=g)
+        torch.bmm(v, weights[1, part], out=back)
+        torch.bmm(k, weights[2, part], out=h)
+
+        rates = tokens.rates[:, :, part].permute(1, 2, 0).unsqueeze(-1)  # [3, group, tokens, 1]
+        narrow = scratch.take("fast_narrow", 3, group, count, d)
+        for matrix, source in enumerate((k, v, k)):
+            torch.mul(source, rates[matrix], out=narrow[matrix])
+
+        wide = scratch.take("fast_wide", 3, group, count, m)
+        torch.ops.aten.silu.out(g, out=wide[1])
+        torch.mul(wide[1], back, out=wide[2])
+        wide[1].mul_(h)
+        back.mul_(h)
+        torch.ops.aten.silu_backward.grad_input(back, g, grad_input=wide[0])
+
+        gradient = torch.bmm(narrow.flatten(0, 1).transpose(1, 2), wide.flatten(0, 1))
+        total[:, part] += gradient.view(3, group, d, m)
+
+
+def orthogonalise(gradient: Tensor, steps: int) -> Tensor:
+    """Newton-Schulz iteration: the matrices [..., d, m], d <= m, with their singular values pushed towards 1.
+
+    The Gram matrix is formed on the smaller side; w1 is stored transposed, so that is always d.
+    """
+    a, b, c = NEWTON_SCHULZ
+    x = gradient / (torch.linalg.matrix_norm(gradient, keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.transpose(-1, -2)
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    return x
+
+
+def column_norms(weights: Tensor) -> Tensor:
+    """Norms over the input dimension of w0, w1, w2, shaped to multiply stacked weights [3, heads, d, m]."""
+    over_d = weights.norm(dim=-2, keepdim=True).expand_as(weights)
+    over_m = weights.norm(dim=-1, keepdim=True).expand_as(weights)  # w1 is stored transposed: its input is m
+    return torch.stack((over_d[0], over_m[1], over_d[2]))
+
+
+def take_step(weights: Tensor, gradient: Tensor, norms: Tensor, newton_schulz_steps: int) -> Tensor:
+    """weights + NS(gradient), every column rescaled to ``norms``, its norm at the start of the scene."""
+    moved = weights + orthogonalise(gradient, newton_schulz_steps)
+    return moved / (column_norms(moved) + NORM_EPS) * norms
+
+
+def read_out(weights: Tensor, queries: Tensor, scratch: Scratch) -> Tensor:
+    """f(queries): [tokens, heads, d] -> [tokens, heads, d], each head with its own MLP."""
+    count, heads, d = queries.shape
+    m = weights.shape[-1]
+    weights = weights.to(queries.dtype)
+    out = scratch.take("fast_out", count, heads, d)
+    group = _heads_at_once(count, heads, 2 * m + d, queries)
+    for first in range(0, heads, group):
+        part = slice(first, first + group)
+        q = queries[:, part].transpose(0, 1)
+        g, h = scratch.take("fast_hidden", 2, group, count, m)
+        torch.bmm(q, weights[0, part], out=g)
+        torch.bmm(q, weights[2, part], out=h)
+        torch.ops.aten.silu.out(g, out=g)
+        g.mul_(h)
+        out[:, part] = torch.bmm(g, weights[1, part].transpose(-1, -2)).transpose(0, 1)
+    return out

@@ -1,0 +1,1 @@
+"""Heads that turn the aggregator's tokens into cameras, depth and points."""
