@@ -1,0 +1,81 @@
+"""A back end with the interface of vggt3_ros.backend.Backend that needs no torch: for tests of the worker and the node.
+
+It corrects nothing but the origin: map = odom shifted by 1 m along x. memory.steps is the length of a refinement in 10 ms;
+an image whose first pixel is (1, 2, 3) ends the process, as a crash in native code would.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from vggt3_ros.geometry import se3
+from vggt3_ros.mapping.snapshot import Loop, PointMap, Snapshot
+
+CRASH = (1, 2, 3)
+SHIFT = se3.exp([1.0, 0, 0, 0, 0, 0])
+
+
+class Cancelled(Exception):
+    pass
+
+
+@dataclass(frozen=True)
+class Localization:
+    code: str
+    message: str
+    T_map_cam: np.ndarray | None
+    covariance: np.ndarray | None
+    inliers: int
+    reprojection_error_px: float
+    generation: int
+    seconds: float
+
+
+class Backend:
+    def __init__(self, store, config):
+        if config.device == "cuda:99":
+            raise ValueError("device cuda:99 does not exist")
+        self.store, self.config = store, config
+        folders = sorted(store.snapshots.glob("[0-9]*[0-9]"))
+        self.snapshot = Snapshot.load(folders[-1]) if folders else None
+
+    def refine(self, progress=None, cancelled=None):
+        poses = self.store.poses()
+        if len(poses) < 2:
+            raise ValueError(f"at least 2 keyframes are needed, there are {len(poses)}")
+        for step in range(self.config.memory.steps):
+            progress("memory", step / self.config.memory.steps)
+            if cancelled():
+                raise Cancelled("refinement cancelled")
+            time.sleep(0.01)
+        return self._publish(poses)
+
+    def distil(self, seconds, cancelled=None):
+        if self.snapshot is None or self.snapshot.generation % 2 == 0:
+            return None
+        return self._publish(self.store.poses())
+
+    def _publish(self, poses):
+        generation = 1 + (self.snapshot.generation if self.snapshot else 0)
+        points = np.random.default_rng(0).uniform(-1, 1, (100, 3)).astype(np.float32)
+        cloud = PointMap(points, np.full((100, 3), (10, 20, 30), np.uint8), np.linspace(0, 1, 100, dtype=np.float32))
+        loops = (Loop(int(poses.ids[0]), int(poses.ids[-1]), True, "", "memory", 50, np.eye(4), np.eye(6), 0.01, 0.02),
+                 Loop(int(poses.ids[-1]), int(poses.ids[0]), False, "too few inliers", "place", 5))
+        snapshot = Snapshot(generation, poses.ids, poses.stamps_ns, SHIFT @ poses.T_odom_cam, poses.T_odom_cam,
+                            np.tile(np.diag([1, 2, 3, 4, 5, 6]) * 1e-4, (len(poses), 1, 1)), loops, cloud, {"total": 0.5}, {})
+        self.store.snapshots.mkdir(exist_ok=True)
+        snapshot.save(self.store.snapshots / f"{generation:06d}")
+        self.snapshot = snapshot
+        return snapshot
+
+    def localize(self, image, camera, hint=None, verify=True):
+        if tuple(image[0, 0]) == CRASH:
+            os._exit(7)
+        if self.snapshot is None:
+            return Localization("no_map", "nothing was refined yet", None, None, 0, float("nan"), 0, 0.0)
+        if not image.any():
+            return Localization("not_localized", "the image shows nothing", None, None, 0, float("nan"), self.snapshot.generation, 0.0)
+        pose = SHIFT if hint is None else hint
+        return Localization("ok", "", pose, np.eye(6) * (1e-4 if verify else 1e-2), 100, 0.5, self.snapshot.generation, 0.01)
