@@ -1,0 +1,104 @@
+"""A rendered apartment whose truth is exact: RGB-D keyframes of a walk through four rooms and back, with drifting odometry.
+
+    sequence = apartment.sequence()               # rendered frame by frame, when asked for
+    folder = apartment.write("demo/apartment")    # rendered once, in the TUM layout; a second call finds it there
+"""
+
+import json
+import shutil
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from vggt3_ros.datasets import sensor
+from vggt3_ros.datasets.drift import drifting_odometry
+from vggt3_ros.datasets.flat import flat
+from vggt3_ros.datasets.render import Renderer
+from vggt3_ros.datasets.sequence import KeyframeList, Query, Sequence
+from vggt3_ros.datasets.tum import load_tum, write_tum
+from vggt3_ros.datasets.walk import off_the_path, pick_keyframes, walk
+from vggt3_ros.geometry.camera import Camera
+
+VERSION = 1  # of what is rendered: written folders of another version are made anew
+KEYFRAMES, QUERIES, ATE = 125, 50, 0.35
+CAMERA = Camera(640, 480, 525.0, 525.0, 319.5, 239.5)
+_STAMP = "apartment.json"
+
+# x, y, yaw in degrees: round the four rooms, then back through two of them. The end joins the start.
+TOUR = (
+    (2.75, 2.45, 180), (2.45, 2.7, 140), (2.6, 2.5, 70), (2.9, 2.3, 0), (2.95, 2.0, -60), (2.7, 1.8, -120), (3.0, 1.6, -40),
+    (3.9, 1.5, 0), (5.0, 1.5, -25), (5.6, 1.45, -60), (5.9, 1.6, 10), (6.2, 1.9, 60), (6.3, 2.0, 130), (6.5, 2.3, 90),
+    (6.6, 3.2, 85), (6.45, 4.0, 70), (6.2, 4.4, 20), (5.9, 4.6, 60), (5.7, 5.0, 110), (5.6, 5.3, 170), (5.6, 5.5, 230), (5.4, 5.7, 185),
+    (4.6, 5.7, 180), (3.5, 5.6, 180), (2.9, 5.4, 140), (2.7, 5.2, 80), (2.5, 5.1, 20), (2.3, 5.0, -40), (2.0, 5.0, -120), (1.85, 4.7, -90),
+    (1.8, 3.9, -90), (1.85, 3.1, -80), (2.4, 2.7, -110), (2.7, 2.4, 180), (2.8, 2.2, 250), (2.9, 1.8, 320),
+    (3.6, 1.5, 0), (4.6, 1.5, 20), (5.4, 1.6, 60), (5.7, 1.8, 130), (5.5, 1.6, 190), (4.4, 1.5, 180), (3.4, 1.7, 150), (2.9, 2.2, 160),
+)
+
+
+def sequence(keyframes=KEYFRAMES, queries=QUERIES, seed=0, camera=CAMERA, ate=ATE, depth_noise=1.0, covariances=False, threads=0):
+    """A Sequence rendered frame by frame when a frame is asked for (0.2 s each; the first call prepares the flat, seconds).
+
+    keyframes: about 0.3 m or 13.5 degrees apart, the first that many of the walk; 125 close the loop and go on through two
+    rooms again; more walk another round. queries: images off the path, exactly known too. seed: of the flat, the walk, the noise
+    and the drift. ate: error of the odometry after alignment, metres. depth_noise: see sensor.measure_depth, 0 = exact.
+    covariances: attach those of the odometry to the keyframes. threads: CPU threads, 0 for all.
+    """
+    return _record("apartment", _renderer(seed, threads), TOUR, keyframes, queries, seed, camera, ate, depth_noise, covariances)
+
+
+def surfaces(seed=0, threads=0):
+    """The Scene of the flat's true surfaces: its `distance(points)` judges a map. Points are in the frame of the ground truth."""
+    return _renderer(seed, threads).scene
+
+
+def write(folder, progress=tqdm, **options):
+    """Render `sequence(**options)` into `folder` in the TUM layout, unless it holds just that already. Returns the folder."""
+    folder = Path(folder)
+    stamp = json.dumps({"version": VERSION, **{k: repr(v) for k, v in sorted(options.items()) if k != "threads"}})
+    if (folder / _STAMP).exists() and (folder / _STAMP).read_text() == stamp:
+        return folder
+    if folder.exists() and any(folder.iterdir()) and not (folder / _STAMP).exists():
+        raise ValueError(f"{folder} holds other files: name an empty folder for the apartment")
+    partial = folder.with_name(folder.name + ".partial")
+    for old in (partial, folder):
+        shutil.rmtree(old, ignore_errors=True)
+    write_tum(partial, sequence(**options), progress)
+    (partial / _STAMP).write_text(stamp)
+    partial.rename(folder)
+    return folder
+
+
+def load(folder, progress=tqdm, **options):
+    """The sequence of :func:`write`, read from its files."""
+    return load_tum(write(folder, progress, **options))
+
+
+@lru_cache(maxsize=1)
+def _renderer(seed, threads):
+    return Renderer(*flat(seed), seed=seed, threads=threads)
+
+
+def _record(name, renderer, tour, keyframes, queries, seed, camera, ate, depth_noise, covariances):
+    stamps, path = walk(tour, seed)
+    picked = pick_keyframes(path)
+    while len(picked) < keyframes:
+        tour = tour + tour[1:]
+        stamps, path = walk(tour, seed)
+        picked = pick_keyframes(path)
+    picked = picked[:keyframes]
+    stamps, path, truth = stamps[picked], path[:picked[-1] + 1], path[picked]
+    odometry, covariance = drifting_odometry(truth, seed, ate)
+
+    @lru_cache(maxsize=2)  # image and depth of a keyframe come from one rendering
+    def rendered(index):
+        return renderer.render(camera, truth[index])
+
+    image = lambda i: sensor.photograph(rendered(i).color, np.random.default_rng([seed, 5, i]))
+    depth = lambda i: sensor.measure_depth(rendered(i), np.random.default_rng([seed, 6, i]), depth_noise)
+    asked = off_the_path(truth, queries, renderer.scene, seed) if queries else []
+    query_image = lambda i: sensor.photograph(renderer.render(camera, asked[i]).color, np.random.default_rng([seed, 7, i]))
+    return Sequence(
+        name, camera, stamps, KeyframeList(camera, stamps, odometry, image, depth, covariance if covariances else None), truth,
+        [Query(int(stamps[-1] + (i + 1) * 10**9), lambda i=i: query_image(i), asked[i]) for i in range(len(asked))])

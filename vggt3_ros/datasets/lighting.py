@@ -1,0 +1,93 @@
+"""Light that stays where it is: lamps, windows and what walls throw back, computed once for every surface."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SPACING = 0.09  # metres between points where light is computed
+_LAMP_POINTS = 4  # along each side of a lamp: 16 shadow rays a lamp and point
+_RAYS = 64  # into the half space, for light thrown back
+_LIFT = 0.004  # metres off the surface, so that it does not shade itself
+
+
+@dataclass(frozen=True, eq=False)
+class Lamp:
+    """A shining rectangle: corner and edges right, down (3,) in metres; it shines along `normal`; color (3,) is its radiance."""
+
+    corner: np.ndarray
+    right: np.ndarray
+    down: np.ndarray
+    normal: np.ndarray
+    color: np.ndarray
+
+
+def bake(scene, patches, lamps, rng, bounces=2):
+    """Light falling on every patch -> list of (rows, columns, 3) float32 grids whose outer texels lie on the patch's edges.
+
+    Direct light with soft shadows, then `bounces` passes of light thrown back by what is seen from each point.
+    """
+    shapes = [tuple(int(np.clip(round(side / SPACING) + 1, 2, 64)) for side in patch.size[::-1]) for patch in patches]
+    points, normals = (np.concatenate(parts) for parts in zip(*(_grid(p.points, s) for p, s in zip(patches, shapes))))
+    owner = np.repeat(np.arange(len(patches)), [a * b for a, b in shapes])
+    starts = np.cumsum([0] + [a * b for a, b in shapes])
+    albedo = np.stack([(p.texture.reshape(-1, 3)[::37].mean(axis=0) / 255) ** 2.2 for p in patches]).astype(np.float32)
+    glow = np.array([p.emission for p in patches], np.float32)
+    facing = points + _LIFT * normals
+
+    direct = np.zeros((len(points), 3), np.float32)
+    for lamp in lamps:
+        direct += _from_lamp(scene, facing, normals, lamp, rng)
+
+    light = direct
+    rotation = rng.random(len(points)).astype(np.float32)
+    for _ in range(bounces):
+        gathered = np.zeros_like(direct)
+        for k in range(_RAYS):
+            hits = scene.cast(facing, _cosine_direction(normals, k, rotation))
+            rows, columns = (np.array([s[axis] for s in shapes])[hits.patch] for axis in (0, 1))
+            texel = (np.round(hits.uv[:, 1] * (rows - 1)) * columns + np.round(hits.uv[:, 0] * (columns - 1))).astype(np.int64)
+            seen = light[starts[:-1][hits.patch] + texel] * albedo[hits.patch]
+            gathered += np.where(hits.patch[:, None] >= 0, seen, 0)
+        light = direct + gathered / _RAYS
+    light = np.where(glow[owner, None] > 0, glow[owner, None], light).astype(np.float32)
+    return [light[a:b].reshape(shape + (3,)) for a, b, shape in zip(starts[:-1], starts[1:], shapes)]
+
+
+def _grid(points, shape):
+    """Points and normals at shape = (rows, columns) places of a patch, kept a little off its edges."""
+    rows, columns = points.shape[:2]
+    v, u = (np.clip(np.linspace(0, 1, n), 0.04, 0.96) * (size - 1) for n, size in zip(shape, (rows, columns)))
+    v0, u0 = (np.minimum(x.astype(int), size - 2) for x, size in ((v, rows), (u, columns)))
+    dv, du = (v - v0)[:, None, None], (u - u0)[None, :, None]
+    a, b, c, d = (points[np.ix_(v0 + i, u0 + j)] for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)))
+    places = (a * (1 - du) + b * du) * (1 - dv) + (c * (1 - du) + d * du) * dv
+    normal = np.cross((c - a) * (1 - du) + (d - b) * du, (b - a) * (1 - dv) + (d - c) * dv)
+    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
+    return places.reshape(-1, 3).astype(np.float32), normal.reshape(-1, 3).astype(np.float32)
+
+
+def _from_lamp(scene, points, normals, lamp, rng):
+    light = np.zeros((len(points), 3), np.float32)
+    area = np.linalg.norm(np.cross(lamp.right, lamp.down)) / _LAMP_POINTS**2
+    for i in range(_LAMP_POINTS):
+        for j in range(_LAMP_POINTS):
+            jitter = rng.random((2, len(points), 1))
+            target = lamp.corner + (i + jitter[0]) / _LAMP_POINTS * lamp.right + (j + jitter[1]) / _LAMP_POINTS * lamp.down
+            way = target - points
+            square = (way**2).sum(axis=-1)
+            cosines = np.maximum((way * normals).sum(-1), 0) * np.maximum(-(way * lamp.normal).sum(-1), 0) / square
+            reached = np.flatnonzero(cosines > 0)
+            reached = reached[~scene.blocked(points[reached], target[reached])]
+            light[reached] += (area * cosines[reached] / np.maximum(square[reached], 0.02) / np.pi)[:, None] * lamp.color
+    return light
+
+
+def _cosine_direction(normals, k, rotation):
+    """The k-th of _RAYS directions spread over the half space as light falls in, turned by `rotation` (n,) turns."""
+    radius = np.sqrt((k + 0.5) / _RAYS)
+    angle = 2 * np.pi * (k * 0.618034 + rotation)
+    side = np.where(np.abs(normals[:, 2:]) < 0.9, np.float32([[0, 0, 1]]), np.float32([[1, 0, 0]]))
+    tangent = np.cross(side, normals)
+    tangent /= np.linalg.norm(tangent, axis=-1, keepdims=True)
+    other = np.cross(normals, tangent)
+    return (radius * np.cos(angle))[:, None] * tangent + (radius * np.sin(angle))[:, None] * other + np.sqrt(1 - radius**2) * normals
