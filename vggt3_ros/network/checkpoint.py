@@ -1,0 +1,229 @@
+"""Released and own weights into a network.
+
+Weights known to fit, none of them part of this package: VGG-T³ (``nvidia/vgg-ttt``, NVIDIA OneWay Noncommercial licence) and
+VGGT (``facebook/VGGT-1B``, Meta's VGGT licence). Read the licence before use; naming an id here grants nothing.
+"""
+
+import dataclasses
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from .checkpoint_files import CheckpointError, TensorSource, open_source
+from .config import ENCODERS, VGG_T3, VGGT_1B, GlobalAttention, NetworkConfig
+from .vggt3 import Vggt3
+
+log = logging.getLogger(__name__)
+
+LICENCES = {
+    GlobalAttention.FAST_WEIGHTS: "the published VGG-T³ weights (nvidia/vgg-ttt) are under the NVIDIA OneWay Noncommercial licence",
+    GlobalAttention.SOFTMAX: "the published VGGT weights (facebook/VGGT-1B) are under Meta's VGGT licence",
+}
+_IGNORED_PREFIX = "track_head."  # VGGT's tracker, unused here
+_IGNORED = "aggregator.patch_embed.mask_token"  # of the encoder's pre-training
+_CONFIG_KEY = "vggt3_config"
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class KeyReport:
+    """How a checkpoint differs from what a configuration needs, by the network's names."""
+
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    misshaped: tuple[str, ...]  # "name: file has 1x2, network needs 1x3"
+
+    @property
+    def problems(self) -> int:
+        return len(self.missing) + len(self.unexpected) + len(self.misshaped)
+
+    def __str__(self) -> str:
+        parts = []
+        for kind in ("missing", "unexpected", "misshaped"):
+            names = getattr(self, kind)
+            if names:
+                rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+                parts.append(f"{len(names)} {kind}: {', '.join(names[:_SHOWN])}{rest}")
+        return "; ".join(parts) or "every tensor is there"
+
+
+class WrongCheckpoint(CheckpointError):
+    """The file is readable but holds other tensors than the network; ``report`` has them all."""
+
+    def __init__(self, where: str, report: KeyReport):
+        super().__init__(f"{where}: {report}")
+        self.report = report
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A checkpoint before it is loaded."""
+
+    files: tuple[Path, ...]
+    file_bytes: int
+    config: NetworkConfig
+    parameters: int
+    dtypes: Mapping[str, int]  # tensors of each dtype
+    ignored: tuple[str, ...]  # tensors this network has no use for
+    report: KeyReport
+
+    @property
+    def licence(self) -> str:
+        return LICENCES[self.config.attention]
+
+
+def inspect_checkpoint(spec: str | Path, cache_dir: Path | None = None) -> Inspection:
+    """Read names, shapes and dtypes only. Raises CheckpointError where the file itself is unreadable."""
+    source = open_source(spec, cache_dir)
+    names, ignored = _network_names(source)
+    config, report = _best_config(names, source)
+    dtypes: dict[str, int] = {}
+    for stored_name in names.values():
+        key = str(source.stored[stored_name].dtype).removeprefix("torch.")
+        dtypes[key] = dtypes.get(key, 0) + 1
+    parameters = sum(math.prod(source.stored[name].shape) for name in names.values())
+    files = tuple(source.files)
+    size = sum(file.stat().st_size for file in files)
+    return Inspection(files, size, config, parameters, dtypes, ignored, report)
+
+
+def load_checkpoint(
+    spec: str | Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    head_dtype: torch.dtype | None = None,
+    cache_dir: Path | None = None,
+) -> Vggt3:
+    """Network with the weights of a file, a folder or a hub id (``owner/name[@revision]``; pin the revision in production).
+
+    dtype: of the trunk (float32, bfloat16 or float16); head_dtype: of camera, depth and point heads, by default float32 as
+    in the release. Where the file has the wanted dtype and the device is the CPU, the weights stay mapped from the file and
+    cost no memory of their own; otherwise one tensor at a time is converted.
+
+    Raises CheckpointError (unreadable) or its subclass WrongCheckpoint (other tensors than the network's).
+    """
+    source = open_source(spec, cache_dir)
+    names, _ = _network_names(source)
+    config, report = _best_config(names, source)
+    if report.problems:
+        raise WrongCheckpoint(str(spec), report)
+    log.info("loading %s (%s): %s", spec, config.attention.name.lower(), LICENCES[config.attention])
+
+    with torch.device("meta"):
+        network = Vggt3(config)
+    tensors = {}
+    for name in network.state_dict():
+        wanted = dtype if name.startswith("aggregator.") else head_dtype or torch.float32
+        tensors[name] = source.read(names[name]).to(device=device, dtype=wanted)
+    network.load_state_dict(tensors, strict=True, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def save_checkpoint(network: Vggt3, path: Path) -> None:
+    """Write a .safetensors file that load_checkpoint reads back, its configuration included."""
+    fields = dataclasses.asdict(network.config)
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(tensors, path, metadata={_CONFIG_KEY: json.dumps(fields)})
+
+
+def expected_tensors(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of a configuration, without allocating any."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in Vggt3(config).state_dict().items()}
+
+
+def _network_names(source: TensorSource) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Network name -> name in the file, and the file's names that are of no use.
+
+    A released VGG-T³ file registers the value convolution twice, as ``.conv`` and ``.conf``; either will do.
+    """
+    names, ignored = {}, []
+    for name in source.stored:
+        if name.startswith(_IGNORED_PREFIX) or name == _IGNORED:
+            ignored.append(name)
+            continue
+        proper = name.replace(".short_conv_qkv.2.conf.", ".short_conv_qkv.2.conv.")
+        if proper != name and proper in source.stored:
+            ignored.append(name)
+            continue
+        names[proper] = name
+    return names, tuple(ignored)
+
+
+def _compare(config: NetworkConfig, names: Mapping[str, str], source: TensorSource) -> KeyReport:
+    expected = expected_tensors(config)
+    misshaped = []
+    for name, shape in expected.items():
+        if name not in names:
+            continue
+        stored = source.stored[names[name]]
+        if stored.shape != shape:
+            misshaped.append(f"{name}: file has {_by(stored.shape)}, network needs {_by(shape)}")
+        elif not stored.dtype.is_floating_point:
+            misshaped.append(f"{name}: file has {stored.dtype}, network needs floating point")
+    return KeyReport(
+        tuple(name for name in expected if name not in names),
+        tuple(stored for name, stored in names.items() if name not in expected),
+        tuple(misshaped),
+    )
+
+
+def _best_config(names: Mapping[str, str], source: TensorSource) -> tuple[NetworkConfig, KeyReport]:
+    """The configuration the tensors fit best: what they themselves suggest, or a published one where they are incomplete."""
+    candidates = [VGG_T3, VGGT_1B]
+    shapes = {name: source.stored[stored].shape for name, stored in names.items()}
+    try:
+        candidates.insert(0, _declared_config(source) or _suggested_config(shapes))
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        log.debug("the checkpoint suggests no configuration: %s", error)
+    reports = [(config, _compare(config, names, source)) for config in candidates]
+    return min(reports, key=lambda pair: pair[1].problems)
+
+
+def _declared_config(source: TensorSource) -> NetworkConfig | None:
+    text = source.metadata.get(_CONFIG_KEY)
+    if text is None:
+        return None
+    fields = json.loads(text)
+    fields["attention"] = GlobalAttention(fields["attention"])
+    return NetworkConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+
+
+def _suggested_config(shapes: Mapping[str, tuple[int, ...]]) -> NetworkConfig:
+    """Configuration read off the shapes; KeyError, IndexError or ValueError where they do not make one.
+
+    What shapes cannot tell (tapped layers, camera heads) is the published value.
+    """
+    width = shapes["aggregator.camera_token"][-1]
+    head_dim = shapes["aggregator.frame_blocks.0.attn.q_norm.weight"][0]
+    patch = shapes["aggregator.patch_embed.patch_embed.proj.weight"][-1]
+    fast = shapes.get("aggregator.global_blocks.0.attn.w0")
+    return NetworkConfig(
+        attention=GlobalAttention.FAST_WEIGHTS if fast else GlobalAttention.SOFTMAX,
+        encoder=next((name for name, shape in ENCODERS.items() if shape.embed_dim == width), f"{width} wide"),
+        embed_dim=width,
+        depth=_count(shapes, "aggregator.frame_blocks."),
+        num_heads=width // head_dim,
+        mlp_ratio=shapes["aggregator.frame_blocks.0.mlp.fc1.weight"][0] / width,
+        num_register_tokens=shapes["aggregator.register_token"][2],
+        image_size=patch * math.isqrt(shapes["aggregator.patch_embed.pos_embed"][1] - 1),
+        patch_size=patch,
+        fast_hidden_ratio=fast[2] // fast[1] if fast else VGG_T3.fast_hidden_ratio,
+        camera_depth=_count(shapes, "camera_head.trunk."),
+        dense_features=shapes["depth_head.scratch.layer1_rn.weight"][0],
+        dense_channels=tuple(shapes[f"depth_head.projects.{level}.weight"][0] for level in range(4)),
+    )
+
+
+def _count(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> int:
+    return 1 + max(int(name[len(prefix) :].split(".")[0]) for name in shapes if name.startswith(prefix))
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "a single value"
