@@ -18,6 +18,7 @@ activate() {
             set -u
         fi
     done
+    export PYTHONPATH=$ROOT:${PYTHONPATH:-} # the checkout itself, so that a new file needs no build
     export PATH=$ROOT/install/vggt3_ros/lib/vggt3_ros:$PATH
 }
 

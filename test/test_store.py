@@ -12,34 +12,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from random_keyframes import CAMERA, assert_same, make_keyframe
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.geometry.camera import Camera
 from vggt3_ros.mapping import codec
-from vggt3_ros.mapping.keyframe import Keyframe
 from vggt3_ros.mapping.store import KeyframeStore, StoreError
-
-CAMERA = Camera(64, 48, 60.0, 61.0, 31.5, 23.5, "plumb_bob", (0.1, -0.02, 0.001, 0.0, 0.0))
-
-
-def make_keyframe(id, stamp_ns=None, depth="millimetres", camera=CAMERA):
-    rng = np.random.default_rng(id)
-    shape = (camera.height, camera.width)
-    depths = {None: None, "millimetres": rng.integers(0, 9000, shape).astype(np.float32) / np.float32(1000),
-              "float": rng.uniform(0.3, 5, shape).astype(np.float32)}
-    return Keyframe(id, 1_700_000_000_123_456_789 + id if stamp_ns is None else stamp_ns,
-                    rng.integers(0, 256, shape + (3,), np.uint8), camera, se3.exp(rng.normal(size=6)), depths[depth],
-                    np.diag(rng.uniform(1e-6, 1e-3, 6)))
-
-
-def assert_same(a, b):
-    assert (a.id, a.stamp_ns, a.camera) == (b.id, b.stamp_ns, b.camera)
-    np.testing.assert_array_equal(a.image, b.image)
-    np.testing.assert_allclose(a.T_odom_cam, b.T_odom_cam, atol=1e-12)
-    for name in ("depth", "odometry_covariance"):
-        assert (getattr(a, name) is None) == (getattr(b, name) is None)
-        if getattr(a, name) is not None:
-            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
 @pytest.mark.parametrize("depth", [None, "millimetres", "float"])
@@ -125,7 +102,8 @@ def test_cache_is_kept_by_version_and_goes_with_its_keyframe(tmp_path):
 WRITER = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from test_store import KeyframeStore, make_keyframe
+from random_keyframes import make_keyframe
+from vggt3_ros.mapping.store import KeyframeStore
 store = KeyframeStore(sys.argv[1])
 for id in range(int(sys.argv[3]) if len(sys.argv) > 3 else len(store), 10_000):
     store.put(make_keyframe(id))

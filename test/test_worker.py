@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from test_store import CAMERA, make_keyframe
+from random_keyframes import CAMERA, make_keyframe
 
 from vggt3_ros import frames
 from vggt3_ros.config import BackendConfig

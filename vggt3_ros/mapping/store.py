@@ -27,6 +27,7 @@ CREATE TABLE images (id INTEGER PRIMARY KEY REFERENCES keyframes(id) ON DELETE C
     depth BLOB, depth_kind TEXT);
 CREATE TABLE cache (id INTEGER NOT NULL REFERENCES keyframes(id) ON DELETE CASCADE, name TEXT NOT NULL, version TEXT NOT NULL,
     data BLOB NOT NULL, PRIMARY KEY (id, name));
+CREATE TABLE notes (name TEXT PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE revision (number INTEGER NOT NULL);
 INSERT INTO revision VALUES (0);
 """
@@ -192,20 +193,43 @@ class KeyframeStore:
         rows = self._rows("SELECT data FROM cache WHERE id=? AND name=? AND version=?", id, name, str(version))
         return rows[0][0] if rows else None
 
+    def put_note(self, name, text):
+        """Keep a short text about the whole store, as the name of the odometry frame; None removes it."""
+        with self._lock, _explained(self.folder), self._transaction():
+            self._connection.execute("DELETE FROM notes WHERE name=?", (name,))
+            if text is not None:
+                self._connection.execute("INSERT INTO notes VALUES (?,?)", (name, text))
+
+    def get_note(self, name):
+        """Text of :meth:`put_note`, or None."""
+        rows = self._rows("SELECT text FROM notes WHERE name=?", name)
+        return rows[0][0] if rows else None
+
     def revision(self):
         """A number that grows with every put and clear, in any process."""
         return self._rows("SELECT number FROM revision")[0][0]
 
     def clear(self):
-        """Forget every keyframe, everything derived from them, and the snapshots."""
+        """Forget every keyframe, everything derived from them, the notes and the snapshots."""
         with self._lock, _explained(self.folder):
             with self._transaction():
                 self._connection.execute("DELETE FROM keyframes")
                 self._connection.execute("DELETE FROM cameras")
+                self._connection.execute("DELETE FROM notes")
                 self._connection.execute("UPDATE revision SET number=number+1")
             self._connection.execute("PRAGMA incremental_vacuum").fetchall()
             if self.snapshots.exists():
                 shutil.rmtree(self.snapshots)
+
+    def backup(self, folder):
+        """Write a consistent copy of the database into another folder, while others go on reading and writing."""
+        with _explained(folder):
+            copy = sqlite3.connect(Path(folder) / "keyframes.db")
+            try:
+                with self._lock:
+                    self._connection.backup(copy)
+            finally:
+                copy.close()
 
     def close(self):
         with self._lock:

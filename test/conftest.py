@@ -1,0 +1,1 @@
+"""Its folder is on sys.path for every test below, helpers included."""

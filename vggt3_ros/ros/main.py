@@ -1,0 +1,50 @@
+"""The executable `backend`."""
+
+import argparse
+import sys
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.utilities import remove_ros_args
+
+from vggt3_ros.ros.node import BackendNode
+
+THREADS = 12  # keyframes, TF, status, three services, parameters, lifecycle, and up to four waiting refine goals
+
+
+def main(argv=None):
+    """Exit status 1 when the node cannot start."""
+    argv = sys.argv if argv is None else argv
+    parser = argparse.ArgumentParser(description="The vggt3_ros back end as a ROS 2 node. ROS arguments follow --ros-args.")
+    parser.add_argument("--backend", default="vggt3_ros.backend:Backend", help="module:class that refines and localizes")
+    arguments = parser.parse_args(remove_ros_args(argv)[1:])
+    rclpy.init(args=argv)
+    try:
+        node = BackendNode(arguments.backend)
+    except ValueError as error:
+        print(f"backend: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 1
+    executor = MultiThreadedExecutor(THREADS)
+    executor.add_node(node)
+    try:
+        if node.parameters.node.autostart and not start(node):
+            return 1
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass  # asked to stop: what follows is the orderly end
+    finally:
+        node.close()
+        rclpy.try_shutdown()
+    return 0
+
+
+def start(node):
+    """Configure and activate; the node logs why when it cannot."""
+    success = TransitionCallbackReturn.SUCCESS
+    return node.trigger_configure() == success and node.trigger_activate() == success
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""The back end as a ROS 2 lifecycle node: it converts and publishes; the worker process does the work."""
+
+import numpy as np
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+
+from vggt3_ros.msg import Keyframe
+from vggt3_ros.ros import qos
+from vggt3_ros.ros.core import Core
+from vggt3_ros.ros.map_odom import MapOdomBroadcaster
+from vggt3_ros.ros.outputs import Outputs
+from vggt3_ros.ros.parameters import Parameters
+from vggt3_ros.ros.refine_action import RefineAction
+from vggt3_ros.ros.services import Services
+from vggt3_ros.ros.status import StatusPublisher
+
+
+class BackendNode(LifecycleNode):
+    """configure: open the store, start the worker, serve the last map. activate: take keyframes, refine, answer.
+    deactivate keeps the store; cleanup ends the worker."""
+
+    def __init__(self, backend="vggt3_ros.backend:Backend", **options):
+        super().__init__("vggt3_ros", **options)
+        self._backend = backend
+        self._core = self._active_parts = None
+        self.parameters = Parameters(self, self._parameters_changed)
+
+    def on_configure(self, state):
+        try:
+            self._core = Core(self.parameters, self._backend, self._snapshot_changed, self._state_changed, self.get_logger())
+        except (ValueError, OSError) as error:  # StoreError among them
+            self.get_logger().error(f"cannot configure: {error}")
+            return TransitionCallbackReturn.FAILURE
+        self.get_logger().info(f"keyframe store: {self._core.store.folder} ({len(self._core.store)} keyframes)")
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state):
+        self._active_parts = ActiveParts(self, self._core)
+        self._snapshot_changed(self._core.snapshot, None)
+        self._core.refinery.resume()
+        return super().on_activate(state)
+
+    def on_deactivate(self, state):
+        self._deactivate()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state):
+        self.close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state):
+        self.close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def close(self):
+        """Stop work and end the worker; keyframes and snapshots stay on disk."""
+        self._deactivate()
+        core, self._core = self._core, None
+        if core is not None:
+            core.close()
+
+    def _deactivate(self):
+        parts, self._active_parts = self._active_parts, None
+        if parts is not None:
+            self._core.refinery.pause()
+            parts.destroy()
+
+    def _snapshot_changed(self, snapshot, previous):
+        parts = self._active_parts
+        if parts is not None:
+            parts.show(snapshot, previous)
+
+    def _state_changed(self):
+        parts = self._active_parts
+        if parts is not None:
+            parts.status.publish_if_changed()
+
+    def _parameters_changed(self, node_config, backend_config):
+        if self._core is not None:
+            self._core.configure()
+
+
+class ActiveParts:
+    """What exists while the node is active: subscription, publishers, services, timers."""
+
+    def __init__(self, node, core):
+        self._node, config = node, core.parameters
+        self.outputs = Outputs(node, config.node.map_frame)
+        self.map_odom = MapOdomBroadcaster(node, config.node.tf_rate, lambda: (config.node.map_frame, core.intake.odom_frame),
+                                           lambda: config.node.transform_tolerance, lambda: config.node.publish_tf)
+        self.services = Services(node, core)
+        self.refine = RefineAction(node, core)
+        self.status = StatusPublisher(node, core, self.services)
+        self._core = core
+        self._timer = node.create_timer(config.node.status_period, self._tick, callback_group=MutuallyExclusiveCallbackGroup(),
+                                        clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._keyframes = node.create_subscription(Keyframe, "keyframes", core.intake.take, qos.KEYFRAMES,
+                                                   callback_group=MutuallyExclusiveCallbackGroup(),
+                                                   qos_overriding_options=qos.overridable())
+        self.status.publish()
+
+    def show(self, snapshot, previous):
+        """Publish a snapshot; None: the map was forgotten."""
+        if snapshot is None:
+            self.map_odom.transform = np.eye(4)
+            self.outputs.publish_nothing()
+        else:
+            self.map_odom.transform = snapshot.T_map_odom
+            self.outputs.publish(snapshot, previous)
+        self.map_odom.broadcast()
+        self.status.publish()
+
+    def _tick(self):
+        self._core.refinery.tick()
+        self.outputs.publish_map()
+        self.status.publish()
+
+    def destroy(self):
+        self._node.destroy_subscription(self._keyframes)
+        self._node.destroy_timer(self._timer)
+        for part in (self.status, self.refine, self.services, self.map_odom, self.outputs):
+            part.destroy()

@@ -1,0 +1,39 @@
+"""What the node adds to BackendConfig: frames, topics' rates, when to refine, where to write. Needs no ROS."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from time import localtime, strftime
+
+from vggt3_ros.config import Checked, value
+
+HOME = "~/.ros/vggt3_ros"
+
+
+@dataclass(frozen=True)
+class NodeConfig(Checked):
+    autostart: bool = value(True, "Configure and activate at once; false: wait for a lifecycle manager", live=False)
+    store: str = value("", f"Folder of the keyframe store; an existing one is continued. Empty: a new one in {HOME}", live=False)
+    map_folder: str = value(f"{HOME}/maps", "save_map writes below this folder", live=False)
+
+    map_frame: str = value("map", "Frame of the corrected poses and the map", live=False)
+    odom_frame: str = value("", "Frame of the incoming poses. Empty: header.frame_id of the first keyframe", live=False)
+    publish_tf: bool = value(True, "Broadcast map->odom; false where something above does")
+    tf_rate: float = value(20.0, "How often map->odom is broadcast", "Hz", 1.0, 200.0, live=False)
+    transform_tolerance: float = value(0.1, "map->odom is stamped so far ahead of now", "s", 0.0, 5.0)
+
+    refine_every_keyframes: int = value(10, "New keyframes that start a refinement; 0: never", low=0, high=100_000)
+    refine_every_seconds: float = value(30.0, "Seconds after which any new keyframe starts one; 0: never", "s", 0.0, 86400.0)
+    idle_distillation: float = value(60.0, "Idle time spent on the memory after a refinement; 0: none", "s", 0.0, 86400.0)
+    localize_timeout: float = value(5.0, "A localize request is answered within this time", "s", 0.1, 60.0)
+    worker_timeout: float = value(120.0, "A worker without a sign of life for so long is replaced", "s", 5.0, 3600.0, live=False)
+    status_period: float = value(1.0, "Time between two status messages", "s", 0.1, 60.0, live=False)
+
+    def flat(self):
+        """{"name": (value, metadata), ...} as BackendConfig.flat()."""
+        return {name: (getattr(self, name), f.metadata) for name, f in self.__dataclass_fields__.items()}
+
+    def store_folder(self):
+        """Where keyframes go: `store`, or a new folder named by the time."""
+        if self.store:
+            return Path(self.store).expanduser()
+        return Path(HOME).expanduser() / strftime("%Y%m%d-%H%M%S", localtime())

@@ -1,0 +1,127 @@
+"""A Snapshot as topics: path, keyframe_poses, map, loops, correction, pose. All latched but the last two."""
+
+import threading
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from nav_msgs.msg import Path
+from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import Header
+
+from vggt3_ros.geometry import se3
+from vggt3_ros.mapping.snapshot import PointMap
+from vggt3_ros.msg import Correction, KeyframePoses, Loop, Loops
+from vggt3_ros.ros import qos
+from vggt3_ros.ros.clouds import to_cloud
+from vggt3_ros.ros.conversions import from_nanoseconds, from_transform, to_transform_message, with_covariance
+
+TOPICS = {
+    "path": (Path, qos.LATCHED), "keyframe_poses": (KeyframePoses, qos.LATCHED), "map": (PointCloud2, qos.LATCHED),
+    "loops": (Loops, qos.LATCHED), "correction": (Correction, qos.EVENTS), "pose": (PoseWithCovarianceStamped, qos.EVENTS),
+}
+
+EMPTY = PointMap(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
+
+
+class Outputs:
+    """Publishers of everything a refinement yields."""
+
+    def __init__(self, node, map_frame):
+        self._node, self._frame = node, map_frame
+        self._publishers = {name: node.create_publisher(kind, name, profile, qos_overriding_options=qos.overridable())
+                            for name, (kind, profile) in TOPICS.items()}
+        self._lock = threading.Lock()
+        self._map_waiting = None
+
+    def publish(self, snapshot, previous=None):
+        """Everything but the map, which goes out when somebody listens: see :meth:`publish_map`."""
+        header = Header(stamp=from_nanoseconds(snapshot.stamps_ns.max(initial=0)), frame_id=self._frame)
+        self._send("path", path(snapshot, header))
+        self._send("keyframe_poses", keyframe_poses(snapshot, header))
+        self._send("loops", loops(snapshot, header))
+        self._send("correction", correction(snapshot, previous, header))
+        if len(snapshot):
+            newest = int(np.argmax(snapshot.stamps_ns))
+            self._send("pose", PoseWithCovarianceStamped(
+                header=header, pose=with_covariance(snapshot.T_map_cam[newest], snapshot.covariances[newest])))
+        with self._lock:
+            self._map_waiting = (snapshot.cloud, header)
+        self.publish_map()
+
+    def publish_nothing(self):
+        """Replace what is latched by empty messages: the map was forgotten."""
+        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self._frame)
+        self._send("path", Path(header=header))
+        self._send("keyframe_poses", KeyframePoses(header=header))
+        self._send("loops", Loops(header=header))
+        with self._lock:
+            self._map_waiting = (EMPTY, header)
+        self.publish_map()
+
+    def publish_map(self):
+        """The newest map, once, if it has a subscriber by now (a large cloud costs more than all else together)."""
+        with self._lock:
+            if self._map_waiting is None or not self._publishers["map"].get_subscription_count():
+                return
+            (cloud, header), self._map_waiting = self._map_waiting, None
+        self._send("map", to_cloud(cloud, header))
+
+    def _send(self, name, message):
+        self._publishers[name].publish(message)
+
+    def destroy(self):
+        for publisher in self._publishers.values():
+            self._node.destroy_publisher(publisher)
+
+
+def path(snapshot, header):
+    """Camera poses (optical axes) in the map frame, ordered by stamp."""
+    message = Path(header=header)
+    for at in np.argsort(snapshot.stamps_ns, kind="stable"):
+        stamped = Header(stamp=from_nanoseconds(snapshot.stamps_ns[at]), frame_id=header.frame_id)
+        message.poses.append(PoseStamped(header=stamped, pose=from_transform(snapshot.T_map_cam[at])))
+    return message
+
+
+def keyframe_poses(snapshot, header):
+    order = np.argsort(snapshot.stamps_ns, kind="stable")
+    return KeyframePoses(header=header, generation=snapshot.generation, ids=[int(snapshot.keyframe_ids[at]) for at in order],
+                         stamps=[from_nanoseconds(snapshot.stamps_ns[at]) for at in order],
+                         poses=[with_covariance(snapshot.T_map_cam[at], snapshot.covariances[at]) for at in order])
+
+
+def loops(snapshot, header):
+    message = Loops(header=header, generation=snapshot.generation)
+    for loop in snapshot.loops:
+        out = Loop(source_id=int(loop.source_id), target_id=int(loop.target_id), accepted=bool(loop.accepted), reason=loop.reason,
+                   origin=loop.origin, inliers=int(loop.inliers), residual_translation=float(loop.residual_m),
+                   residual_rotation=float(loop.residual_rad))
+        if loop.T_source_target is not None:
+            out.t_source_target = from_transform(loop.T_source_target)
+        if loop.information is not None:
+            out.information = np.ravel(loop.information).astype(float)
+        message.loops.append(out)
+    return message
+
+
+def correction(snapshot, previous, header):
+    """What `snapshot` moves against `previous` (None: against uncorrected odometry)."""
+    before = np.eye(4) if previous is None else previous.T_map_odom
+    message = Correction(header=header, generation=snapshot.generation, previous=to_transform_message(before),
+                         current=to_transform_message(snapshot.T_map_odom))
+    newest = int(np.argmax(snapshot.stamps_ns))
+    jump = se3.inverse(before @ snapshot.T_odom_cam[newest]) @ snapshot.T_map_odom @ snapshot.T_odom_cam[newest]
+    message.jump_translation, message.jump_rotation = _size(jump)
+    if previous is not None:
+        _, now, then = np.intersect1d(snapshot.keyframe_ids, previous.keyframe_ids, return_indices=True)
+        moved = se3.inverse(previous.T_map_cam[then]) @ snapshot.T_map_cam[now]
+    else:
+        moved = se3.inverse(snapshot.T_odom_cam) @ snapshot.T_map_cam
+    if len(moved):
+        message.largest_translation = float(np.linalg.norm(moved[:, :3, 3], axis=1).max())
+        message.largest_rotation = float(se3.rotation_angle(moved).max())
+    return message
+
+
+def _size(motion):
+    return float(np.linalg.norm(motion[:3, 3])), float(se3.rotation_angle(motion))

@@ -1,0 +1,21 @@
+"""Quality of service of every topic. Each can be overridden by parameters (qos_overrides.<topic>...)."""
+
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+KEYFRAME_QUEUE = 50  # what may wait while the disk is busy
+
+# A keyframe is sent once and must not be lost.
+KEYFRAMES = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=KEYFRAME_QUEUE, reliability=ReliabilityPolicy.RELIABLE,
+                       durability=DurabilityPolicy.VOLATILE)
+# Whoever subscribes late gets the last one: map, path, poses, loops, status.
+LATCHED = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE,
+                     durability=DurabilityPolicy.TRANSIENT_LOCAL)
+EVENTS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.RELIABLE,
+                    durability=DurabilityPolicy.VOLATILE)
+TF = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100, reliability=ReliabilityPolicy.RELIABLE,
+                durability=DurabilityPolicy.VOLATILE)
+
+
+def overridable():
+    return QoSOverridingOptions.with_default_policies()

@@ -1,0 +1,115 @@
+"""When to refine: after N keyframes, after T seconds with a new one, or on request. Never blocks; needs no ROS."""
+
+import threading
+import time
+from concurrent.futures import Future
+
+from vggt3_ros.worker_client import WorkerError
+
+
+class Refinery:
+    """Asks `worker` (WorkerClient) for refinements. `limits()` gives (keyframes, seconds) that start one, 0: never.
+
+    waiting: keyframes not refined yet at the start. on_change() is called when a refinement starts, advances or ends.
+    """
+
+    def __init__(self, worker, limits, waiting, on_change, logger):
+        self._worker, self._limits, self._on_change, self._log = worker, limits, on_change, logger
+        self._lock = threading.RLock()
+        self._new, self._running, self._requested = waiting, None, []
+        self._began = self._ended = time.monotonic()
+        self._paused = False
+        self.phase, self.progress = "", 0.0
+        self.error = ""
+        self.seconds = 0.0
+
+    @property
+    def running(self):
+        return self._running is not None
+
+    @property
+    def age(self):
+        """Seconds since the last refinement that succeeded; 0 when there was none."""
+        return time.monotonic() - self._ended if self.seconds else 0.0
+
+    def keyframe_added(self):
+        with self._lock:
+            self._new += 1
+        self.tick()
+
+    def request(self, listener=None):
+        """Future of the generation that a refinement of everything stored by now yields; raises WorkerError.
+        listener(phase, fraction) hears of its progress."""
+        wish = Future()
+        wish.listener = listener or (lambda phase, fraction: None)
+        with self._lock:
+            self._requested.append(wish)
+        self.tick()
+        return wish
+
+    def cancel(self):
+        """End the running refinement and drop the wishes for another."""
+        with self._lock:
+            dropped, self._requested = self._requested, []
+            if self._running is not None:
+                self._worker.cancel(self._running)
+        for wish in dropped:
+            wish.set_exception(WorkerError("cancelled", "cancelled before it began"))
+
+    def pause(self):
+        """Cancel, and start none until :meth:`resume`."""
+        with self._lock:
+            self._paused = True
+        self.cancel()
+
+    def resume(self, waiting=None):
+        with self._lock:
+            self._paused = False
+            self._new = self._new if waiting is None else waiting
+        self.tick()
+
+    def tick(self):
+        """Start a refinement if one is due. Called at every event and once a second."""
+        with self._lock:
+            if self._running is not None or self._paused or not self._worker.ready:
+                return
+            keyframes, seconds = self._limits()
+            due = (keyframes and self._new >= keyframes) or (seconds and self._new and time.monotonic() - self._began >= seconds)
+            if not (due or self._requested):
+                return
+            wishes, self._requested = self._requested, []
+            covered, self._new = self._new, 0
+            self._began = time.monotonic()
+            self.phase, self.progress = "", 0.0
+            self._running = future = self._worker.refine(lambda phase, fraction: self._advance(wishes, phase, fraction))
+        self._on_change()
+        future.add_done_callback(lambda done: self._finish(done, wishes, covered))
+
+    def _advance(self, wishes, phase, fraction):
+        self.phase, self.progress = phase, fraction
+        for wish in wishes:
+            wish.listener(phase, fraction)
+        self._on_change()
+
+    def _finish(self, done, wishes, covered):
+        error = done.exception()
+        with self._lock:
+            self._running, self.phase, self.progress = None, "", 0.0
+            if error is None:
+                self._ended, self.error = time.monotonic(), ""
+                self.seconds = self._ended - self._began
+            else:
+                self.error = "" if error.code == "cancelled" else str(error)
+                if error.code in ("died", "cancelled"):  # nothing is wrong with the keyframes: they still wait
+                    self._new += covered
+        if error is not None and error.code == "invalid":
+            self._log.info(f"nothing refined: {error}")
+        elif error is not None and error.code != "cancelled":
+            self._log.error(f"refinement failed: {error}")
+        for wish in wishes:
+            if error is None:
+                wish.set_result(done.result()["generation"])
+            else:
+                wish.set_exception(error)
+        self._on_change()
+        self.tick()

@@ -1,0 +1,67 @@
+"""Topics status and /diagnostics: what the back end does, what it took and refused, what went wrong."""
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from vggt3_ros.msg import Status
+from vggt3_ros.ros import qos
+
+STATES = {Status.IDLE: "idle", Status.REFINING: "refining", Status.STARTING: "worker starting", Status.FAULT: "fault"}
+HIDDEN = ("stamp", "state", "error_msg")
+
+
+class StatusPublisher:
+    """`core` is the node's Core, `services` count localizations."""
+
+    def __init__(self, node, core, services):
+        self._node, self._core, self._services = node, core, services
+        self._status = node.create_publisher(Status, "status", qos.LATCHED, qos_overriding_options=qos.overridable())
+        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.EVENTS)
+        self._state = None
+
+    def publish_if_changed(self):
+        if self._state != self._current_state():
+            self.publish()
+
+    def publish(self):
+        message = self.message()
+        self._state = message.state
+        self._status.publish(message)
+        self._diagnostics.publish(self._as_diagnostics(message))
+
+    def _current_state(self):
+        worker = self._core.worker
+        if not worker.ready:
+            return Status.FAULT if worker.pid and worker.fault else Status.STARTING
+        return Status.REFINING if self._core.refinery.running else Status.IDLE
+
+    def message(self):
+        core, intake, refinery, worker = self._core, self._core.intake, self._core.refinery, self._core.worker
+        message = Status(
+            stamp=self._node.get_clock().now().to_msg(), state=self._current_state(), phase=refinery.phase,
+            progress=float(refinery.progress), keyframes=len(core.store), received=intake.received, updated=intake.updated,
+            refused=intake.refused, last_refusal=intake.last_refusal, refinement_seconds=refinery.seconds,
+            refinement_age=refinery.age, worker_restarts=worker.restarts, worker_memory_mb=int(worker.memory_mb),
+            localizations=self._services.localizations, localized=self._services.localized,
+            error_msg=worker.fault or refinery.error)
+        snapshot = core.snapshot
+        if snapshot is not None:
+            accepted = sum(loop.accepted for loop in snapshot.loops)
+            message.generation, message.keyframes_refined, message.map_points = snapshot.generation, len(snapshot), len(snapshot.cloud)
+            message.loops_accepted, message.loops_rejected = accepted, len(snapshot.loops) - accepted
+        return message
+
+    def _as_diagnostics(self, message):
+        level = {Status.FAULT: DiagnosticStatus.ERROR, Status.STARTING: DiagnosticStatus.WARN}.get(message.state, DiagnosticStatus.OK)
+        if message.error_msg and level == DiagnosticStatus.OK:
+            level = DiagnosticStatus.WARN
+        text = STATES[message.state] + (f": {message.error_msg}" if message.error_msg else "")
+        fields = [name for name in message.get_fields_and_field_types() if name not in HIDDEN]
+        status = DiagnosticStatus(level=level, name=f"{self._node.get_fully_qualified_name().lstrip('/')}: back end", message=text,
+                                  hardware_id="vggt3_ros", values=[KeyValue(key=n, value=str(getattr(message, n))) for n in fields])
+        out = DiagnosticArray(status=[status])
+        out.header.stamp = message.stamp
+        return out
+
+    def destroy(self):
+        self._node.destroy_publisher(self._status)
+        self._node.destroy_publisher(self._diagnostics)
