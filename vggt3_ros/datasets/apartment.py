@@ -22,26 +22,26 @@ from vggt3_ros.datasets.walk import off_the_path, pick_keyframes, walk
 from vggt3_ros.geometry.camera import Camera
 
 VERSION = 1  # of what is rendered: written folders of another version are made anew
-KEYFRAMES, QUERIES, ATE = 125, 50, 0.35
+QUERIES, ATE = 50, 0.35
 CAMERA = Camera(640, 480, 525.0, 525.0, 319.5, 239.5)
 _STAMP = "apartment.json"
 
 # x, y, yaw in degrees: round the four rooms, then back through two of them. The end joins the start.
 TOUR = (
-    (2.75, 2.45, 180), (2.45, 2.7, 140), (2.6, 2.5, 70), (2.9, 2.3, 0), (2.95, 2.0, -60), (2.7, 1.8, -120), (3.0, 1.6, -40),
-    (3.9, 1.5, 0), (5.0, 1.5, -25), (5.6, 1.45, -60), (5.9, 1.6, 10), (6.2, 1.9, 60), (6.3, 2.0, 130), (6.5, 2.3, 90),
-    (6.6, 3.2, 85), (6.45, 4.0, 70), (6.2, 4.4, 20), (5.9, 4.6, 60), (5.7, 5.0, 110), (5.6, 5.3, 170), (5.6, 5.5, 230), (5.4, 5.7, 185),
-    (4.6, 5.7, 180), (3.5, 5.6, 180), (2.9, 5.4, 140), (2.7, 5.2, 80), (2.5, 5.1, 20), (2.3, 5.0, -40), (2.0, 5.0, -120), (1.85, 4.7, -90),
-    (1.8, 3.9, -90), (1.85, 3.1, -80), (2.4, 2.7, -110), (2.7, 2.4, 180), (2.8, 2.2, 250), (2.9, 1.8, 320),
-    (3.6, 1.5, 0), (4.6, 1.5, 20), (5.4, 1.6, 60), (5.7, 1.8, 130), (5.5, 1.6, 190), (4.4, 1.5, 180), (3.4, 1.7, 150), (2.9, 2.2, 160),
+    (2.75, 2.45, 180), (2.5, 2.65, 125), (2.6, 2.5, 60), (2.9, 2.3, 0), (2.95, 1.8, -60), (3.1, 1.6, -25),
+    (3.9, 1.5, 0), (5.0, 1.5, -25), (5.6, 1.45, -55), (5.9, 1.6, 10), (6.2, 1.9, 60), (6.3, 2.0, 130), (6.55, 2.3, 90),
+    (6.6, 3.2, 85), (6.58, 4.1, 60), (6.3, 4.55, 30), (5.95, 4.75, 65), (5.7, 5.0, 110), (5.6, 5.3, 165), (5.4, 5.6, 200),
+    (4.6, 5.7, 180), (3.5, 5.6, 175), (2.9, 5.4, 135), (2.6, 5.2, 75), (2.5, 5.1, 20), (2.3, 5.0, -40), (1.9, 4.8, -105),
+    (1.8, 3.9, -90), (1.9, 3.0, -85), (2.3, 2.6, -60), (2.9, 2.0, -20), (3.6, 1.5, 0), (4.6, 1.5, 10), (5.4, 1.65, 45), (5.5, 1.75, 115),
+    (5.3, 1.6, 175), (4.4, 1.5, 180), (3.5, 1.75, 165), (2.75, 2.45, 180),
 )
 
 
-def sequence(keyframes=KEYFRAMES, queries=QUERIES, seed=0, camera=CAMERA, ate=ATE, depth_noise=1.0, covariances=False, threads=0):
+def sequence(keyframes=None, queries=QUERIES, seed=0, camera=CAMERA, ate=ATE, depth_noise=1.0, covariances=False, threads=0):
     """A Sequence rendered frame by frame when a frame is asked for (0.2 s each; the first call prepares the flat, seconds).
 
-    keyframes: about 0.3 m or 13.5 degrees apart, the first that many of the walk; 125 close the loop and go on through two
-    rooms again; more walk another round. queries: images off the path, exactly known too. seed: of the flat, the walk, the noise
+    keyframes: about 0.3 m or 13.5 degrees apart. By default one round, about 123, which closes the loop through the rooms, goes
+    into the second room again and comes back; fewer end the walk early, more walk another round. queries: images off the path, exactly known too. seed: of the flat, the walk, the noise
     and the drift. ate: error of the odometry after alignment, metres. depth_noise: see sensor.measure_depth, 0 = exact.
     covariances: attach those of the odometry to the keyframes. threads: CPU threads, 0 for all.
     """
@@ -83,7 +83,7 @@ def _renderer(seed, threads):
 def _record(name, renderer, tour, keyframes, queries, seed, camera, ate, depth_noise, covariances):
     stamps, path = walk(tour, seed)
     picked = pick_keyframes(path)
-    while len(picked) < keyframes:
+    while len(picked) < (keyframes or 0):
         tour = tour + tour[1:]
         stamps, path = walk(tour, seed)
         picked = pick_keyframes(path)
@@ -91,7 +91,7 @@ def _record(name, renderer, tour, keyframes, queries, seed, camera, ate, depth_n
     stamps, path, truth = stamps[picked], path[:picked[-1] + 1], path[picked]
     odometry, covariance = drifting_odometry(truth, seed, ate)
 
-    @lru_cache(maxsize=2)  # image and depth of a keyframe come from one rendering
+    @lru_cache(maxsize=4)  # image and depth of a keyframe come from one rendering
     def rendered(index):
         return renderer.render(camera, truth[index])
 

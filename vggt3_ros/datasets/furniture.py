@@ -8,7 +8,7 @@ import numpy as np
 from vggt3_ros.datasets import textures
 from vggt3_ros.datasets.patches import Patch, box, curtain, cushion, disc, place, quad, tube
 
-DENSITY = 330  # texels a metre: a camera of focal length 525 px resolves that at 1.6 m
+DENSITY = 280  # texels a metre: a camera of focal length 525 px resolves that at 1.9 m
 OAK, WALNUT, PINE, WHITE = (168, 128, 84), (104, 70, 46), (206, 170, 122), (214, 211, 203)
 
 
@@ -27,7 +27,9 @@ def clad(center, size, material, skip="b", density=DENSITY, **faces):
 
 
 def wooden(rng, center, size, color, skip="b", density=DENSITY, **faces):
-    """A wooden box, the grain along the longer side of each face."""
+    """A wooden box, the grain along the longer side of each face; WHITE wood is painted."""
+    if color is WHITE:
+        return clad(center, size, lambda s: textures.plain(rng, s, WHITE, 0.012), skip, density, **faces)
     return clad(center, size, lambda s: textures.wood(rng, s, color, along=1 if s[1] >= s[0] else 0), skip, density, **faces)
 
 
@@ -114,7 +116,7 @@ def books(rng, width, depth, height):
         if x + thick > width:
             return parts
         deep = min(rng.uniform(0.13, 0.2), depth)
-        back = textures.spine(rng, pixels(thick, tall, 420))
+        back = textures.spine(rng, pixels(thick, tall, 400))
         cover = np.full((8, 8, 3), back[len(back) // 2].mean(axis=0), np.uint8)
         pages = np.full((8, 8, 3), rng.uniform(180, 225), np.uint8)
         parts += box((x + thick / 2, -depth + deep / 2 + rng.uniform(0, 0.03), 0), (thick - 0.001, deep, tall),
@@ -122,14 +124,14 @@ def books(rng, width, depth, height):
         x += thick
 
 
-def thing(rng, width, depth, height):
-    """Something that stands around, centred on x = y = 0, at most this large."""
-    kind = rng.integers(5)
+def thing(rng, width, depth, height, kind=None):
+    """Something that stands around, centred on x = y = 0, at most this large: 0 a carton, 1 a bowl, 2 a vase, 3 a picture, 4 books."""
+    kind = rng.integers(5) if kind is None else kind
     width = min(width, depth)
     if kind == 0:
         tall = min(rng.uniform(0.14, 0.28), height)
-        front = textures.label(rng, pixels(width, tall, 420))
-        side = textures.label(rng, pixels(width * 0.5, tall, 420))
+        front = textures.label(rng, pixels(width, tall, 400))
+        side = textures.label(rng, pixels(width * 0.5, tall, 400))
         parts = box((0, 0, 0), (width, width * 0.5, tall), {"n": front, "s": front, "side": side, "t": side[:16]}, "b")
         return place(parts, yaw=rng.uniform(-25, 25))
     if kind == 1:
@@ -138,7 +140,7 @@ def thing(rng, width, depth, height):
         return vase(rng, min(0.32 * width, 0.07), min(rng.uniform(0.16, 0.28), height))
     if kind == 3:
         tall = min(width * 1.25, height)
-        image = textures.picture(rng, pixels(width, tall, 420))
+        image = textures.picture(rng, pixels(width, tall, 400))
         return place(_tilted_box(image, width, tall), yaw=rng.uniform(-15, 15))
     parts, z = [], 0.0
     while z < min(rng.uniform(0.08, 0.2), height - 0.05):
@@ -149,27 +151,27 @@ def thing(rng, width, depth, height):
 
 
 def lying_book(rng, width, thick):
-    cover = textures.label(rng, pixels(width, width * 1.3, 420))
-    edge = np.ascontiguousarray(np.rot90(textures.spine(rng, pixels(thick, width, 420))))
+    cover = textures.label(rng, pixels(width, width * 1.3, 400))
+    edge = np.ascontiguousarray(np.rot90(textures.spine(rng, pixels(thick, width, 400))))
     return box((0, 0, 0), (width, width * 1.3, thick - 0.001), {"t": cover, "side": edge}, "b")
 
 
 def bowl(rng, radius, height):
     """A bowl with fruit."""
-    glaze = textures.stone(rng, pixels(6 * radius, height, 420), textures.muted(rng, (0.5, 0.9)), 0.1)
+    glaze = textures.stone(rng, pixels(6 * radius, height, 400), textures.muted(rng, (0.5, 0.9)), 0.1)
     parts = [tube([(radius, height), (0.75 * radius, 0.35 * height), (0.4 * radius, 0)], glaze), disc(0.5 * height, 0.85 * radius, glaze)]
     for _ in range(rng.integers(3, 6)):
         size = rng.uniform(0.25, 0.36) * radius
         x, y = rng.uniform(-0.5, 0.5, 2) * radius
         color = ((196, 60, 40), (226, 178, 54), (120, 160, 60), (224, 130, 40))[rng.integers(4)]
-        parts += place([ball(size, textures.fabric(rng, pixels(6 * size, 3 * size, 420), color, 0.04))], x, y, 0.5 * height + 0.8 * size)
+        parts += place([ball(size, textures.fabric(rng, pixels(6 * size, 3 * size, 400), color, 0.04))], x, y, 0.5 * height + 0.8 * size)
     return parts
 
 
 def vase(rng, radius, height):
     """A vase, bottle or mug with a pattern round it."""
     shape = ((0.6, 1.0), (0.4, 0.45), (1.0, 1.0))[rng.integers(3)]
-    image = textures.label(rng, pixels(6 * radius, height, 420))
+    image = textures.label(rng, pixels(6 * radius, height, 400))
     return [tube([(shape[0] * radius, height), (shape[1] * radius, 0.7 * height), (radius, 0.45 * height), (0.8 * radius, 0)], image),
             disc(height - 0.005, shape[0] * radius, np.full((8, 8, 3), 40, np.uint8), cells=2)]
 
@@ -227,7 +229,7 @@ def desk(rng, width=1.5, depth=0.7):
     top = box((0, 0, 0.12), (0.66, 0.03, 0.4), black, "")
     top.append(quad((-0.31, -0.0155, 0.5), (0.62, 0, 0), (0, 0, -0.36), screen, 0.75))
     top += box((0, 0.02, 0), (0.06, 0.03, 0.2), black, "b") + box((0, 0, 0), (0.26, 0.18, 0.012), black, "b")
-    keys = textures.tiling(rng, pixels(0.44, 0.14, 420), (12, 12), lambda r, s: textures.plain(r, s, (58, 58, 62)), 3, (26, 26, 28))
+    keys = textures.tiling(rng, pixels(0.44, 0.14, 400), (12, 12), lambda r, s: textures.plain(r, s, (58, 58, 62)), 3, (26, 26, 28))
     top += place(box((0, 0, 0), (0.44, 0.14, 0.02), {"t": keys, "side": black}, "b"), 0, -0.3)
     for x, y in ((-0.5, -0.25), (0.48, -0.3), (0.36, -0.12)):
         sheet = textures.paper(rng, pixels(0.21, 0.297, 500))
@@ -239,7 +241,8 @@ def desk(rng, width=1.5, depth=0.7):
 def things_on(rng, width, depth, count):
     """`count` things spread over a table top of this size centred on x = y = 0."""
     xs = (np.arange(count) + 0.5) / count * width - width / 2
-    return [p for x in xs for p in place(thing(rng, min(0.9 * width / count, 0.22), 0.24, 0.3), x + rng.uniform(-0.02, 0.02),
+    kinds = np.concatenate([rng.permutation(5) for _ in range(-(-count // 5))])  # no two alike before all have been
+    return [p for x, kind in zip(xs, kinds) for p in place(thing(rng, min(0.9 * width / count, 0.22), 0.24, 0.3, kind), x + rng.uniform(-0.02, 0.02),
                                          rng.uniform(-0.5, 0.5) * max(depth - 0.25, 0))]
 
 
@@ -285,14 +288,14 @@ def fridge(rng, height=1.75):
 
 def picture(rng, width, height, source=None):
     """A framed picture whose back is the wall and whose centre is z = 0."""
-    image = textures.picture(rng, pixels(width, height, 420), source)
+    image = textures.picture(rng, pixels(width, height, 400), source)
     edge = np.full((8, 8, 3), image[2, 2], np.uint8)
     return box((0, -0.0125, -height / 2), (width, 0.025, height), {"s": image, "side": edge}, "n")
 
 
 def poster(rng, width, height):
     """A printed sheet on the wall, centre z = 0."""
-    return [quad((-width / 2, -0.004, height / 2), (width, 0, 0), (0, 0, -height), textures.paper(rng, pixels(width, height, 420), 1.0))]
+    return [quad((-width / 2, -0.004, height / 2), (width, 0, 0), (0, 0, -height), textures.paper(rng, pixels(width, height, 400), 1.0))]
 
 
 def coats(rng, count=4):

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-SPACING = 0.09  # metres between points where light is computed
-_LAMP_POINTS = 4  # along each side of a lamp: 16 shadow rays a lamp and point
-_RAYS = 64  # into the half space, for light thrown back
+SPACING = 0.1  # metres between points where light is computed
+_LAMP_POINTS = 3  # along each side of a lamp: 9 shadow rays a lamp and point
+_RAYS = (24, 48)  # into the half space for each bounce, the last the one that is seen
+_HIDDEN = 0.045  # metres: points whose rays end this soon, on average, are inside or behind something
 _LIFT = 0.004  # metres off the surface, so that it does not shade itself
 
 
@@ -21,10 +23,11 @@ class Lamp:
     color: np.ndarray
 
 
-def bake(scene, patches, lamps, rng, bounces=2):
+def bake(scene, patches, lamps, rng):
     """Light falling on every patch -> list of (rows, columns, 3) float32 grids whose outer texels lie on the patch's edges.
 
-    Direct light with soft shadows, then `bounces` passes of light thrown back by what is seen from each point.
+    Direct light with soft shadows, then two passes of light thrown back by what is seen from each point. Points inside or
+    behind furniture, which nothing sees, take the light of their neighbours: dark spots would shine through at its edges.
     """
     shapes = [tuple(int(np.clip(round(side / SPACING) + 1, 2, 64)) for side in patch.size[::-1]) for patch in patches]
     points, normals = (np.concatenate(parts) for parts in zip(*(_grid(p.points, s) for p, s in zip(patches, shapes))))
@@ -40,17 +43,33 @@ def bake(scene, patches, lamps, rng, bounces=2):
 
     light = direct
     rotation = rng.random(len(points)).astype(np.float32)
-    for _ in range(bounces):
-        gathered = np.zeros_like(direct)
-        for k in range(_RAYS):
-            hits = scene.cast(facing, _cosine_direction(normals, k, rotation))
-            rows, columns = (np.array([s[axis] for s in shapes])[hits.patch] for axis in (0, 1))
-            texel = (np.round(hits.uv[:, 1] * (rows - 1)) * columns + np.round(hits.uv[:, 0] * (columns - 1))).astype(np.int64)
-            seen = light[starts[:-1][hits.patch] + texel] * albedo[hits.patch]
+    rows, columns = np.array(shapes).T
+    for rays in _RAYS:
+        gathered, room = np.zeros_like(direct), np.zeros(len(points), np.float32)
+        for k in range(rays):
+            hits = scene.cast(facing, _cosine_direction(normals, k, rays, rotation))
+            row, column = (np.round(hits.uv[:, i] * (count[hits.patch] - 1)).astype(np.int64) for i, count in ((1, rows), (0, columns)))
+            seen = light[starts[:-1][hits.patch] + row * columns[hits.patch] + column] * albedo[hits.patch]
             gathered += np.where(hits.patch[:, None] >= 0, seen, 0)
-        light = direct + gathered / _RAYS
+            room += np.minimum(hits.distance, 1.0)
+        light = direct + gathered / rays
+    hidden = room / rays < _HIDDEN
     light = np.where(glow[owner, None] > 0, glow[owner, None], light).astype(np.float32)
-    return [light[a:b].reshape(shape + (3,)) for a, b, shape in zip(starts[:-1], starts[1:], shapes)]
+    return [_fill(light[a:b].reshape(shape + (3,)), hidden[a:b].reshape(shape)) for a, b, shape in zip(starts[:-1], starts[1:], shapes)]
+
+
+def _fill(light, hidden):
+    """Replace hidden points by the mean of neighbours that are not, one ring of them after the other."""
+    if hidden.all() or not hidden.any():
+        return light
+    light, known = light.copy(), ~hidden
+    while not known.all():
+        weight = cv2.boxFilter(known.astype(np.float32), -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+        total = cv2.boxFilter(light * known[..., None], -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+        ring = ~known & (weight > 0.5)
+        light[ring] = total[ring] / weight[ring][:, None]
+        known |= ring
+    return light
 
 
 def _grid(points, shape):
@@ -68,23 +87,24 @@ def _grid(points, shape):
 
 def _from_lamp(scene, points, normals, lamp, rng):
     light = np.zeros((len(points), 3), np.float32)
+    corner, right, down, facing = (v.astype(np.float32) for v in (lamp.corner, lamp.right, lamp.down, lamp.normal))
     area = np.linalg.norm(np.cross(lamp.right, lamp.down)) / _LAMP_POINTS**2
     for i in range(_LAMP_POINTS):
         for j in range(_LAMP_POINTS):
-            jitter = rng.random((2, len(points), 1))
-            target = lamp.corner + (i + jitter[0]) / _LAMP_POINTS * lamp.right + (j + jitter[1]) / _LAMP_POINTS * lamp.down
+            jitter = rng.random((2, len(points), 1), np.float32)
+            target = corner + (i + jitter[0]) / _LAMP_POINTS * right + (j + jitter[1]) / _LAMP_POINTS * down
             way = target - points
             square = (way**2).sum(axis=-1)
-            cosines = np.maximum((way * normals).sum(-1), 0) * np.maximum(-(way * lamp.normal).sum(-1), 0) / square
+            cosines = np.maximum((way * normals).sum(-1), 0) * np.maximum(-(way * facing).sum(-1), 0) / square
             reached = np.flatnonzero(cosines > 0)
             reached = reached[~scene.blocked(points[reached], target[reached])]
             light[reached] += (area * cosines[reached] / np.maximum(square[reached], 0.02) / np.pi)[:, None] * lamp.color
     return light
 
 
-def _cosine_direction(normals, k, rotation):
-    """The k-th of _RAYS directions spread over the half space as light falls in, turned by `rotation` (n,) turns."""
-    radius = np.sqrt((k + 0.5) / _RAYS)
+def _cosine_direction(normals, k, rays, rotation):
+    """The k-th of `rays` directions spread over the half space as light falls in, turned by `rotation` (n,) turns."""
+    radius = np.sqrt((k + 0.5) / rays)
     angle = 2 * np.pi * (k * 0.618034 + rotation)
     side = np.where(np.abs(normals[:, 2:]) < 0.9, np.float32([[0, 0, 1]]), np.float32([[1, 0, 0]]))
     tangent = np.cross(side, normals)

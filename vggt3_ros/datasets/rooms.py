@@ -47,7 +47,7 @@ class Room:
     floor: object
     lamps: tuple
     lamp_color: tuple = (1.0, 0.93, 0.82)
-    lamp_power: float = 42.0
+    lamp_power: float = 60.0
     accents: tuple = ()
 
 
@@ -75,7 +75,7 @@ def build(rng, rooms, doors=(), windows=()):
     return patches, lamps
 
 
-def _paint(rng, painter, width, height, density=300):
+def _paint(rng, painter, width, height, density=260):
     size = pixels(width, height, density)
     return painter(rng, size) if callable(painter) else textures.plain(rng, size, painter)
 
@@ -181,7 +181,7 @@ def _window(rng, window, rooms):
         parts += place(drapes(rng, w, 2.25, window.curtain), 0, 0, 2.32)
     patches = place(parts, window.x, window.y, 0, yaw)
     corner = np.append(np.array([window.x, window.y]) - along * w / 2 - inward * 0.03, window.top)
-    light = Lamp(corner, np.append(along * w, 0), np.array([0, 0, -h]), np.append(inward, 0), np.array([0.86, 0.95, 1.05]) * 3.0)
+    light = Lamp(corner, np.append(along * w, 0), np.array([0, 0, -h]), np.append(inward, 0), np.array([0.86, 0.95, 1.05]) * 4.0)
     return patches, light
 
 
@@ -194,5 +194,5 @@ def _outside(rng, size):
     sky = np.stack([178 + 40 * y + 22 * clouds, 204 + 24 * y + 14 * clouds, 232 + 8 * y + 6 * clouds], axis=-1)
     skyline = size[0] * (0.62 + 0.06 * np.cumsum(rng.standard_normal(24)) / 4)
     ground = np.arange(size[0])[:, None] > np.interp(np.arange(size[1]), np.linspace(0, size[1], 24), skyline)
-    trees = textures.fabric(rng, size, (112, 138, 96), 0.28)
-    return cv2.GaussianBlur(np.clip(np.where(ground[..., None], trees, sky), 0, 255).astype(np.uint8), None, 1.2)
+    trees = textures.fabric(rng, size, (118, 138, 104), 0.2)
+    return cv2.GaussianBlur(np.clip(np.where(ground[..., None], trees, sky), 0, 255).astype(np.uint8), None, 2.0)

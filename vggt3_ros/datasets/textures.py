@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 PICTURES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "hubble_deep_field.jpg",
             "camera.png", "coins.png", "retina.jpg", "moon.png", "ihc.png", "logo.png")
@@ -21,10 +22,9 @@ def photo(name):
     """One of the photographs, (height, width, 3) uint8 RGB. Raises FileNotFoundError when scikit-image lacks it."""
     spec = importlib.util.find_spec("skimage")  # not imported: only its files are wanted
     path = Path(spec.origin).parent / "data" / name if spec else Path(name)
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.exists() else None
-    if image is None:
+    if not path.exists():
         raise FileNotFoundError(f"{path} is missing: install scikit-image from PyPI, whose wheel holds the photographs")
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    image = np.array(Image.open(path).convert("RGB"))  # Pillow: OpenCV complains about the colour profile of one of them
     image.setflags(write=False)
     return image
 
@@ -41,9 +41,10 @@ def crop(rng, image, size, zoom=1.0):
     return _resize(piece, size)
 
 
-def muted(rng, value=(0.25, 0.85), saturation=(0.1, 0.62)):
-    """A colour that paint, cloth and print come in: (3,) float sRGB 0..255."""
-    hsv = np.float32([[[rng.uniform(0, 360), rng.uniform(*saturation), rng.uniform(*value)]]])
+def muted(rng, value=(0.25, 0.85), saturation=(0.1, 0.58)):
+    """A colour that paint, cloth and print come in, more often earth, blue or green: (3,) float sRGB 0..255."""
+    middle, spread = ((28, 16), (28, 16), (212, 18), (100, 30), (0, 180))[rng.integers(5)]
+    hsv = np.float32([[[rng.uniform(middle - spread, middle + spread) % 360, rng.uniform(*saturation), rng.uniform(*value)]]])
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0].astype(float) * 255
 
 
@@ -73,17 +74,10 @@ def plain(rng, size, color, grain=0.02):
 def wood(rng, size, color, along=1):
     """Wood with the grain along axis 1 (or 0): growth rings cut lengthwise, fibres and a few knots."""
     if along == 0:
-        return np.ascontiguousarray(wood(rng, size[::-1], color).transpose(1, 0, 2)[:, ::-1])
-    across = np.arange(size[0], dtype=np.float32)[:, None] + rng.uniform(0, 500)
-    bend = 9 * noise(rng, size, (40, 260)) + 26 * noise(rng, size, (170, 600))
-    rings = np.sin((across + bend) * rng.uniform(0.22, 0.4)) + 0.6 * np.sin((across + bend) * rng.uniform(0.05, 0.1))
-    fibres = noise(rng, size, (1.6, 50)) + 0.6 * noise(rng, size, (3, 140))
-    shade = 1 + 0.055 * rings + 0.06 * fibres + 0.05 * noise(rng, size, (60, 200))
-    for _ in range(rng.poisson(size[0] * size[1] / 70_000)):
-        y, x, r = rng.integers(0, size[0]), rng.integers(0, size[1]), rng.uniform(3, 8)
-        yy, xx = np.ogrid[:size[0], :size[1]]
-        shade -= 0.35 * np.exp(-((yy - y) / r) ** 2 - ((xx - x) / (2.2 * r)) ** 2).astype(np.float32)
-    return _tint(shade, color)
+        return np.ascontiguousarray(wood(rng, size[::-1], color).transpose(1, 0, 2))
+    log = _log(int(rng.integers(3)))
+    rows, columns = (_mirrored(int(rng.integers(0, 2 * length)), count, length) for count, length in zip(size, log.shape))
+    return _tint(1 + rng.uniform(0.8, 1.2) * log[np.ix_(rows, columns)], color)
 
 
 def fabric(rng, size, color, contrast=0.1):
@@ -167,10 +161,10 @@ def paper(rng, size, photo_share=0.5):
     columns = rng.integers(1, 3)
     width, y = body[1] // columns - m // 2, 0
     while min(body) > 16 and y < body[0] - 8:  # the printed page in pieces, so that letters stay small
-        print_ = crop(rng, photo("page.png")[50:160, 4:-8], (max(int(0.3 * width), 6), width), rng.uniform(1.0, 1.1))[:body[0] - y]
+        print_ = crop(rng, _print(), (max(int(0.3 * width), 6), width), rng.uniform(1.0, 1.1))[:body[0] - y]
         for x in range(columns):
             left = m + x * (width + m)
-            image[top + y:top + y + len(print_), left:left + width] = 0.92 * print_[:, :image.shape[1] - left]
+            image[top + y:top + y + len(print_), left:left + width] = print_[:, :image.shape[1] - left]
         y += len(print_)
     text(rng, image, (m, m + int(0.1 * size[0])), 0.1 * size[0])
     return image
@@ -253,6 +247,30 @@ def _choice(rng, options):
 def _resize(image, size):
     shrinks = image.shape[0] > size[0] or image.shape[1] > size[1]
     return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+@lru_cache(maxsize=None)
+def _print():
+    """Printed lines on paper of even brightness, cut from a photographed page."""
+    page = photo("page.png")[50:160, 4:-8].astype(np.float32)
+    lit = cv2.GaussianBlur(cv2.dilate(page, np.ones((9, 9))), None, 9)
+    return np.clip(page / lit * 232, 20, 236).astype(np.uint8)
+
+
+@lru_cache(maxsize=None)
+def _log(number):
+    """Relative brightness of a large board, (800, 1800) float32 around 0, that pieces of wood are cut from."""
+    rng, size = np.random.default_rng([number, 17]), (800, 1800)
+    across = np.arange(size[0], dtype=np.float32)[:, None]
+    bend = 9 * noise(rng, size, (40, 260)) + 26 * noise(rng, size, (170, 600))
+    rings = np.sin((across + bend) * rng.uniform(0.22, 0.4)) + 0.6 * np.sin((across + bend) * rng.uniform(0.05, 0.1))
+    fibres = noise(rng, size, (1.6, 50)) + 0.6 * noise(rng, size, (3, 140))
+    shade = 0.055 * rings + 0.06 * fibres + 0.05 * noise(rng, size, (60, 200))
+    for _ in range(20):
+        y, x, r = rng.integers(0, size[0]), rng.integers(0, size[1]), rng.uniform(3, 8)
+        yy, xx = np.ogrid[:size[0], :size[1]]
+        shade -= 0.35 * np.exp(-((yy - y) / r) ** 2 - ((xx - x) / (2.2 * r)) ** 2).astype(np.float32)
+    return shade
 
 
 @lru_cache(maxsize=None)

@@ -5,6 +5,7 @@ camera.yaml: width, height, fx, fy, cx, cy in pixels; depth_scale (a depth of 1 
 distortion_model and distortion (as CameraInfo has them) where the lens needs them.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -57,24 +58,28 @@ def load_tum(folder, odometry=None, queries=None):
 def write_tum(folder, sequence, progress=lambda steps, **_: steps):
     """Write `sequence` into `folder` in the layout :func:`load_tum` reads (JPEG quality 95, depth in 0.2 mm).
 
-    progress: wraps the iterator over all images, as tqdm does. Covariances of the odometry have no place in this layout.
+    progress: wraps the iterator over all images, as tqdm does. Two threads load images at a time. Covariances of the odometry
+    have no place in this layout.
     """
     folder = Path(folder)
     for sub in ("rgb", "depth", "queries"):
         (folder / sub).mkdir(parents=True, exist_ok=True)
-    images = [(stamp, i, None) for i, stamp in enumerate(sequence.stamps_ns)]
-    images += [(query.stamp_ns, None, query) for query in sequence.queries]
-    rgb, depth, queries = [], [], []
-    for stamp, index, query in progress(images, desc=f"writing {sequence.name}", unit="image"):
-        name = f"{'rgb' if query is None else 'queries'}/{seconds(stamp)}.jpg"
-        frame = query if query is not None else sequence.keyframes[index]
-        _write_image(folder / name, frame.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
-        (rgb if query is None else queries).append(f"{seconds(stamp)} {name}\n")
-        if query is None and frame.depth is not None:
-            name = f"depth/{seconds(stamp)}.png"
-            stored = np.round(frame.depth * DEPTH_SCALE)
-            _write_image(folder / name, np.where(stored < 65536, stored, 0).astype(np.uint16))
-            depth.append(f"{seconds(stamp)} {name}\n")
+    def write(index):
+        """Image `index`, queries counted after the keyframes -> its line in the list of images, and in that of depths."""
+        frame = sequence.keyframes[index] if index < len(sequence) else sequence.queries[index - len(sequence)]
+        stamp, kind = seconds(frame.stamp_ns), "rgb" if index < len(sequence) else "queries"
+        _write_image(folder / f"{kind}/{stamp}.jpg", frame.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+        if kind == "queries" or frame.depth is None:
+            return f"{stamp} {kind}/{stamp}.jpg\n", ""
+        stored = np.round(frame.depth * DEPTH_SCALE)
+        _write_image(folder / f"depth/{stamp}.png", np.where(stored < 65536, stored, 0).astype(np.uint16))
+        return f"{stamp} rgb/{stamp}.jpg\n", f"{stamp} depth/{stamp}.png\n"
+
+    count = len(sequence) + len(sequence.queries)
+    with ThreadPoolExecutor(2) as pool:  # rendered images come faster while another one is being encoded
+        lines = list(progress(pool.map(write, range(count)), total=count, desc=f"writing {sequence.name}", unit="image"))
+    rgb, queries = [line for line, _ in lines[:len(sequence)]], [line for line, _ in lines[len(sequence):]]
+    depth = [line for _, line in lines if line]
 
     camera = {key: getattr(sequence.camera, key) for key in ("width", "height", "fx", "fy", "cx", "cy")}
     if sequence.camera.is_distorted:
