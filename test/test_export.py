@@ -3,8 +3,7 @@
 import numpy as np
 import open3d as o3d
 
-from vggt3_ros.geometry import se3
-from vggt3_ros.mapping.export import write_ply, write_tum
+from vggt3_ros.mapping.export import write_ply
 from vggt3_ros.mapping.snapshot import PointMap
 
 
@@ -16,13 +15,3 @@ def test_open3d_reads_the_ply(tmp_path):
     np.testing.assert_array_equal(read.positions.numpy(), cloud.points)
     np.testing.assert_array_equal(read.colors.numpy(), cloud.colors)
     np.testing.assert_array_equal(read.confidence.numpy().ravel(), cloud.confidence)
-
-
-def test_tum_lines_keep_nanoseconds_and_poses(tmp_path):
-    poses = se3.exp(np.random.default_rng(1).normal(size=(4, 6)))
-    stamps = 1_700_000_000_123_456_789 + np.arange(4)
-    write_tum(tmp_path / "t.txt", stamps, poses)
-    lines = [line.split() for line in (tmp_path / "t.txt").read_text().splitlines()]
-    assert [int(line[0].replace(".", "")) for line in lines] == stamps.tolist()
-    numbers = np.array(lines)[:, 1:].astype(float)
-    np.testing.assert_allclose(se3.from_quaternion(numbers[:, :3], numbers[:, 3:]), poses, atol=1e-7)

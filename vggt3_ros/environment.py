@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+OMP_WAIT_POLICY = "PASSIVE"
 MALLOC_CONF = "dirty_decay_ms:-1,muzzy_decay_ms:-1"
 FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")
 
@@ -15,7 +16,7 @@ FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib6
 def worker_environment(base=None):
     """A copy of `base` (default: this process's environment) with the settings added where they are missing."""
     environment = dict(os.environ if base is None else base)
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    environment.setdefault("OMP_WAIT_POLICY", OMP_WAIT_POLICY)
     allocator = next((path for folder in FOLDERS if (path := Path(folder) / "libjemalloc.so.2").exists()), None)
     if allocator and "jemalloc" not in environment.get("LD_PRELOAD", ""):
         environment["LD_PRELOAD"] = " ".join(filter(None, [str(allocator), environment.get("LD_PRELOAD")]))

@@ -1,8 +1,6 @@
-"""Maps and trajectories as files other tools read."""
+"""Maps as files other tools read."""
 
 import numpy as np
-
-from vggt3_ros.geometry import se3
 
 VERTEX = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1"), ("confidence", "<f4")])
 PLY_TYPES = {"<f4": "float", "|u1": "uchar"}
@@ -18,12 +16,3 @@ def write_ply(path, point_map):
     with open(path, "wb") as file:
         file.write(f"ply\nformat binary_little_endian 1.0\nelement vertex {len(vertices)}\n{properties}end_header\n".encode())
         file.write(vertices.tobytes())
-
-
-def write_tum(path, stamps_ns, transforms):
-    """T_target_source (N, 4, 4) at stamps (N,) nanoseconds -> lines of `seconds tx ty tz qx qy qz qw`."""
-    translations, quaternions = se3.to_quaternion(transforms)
-    with open(path, "w") as file:
-        for stamp, t, q in zip(np.asarray(stamps_ns).tolist(), translations, quaternions):
-            numbers = " ".join(f"{value:.9f}" for value in (*t, *q))
-            file.write(f"{stamp // 10**9}.{stamp % 10**9:09d} {numbers}\n")

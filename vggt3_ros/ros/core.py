@@ -58,7 +58,8 @@ class Core:
         self._loader.submit(self._adopt, generation)
 
     def load_snapshot(self, generation):
-        """The Snapshot of a refinement that was announced. ValueError when it cannot be read."""
+        """The Snapshot of a refinement that was announced, once it is published. ValueError when it cannot be read."""
+        self._loader.submit(lambda: None).result()
         with self._lock:
             if self.snapshot is not None and self.snapshot.generation == generation:
                 return self.snapshot

@@ -37,7 +37,8 @@ class BackendNode(LifecycleNode):
 
     def on_activate(self, state):
         self._active_parts = ActiveParts(self, self._core)
-        self._snapshot_changed(self._core.snapshot, None)
+        if self._core.snapshot is not None:
+            self._active_parts.show(self._core.snapshot, None)
         self._core.refinery.resume()
         return super().on_activate(state)
 

@@ -4,7 +4,8 @@ import re
 import shutil
 from pathlib import Path
 
-from vggt3_ros.mapping.export import write_ply, write_tum
+from vggt3_ros.datasets.tum_files import write_trajectory_tum
+from vggt3_ros.mapping.export import write_ply
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -32,7 +33,7 @@ def save_map(store, snapshot, root, name):
             generation = f"{snapshot.generation:06d}"
             shutil.copytree(store.snapshots / generation, partial / "snapshots" / generation)
             write_ply(partial / "map.ply", snapshot.cloud)
-            write_tum(partial / "trajectory.txt", snapshot.stamps_ns, snapshot.T_map_cam)
+            write_trajectory_tum(partial / "trajectory.txt", snapshot.stamps_ns, snapshot.T_map_cam, "T_map_cam")
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

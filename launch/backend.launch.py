@@ -1,0 +1,49 @@
+"""The back end as a lifecycle node that starts by itself; RViz on request."""
+
+import os
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode, Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from vggt3_ros.environment import OMP_WAIT_POLICY
+
+
+def generate_launch_description():
+    share = get_package_share_directory("vggt3_ros")
+    arguments = {
+        "params_file": (os.path.join(share, "config", "backend.yaml"), "YAML file with the parameters of the back end"),
+        "namespace": ("", "Namespace of the node, its topics and services"),
+        "store": ("", "Folder of the keyframe store, continued when it exists; empty: a new one in ~/.ros/vggt3_ros"),
+        "keyframes_topic": ("keyframes", "Topic of the front end's keyframes (vggt3_ros/msg/Keyframe)"),
+        "tf_topic": ("/tf", "Topic of map->odom; `tf` gives each namespaced robot its own"),
+        "map_frame": ("map", "Frame of the corrected poses and the map"),
+        "publish_tf": ("true", "Broadcast map->odom"),
+        "device": ("auto", "Where torch runs: auto, cpu, cuda, cuda:1, ..."),
+        "use_sim_time": ("false", "Take time from /clock"),
+        "autostart": ("true", "Configure and activate at once; false: wait for a lifecycle manager"),
+        "log_level": ("info", "debug, info, warn, error or fatal"),
+        "rviz": ("false", "Start RViz with map, path and TF"),
+    }
+    value = {name: LaunchConfiguration(name) for name in arguments}
+
+    def typed(name, kind):
+        return ParameterValue(value[name], value_type=kind)
+
+    node = LifecycleNode(
+        package="vggt3_ros", executable="backend", name="vggt3_ros", namespace=value["namespace"], output="screen",
+        parameters=[value["params_file"], {
+            "store": typed("store", str), "map_frame": typed("map_frame", str), "publish_tf": typed("publish_tf", bool),
+            "device": typed("device", str), "use_sim_time": typed("use_sim_time", bool), "autostart": typed("autostart", bool)}],
+        remappings=[("keyframes", value["keyframes_topic"]), ("/tf", value["tf_topic"])],
+        ros_arguments=["--log-level", value["log_level"]])
+    rviz = Node(package="rviz2", executable="rviz2", namespace=value["namespace"], condition=IfCondition(value["rviz"]),
+                arguments=["-d", os.path.join(share, "config", "backend.rviz")], remappings=[("/tf", value["tf_topic"])],
+                parameters=[{"use_sim_time": typed("use_sim_time", bool)}])
+    declared = [DeclareLaunchArgument(name, default_value=default, description=text) for name, (default, text) in arguments.items()]
+    # The worker gets its allocator from the node, which knows where it lies (vggt3_ros/environment.py).
+    return LaunchDescription([*declared, SetEnvironmentVariable("OMP_WAIT_POLICY", OMP_WAIT_POLICY), node, rviz])

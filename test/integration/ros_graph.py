@@ -1,0 +1,108 @@
+"""What the integration tests share: a back-end node and a client, each with an executor in a thread of its own."""
+
+import threading
+import time
+
+from nav_msgs.msg import Path
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from vggt3_ros.msg import Keyframe, Status
+from vggt3_ros.ros import qos
+from vggt3_ros.ros.conversions import from_keyframe
+from vggt3_ros.ros.main import THREADS, start
+from vggt3_ros.ros.node import BackendNode
+
+QUICK = {"memory.steps": 1, "refine_every_keyframes": 0, "refine_every_seconds": 0.0, "idle_distillation": 0.0, "status_period": 0.1}
+
+
+def until(condition, seconds=15.0):
+    """The first true value of condition()."""
+    limit = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < limit, "waited in vain"
+        time.sleep(0.01)
+    return value
+
+
+class Graph:
+    def __init__(self, folder):
+        self.folder = folder
+        self._running = []
+        self.client = self._add(Node("test_client"), 4)
+        self.keyframes = self.client.create_publisher(Keyframe, "keyframes", qos.KEYFRAMES)
+
+    def _add(self, node, threads):
+        executor = MultiThreadedExecutor(threads)
+        executor.add_node(node)
+        thread = threading.Thread(target=self._spin, args=(executor,), daemon=True)
+        thread.start()
+        self._running.append((node, executor, thread))
+        return node
+
+    @staticmethod
+    def _spin(executor):
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            pass
+
+    def backend(self, activate=True, wait=True, **parameters):
+        """A node on the fake back end; unless told otherwise active, with its worker ready and the client matched."""
+        values = {"store": str(self.folder / "store"), "map_folder": str(self.folder / "maps"), **QUICK, **parameters}
+        overrides = [Parameter(name.replace("__", "."), value=value) for name, value in values.items()]
+        node = self._add(BackendNode("fake_backend:Backend", parameter_overrides=overrides), THREADS)
+        if activate:
+            assert start(node)
+            if wait:
+                until(lambda: node._core.worker.ready)
+                until(lambda: self.keyframes.get_subscription_count())
+        return node
+
+    def stop(self, node):
+        """End one node in order."""
+        entry = next(entry for entry in self._running if entry[0] is node)
+        self._running.remove(entry)
+        _, executor, thread = entry
+        executor.shutdown()
+        thread.join(10)
+        if isinstance(node, BackendNode):
+            node.close()
+        node.destroy_node()
+
+    def close(self):
+        for node, _, _ in reversed(list(self._running)):
+            self.stop(node)
+
+    def listen(self, kind, topic, profile=qos.LATCHED):
+        """A list that fills with what arrives."""
+        heard = []
+        self.client.create_subscription(kind, topic, heard.append, profile)
+        return heard
+
+    def send(self, *keyframes, **options):
+        for keyframe in keyframes:
+            self.keyframes.publish(from_keyframe(keyframe, **options))
+
+    def status(self):
+        return self.listen(Status, "status")
+
+    def call(self, kind, name, request, seconds=15.0):
+        client = self.client.create_client(kind, name)
+        assert client.wait_for_service(10), f"service {name} is not there"
+        return self.wait(client.call_async(request), seconds)
+
+    @staticmethod
+    def wait(future, seconds=15.0):
+        until(future.done, seconds)
+        return future.result()
+
+    def refined(self, *keyframes, backend):
+        """Send keyframes and refine them once."""
+        self.send(*keyframes)
+        until(lambda: len(backend._core.store) >= len(keyframes))
+        return backend._core.load_snapshot(backend._core.refinery.request().result(15))
+
+
+__all__ = ["Graph", "Path", "until"]

@@ -1,0 +1,110 @@
+"""The executables as users start them: `backend` and `vggt3 replay`, in processes of their own."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from fake_backend import SHIFT
+from lifecycle_msgs.srv import GetState
+from random_keyframes import CAMERA, make_keyframe
+from ros_graph import until
+
+from vggt3_ros.datasets.sequence import KeyframeList, Sequence
+from vggt3_ros.datasets.tum import write_tum
+from vggt3_ros.mapping.store import KeyframeStore
+from vggt3_ros.msg import KeyframePoses
+from vggt3_ros.ros.conversions import to_transform
+from vggt3_ros.srv import Localize
+
+FRAMES = [make_keyframe(id, stamp_ns=id * 100_000_000) for id in range(40)]
+
+
+@pytest.fixture
+def backend(graph):
+    """Starts the executable; SIGINT at the end must be an orderly exit."""
+    assert shutil.which("backend"), "not built: run scripts/setup"
+    processes = []
+
+    def start(**parameters):
+        given = {"store": graph.folder / "store", "memory.steps": 1, "idle_distillation": 0.0, "status_period": 0.1, **parameters}
+        arguments = [part for name, value in given.items() for part in ("-p", f"{name}:={value}")]
+        processes.append(subprocess.Popen(["backend", "--backend", "fake_backend:Backend", "--ros-args", *arguments],
+                                          stderr=subprocess.PIPE, text=True))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(15) == 0
+
+
+def replay(folder, *arguments):
+    code = "from vggt3_ros.cli.main import main; raise SystemExit(main())"
+    return subprocess.run([sys.executable, "-c", code, "replay", str(folder), "--quiet", *arguments], capture_output=True, text=True,
+                          timeout=60, env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    frames = KeyframeList(CAMERA, [f.stamp_ns for f in FRAMES], [f.T_odom_cam for f in FRAMES], lambda i: FRAMES[i].image,
+                          lambda i: FRAMES[i].depth)
+    write_tum(tmp_path / "sequence", Sequence("random", CAMERA, frames.stamps_ns, frames))
+    return tmp_path / "sequence"
+
+
+def test_a_replayed_folder_is_refined_and_answers(graph, backend, folder):
+    backend(refine_every_keyframes=40)
+    poses = graph.listen(KeyframePoses, "keyframe_poses")
+    played = replay(folder, "--rate", "0")
+    assert played.returncode == 0, played.stderr
+    until(lambda: poses)
+    assert list(poses[-1].ids) == list(range(40))
+    for frame, pose in zip(FRAMES, poses[-1].poses):
+        np.testing.assert_allclose(to_transform(pose.pose), SHIFT @ frame.T_odom_cam, atol=1e-6)
+    assert graph.call(Localize, "localize", Localize.Request()).error_code == Localize.Response.BAD_IMAGE
+    with KeyframeStore(graph.folder / "store", read_only=True) as store:
+        gaps = np.diff(store.poses().stamps_ns)
+        assert np.all(gaps == 100_000_000)
+        assert np.abs(store.get(7).depth - FRAMES[7].depth).max() < 2e-4
+
+
+def test_replay_without_a_back_end_ends_with_one_line(folder, context):
+    played = replay(folder, "--wait", "1")
+    assert played.returncode == 2
+    assert played.stderr.strip().splitlines()[-1].startswith("vggt3: no back end listens on topic keyframes")
+
+
+def test_replay_of_a_folder_that_is_none_ends_with_one_line(tmp_path, context):
+    played = replay(tmp_path / "missing")
+    assert played.returncode == 2 and played.stderr.startswith("vggt3: ") and "missing" in played.stderr
+    assert len(played.stderr.strip().splitlines()) == 1
+
+
+def test_every_acknowledged_keyframe_survives_a_kill_of_the_node(graph, backend):
+    process = backend()
+    until(lambda: graph.keyframes.get_subscription_count())
+    status = graph.status()
+    graph.send(*FRAMES[1:30])
+    until(lambda: status and status[-1].keyframes >= 10)
+    process.kill()
+    process.wait()
+    acknowledged = status[-1].keyframes
+    with KeyframeStore(graph.folder / "store") as store:
+        assert acknowledged <= len(store) and store.ids() == list(range(1, len(store) + 1))
+
+
+def test_a_store_that_cannot_be_used_ends_it_with_a_text(graph, backend):
+    (graph.folder / "store").mkdir()
+    (graph.folder / "store" / "keyframes.db").write_bytes(b"precious" * 500)
+    process = backend()
+    assert "cannot configure" in process.communicate(timeout=20)[1] and process.returncode == 1
+
+
+def test_without_autostart_it_waits_for_a_manager(graph, backend):
+    backend(autostart=False)
+    assert graph.call(GetState, "/vggt3_ros/get_state", GetState.Request()).current_state.label == "unconfigured"

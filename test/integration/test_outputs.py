@@ -1,0 +1,102 @@
+"""Topics path, keyframe_poses, map, loops, correction, pose and TF: right numbers, latched for whoever comes late."""
+
+import time
+
+import numpy as np
+import pytest
+from fake_backend import SHIFT
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from nav_msgs.msg import Path
+from random_keyframes import make_keyframe
+from rclpy.parameter import Parameter
+from ros_graph import until
+from sensor_msgs.msg import PointCloud2
+from tf2_msgs.msg import TFMessage
+
+from vggt3_ros.msg import Correction, KeyframePoses, Loops
+from vggt3_ros.ros import qos
+from vggt3_ros.ros.clouds import from_cloud
+from vggt3_ros.ros.conversions import to_nanoseconds, to_transform
+
+
+def test_a_late_subscriber_gets_corrected_poses_path_loops_and_map(graph):
+    backend = graph.backend()
+    frames = [make_keyframe(id) for id in range(4)]
+    graph.refined(*frames, backend=backend)
+    poses, path, loops, clouds = (graph.listen(kind, topic) for kind, topic in (
+        (KeyframePoses, "keyframe_poses"), (Path, "path"), (Loops, "loops"), (PointCloud2, "map")))
+    until(lambda: poses and path and loops and clouds)
+
+    assert (poses[0].header.frame_id, poses[0].generation, list(poses[0].ids)) == ("map", 1, [0, 1, 2, 3])
+    assert [to_nanoseconds(stamp) for stamp in poses[0].stamps] == [frame.stamp_ns for frame in frames]
+    for frame, pose, step in zip(frames, poses[0].poses, path[0].poses):
+        np.testing.assert_allclose(to_transform(pose.pose), SHIFT @ frame.T_odom_cam, atol=1e-9)
+        assert step.pose == pose.pose and to_nanoseconds(step.header.stamp) == frame.stamp_ns
+        np.testing.assert_allclose(np.diag(np.reshape(pose.covariance, (6, 6))), np.arange(1, 7) * 1e-4)
+
+    assert [(loop.accepted, loop.reason, loop.origin, loop.inliers) for loop in loops[0].loops] == [
+        (True, "", "memory", 50), (False, "too few inliers", "place", 5)]
+
+    points = from_cloud(clouds[0])
+    snapshot = backend._core.snapshot
+    np.testing.assert_array_equal(np.stack([points["x"], points["y"], points["z"]], axis=1), snapshot.cloud.points)
+    assert set(points["rgb"].tolist()) == {10 << 16 | 20 << 8 | 30}
+    np.testing.assert_array_equal(points["confidence"], snapshot.cloud.confidence)
+
+
+def test_map_to_odom_is_identity_then_corrected_and_always_ahead_of_now(graph):
+    backend = graph.backend(transform_tolerance=0.2)
+    heard = graph.listen(TFMessage, "/tf", qos.TF)
+    graph.send(make_keyframe(0), make_keyframe(1), odom_frame="robot/odom")
+    until(lambda: len(heard) > 3)
+    first = heard[-1].transforms[0]
+    assert (first.header.frame_id, first.child_frame_id) == ("map", "robot/odom")
+    assert (first.transform.translation.x, first.transform.rotation.w) == (0.0, 1.0)
+    graph.wait(backend._core.refinery.request())
+    until(lambda: abs(heard[-1].transforms[0].transform.translation.x - 1.0) < 1e-9)
+    heard.clear()
+    until(lambda: len(heard) == 20)
+    stamps = np.array([to_nanoseconds(message.transforms[0].header.stamp) for message in heard]) / 1e9
+    assert np.diff(stamps).mean() == pytest.approx(0.05, rel=0.25)
+    ahead = stamps[-1] - graph.client.get_clock().now().nanoseconds / 1e9
+    assert 0.05 < ahead <= 0.2
+
+
+def test_tf_can_be_switched_off_while_running(graph):
+    backend = graph.backend()
+    heard = graph.listen(TFMessage, "/tf", qos.TF)
+    graph.send(make_keyframe(0))
+    until(lambda: heard)
+    assert backend.set_parameters([Parameter("publish_tf", value=False)])[0].successful
+    heard.clear()
+    time.sleep(0.3)
+    assert len(heard) <= 1
+
+
+def test_a_correction_says_how_far_the_robot_jumps(graph):
+    backend = graph.backend()
+    corrections, poses = graph.listen(Correction, "correction", qos.EVENTS), graph.listen(PoseWithCovarianceStamped, "pose", qos.EVENTS)
+    frames = [make_keyframe(id) for id in range(3)]
+    graph.refined(*frames, backend=backend)
+    until(lambda: corrections and poses)
+    assert corrections[0].generation == 1
+    assert corrections[0].jump_translation == pytest.approx(1.0) and corrections[0].jump_rotation == pytest.approx(0, abs=1e-6)
+    assert corrections[0].current.translation.x == pytest.approx(1.0) and corrections[0].previous.translation.x == 0
+    assert corrections[0].largest_translation == pytest.approx(1.0)
+    np.testing.assert_allclose(to_transform(poses[0].pose.pose), SHIFT @ frames[-1].T_odom_cam, atol=1e-9)
+    assert to_nanoseconds(poses[0].header.stamp) == frames[-1].stamp_ns
+    graph.refined(make_keyframe(3), backend=backend)
+    until(lambda: len(corrections) == 2)
+    assert corrections[1].jump_translation == pytest.approx(0, abs=1e-9)
+
+
+def test_a_restarted_node_serves_the_last_map_before_any_new_keyframe(graph):
+    first = graph.backend()
+    graph.refined(make_keyframe(0), make_keyframe(1), backend=first)
+    graph.stop(first)
+    graph.backend(wait=False)
+    poses, clouds, heard = graph.listen(KeyframePoses, "keyframe_poses"), graph.listen(PointCloud2, "map"), graph.listen(
+        TFMessage, "/tf", qos.TF)
+    until(lambda: poses and clouds and heard)
+    assert list(poses[0].ids) == [0, 1] and clouds[0].width == 100
+    assert heard[-1].transforms[0].child_frame_id == "odom" and heard[-1].transforms[0].transform.translation.x == pytest.approx(1.0)

@@ -1,0 +1,98 @@
+"""Action refine: phases as feedback, a report as result, a cancel that works; and refinements that start by themselves."""
+
+import os
+import signal
+import time
+
+from action_msgs.msg import GoalStatus
+from random_keyframes import make_keyframe
+from rclpy.action import ActionClient
+from ros_graph import until
+
+from vggt3_ros.action import Refine
+
+
+def send(graph, feedback=None):
+    client = ActionClient(graph.client, Refine, "refine")
+    assert client.wait_for_server(10)
+    return graph.wait(client.send_goal_async(Refine.Goal(), feedback_callback=feedback))
+
+
+def test_reports_phases_and_result(graph):
+    backend = graph.backend(memory__steps=30)
+    graph.send(make_keyframe(0), make_keyframe(1))
+    until(lambda: len(backend._core.store) == 2)
+    heard = []
+    goal = send(graph, lambda message: heard.append((message.feedback.phase, message.feedback.progress)))
+    answer = graph.wait(goal.get_result_async())
+    assert answer.status == GoalStatus.STATUS_SUCCEEDED
+    result = answer.result
+    assert (result.error_code, result.generation, result.keyframes, result.map_points) == (Refine.Result.NONE, 1, 2, 100)
+    assert (result.loops_accepted, result.loops_rejected) == (1, 1) and result.seconds > 0.2
+    assert len(heard) > 1 and all(phase == "memory" and 0 <= progress <= 1 for phase, progress in heard)
+
+
+def test_nothing_to_refine_is_a_result_with_a_text(graph):
+    graph.backend()
+    answer = graph.wait(send(graph).get_result_async())
+    assert answer.status == GoalStatus.STATUS_ABORTED
+    assert answer.result.error_code == Refine.Result.NOTHING_TO_REFINE and "at least 2 keyframes" in answer.result.error_msg
+
+
+def test_cancel_takes_effect_within_two_seconds_and_keeps_the_map(graph):
+    backend = graph.backend(memory__steps=10_000)
+    graph.send(make_keyframe(0), make_keyframe(1))
+    until(lambda: len(backend._core.store) == 2)
+    goal = send(graph)
+    until(lambda: backend._core.refinery.running)
+    begin = time.monotonic()
+    goal.cancel_goal_async()
+    answer = graph.wait(goal.get_result_async())
+    assert time.monotonic() - begin < 2.0
+    assert answer.status == GoalStatus.STATUS_CANCELED and answer.result.error_code == Refine.Result.CANCELED
+    assert backend._core.snapshot is None and not backend._core.refinery.running
+
+
+def test_a_worker_that_dies_aborts_the_goal(graph):
+    backend = graph.backend(memory__steps=10_000)
+    graph.send(make_keyframe(0), make_keyframe(1))
+    until(lambda: len(backend._core.store) == 2)
+    goal = send(graph)
+    until(lambda: backend._core.refinery.running)
+    os.kill(backend._core.worker.pid, signal.SIGKILL)
+    answer = graph.wait(goal.get_result_async())
+    assert answer.status == GoalStatus.STATUS_ABORTED
+    assert answer.result.error_code == Refine.Result.NO_WORKER and "SIGKILL" in answer.result.error_msg
+
+
+def test_every_n_keyframes_start_one(graph):
+    backend = graph.backend(refine_every_keyframes=3)
+    graph.send(make_keyframe(0), make_keyframe(1))
+    until(lambda: len(backend._core.store) == 2)
+    time.sleep(0.3)
+    assert backend._core.snapshot is None
+    graph.send(make_keyframe(2))
+    assert len(until(lambda: backend._core.snapshot)) == 3
+    graph.send(*(make_keyframe(id) for id in range(3, 9)))
+    until(lambda: len(backend._core.snapshot) >= 6)
+
+
+def test_after_some_seconds_one_new_keyframe_is_enough(graph):
+    backend = graph.backend(refine_every_seconds=1.0)
+    graph.send(make_keyframe(0), make_keyframe(1))
+    assert len(until(lambda: backend._core.snapshot)) == 2
+
+
+def test_keyframes_of_a_refinement_that_died_are_refined_by_the_next_worker(graph):
+    backend = graph.backend(refine_every_keyframes=2, memory__steps=100)
+    graph.send(make_keyframe(0), make_keyframe(1))
+    until(lambda: backend._core.refinery.running)
+    os.kill(backend._core.worker.pid, signal.SIGKILL)
+    assert len(until(lambda: backend._core.snapshot)) == 2
+    assert backend._core.worker.restarts == 1
+
+
+def test_idle_time_improves_the_map_that_is_served(graph):
+    backend = graph.backend(idle_distillation=20.0)
+    graph.refined(make_keyframe(0), make_keyframe(1), backend=backend)
+    until(lambda: backend._core.snapshot.generation == 2)

@@ -1,0 +1,42 @@
+"""config/backend.yaml, made from the configuration: `python -m vggt3_ros.ros.parameter_file > config/backend.yaml`."""
+
+import json
+
+from vggt3_ros.config import BackendConfig
+from vggt3_ros.ros.node_config import NodeConfig
+
+HEAD = """\
+# Every parameter of the back end at its default. Those marked (restart) are read once, at the start; the rest may be set
+# while it runs. Made by `python -m vggt3_ros.ros.parameter_file`.
+/**:
+  vggt3_ros:
+    ros__parameters:
+"""
+
+
+def render():
+    """The text of config/backend.yaml."""
+    lines, component = [], ""
+    for name, (value, metadata) in {**NodeConfig().flat(), **BackendConfig().flat()}.items():
+        prefix, _, leaf = name.rpartition(".")
+        if prefix != component:
+            lines.append(f"\n      {prefix}:\n")
+            component = prefix
+        indent = " " * (8 if prefix else 6)
+        lines.append(f"{indent}# {_comment(metadata)}\n{indent}{leaf}: {json.dumps(value)}\n")
+    return HEAD + "".join(lines)
+
+
+def _comment(metadata):
+    details = [metadata["unit"]] if metadata["unit"] else []
+    if metadata["low"] is not None or metadata["high"] is not None:
+        details.append(f"{metadata['low']} to {metadata['high']}")
+    if metadata["choices"]:
+        details.append("one of " + ", ".join(metadata["choices"]))
+    if not metadata["live"]:
+        details.append("restart")
+    return metadata["doc"] + (f" ({'; '.join(details)})" if details else "")
+
+
+if __name__ == "__main__":
+    print(render(), end="")
