@@ -67,7 +67,10 @@ def decompress(message, width, height, name="compressed_image"):
         raise ValueError(f"{name}.data: {error} (format '{message.format}')") from error
     if found != (width, height):
         raise ValueError(f"{name}.data is {found[0]}x{found[1]}, camera_info says {width}x{height}")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise ValueError(f"{name}.data cannot be decoded: {error.err}") from error
     if image is None or image.shape[:2] != (height, width):
         raise ValueError(f"{name}.data cannot be decoded (format '{message.format}', {len(data)} bytes)")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB), data

@@ -35,7 +35,8 @@ def main(argv=None):
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # asked to stop: what follows is the orderly end
     finally:
-        node.close()
+        node.close()  # first: it fails the requests that threads of the executor wait for
+        executor.shutdown(timeout_sec=5.0)
         rclpy.try_shutdown()
     return 0
 
