@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from vggt3_ros.datasets import sensor
+from vggt3_ros.datasets import sensor, twins
 from vggt3_ros.datasets.drift import drifting_odometry
 from vggt3_ros.datasets.flat import flat
 from vggt3_ros.datasets.render import Renderer
@@ -45,12 +45,23 @@ def sequence(keyframes=None, queries=QUERIES, seed=0, camera=CAMERA, ate=ATE, de
     and the drift. ate: error of the odometry after alignment, metres. depth_noise: see sensor.measure_depth, 0 = exact.
     covariances: attach those of the odometry to the keyframes. threads: CPU threads, 0 for all.
     """
-    return _record("apartment", _renderer(seed, threads), TOUR, keyframes, queries, seed, camera, ate, depth_noise, covariances)
+    return _record("apartment", _renderer(flat, seed, threads), TOUR, keyframes, queries, seed, camera, ate, depth_noise, covariances)
 
 
 def surfaces(seed=0, threads=0):
     """The Scene of the flat's true surfaces: its `distance(points)` judges a map. Points are in the frame of the ground truth."""
-    return _renderer(seed, threads).scene
+    return _renderer(flat, seed, threads).scene
+
+
+def twin_rooms(come_back=False, keyframes=None, queries=0, seed=0, camera=CAMERA, ate=ATE, depth_noise=1.0, covariances=False,
+               threads=0):
+    """A Sequence through a room, a corridor and a second room that is an exact copy of the first, `twins.APART` metres along x.
+
+    come_back: then through the corridor into the first room again, which makes true loops beside the false ones the copy invites.
+    Other arguments as for :func:`sequence`; by default all keyframes of the walk.
+    """
+    walked = twins.tour(come_back)
+    return _record("twin_rooms", _renderer(twins.twins, seed, threads), walked, keyframes, queries, seed, camera, ate, depth_noise, covariances)
 
 
 def write(folder, progress=tqdm, **options):
@@ -76,14 +87,16 @@ def load(folder, progress=tqdm, **options):
 
 
 @lru_cache(maxsize=1)
-def _renderer(seed, threads):
-    return Renderer(*flat(seed), seed=seed, threads=threads)
+def _renderer(plan, seed, threads):
+    return Renderer(*plan(seed), seed=seed, threads=threads)
 
 
 def _record(name, renderer, tour, keyframes, queries, seed, camera, ate, depth_noise, covariances):
     stamps, path = walk(tour, seed)
     picked = pick_keyframes(path)
     while len(picked) < (keyframes or 0):
+        if tour[0][:2] != tour[-1][:2]:
+            raise ValueError(f"{name} has {len(picked)} keyframes, {keyframes} were asked for")
         tour = tour + tour[1:]
         stamps, path = walk(tour, seed)
         picked = pick_keyframes(path)

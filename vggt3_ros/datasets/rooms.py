@@ -16,11 +16,15 @@ DOOR_WIDTH, DOOR_HEIGHT = 0.9, 2.05
 
 @dataclass(frozen=True)
 class Door:
-    """A doorway in an inner wall. x, y: its middle; leaf: angle in degrees the door stands open, None without a door."""
+    """A doorway in an inner wall. x, y: its middle; leaf: angle in degrees the door stands open, None without a door.
+
+    frame: False makes only the hole, where another plan brings the frame.
+    """
 
     x: float
     y: float
     leaf: float | None = 100.0
+    frame: bool = True
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def build(rng, rooms, doors=(), windows=()):
             lamps.append(Lamp(np.array([x - 0.2, y - 0.2, HEIGHT - 0.08]), np.array([0.4, 0, 0]), np.array([0, 0.4, 0]),
                               np.array([0, 0, -1.0]), color))
             patches[-1:] = place(patches[-1:], x, y)
-    for door in doors:
+    for door in filter(lambda door: door.frame, doors):
         patches += _door(rng, door, rooms)
     for window in windows:
         more, light = _window(rng, window, rooms)
