@@ -176,7 +176,7 @@ def _compare(config: NetworkConfig, names: Mapping[str, str], source: TensorSour
 
 def _best_config(names: Mapping[str, str], source: TensorSource) -> tuple[NetworkConfig, KeyReport]:
     """The configuration the tensors fit best: what they themselves suggest, or a published one where they are incomplete."""
-    candidates = [VGG_T3, VGGT_1B]
+    candidates = list(_published_like(names))
     shapes = {name: source.stored[stored].shape for name, stored in names.items()}
     try:
         candidates.insert(0, _declared_config(source) or _suggested_config(shapes))
@@ -184,6 +184,16 @@ def _best_config(names: Mapping[str, str], source: TensorSource) -> tuple[Networ
         log.debug("the checkpoint suggests no configuration: %s", error)
     reports = [(config, _compare(config, names, source)) for config in candidates]
     return min(reports, key=lambda pair: pair[1].problems)
+
+
+def _published_like(names: Mapping[str, str]) -> tuple[NetworkConfig, ...]:
+    """Published configurations with the attention of the tensors, as far as those tell."""
+    attention = [name.rsplit(".attn.", 1)[1] for name in names if ".global_blocks." in name and ".attn." in name]
+    if any(part.startswith(("lr_fc", "short_conv_qkv", "w0", "w1", "w2")) for part in attention):
+        return (VGG_T3,)
+    if any(part.startswith(("q_norm", "k_norm")) for part in attention):
+        return (VGGT_1B,)
+    return (VGG_T3, VGGT_1B)
 
 
 def _declared_config(source: TensorSource) -> NetworkConfig | None:

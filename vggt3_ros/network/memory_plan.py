@@ -56,6 +56,11 @@ class PassShape:
         return self.dense_heads * patches * sum(self.config.dense_channels) * self.head_dtype.itemsize
 
     @property
+    def camera_bytes(self) -> int:
+        """The camera head on the tokens of all images, after the trunk's buffers are gone or beside them."""
+        return self.images * 24 * self.config.token_dim * self.head_dtype.itemsize
+
+    @property
     def output_bytes(self) -> int:
         """Finished outputs in host memory: depth 2, points 4 floats a pixel (counted as 3 for either)."""
         return self.dense_frames * self.dense_heads * self.height * self.width * 3 * 4
@@ -132,6 +137,7 @@ def plan_pass(shape: PassShape, device: torch.device, free_bytes: int, host_free
     fixed = _FAST_WORK_BYTES.get(device.type, _FAST_WORK_BYTES["cpu"])
     if shape.config.attention is GlobalAttention.SOFTMAX:
         fixed = shape.images * shape.softmax_bytes  # softmax needs all keys and values at hand
+    fixed += shape.camera_bytes
 
     def work(chunk: int, decode: int) -> int:
         return max(shape.chunk_bytes(chunk), shape.chunk_bytes(chunk) // 2 + shape.decode_bytes(decode)) + fixed

@@ -4,6 +4,7 @@ Rank 0 holds the image that defines the world frame; the others hold any part of
 exchange three gradients per layer and step (3.1 MB at full size), and the camera tokens once.
 """
 
+import os
 from typing import Protocol
 
 import torch
@@ -70,6 +71,18 @@ class DistributedImages:
         counts = [torch.empty_like(mine) for _ in range(self.size)]
         distributed.all_gather(counts, mine, group=self._group)
         return [int(value) for value in counts]
+
+
+def join_torchrun() -> tuple[DistributedImages, torch.device]:
+    """Join the processes that torchrun started: one GPU each over nccl where there are GPUs, else CPUs over gloo."""
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+        distributed.init_process_group("nccl", device_id=device)
+    else:
+        device = torch.device("cpu")
+        distributed.init_process_group("gloo")
+    return DistributedImages(), device
 
 
 def shard(count: int, rank: int, size: int) -> slice:

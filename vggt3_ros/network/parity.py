@@ -76,7 +76,8 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def fill_network(network: Vggt3) -> Vggt3:
     """Give every entry of the state dict its filled weights, in place."""
-    weights = {name: torch.from_numpy(np.asarray(fill(name, tensor.shape))) for name, tensor in network.state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    weights = {name: torch.from_numpy(np.asarray(fill(name, shape))) for name, shape in shapes.items()}
     network.load_state_dict(weights, strict=True)
     return network
 
