@@ -19,6 +19,7 @@ from vggt3_ros.environment import worker_environment
 
 FIRST_RESTART_SECONDS = 0.5
 LONGEST_RESTART_SECONDS = 30.0
+EXIT_SECONDS = 2.0  # then it is killed: the store survives that
 HEALTHY_SECONDS = 60.0  # a worker that lived this long starts the back-off anew
 
 
@@ -199,7 +200,7 @@ class WorkerClient:
 
     def _wait_for_exit(self):
         try:
-            return self._process.wait(timeout=5.0)
+            return self._process.wait(timeout=EXIT_SECONDS)
         except subprocess.TimeoutExpired:
             self._kill()
             return self._process.wait()
