@@ -32,6 +32,7 @@ from vggt3_ros.mapping.store import KeyframeStore
 log = logging.getLogger("vggt3_ros.worker")
 REFINER_NICENESS = 10
 ALIVE_SECONDS = 1.0
+DISTIL_SECONDS = 15.0  # idle work is published, or lost to a new refinement, in stretches of this length
 WAITING_LOCALIZATIONS = 8
 
 
@@ -161,7 +162,7 @@ class Worker:
     def _distil(self, until):
         """One stretch of idle work; returns until when to go on (0: it no longer helps)."""
         try:
-            snapshot = self._backend.distil(until - time.monotonic(), cancelled=lambda: not self._refine_requests.empty())
+            snapshot = self._backend.distil(min(DISTIL_SECONDS, until - time.monotonic()), cancelled=lambda: not self._refine_requests.empty())
         except Exception as error:
             code, text = _code_and_text(error)
             if code == "cancelled":

@@ -193,7 +193,7 @@ class KeyframeStore:
         rows = self._rows("SELECT data FROM cache WHERE id=? AND name=? AND version=?", id, name, str(version))
         return rows[0][0] if rows else None
 
-    def put_note(self, name, text):
+    def note(self, name, text):
         """Keep a short text about the whole store, as the name of the odometry frame; None removes it."""
         with self._lock, _explained(self.folder), self._transaction():
             self._connection.execute("DELETE FROM notes WHERE name=?", (name,))
@@ -201,7 +201,7 @@ class KeyframeStore:
                 self._connection.execute("INSERT INTO notes VALUES (?,?)", (name, text))
 
     def get_note(self, name):
-        """Text of :meth:`put_note`, or None."""
+        """Text of :meth:`note`, or None."""
         rows = self._rows("SELECT text FROM notes WHERE name=?", name)
         return rows[0][0] if rows else None
 

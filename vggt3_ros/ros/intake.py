@@ -29,7 +29,7 @@ class Intake:
                 keyframe, encoded = to_keyframe(message)
                 self._check_stamp(keyframe)
                 if not self.odom_frame:
-                    self._store.put_note(ODOM_FRAME, message.header.frame_id)
+                    self._store.note(ODOM_FRAME, message.header.frame_id)
                     self.odom_frame = message.header.frame_id
                 outcome = self._store.put(keyframe, encoded, message.compressed_image.format)
             except (ValueError, OverflowError, MemoryError) as error:  # StoreError is a ValueError
