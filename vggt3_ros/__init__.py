@@ -18,7 +18,7 @@ _EXPORTS = {
     "KeyframeStore": "vggt3_ros.mapping.store",
     "SceneMemory": "vggt3_ros.memory.scene_memory",
     "Snapshot": "vggt3_ros.mapping.snapshot",
-    "distil": "vggt3_ros.memory.scene_memory",
+    "distil": "vggt3_ros.memory.distillation",
 }
 __all__ = sorted(_EXPORTS)
 

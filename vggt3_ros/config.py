@@ -41,6 +41,7 @@ def _checked(owner, f, given):
 
 @dataclass(frozen=True)
 class FeatureConfig(Checked):
+    image_side: int = value(640, "Longer side of the image the encoder sees; larger images are reduced", "px", 64, 4096, live=False)
     keypoints: int = value(1024, "Keypoints kept per keyframe", low=64, high=8192)
     detection_threshold: float = value(0.05, "Least keypoint score", low=0.0, high=1.0)
 
@@ -52,31 +53,60 @@ class LoopConfig(Checked):
     proximity_angle: float = value(1.05, "Viewing directions closer than this are tried", "rad", 0.0, math.pi)
     minimum_inliers: int = value(30, "Fewest matches agreeing on the motion", low=6, high=1000)
     reprojection_threshold: float = value(3.0, "A match agrees when reprojected closer than this", "px", 0.1, 50.0)
+    thorough_per_keyframe: int = value(1, "Pairs a keyframe may try with the slow matcher when the fast one fails", low=0, high=20)
+    place_candidates: int = value(3, "Look-alike keyframes tried while no scene memory exists", low=0, high=20)
+    memory_candidates: int = value(3, "Keyframes tried around where the scene memory places a new keyframe", low=0, high=20)
+    drift_per_metre: float = value(0.15, "A loop may contradict the odometry by this much of the path between", "m/m", 0.0, 10.0)
+    drift_allowance: float = value(0.5, "plus this much", "m", 0.0, 1000.0)
 
 
 @dataclass(frozen=True)
 class PoseGraphConfig(Checked):
-    odometry_translation_noise: float = value(0.02, "Odometry noise a keyframe where the front end gives none", "m", 1e-5, 10.0)
-    odometry_rotation_noise: float = value(0.02, "The same for rotation", "rad", 1e-5, 3.0)
+    odometry_noise_per_metre: float = value(0.03, "and this much for every metre moved since the last keyframe", "m/m", 0.0, 10.0)
+    odometry_translation_noise: float = value(0.01, "Odometry noise a keyframe where the front end gives none", "m", 1e-5, 10.0)
+    odometry_rotation_noise: float = value(0.01, "The same for rotation", "rad", 1e-5, 3.0)
+    odometry_kernel: float = value(3.0, "Huber kernel of odometry steps, in standard deviations", "", 0.1, 100.0)
+    loop_kernel: float = value(3.0, "Cauchy kernel of loops, in standard deviations", "", 0.1, 100.0)
+    loop_residual_translation: float = value(0.25, "Loops the solved graph disagrees with by more are dropped", "m", 0.01, 10.0)
+    loop_residual_rotation: float = value(0.15, "The same for rotation", "rad", 0.01, 3.0)
+    rejection_rounds: int = value(6, "Most times loops are dropped and the graph is solved again", low=1, high=50)
 
 
 @dataclass(frozen=True)
 class MapConfig(Checked):
     voxel_size: float = value(0.02, "Edge of a TSDF voxel", "m", 0.002, 1.0)
     max_depth: float = value(5.0, "Depth beyond this is not fused", "m", 0.1, 100.0)
+    minimum_weight: float = value(2.0, "Fewest observations of a published surface", low=0.0, high=1000.0)
     max_points: int = value(500_000, "Most points published", low=1000, high=20_000_000)
 
 
 @dataclass(frozen=True)
 class MemoryConfig(Checked):
-    steps: int = value(600, "Optimizer steps of one distillation", low=1, high=100_000)
-    batch: int = value(4096, "Pairs in a step", low=64, high=65536)
+    steps: int = value(1500, "Optimizer steps of one distillation", low=1, high=100_000)
+    warm_steps: int = value(500, "Steps when a memory of the scene exists already", low=1, high=100_000)
+    batch: int = value(512, "Pairs in a step", low=64, high=65536)
+    learning_rate: float = value(6e-3, "Peak of Adam's learning rate", "", 1e-6, 0.1)
+    width: int = value(512, "Hidden units of the MLP", low=32, high=4096, live=False)
+    blocks: int = value(3, "Residual blocks of two layers each", low=1, high=16, live=False)
+    max_pairs: int = value(600_000, "Most (feature, point) pairs kept for training; bounds memory", low=10_000, high=20_000_000)
+    max_depth: float = value(6.0, "Points farther than this are not remembered", "m", 0.1, 100.0)
 
 
 @dataclass(frozen=True)
 class LocalizerConfig(Checked):
     verify_keyframes: int = value(3, "Nearest keyframes a coarse pose is matched against", low=1, high=20)
     minimum_inliers: int = value(40, "Fewer agreeing matches: not localized", low=6, high=10000)
+    cells: int = value(2400, "Cells of the query the scene memory is asked about, the most reliable first", low=100, high=100_000)
+    coarse_threshold: float = value(12.0, "A remembered point agrees when reprojected closer than this", "px", 1.0, 200.0)
+    verify_threshold: float = value(4.0, "A match with a keyframe agrees when reprojected closer than this", "px", 0.1, 50.0)
+    point_sigma: float = value(0.01, "Standard deviation of a mapped point", "m", 1e-4, 1.0)
+    coarse_inlier_ratio: float = value(0.12, "Least share of cells that agree on the coarse pose", "", 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class ResourceConfig(Checked):
+    snapshots_kept: int = value(2, "Refined snapshots kept on disk", low=1, high=1000)
+    frame_cache_mb: int = value(700, "Decoded features kept in memory; the rest is read from the store again", "MB", 16, 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -91,6 +121,7 @@ class BackendConfig(Checked):
     map: MapConfig = field(default_factory=MapConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     localizer: LocalizerConfig = field(default_factory=LocalizerConfig)
+    resources: ResourceConfig = field(default_factory=ResourceConfig)
 
     @classmethod
     def from_flat(cls, values):

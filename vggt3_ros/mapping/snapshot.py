@@ -75,8 +75,8 @@ class Snapshot:
         newest = int(np.argmax(self.stamps_ns))
         return se3.orthonormalize(self.T_map_cam[newest] @ se3.inverse(self.T_odom_cam[newest]))
 
-    def save(self, folder):
-        """Write into `folder` (which must not exist); it appears complete or not at all."""
+    def save(self, folder, memory=None):
+        """Write into `folder` (which must not exist), with the SceneMemory if given; it appears complete or not at all."""
         folder = Path(folder)
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -93,6 +93,8 @@ class Snapshot:
             np.savez(file, **arrays)
             file.flush()
             os.fsync(file.fileno())
+        if memory is not None:
+            memory.save(partial / MEMORY_FILE)
         loops = [{"source": loop.source_id, "target": loop.target_id, "accepted": loop.accepted, "reason": loop.reason,
                   "origin": loop.origin, "inliers": loop.inliers, "residual_m": loop.residual_m,
                   "residual_rad": loop.residual_rad} for loop in self.loops]
@@ -102,6 +104,11 @@ class Snapshot:
             file.flush()
             os.fsync(file.fileno())
         os.rename(partial, folder)
+
+    @staticmethod
+    def remove(folder):
+        """Delete a saved snapshot; a reader that has it open keeps what it read."""
+        shutil.rmtree(folder, ignore_errors=True)
 
     @classmethod
     def load(cls, folder):

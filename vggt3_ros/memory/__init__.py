@@ -1,0 +1,1 @@
+"""The distilled scene: keys in, map points out, and where an image was taken."""

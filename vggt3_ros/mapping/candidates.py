@@ -1,0 +1,44 @@
+"""Which keyframe pairs are worth matching: neighbours in time, keyframes seen from nearby, and places that look alike."""
+
+import numpy as np
+
+from vggt3_ros.geometry import se3
+
+
+def sequence(count, reach=2):
+    """(i, j) with j the last `reach` keyframes before i: they tie the odometry down. Indices, i > j."""
+    return [(i, j) for i in range(count) for j in range(max(0, i - reach), i)]
+
+
+def proximity(T_map_cam, config, known, newest=0):
+    """Pairs (i, j), i > j, i >= newest, of keyframes near each other and looking the same way, best first, at most
+    `pairs_per_keyframe` each.
+
+    Best is most overlap, yet spread along the path: a second pair two keyframes from the first says little new. known: a set of
+    pairs not to propose again; each of them takes its place in the count.
+    """
+    positions = T_map_cam[:, :3, 3]
+    forward = T_map_cam[:, :3, 2]
+    pairs = []
+    for i in range(newest, len(T_map_cam)):
+        distance = np.linalg.norm(positions[:i] - positions[i], axis=1)
+        angle = np.arccos(np.clip(forward[:i] @ forward[i], -1, 1))
+        near = np.flatnonzero((distance < config.proximity_radius) & (angle < config.proximity_angle))
+        cost = distance[near] / config.proximity_radius + angle[near] / config.proximity_angle
+        chosen = []
+        for j in near[np.argsort(cost)]:
+            if len(chosen) == config.pairs_per_keyframe:
+                break
+            if i - j > 2 and all(abs(j - k) > 2 for k in chosen):
+                chosen.append(j)
+        pairs += [(i, int(j)) for j in chosen if (i, int(j)) not in known]
+    return pairs
+
+
+def near_pose(T_map_cam, pose, count, exclude):
+    """The `count` keyframes that see most of what `pose` (4, 4) sees, by distance and viewing direction; indices, best first."""
+    distance = np.linalg.norm(T_map_cam[:, :3, 3] - pose[:3, 3], axis=1)
+    angle = se3.rotation_angle(se3.inverse(pose) @ T_map_cam)
+    # A radian of turn costs as much overlap as about a metre and a half of motion at room scale.
+    order = np.argsort(distance + 1.5 * angle)
+    return [int(i) for i in order if i not in exclude][:count]

@@ -1,0 +1,155 @@
+"""All keyframes -> corrected poses: propose pairs, verify them, solve, look again from the corrected poses, solve for good."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vggt3_ros.features.retrieval import PlaceIndex
+from vggt3_ros.geometry import se3
+from vggt3_ros.mapping import candidates, pose_graph
+from vggt3_ros.mapping.loops import LoopVerifier, odometry_contradiction
+
+EXACT = 1e-6  # variance of a pose the user declared fixed
+
+
+@dataclass(frozen=True, eq=False)
+class Closing:
+    """T_map_cam (N, 4, 4), covariances (N, 6, 6) in map axes, loops (tuple of Loop, rejected ones too), report: counts and residuals."""
+
+    T_map_cam: np.ndarray
+    covariances: np.ndarray
+    loops: tuple
+    report: dict
+
+
+def close_loops(poses, frames, scene, matcher, localizer, config, stages):
+    """StoredPoses, frames(id) -> Frame, the last Scene or None -> Closing. stages(name) times and reports a stage."""
+    if config.fixed_poses:
+        return Closing(poses.T_odom_cam, np.tile(np.eye(6) * EXACT, (len(poses), 1, 1)), (), {})
+    closer = _Closer(poses, frames, scene, matcher, localizer, config)
+    with stages("loops") as step:
+        closer.verify(closer.first_candidates(), lambda done: step(0.7 * done))
+        closer.solve(covariances=False)
+        closer.verify(closer.proximity_candidates(), lambda done: step(0.7 + 0.3 * done))
+    with stages("pose_graph"):
+        solution = closer.solve(covariances=True)
+    return Closing(solution.T_map_cam, solution.covariances, tuple(closer.loops), closer.report())
+
+
+class _Closer:
+    def __init__(self, poses, frames, scene, matcher, localizer, config):
+        self.poses, self.frames, self.scene, self.localizer, self.config = poses, frames, scene, localizer, config
+        self.index = {int(keyframe_id): i for i, keyframe_id in enumerate(poses.ids)}
+        self.verifier = LoopVerifier(config.loops, matcher)
+        self.noise = odometry_noise(poses, config.pose_graph)
+        self.T_map_cam = _start(poses, scene)
+        self.loops = [loop for loop in (scene.snapshot.loops if scene else ())
+                      if loop.source_id in self.index and loop.target_id in self.index]
+        self.tried = {(self.index[loop.source_id], self.index[loop.target_id]) for loop in self.loops}
+        self.thorough = Counter()
+
+    def new(self):
+        """Indices of keyframes that the last snapshot does not hold."""
+        held = set(map(int, self.scene.snapshot.keyframe_ids)) if self.scene else ()
+        return [i for i, keyframe_id in enumerate(self.poses.ids) if int(keyframe_id) not in held]
+
+    def first_candidates(self):
+        new = set(self.new())
+        sequence = [(i, j) for i, j in candidates.sequence(len(self.poses)) if i in new or j in new]
+        return ([(i, j, "sequence", i - j == 1) for i, j in sequence]
+                + list(self._remembered(sorted(new)) if self.scene and self.scene.memory else self._look_alikes())
+                + self.proximity_candidates())
+
+    def proximity_candidates(self):
+        return [(i, j, "proximity", False) for i, j in candidates.proximity(self.T_map_cam, self.config.loops, self.tried)]
+
+    def _remembered(self, new):
+        """Around where the last snapshot's memory sees each new keyframe; it was not trained on them."""
+        snapshot = self.scene.snapshot
+        for i in new:
+            frame = self.frames(int(self.poses.ids[i]))
+            coarse = self.localizer.coarse(self.scene, frame.features, frame.camera)
+            if coarse.T_map_cam is None:
+                continue
+            for rank, k in enumerate(candidates.near_pose(snapshot.T_map_cam, coarse.T_map_cam, self.config.loops.memory_candidates, ())):
+                j = self.index.get(int(snapshot.keyframe_ids[k]))
+                if j is not None and abs(i - j) > 2:
+                    yield max(i, j), min(i, j), "memory", rank == 0
+
+    def _look_alikes(self):
+        count = self.config.loops.place_candidates
+        if not count or len(self.poses) < 10:
+            return
+        places = PlaceIndex([self.frames(int(i)).features for i in self.poses.ids])
+        allowed = np.arange(len(self.poses))
+        for i in range(len(self.poses)):
+            for rank, j in enumerate(places.similar(i, count, allowed < i - 10)):
+                yield i, j, "place", rank == 0
+
+    def verify(self, pairs, progress):
+        for done, (i, j, origin, thorough) in enumerate(pairs):
+            progress(done / len(pairs))
+            if (i, j) in self.tried:
+                continue
+            self.tried.add((i, j))
+            thorough = thorough and (origin == "sequence" or self.thorough[i] < self.config.loops.thorough_per_keyframe)
+            if origin != "sequence":
+                self.thorough[i] += thorough
+            loop = self.verifier.verify(origin, self.frames(int(self.poses.ids[i])), self.frames(int(self.poses.ids[j])), thorough)
+            if loop.accepted:
+                reason = odometry_contradiction(loop, i, j, self.poses.T_odom_cam, self.config.loops)
+                loop = replace(loop, accepted=False, reason=reason, T_source_target=None, information=None) if reason else loop
+            self.loops.append(loop)
+        progress(1.0)
+
+    def solve(self, covariances):
+        """Solve with the accepted loops; those that the solution contradicts become rejected ones."""
+        accepted = [k for k, loop in enumerate(self.loops) if loop.accepted]
+        edges = [pose_graph.Edge(self.index[loop.source_id], self.index[loop.target_id], loop.T_source_target, loop.information)
+                 for loop in (self.loops[k] for k in accepted)]
+        solution = pose_graph.solve(self.poses.T_odom_cam, self.noise, edges, self.config.pose_graph, self.T_map_cam, covariances)
+        for k, kept, metres, radians in zip(accepted, solution.kept, solution.residual_m, solution.residual_rad):
+            loop = replace(self.loops[k], residual_m=float(metres), residual_rad=float(radians))
+            if not kept:
+                loop = replace(loop, accepted=False, T_source_target=None, information=None,
+                               reason=f"the solved graph disagrees by {metres:.2f} m and {np.degrees(radians):.1f} deg")
+            self.loops[k] = loop
+        self.T_map_cam = solution.T_map_cam
+        return solution
+
+    def report(self):
+        accepted = [loop for loop in self.loops if loop.accepted]
+        residuals = [loop.residual_m for loop in accepted]
+        return {"loops_accepted": len(accepted), "loops_rejected": len(self.loops) - len(accepted),
+                "loop_residual_m": float(np.median(residuals)) if residuals else float("nan"),
+                "loop_origins": dict(Counter(loop.origin for loop in accepted))}
+
+
+def odometry_noise(poses, config):
+    """(N, 6, 6) covariance of the step to each keyframe: the front end's, else by the configured noise and the step's length."""
+    steps = np.linalg.norm(np.diff(poses.T_odom_cam[:, :3, 3], axis=0, prepend=poses.T_odom_cam[:1, :3, 3]), axis=1)
+    out = np.zeros((len(poses), 6, 6))
+    for i, (given, length) in enumerate(zip(poses.covariances, steps)):
+        if given is not None:
+            out[i] = given
+        else:
+            metres = config.odometry_translation_noise + config.odometry_noise_per_metre * length
+            out[i] = np.diag([metres**2] * 3 + [config.odometry_rotation_noise**2] * 3)
+    return out
+
+
+def _start(poses, scene):
+    """Known keyframes where the last snapshot has them, new ones carried on by odometry -> (N, 4, 4)."""
+    T_map_cam = poses.T_odom_cam.copy()
+    if scene is None:
+        return T_map_cam
+    held = dict(zip(map(int, scene.snapshot.keyframe_ids), scene.snapshot.T_map_cam))
+    T_map_odom = scene.snapshot.T_map_odom
+    for i, keyframe_id in enumerate(map(int, poses.ids)):
+        if keyframe_id in held:
+            T_map_cam[i] = held[keyframe_id]
+            T_map_odom = T_map_cam[i] @ se3.inverse(poses.T_odom_cam[i])
+        else:
+            T_map_cam[i] = T_map_odom @ poses.T_odom_cam[i]
+    return T_map_cam

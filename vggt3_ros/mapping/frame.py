@@ -1,0 +1,90 @@
+"""A keyframe as the stages see it: features with their depth, encoded once and cached in the store."""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, fields
+
+import numpy as np
+import safetensors.numpy
+
+from vggt3_ros.features.xfeat import VERSION, Features
+from vggt3_ros.geometry.camera import Camera, undistort
+from vggt3_ros.mapping.relative_pose import sample_depth
+
+CACHE_NAME = "frame"
+CELL_EDGE = 0.06  # relative depth change within a cell's 3x3 above which the cell straddles an edge
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One encoded keyframe. camera: without distortion. keypoint_depth (K,), cell_depth (h, w): float32 metres along z, 0 = unknown."""
+
+    id: int
+    camera: Camera
+    features: Features
+    keypoint_depth: np.ndarray
+    cell_depth: np.ndarray
+
+    @property
+    def nbytes(self):
+        arrays = [getattr(self.features, f.name) for f in fields(self.features)] + [self.keypoint_depth, self.cell_depth]
+        return sum(a.nbytes for a in arrays if isinstance(a, np.ndarray))
+
+
+def encode_frame(keyframe, encoder):
+    """Keyframe -> Frame: undistort, encode, look the depth up."""
+    camera = keyframe.camera
+    features = encoder.encode(undistort(keyframe.image, camera))
+    centres = features.cell_centres()
+    keypoint_depth = np.zeros(len(features.keypoints), np.float32)
+    cell_depth = np.zeros(centres.shape[:2], np.float32)
+    if keyframe.depth is not None:
+        depth = undistort(keyframe.depth, camera, nearest=True)
+        keypoint_depth = sample_depth(depth, features.keypoints).astype(np.float32)
+        cell_depth = sample_depth(depth, centres.reshape(-1, 2), CELL_EDGE).astype(np.float32).reshape(centres.shape[:2])
+    return Frame(keyframe.id, camera.undistorted(), features, keypoint_depth, cell_depth)
+
+
+class FrameSource:
+    """frame(id): from memory, else the store's cache, else encoded now. Holds at most `limit_mb` of decoded frames. Thread-safe."""
+
+    def __init__(self, store, encoder, limit_mb):
+        self.store, self.encoder, self.limit = store, encoder, limit_mb * 2**20
+        self.version = f"{VERSION}/{encoder.config}"
+        self._frames, self._size, self._lock = OrderedDict(), 0, threading.Lock()
+
+    def __call__(self, keyframe_id):
+        with self._lock:
+            frame = self._frames.get(keyframe_id)
+            if frame is not None:
+                self._frames.move_to_end(keyframe_id)
+                return frame
+        blob = self.store.get_cache(keyframe_id, CACHE_NAME, self.version)
+        if blob is not None:
+            frame = _unpack(keyframe_id, self.store.camera(keyframe_id).undistorted(), blob)
+        else:
+            frame = encode_frame(self.store.get(keyframe_id), self.encoder)
+            self.store.put_cache(keyframe_id, CACHE_NAME, self.version, _pack(frame))
+        with self._lock:
+            if keyframe_id not in self._frames:
+                self._frames[keyframe_id] = frame
+                self._size += frame.nbytes
+            while self._size > self.limit and len(self._frames) > 1:
+                self._size -= self._frames.popitem(last=False)[1].nbytes
+        return frame
+
+    def clear(self):
+        with self._lock:
+            self._frames.clear()
+            self._size = 0
+
+
+def _pack(frame):
+    depth = safetensors.numpy.save({"keypoint_depth": frame.keypoint_depth, "cell_depth": frame.cell_depth})
+    return len(depth).to_bytes(8, "little") + depth + frame.features.to_bytes()
+
+
+def _unpack(keyframe_id, camera, blob):
+    size = int.from_bytes(blob[:8], "little")
+    depth = safetensors.numpy.load(blob[8:8 + size])
+    return Frame(keyframe_id, camera, Features.from_bytes(blob[8 + size:]), depth["keypoint_depth"], depth["cell_depth"])

@@ -1,0 +1,102 @@
+"""Odometry and verified loops -> the most likely keyframe poses (GTSAM), wrong loops left out.
+
+Each loop carries a Cauchy kernel. After the first solution, loops that disagree with it by more than a bound are dropped and
+the graph is solved again, so that a wrong closure has no pull left at all.
+"""
+
+from dataclasses import dataclass
+
+import gtsam
+import numpy as np
+
+from vggt3_ros.geometry import se3
+
+_TO_GTSAM = [3, 4, 5, 0, 1, 2]  # GTSAM orders rotation first; ours (and ROS) translation first
+ANCHOR_SIGMA = 1e-4  # metres, radians: the first keyframe stays where the odometry put it
+
+
+@dataclass(frozen=True, eq=False)
+class Edge:
+    """A measured motion T_source_target between keyframes by index; information (6, 6) x y z rotX rotY rotZ in target's frame."""
+
+    source: int
+    target: int
+    T_source_target: np.ndarray
+    information: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """T_map_cam (N, 4, 4); covariances (N, 6, 6) in the map frame, ROS order; kept: mask over the loops;
+    residual_m, residual_rad (L,): what the solution disagrees with each loop by."""
+
+    T_map_cam: np.ndarray
+    covariances: np.ndarray
+    kept: np.ndarray
+    residual_m: np.ndarray
+    residual_rad: np.ndarray
+
+
+def solve(T_odom_cam, odometry_noise, loops, config, initial=None, covariances=True):
+    """(N, 4, 4) odometry, (N, 6, 6) covariance of each step in the later camera's frame, list of Edge -> Solution."""
+    initial = T_odom_cam if initial is None else initial
+    kept = np.ones(len(loops), bool)
+    for _ in range(config.rejection_rounds):
+        graph = _graph(T_odom_cam, odometry_noise, [e for e, k in zip(loops, kept) if k], config)
+        values = _optimize(graph, initial)
+        initial = np.array([values.atPose3(i).matrix() for i in range(len(T_odom_cam))])
+        residual_m, residual_rad = _residuals(initial, loops)
+        bad = kept & ((residual_m > config.loop_residual_translation) | (residual_rad > config.loop_residual_rotation))
+        if not bad.any():
+            break
+        # The worst tenth at a time: one wrong loop can make its right neighbours look bad.
+        severity = np.maximum(residual_m / config.loop_residual_translation, residual_rad / config.loop_residual_rotation)
+        limit = max(1.0, np.quantile(severity[bad], 0.9) * 0.5)
+        kept &= ~(bad & (severity >= limit))
+    covariance = _marginals(graph, values, initial) if covariances else np.zeros((len(initial), 6, 6))
+    return Solution(se3.orthonormalize(initial), covariance, kept, residual_m, residual_rad)
+
+
+def _graph(T_odom_cam, odometry_noise, loops, config):
+    graph = gtsam.NonlinearFactorGraph()
+    graph.add(gtsam.PriorFactorPose3(0, gtsam.Pose3(T_odom_cam[0]), gtsam.noiseModel.Isotropic.Sigma(6, ANCHOR_SIGMA)))
+    steps = se3.inverse(T_odom_cam[:-1]) @ T_odom_cam[1:]
+    for i, step in enumerate(steps):
+        covariance = odometry_noise[i + 1][np.ix_(_TO_GTSAM, _TO_GTSAM)]
+        noise = gtsam.noiseModel.Gaussian.Covariance(covariance)
+        robust = gtsam.noiseModel.Robust.Create(gtsam.noiseModel.mEstimator.Huber.Create(config.odometry_kernel), noise)
+        graph.add(gtsam.BetweenFactorPose3(i, i + 1, gtsam.Pose3(se3.orthonormalize(step)), robust))
+    for edge in loops:
+        information = edge.information[np.ix_(_TO_GTSAM, _TO_GTSAM)]
+        noise = gtsam.noiseModel.Gaussian.Information(information)
+        robust = gtsam.noiseModel.Robust.Create(gtsam.noiseModel.mEstimator.Cauchy.Create(config.loop_kernel), noise)
+        graph.add(gtsam.BetweenFactorPose3(edge.source, edge.target, gtsam.Pose3(edge.T_source_target), robust))
+    return graph
+
+
+def _optimize(graph, initial):
+    values = gtsam.Values()
+    for i, pose in enumerate(initial):
+        values.insert(i, gtsam.Pose3(se3.orthonormalize(pose)))
+    parameters = gtsam.LevenbergMarquardtParams()
+    parameters.setMaxIterations(100)
+    return gtsam.LevenbergMarquardtOptimizer(graph, values, parameters).optimize()
+
+
+def _residuals(T_map_cam, loops):
+    if not loops:
+        return np.zeros(0), np.zeros(0)
+    source, target = np.array([e.source for e in loops]), np.array([e.target for e in loops])
+    measured = np.array([e.T_source_target for e in loops])
+    error = se3.inverse(measured) @ se3.inverse(T_map_cam[source]) @ T_map_cam[target]
+    return np.linalg.norm(error[:, :3, 3], axis=1), se3.rotation_angle(error)
+
+
+def _marginals(graph, values, T_map_cam):
+    """GTSAM gives them in the camera's frame, rotation first; ROS wants the map's axes, translation first."""
+    marginals = gtsam.Marginals(graph, values)
+    out = np.empty((len(T_map_cam), 6, 6))
+    for i, pose in enumerate(T_map_cam):
+        turn = np.kron(np.eye(2), pose[:3, :3])
+        out[i] = turn @ marginals.marginalCovariance(i)[np.ix_(_TO_GTSAM, _TO_GTSAM)] @ turn.T
+    return out

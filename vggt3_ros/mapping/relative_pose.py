@@ -1,0 +1,139 @@
+"""The motion between two keyframes from matched pixels and their depth: P3P RANSAC, then a refinement that uses both depths."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import poselib
+
+from vggt3_ros.geometry import se3
+
+PIXEL_SIGMA = 1.0  # a keypoint's own error, pixels
+DEPTH_SIGMA = 0.015  # relative error of a depth reading: what sensors and registration leave at 1-4 m
+CORRELATION = 8.0  # neighbouring matches err alike: this many count as one independent measurement
+SYSTEMATIC = 3.0  # errors all matches share (registration, calibration) stay hidden in the misfit between the two depths: a motion
+# is trusted no further than this many times that misfit, however many matches agree on it
+ITERATIONS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Matched pixels (M, 2) of one image with depth (M,) metres along z (0 = unknown) and the undistorted camera."""
+
+    camera: object
+    pixels: np.ndarray
+    depth: np.ndarray
+
+    def points(self):
+        return self.camera.unproject(self.pixels, self.depth)
+
+
+@dataclass(frozen=True, eq=False)
+class RelativePose:
+    """T_source_target (4, 4); information (6, 6) of the target's motion in its own frame, x y z rotX rotY rotZ;
+    inliers: mask (M,); reprojection_px: median over inliers."""
+
+    T_source_target: np.ndarray
+    information: np.ndarray
+    inliers: np.ndarray
+    reprojection_px: float
+
+
+def sample_depth(depth, pixels, tolerance=0.04):
+    """Depth (H, W) at pixels (M, 2): median of 3x3, 0 where unknown or where the 3x3 spans an edge (`tolerance`, relative)."""
+    height, width = depth.shape
+    x = np.clip(np.rint(pixels[:, 0]).astype(int), 1, width - 2)
+    y = np.clip(np.rint(pixels[:, 1]).astype(int), 1, height - 2)
+    window = np.stack([depth[y + dy, x + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
+    middle = np.median(window, axis=0)
+    flat = (np.abs(window - middle).max(axis=0) < tolerance * middle) & (window.min(axis=0) > 0)
+    return np.where(flat, middle, 0.0)
+
+
+def estimate(source, target, threshold, minimum_inliers):
+    """Two Views of the same matches -> RelativePose, or None when fewer than `minimum_inliers` agree within `threshold` px."""
+    known = source.depth > 0
+    if known.sum() < max(4, minimum_inliers // 2):
+        return None
+    T_target_source = _ransac(source.points()[known], target.pixels[known], target.camera, threshold)
+    if T_target_source is None:
+        return None
+    for _ in range(ITERATIONS):
+        residuals, jacobians, weights = _linearize(T_target_source, source, target, threshold)
+        hessian = np.einsum("nij,n,nik->jk", jacobians, weights, jacobians)
+        gradient = np.einsum("nij,n,ni->j", jacobians, weights, residuals)
+        step = -np.linalg.solve(hessian + 1e-9 * np.eye(6), gradient)
+        T_target_source = se3.orthonormalize(se3.exp(step) @ T_target_source)
+        if np.abs(step).max() < 1e-7:
+            break
+    error = _reprojection(T_target_source, source, target)
+    inliers = error < threshold
+    if inliers.sum() < minimum_inliers:
+        return None
+    information = _trusted(hessian / CORRELATION, T_target_source, source, target, inliers, float(np.median(error[inliers])))
+    return RelativePose(se3.inverse(T_target_source), information, inliers, float(np.median(error[inliers])))
+
+
+def _trusted(information, T_target_source, source, target, inliers, reprojection_px):
+    """Add the errors that all matches share to what their number alone would promise."""
+    depth = np.where(target.depth > 0, target.depth, source.depth)[inliers]
+    distance = float(np.median(depth))
+    misfit = reprojection_px * distance / target.camera.fx
+    both = inliers & (source.depth > 0) & (target.depth > 0)
+    if both.sum() >= 10:
+        apart = se3.transform_points(T_target_source, source.points()[both]) - target.points()[both]
+        misfit = max(misfit, float(np.median(np.linalg.norm(apart, axis=1))))
+    shared = np.square(SYSTEMATIC * misfit) * np.diag([1, 1, 1] + [1 / distance**2] * 3)
+    return np.linalg.inv(np.linalg.inv(information + 1e-6 * np.eye(6)) + shared)
+
+
+def _ransac(points, pixels, camera, threshold):
+    model = {"model": "PINHOLE", "width": camera.width, "height": camera.height,
+             "params": [camera.fx, camera.fy, camera.cx, camera.cy]}
+    options = {"max_reproj_error": threshold, "max_iterations": 2000, "min_iterations": 50, "seed": 0}
+    pose, info = poselib.estimate_absolute_pose(pixels, points, model, options, {"loss_type": "CAUCHY"})
+    return se3.from_rotation_translation(pose.R, pose.t) if info["num_inliers"] >= 4 else None
+
+
+def _reprojection(T_target_source, source, target):
+    """Pixels each match is off, by whichever depth is known (the better where both are)."""
+    forward = np.linalg.norm(target.camera.project(se3.transform_points(T_target_source, source.points())) - target.pixels, axis=1)
+    T_source_target = se3.inverse(T_target_source)
+    backward = np.linalg.norm(source.camera.project(se3.transform_points(T_source_target, target.points())) - source.pixels, axis=1)
+    return np.fmin(np.where(source.depth > 0, forward, np.inf), np.where(target.depth > 0, backward, np.inf))
+
+
+def _linearize(T_target_source, source, target, threshold):
+    """Residuals (n, 3), Jacobians (n, 3, 6) by a left perturbation of T_target_source, robust weights (n,).
+
+    A point's error is pixels across (two rows) and relative depth along the ray (third row, where the other depth is known).
+    """
+    rows = []
+    T_source_target = se3.inverse(T_target_source)
+    for transform, near, far, inverted in ((T_target_source, source, target, False), (T_source_target, target, source, True)):
+        known = near.depth > 0
+        points = near.points()[known]
+        moved = se3.transform_points(transform, points)
+        z = np.maximum(moved[:, 2], 1e-3)
+        error = np.zeros((len(z), 3))
+        error[:, :2] = (far.camera.project(moved) - far.pixels[known]) / PIXEL_SIGMA
+        measured = far.depth[known]
+        error[:, 2] = np.where(measured > 0, (moved[:, 2] - measured) / (DEPTH_SIGMA * np.maximum(measured, 1e-3)), 0)
+        by_point = np.zeros((len(z), 3, 3))
+        by_point[:, 0, 0] = far.camera.fx / z / PIXEL_SIGMA
+        by_point[:, 0, 2] = -far.camera.fx * moved[:, 0] / z**2 / PIXEL_SIGMA
+        by_point[:, 1, 1] = far.camera.fy / z / PIXEL_SIGMA
+        by_point[:, 1, 2] = -far.camera.fy * moved[:, 1] / z**2 / PIXEL_SIGMA
+        by_point[:, 2, 2] = np.where(measured > 0, 1 / (DEPTH_SIGMA * np.maximum(measured, 1e-3)), 0)
+        by_pose = np.concatenate([np.broadcast_to(np.eye(3), (len(z), 3, 3)), -_skew(points if inverted else moved)], axis=2)
+        if inverted:  # T_source_target exp(-step): the point moves before the transform
+            by_pose = -np.einsum("ij,njk->nik", transform[:3, :3], by_pose)
+        cauchy = 1.0 / (1.0 + (error**2).sum(1) / (threshold / PIXEL_SIGMA) ** 2)
+        behind = moved[:, 2] <= 0.05
+        rows.append((error, np.einsum("nij,njk->nik", by_point, by_pose), np.where(behind, 0, cauchy)))
+    return tuple(np.concatenate(parts) for parts in zip(*rows))
+
+
+def _skew(v):
+    out = np.zeros((len(v), 3, 3))
+    out[:, 0, 1], out[:, 0, 2], out[:, 1, 2] = -v[:, 2], v[:, 1], -v[:, 0]
+    return out - np.swapaxes(out, 1, 2)
