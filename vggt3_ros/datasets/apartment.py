@@ -12,16 +12,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from vggt3_ros.datasets import sensor, twins
 from vggt3_ros.datasets.drift import drifting_odometry
-from vggt3_ros.datasets.flat import flat
-from vggt3_ros.datasets.render import Renderer
 from vggt3_ros.datasets.sequence import KeyframeList, Query, Sequence
+from vggt3_ros.datasets.synthetic import sensor, twins
+from vggt3_ros.datasets.synthetic.flat import flat
+from vggt3_ros.datasets.synthetic.render import Renderer
+from vggt3_ros.datasets.synthetic.scene import Scene
+from vggt3_ros.datasets.synthetic.walk import off_the_path, pick_keyframes, walk
 from vggt3_ros.datasets.tum import load_tum, write_tum
-from vggt3_ros.datasets.walk import off_the_path, pick_keyframes, walk
 from vggt3_ros.geometry.camera import Camera
 
-VERSION = 1  # of what is rendered: written folders of another version are made anew
+VERSION = 2  # of what is rendered: written folders of another version are made anew
 QUERIES, ATE = 50, 0.35
 CAMERA = Camera(640, 480, 525.0, 525.0, 319.5, 239.5)
 _STAMP = "apartment.json"
@@ -32,8 +33,8 @@ TOUR = (
     (3.9, 1.5, 0), (5.0, 1.5, -25), (5.6, 1.45, -55), (5.9, 1.6, 10), (6.2, 1.9, 60), (6.3, 2.0, 130), (6.55, 2.3, 90),
     (6.6, 3.2, 85), (6.58, 4.1, 60), (6.3, 4.55, 30), (5.95, 4.75, 65), (5.7, 5.0, 110), (5.6, 5.3, 165), (5.4, 5.6, 200),
     (4.6, 5.7, 180), (3.5, 5.6, 175), (2.9, 5.4, 135), (2.6, 5.2, 75), (2.5, 5.1, 20), (2.3, 5.0, -40), (1.9, 4.8, -105),
-    (1.8, 3.9, -90), (1.9, 3.0, -85), (2.3, 2.6, -60), (2.9, 2.0, -20), (3.6, 1.5, 0), (4.6, 1.5, 10), (5.4, 1.65, 45), (5.5, 1.75, 115),
-    (5.3, 1.6, 175), (4.4, 1.5, 180), (3.5, 1.75, 165), (2.75, 2.45, 180),
+    (1.8, 3.9, -90), (1.9, 3.0, -85), (2.3, 2.6, -60), (2.9, 2.0, -20), (3.6, 1.5, 0), (4.6, 1.5, 10), (5.4, 1.65, 45),
+    (5.5, 1.75, 115), (5.3, 1.6, 175), (4.4, 1.5, 180), (3.5, 1.75, 165), (2.75, 2.45, 180),
 )
 
 
@@ -41,16 +42,26 @@ def sequence(keyframes=None, queries=QUERIES, seed=0, camera=CAMERA, ate=ATE, de
     """A Sequence rendered frame by frame when a frame is asked for (0.2 s each; the first call prepares the flat, seconds).
 
     keyframes: about 0.3 m or 13.5 degrees apart. By default one round, about 123, which closes the loop through the rooms, goes
-    into the second room again and comes back; fewer end the walk early, more walk another round. queries: images off the path, exactly known too. seed: of the flat, the walk, the noise
-    and the drift. ate: error of the odometry after alignment, metres. depth_noise: see sensor.measure_depth, 0 = exact.
+    into the second room again and comes back; fewer end the walk early, more walk another round.
+    queries: images off the path, 0.1-0.4 m and 5-20 degrees from the nearest keyframe, their truth exact too.
+    camera: undistorted. seed: of the flat, the walk, the noise and the drift.
+    ate: error of the odometry after alignment, metres. depth_noise: see sensor.measure_depth, 0 = exact.
     covariances: attach those of the odometry to the keyframes. threads: CPU threads, 0 for all.
     """
-    return _record("apartment", _renderer(flat, seed, threads), TOUR, keyframes, queries, seed, camera, ate, depth_noise, covariances)
+    renderer = _renderer(flat, seed, threads)
+    return _record("apartment", renderer, TOUR, keyframes, queries, seed, camera, ate, depth_noise, covariances)
 
 
 def surfaces(seed=0, threads=0):
     """The Scene of the flat's true surfaces: its `distance(points)` judges a map. Points are in the frame of the ground truth."""
-    return _renderer(flat, seed, threads).scene
+    return _scene(seed, threads)
+
+
+def surfaces_of(folder):
+    """:func:`surfaces` for a folder that :func:`write` made; None for any other folder, or one of another version."""
+    path = Path(folder) / _STAMP
+    stamp = json.loads(path.read_text()) if path.exists() else {}
+    return surfaces(stamp["seed"]) if stamp.get("version") == VERSION else None
 
 
 def twin_rooms(come_back=False, keyframes=None, queries=0, seed=0, camera=CAMERA, ate=ATE, depth_noise=1.0, covariances=False,
@@ -60,14 +71,18 @@ def twin_rooms(come_back=False, keyframes=None, queries=0, seed=0, camera=CAMERA
     come_back: then through the corridor into the first room again, which makes true loops beside the false ones the copy invites.
     Other arguments as for :func:`sequence`; by default all keyframes of the walk.
     """
-    walked = twins.tour(come_back)
-    return _record("twin_rooms", _renderer(twins.twins, seed, threads), walked, keyframes, queries, seed, camera, ate, depth_noise, covariances)
+    renderer, tour = _renderer(twins.twins, seed, threads), twins.tour(come_back)
+    return _record("twin_rooms", renderer, tour, keyframes, queries, seed, camera, ate, depth_noise, covariances)
 
 
 def write(folder, progress=tqdm, **options):
-    """Render `sequence(**options)` into `folder` in the TUM layout, unless it holds just that already. Returns the folder."""
+    """Render `sequence(**options)` into `folder` in the TUM layout, unless it holds just that already. Returns the folder.
+
+    An apartment written with other options or by another version is replaced; ValueError when the folder holds anything else.
+    """
     folder = Path(folder)
-    stamp = json.dumps({"version": VERSION, **{k: repr(v) for k, v in sorted(options.items()) if k != "threads"}})
+    chosen = {name: repr(value) for name, value in sorted(options.items()) if name not in ("seed", "threads")}
+    stamp = json.dumps({"version": VERSION, "seed": options.get("seed", 0), **chosen})
     if (folder / _STAMP).exists() and (folder / _STAMP).read_text() == stamp:
         return folder
     if folder.exists() and any(folder.iterdir()) and not (folder / _STAMP).exists():
@@ -87,6 +102,11 @@ def load(folder, progress=tqdm, **options):
 
 
 @lru_cache(maxsize=1)
+def _scene(seed, threads):
+    return Scene(flat(seed)[0], threads)
+
+
+@lru_cache(maxsize=1)
 def _renderer(plan, seed, threads):
     return Renderer(*plan(seed), seed=seed, threads=threads)
 
@@ -101,7 +121,7 @@ def _record(name, renderer, tour, keyframes, queries, seed, camera, ate, depth_n
         stamps, path = walk(tour, seed)
         picked = pick_keyframes(path)
     picked = picked[:keyframes]
-    stamps, path, truth = stamps[picked], path[:picked[-1] + 1], path[picked]
+    stamps, truth = stamps[picked], path[picked]
     odometry, covariance = drifting_odometry(truth, seed, ate)
 
     @lru_cache(maxsize=4)  # image and depth of a keyframe come from one rendering

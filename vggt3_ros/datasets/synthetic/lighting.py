@@ -48,14 +48,16 @@ def bake(scene, patches, lamps, rng):
         gathered, room = np.zeros_like(direct), np.zeros(len(points), np.float32)
         for k in range(rays):
             hits = scene.cast(facing, _cosine_direction(normals, k, rays, rotation))
-            row, column = (np.round(hits.uv[:, i] * (count[hits.patch] - 1)).astype(np.int64) for i, count in ((1, rows), (0, columns)))
+            column = np.round(hits.uv[:, 0] * (columns[hits.patch] - 1)).astype(np.int64)
+            row = np.round(hits.uv[:, 1] * (rows[hits.patch] - 1)).astype(np.int64)
             seen = light[starts[:-1][hits.patch] + row * columns[hits.patch] + column] * albedo[hits.patch]
             gathered += np.where(hits.patch[:, None] >= 0, seen, 0)
             room += np.minimum(hits.distance, 1.0)
         light = direct + gathered / rays
     hidden = room / rays < _HIDDEN
     light = np.where(glow[owner, None] > 0, glow[owner, None], light).astype(np.float32)
-    return [_fill(light[a:b].reshape(shape + (3,)), hidden[a:b].reshape(shape)) for a, b, shape in zip(starts[:-1], starts[1:], shapes)]
+    return [_fill(light[a:b].reshape(shape + (3,)), hidden[a:b].reshape(shape))
+            for a, b, shape in zip(starts[:-1], starts[1:], shapes)]
 
 
 def _fill(light, hidden):
@@ -110,4 +112,5 @@ def _cosine_direction(normals, k, rays, rotation):
     tangent = np.cross(side, normals)
     tangent /= np.linalg.norm(tangent, axis=-1, keepdims=True)
     other = np.cross(normals, tangent)
-    return (radius * np.cos(angle))[:, None] * tangent + (radius * np.sin(angle))[:, None] * other + np.sqrt(1 - radius**2) * normals
+    across = np.cos(angle)[:, None] * tangent + np.sin(angle)[:, None] * other
+    return radius * across + np.sqrt(1 - radius**2) * normals

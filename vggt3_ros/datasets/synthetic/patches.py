@@ -34,6 +34,11 @@ def place(patches, x=0.0, y=0.0, z=0.0, yaw=0.0):
     return [replace(patch, points=patch.points @ rotation.T + (x, y, z)) for patch in patches]
 
 
+def arrange(*pieces):
+    """Pieces (patches, x, y[, z[, yaw]]), each put in its place, as one list."""
+    return [patch for patches, *where in pieces for patch in place(patches, *where)]
+
+
 def quad(top_left, right, down, texture, emission=0.0):
     """A parallelogram from its top left corner and the two edges."""
     top_left, right, down = (np.asarray(v, float) for v in (top_left, right, down))
@@ -66,7 +71,8 @@ def tube(profile, texture, segments=12):
     angle = np.linspace(0, 2 * np.pi, segments + 1)
     profile = np.asarray(profile, float)
     ring = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    points = np.concatenate([profile[:, :1, None] * ring, np.broadcast_to(profile[:, 1:, None], (len(profile), segments + 1, 1))], -1)
+    points = np.empty((len(profile), segments + 1, 3))
+    points[..., :2], points[..., 2] = profile[:, :1, None] * ring, profile[:, 1:]
     return Patch(points, texture)
 
 
@@ -89,5 +95,4 @@ def curtain(width, height, folds, swing, texture):
     t = np.linspace(0, 1, 6 * folds + 1)
     z = np.linspace(0, -height, 3)
     waves = swing * np.sin(2 * np.pi * folds * t)
-    return Patch(np.stack([np.broadcast_to(t * width, (3, len(t))), np.broadcast_to(waves, (3, len(t))),
-                           np.broadcast_to(z[:, None], (3, len(t)))], axis=-1), texture)
+    return Patch(np.stack(np.broadcast_arrays(t * width, waves, z[:, None]), axis=-1), texture)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vggt3_ros.datasets import lighting
-from vggt3_ros.datasets.atlas import Atlas
-from vggt3_ros.datasets.scene import Scene
+from vggt3_ros.datasets.synthetic import lighting
+from vggt3_ros.datasets.synthetic.atlas import Atlas
+from vggt3_ros.datasets.synthetic.scene import Scene
 from vggt3_ros.geometry.camera import Camera
 
 _SUBPIXELS = np.array([[-0.375, -0.125], [0.125, -0.375], [0.375, 0.125], [-0.125, 0.375]], np.float32)  # a rotated grid
@@ -15,8 +15,11 @@ _BATCH = 40_960
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """color: (height, width, 3) float32 in 0..255 (sRGB, before sensor effects, not rounded). depth: (height, width) float32 metres
-    along z, exact, 0 where nothing is. incidence: (height, width) float32 cosine between ray and surface normal."""
+    """What `camera` sees. color: (height, width, 3) float32 in 0..255 (sRGB, before sensor effects, not rounded).
+
+    depth: (height, width) float32 metres along z, exact, 0 where nothing is. incidence: (height, width) float32 cosine between
+    the ray and the surface's normal.
+    """
 
     camera: Camera
     color: np.ndarray
@@ -37,8 +40,8 @@ class Renderer:
         # stored as a factor on sRGB values, so that rendering needs no power function
         self._light = Atlas([np.maximum(grid, 1e-4) ** (1 / 2.2) for grid in baked], levels=1)
         self._light_steps = np.array([grid.shape[1::-1] for grid in baked], np.float32)
-        self._texels_per_metre2 = np.array([p.texture.shape[0] * p.texture.shape[1] / max(np.prod(p.size), 1e-9) for p in patches],
-                                           np.float32)
+        areas = np.array([max(np.prod(patch.size), 1e-9) for patch in patches])
+        self._texels_per_metre2 = (self._textures.sizes.prod(axis=1) / areas).astype(np.float32)
 
     def render(self, camera, T_world_cam):
         """What an undistorted `camera` (geometry.Camera) sees at T_world_cam (4, 4). Returns Frame."""

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from vggt3_ros.datasets import textures
-from vggt3_ros.datasets.furniture import OAK, WHITE, clad, drapes, pixels, wooden
-from vggt3_ros.datasets.lighting import Lamp
-from vggt3_ros.datasets.patches import disc, place, quad
+from vggt3_ros.datasets.synthetic import prints, textures
+from vggt3_ros.datasets.synthetic.carpentry import OAK, WHITE, clad, pixels, wooden
+from vggt3_ros.datasets.synthetic.household import drapes
+from vggt3_ros.datasets.synthetic.lighting import Lamp
+from vggt3_ros.datasets.synthetic.patches import Patch, disc, place, quad
 
 HEIGHT = 2.5
 WALL = 0.12  # thickness
@@ -64,12 +66,11 @@ def build(rng, rooms, doors=(), windows=()):
         for number, (a, b) in enumerate(zip(room.corners, room.corners[1:] + room.corners[:1])):
             patches += _wall(rng, np.array(a), np.array(b), accents.get(number, room.wall), doors, windows)
         for x, y in room.lamps:
-            patches += [disc(HEIGHT - 0.06, 0.24, textures.plain(rng, (48, 48), (246, 240, 226)))]
-            patches[-1] = type(patches[-1])(patches[-1].points[::-1], patches[-1].texture, 2.2)  # turned to face down
+            glass = disc(HEIGHT - 0.06, 0.24, textures.plain(rng, (48, 48), (246, 240, 226)))
+            patches += place([Patch(glass.points[::-1], glass.texture, 2.2)], x, y)  # rows reversed: it faces down
             color = np.array(room.lamp_color) * room.lamp_power
             lamps.append(Lamp(np.array([x - 0.2, y - 0.2, HEIGHT - 0.08]), np.array([0.4, 0, 0]), np.array([0, 0.4, 0]),
                               np.array([0, 0, -1.0]), color))
-            patches[-1:] = place(patches[-1:], x, y)
     for door in filter(lambda door: door.frame, doors):
         patches += _door(rng, door, rooms)
     for window in windows:
@@ -95,7 +96,7 @@ def _floor_and_ceiling(rng, room):
 
 
 def _facing(a, b):
-    """Of the wall from a to b, seen from inside its room: unit vectors along it (to the right) and into the room, and its length."""
+    """Of the wall from a to b, seen from its room: unit vectors along it (to the right) and into the room, and its length."""
     length = np.linalg.norm(b - a)
     along = (b - a) / length
     return along, np.array([along[1], -along[0]]), length
@@ -127,7 +128,8 @@ def _wall(rng, a, b, painter, doors, windows):
         x0, x1 = (int(round(v / length * image.shape[1])) for v in (left, right))
         y0, y1 = (int(round((HEIGHT - v) / HEIGHT * image.shape[0])) for v in (high, low))
         corner = np.append(a + left * along, high)
-        patches.append(quad(corner, np.append((right - left) * along, 0), (0, 0, low - high), image[y0:max(y1, y0 + 1), x0:max(x1, x0 + 1)]))
+        piece = image[y0:max(y1, y0 + 1), x0:max(x1, x0 + 1)]
+        patches.append(quad(corner, np.append((right - left) * along, 0), (0, 0, low - high), piece))
         if low == 0:  # a skirting board
             yaw = np.degrees(np.arctan2(along[1], along[0]))
             board = wooden(rng, ((right - left) / 2, -0.008, 0), (right - left, 0.016, 0.08), WHITE, skip="bn")
@@ -155,15 +157,18 @@ def _door(rng, door, rooms):
     for side in (-1, 1):
         parts += wooden(rng, (side * (half - 0.02), 0, 0), (0.04, thick, DOOR_HEIGHT), WHITE, "bt")
         for face in (-1, 1):
-            parts += wooden(rng, (side * (half + 0.03), face * (WALL / 2 + 0.008), 0), (0.07, 0.016, DOOR_HEIGHT + 0.07), WHITE, "b")
+            trim = (side * (half + 0.03), face * (WALL / 2 + 0.008), 0)
+            parts += wooden(rng, trim, (0.07, 0.016, DOOR_HEIGHT + 0.07), WHITE, "b")
     parts += wooden(rng, (0, 0, DOOR_HEIGHT - 0.04), (DOOR_WIDTH, thick, 0.04), WHITE, "tew")
     for face in (-1, 1):
         parts += wooden(rng, (0, face * (WALL / 2 + 0.008), DOOR_HEIGHT), (DOOR_WIDTH, 0.016, 0.07), WHITE, "")
-    parts += [quad((-half, thick / 2, 0.004), (DOOR_WIDTH, 0, 0), (0, -thick, 0), textures.wood(rng, pixels(DOOR_WIDTH, thick), OAK))]
+    sill = textures.wood(rng, pixels(DOOR_WIDTH, thick), OAK)
+    parts += [quad((-half, thick / 2, 0.004), (DOOR_WIDTH, 0, 0), (0, -thick, 0), sill)]
     if door.leaf is not None:
-        width = DOOR_WIDTH - 0.08
-        face = textures.panelled(rng, textures.plain(rng, pixels(width, DOOR_HEIGHT - 0.06), WHITE), (2, 1), handle=False)
-        leaf = clad((width / 2, 0.02, 0.01), (width, 0.04, DOOR_HEIGHT - 0.06), lambda s: textures.plain(rng, s, WHITE), s=face, n=face)
+        width, height = DOOR_WIDTH - 0.08, DOOR_HEIGHT - 0.06
+        paint = lambda s: textures.plain(rng, s, WHITE)
+        face = prints.panelled(rng, paint(pixels(width, height)), (2, 1), handle=False)
+        leaf = clad((width / 2, 0.02, 0.01), (width, 0.04, height), paint, s=face, n=face)
         knob = wooden(rng, (width - 0.08, 0.02, 1.0), (0.1, 0.13, 0.02), (150, 146, 138), "")
         parts += place(leaf + knob, -half + 0.04, thick / 2 - 0.02, 0, door.leaf)
     return place(parts, door.x, door.y, 0, yaw)
@@ -175,7 +180,8 @@ def _window(rng, window, rooms):
     w, h = window.width, window.top - window.bottom
     outside = _outside(rng, pixels(w, h, 200))
     parts = [quad((-w / 2, 0.1, window.top), (w, 0, 0), (0, 0, -h), outside, 1.35)]
-    for x, z, sx, sz in ((0, 0, w, 0.05), (0, h - 0.05, w, 0.05), (-w / 2 + 0.025, 0, 0.05, h), (w / 2 - 0.025, 0, 0.05, h), (0, 0, 0.05, h)):
+    bars = [(0, 0, w, 0.05), (0, h - 0.05, w, 0.05)] + [(x, 0, 0.05, h) for x in (0.025 - w / 2, 0, w / 2 - 0.025)]
+    for x, z, sx, sz in bars:
         parts += wooden(rng, (x, 0.075, window.bottom + z), (sx, 0.05, sz), WHITE, skip="n")
     for x in (-1, 1):
         parts += wooden(rng, (x * w / 2, 0.06, window.bottom), (0.01, 0.12, h), WHITE, skip="n")
@@ -191,8 +197,6 @@ def _window(rng, window, rooms):
 
 def _outside(rng, size):
     """A bright garden under the sky."""
-    import cv2
-
     y = np.linspace(0, 1, size[0], dtype=np.float32)[:, None]
     clouds = textures.noise(rng, size, (size[0] / 4, size[1] / 3)) + 0.5 * textures.noise(rng, size, (size[0] / 10, size[1] / 6))
     sky = np.stack([178 + 40 * y + 22 * clouds, 204 + 24 * y + 14 * clouds, 232 + 8 * y + 6 * clouds], axis=-1)

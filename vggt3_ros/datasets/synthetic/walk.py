@@ -15,12 +15,10 @@ _NOTHING_NEARER = 0.3  # metres between the camera and any surface
 
 def look(x, y, z, yaw, pitch=0.0, roll=0.0):
     """T_world_cam (..., 4, 4) of a camera (optical axes) at x, y, z, its view `yaw` degrees from x, `pitch` degrees up."""
-    position = np.stack(np.broadcast_arrays(x, y, z), axis=-1).astype(float)
-    # forward-left-up turned into right-down-forward
-    optical = np.array([[0, 0, 1.0], [-1, 0, 0], [0, -1, 0]])
-    angles = np.stack(np.broadcast_arrays(yaw, -np.asarray(pitch, float), roll), axis=-1)
-    rotation = Rotation.from_euler("ZYX", angles.reshape(-1, 3), degrees=True).as_matrix() @ optical
-    return se3.from_rotation_translation(rotation.reshape(position.shape[:-1] + (3, 3)), position)
+    values = np.stack(np.broadcast_arrays(x, y, z, yaw, -np.asarray(pitch, float), roll), axis=-1).astype(float)
+    optical = np.array([[0, 0, 1.0], [-1, 0, 0], [0, -1, 0]])  # forward-left-up turned into right-down-forward
+    rotation = Rotation.from_euler("ZYX", values[..., 3:].reshape(-1, 3), degrees=True).as_matrix() @ optical
+    return se3.from_rotation_translation(rotation.reshape(values.shape[:-1] + (3, 3)), values[..., :3])
 
 
 def walk(way_points, seed=0):
