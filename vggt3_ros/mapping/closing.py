@@ -82,9 +82,11 @@ class _Closer:
         if not count or len(self.poses) < 10:
             return
         places = PlaceIndex([self.frames(int(i)).features for i in self.poses.ids])
-        allowed = np.arange(len(self.poses))
+        positions, index = self.T_map_cam[:, :3, 3], np.arange(len(self.poses))
         for i in range(len(self.poses)):
-            for rank, j in enumerate(places.similar(i, count, allowed < i - 10)):
+            # What odometry places nearby is tried anyway.
+            far = np.linalg.norm(positions - positions[i], axis=1) > self.config.loops.proximity_radius
+            for rank, j in enumerate(places.similar(i, count, far & (index < i - 10))):
                 yield i, j, "place", rank == 0
 
     def verify(self, pairs, progress):

@@ -59,8 +59,9 @@ def estimate(source, target, threshold, minimum_inliers):
         return None
     for _ in range(ITERATIONS):
         residuals, jacobians, weights = _linearize(T_target_source, source, target, threshold)
-        hessian = np.einsum("nij,n,nik->jk", jacobians, weights, jacobians)
-        gradient = np.einsum("nij,n,ni->j", jacobians, weights, residuals)
+        flat = jacobians.reshape(-1, 6)
+        weighted = (flat * np.repeat(weights, 3)[:, None]).T
+        hessian, gradient = weighted @ flat, weighted @ residuals.ravel()
         step = -np.linalg.solve(hessian + 1e-9 * np.eye(6), gradient)
         T_target_source = se3.orthonormalize(se3.exp(step) @ T_target_source)
         if np.abs(step).max() < 1e-7:
@@ -126,10 +127,10 @@ def _linearize(T_target_source, source, target, threshold):
         by_point[:, 2, 2] = np.where(measured > 0, 1 / (DEPTH_SIGMA * np.maximum(measured, 1e-3)), 0)
         by_pose = np.concatenate([np.broadcast_to(np.eye(3), (len(z), 3, 3)), -_skew(points if inverted else moved)], axis=2)
         if inverted:  # T_source_target exp(-step): the point moves before the transform
-            by_pose = -np.einsum("ij,njk->nik", transform[:3, :3], by_pose)
+            by_pose = -transform[:3, :3] @ by_pose
         cauchy = 1.0 / (1.0 + (error**2).sum(1) / (threshold / PIXEL_SIGMA) ** 2)
         behind = moved[:, 2] <= 0.05
-        rows.append((error, np.einsum("nij,njk->nik", by_point, by_pose), np.where(behind, 0, cauchy)))
+        rows.append((error, by_point @ by_pose, np.where(behind, 0, cauchy)))
     return tuple(np.concatenate(parts) for parts in zip(*rows))
 
 

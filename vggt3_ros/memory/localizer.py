@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import poselib
 
+from vggt3_ros.features.matching import guided
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import undistort
 from vggt3_ros.mapping.candidates import near_pose
@@ -78,49 +79,93 @@ class Localizer:
         pixels = features.cell_centres().reshape(-1, 2)[cells].astype(float)
         points, uncertainty = scene.memory.predict(dense_keys(features)[cells])
         points = points.astype(float)
-        model = {"model": "PINHOLE", "width": camera.width, "height": camera.height,
-                 "params": [camera.fx, camera.fy, camera.cx, camera.cy]}
-        options = {"max_reproj_error": config.coarse_threshold, "max_iterations": 1000, "min_iterations": 60, "seed": 0}
-        found, info = poselib.estimate_absolute_pose(pixels, points, model, options, {"loss_type": "CAUCHY", "loss_scale": 3.0})
-        needed = int(config.coarse_inlier_ratio * len(cells))
-        if info["num_inliers"] < max(needed, config.minimum_inliers):
-            return Localization(NOT_LOCALIZED, f"the scene memory recognises {info['num_inliers']} of {len(cells)} cells; "
-                                f"{needed} are needed: the image shows a place that was not mapped, or too little of it")
-        T_cam_map = se3.from_rotation_translation(found.R, found.t)
-        refined = refine(T_cam_map, camera, pixels, points, uncertainty, config.coarse_threshold)
+        found, agreeing = _ransac(pixels, points, camera, config.coarse_threshold)
+        needed = max(config.minimum_inliers, int(config.coarse_inlier_ratio * len(cells)))
+        if agreeing < needed:
+            return Localization(NOT_LOCALIZED, f"the scene memory recognises {agreeing} of {len(cells)} cells; {needed} are needed: "
+                                "the image shows a place that was not mapped, or too little of it", inliers=agreeing)
+        refined = refine(se3.inverse(found), camera, pixels, points, uncertainty, config.coarse_threshold)
         return Localization(OK, "", se3.inverse(refined.T_cam_map), refined.covariance, int(refined.inliers.sum()),
                             refined.reprojection_px)
 
-    def verified(self, scene, features, camera, pose):
-        """Pose from matches with the keyframes nearest to `pose` (T_map_cam) and their depth."""
+    def verified(self, scene, features, camera, coarse):
+        """Pose from matches with the keyframes nearest to a coarse pose (T_map_cam) and their depth.
+
+        The coarse pose says where to look for each keypoint: twice the matches of LighterGlue in a tenth of its time. Where that fails
+        (a poor coarse pose), LighterGlue matches without it.
+        """
         snapshot, config = scene.snapshot, self.config
+        near = near_pose(snapshot.T_map_cam, coarse, config.verify_keyframes, ())
+        frames = [(scene.frame(int(snapshot.keyframe_ids[i])), snapshot.T_map_cam[i]) for i in near]
+        found = coarse
+        for radius in config.search_radii():
+            refined = self._refined(features, camera, found, self._guided(features, camera, frames, found, radius))
+            if refined is None:
+                break
+            found = se3.inverse(refined.T_cam_map)
+        else:
+            return self._answer(refined)
+        matches = self._matches(features, frames, lambda frame, pose: self.matcher.lighterglue(features, frame.features)[0])
+        pose, agreeing = _ransac(*matches, camera, config.verify_threshold)
+        if agreeing < config.minimum_inliers:
+            return self._unverified(agreeing)
+        refined = self._refined(features, camera, pose, matches)
+        return self._answer(refined) if refined else self._unverified(agreeing)
+
+    def _guided(self, features, camera, frames, T_map_cam, radius):
+        def match(frame, pose):
+            points = se3.transform_points(se3.inverse(T_map_cam) @ pose, _points(frame, slice(None)))
+            visible = (frame.keypoint_depth > 0) & (points[:, 2] > 0.05)
+            expected = np.where(visible[:, None], camera.project(points), np.nan)
+            return guided(features, frame.features, expected, radius)[0]
+
+        return self._matches(features, frames, match)
+
+    def _matches(self, features, frames, match):
+        """Matched pixels (M, 2) of the query and map points (M, 3) over all `frames`, (Frame, T_map_cam) each."""
         pixels, points = [], []
-        for index in near_pose(snapshot.T_map_cam, pose, config.verify_keyframes, ()):
-            frame = scene.frame(int(snapshot.keyframe_ids[index]))
-            matches, _ = self.matcher.lighterglue(features, frame.features)
+        for frame, pose in frames:
+            matches = match(frame, pose)
             matches = matches[frame.keypoint_depth[matches[:, 1]] > 0]
-            seen = frame.camera.unproject(frame.features.keypoints[matches[:, 1]], frame.keypoint_depth[matches[:, 1]])
             pixels.append(features.keypoints[matches[:, 0]].astype(float))
-            points.append(se3.transform_points(snapshot.T_map_cam[index], seen))
-        pixels, points = np.concatenate(pixels), np.concatenate(points)
+            points.append(se3.transform_points(pose, _points(frame, matches[:, 1])))
+        return np.concatenate(pixels), np.concatenate(points)
+
+    def _refined(self, features, camera, T_map_cam, matches):
+        """RefinedPose, or None when too few, or too small a share, of the matches agree on it."""
+        pixels, points = matches
+        config = self.config
         if len(pixels) < config.minimum_inliers:
-            return self._unverified(len(pixels))
-        model = {"model": "PINHOLE", "width": camera.width, "height": camera.height,
-                 "params": [camera.fx, camera.fy, camera.cx, camera.cy]}
-        options = {"max_reproj_error": config.verify_threshold, "max_iterations": 2000, "min_iterations": 60, "seed": 0}
-        found, info = poselib.estimate_absolute_pose(pixels, points, model, options, {"loss_type": "CAUCHY", "loss_scale": 1.0})
-        if info["num_inliers"] < config.minimum_inliers:
-            return self._unverified(info["num_inliers"])
-        T_cam_map = se3.from_rotation_translation(found.R, found.t)
-        refined = refine(T_cam_map, camera, pixels, points, np.full(len(pixels), config.point_sigma), config.verify_threshold)
-        if refined.inliers.sum() < config.minimum_inliers:
-            return self._unverified(int(refined.inliers.sum()))
+            return None
+        sigma = np.full(len(pixels), config.point_sigma)
+        refined = refine(se3.inverse(T_map_cam), camera, pixels, points, sigma, config.verify_threshold)
+        enough = max(config.minimum_inliers, config.verify_inlier_ratio * len(pixels))
+        return refined if refined.inliers.sum() >= enough else None
+
+    @staticmethod
+    def _answer(refined):
         return Localization(OK, "", se3.inverse(refined.T_cam_map), refined.covariance, int(refined.inliers.sum()),
                             refined.reprojection_px, verified=True)
 
     def _unverified(self, inliers):
         return Localization(NOT_LOCALIZED, f"{inliers} matches with the nearest keyframes agree on a pose; "
                             f"{self.config.minimum_inliers} are needed", inliers=int(inliers))
+
+
+def _points(frame, which):
+    """Keypoints with their depth -> (M, 3) in the frame's camera."""
+    return frame.camera.unproject(frame.features.keypoints[which], frame.keypoint_depth[which])
+
+
+def _ransac(pixels, points, camera, threshold):
+    """P3P with local optimization -> (T_map_cam, how many agree within `threshold` px)."""
+    if len(pixels) < 4:
+        return np.eye(4), 0
+    model = {"model": "PINHOLE", "width": camera.width, "height": camera.height,
+             "params": [camera.fx, camera.fy, camera.cx, camera.cy]}
+    options = {"max_reproj_error": threshold, "max_iterations": 1000, "min_iterations": 60, "seed": 0}
+    pose, info = poselib.estimate_absolute_pose(pixels, points, model, options, {"loss_type": "CAUCHY", "loss_scale": threshold / 4})
+    return se3.inverse(se3.from_rotation_translation(pose.R, pose.t)), int(info["num_inliers"])
 
 
 def _unusable(image, camera):

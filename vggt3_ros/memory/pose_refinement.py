@@ -30,8 +30,9 @@ def refine(T_cam_map, camera, pixels, points, sigma, threshold):
     for _ in range(ITERATIONS):
         error, jacobian, deviation = _linearize(T_cam_map, camera, pixels, points, sigma)
         weight = 1 / (deviation**2 + np.sum(error**2, axis=1) / 4)
-        hessian = np.einsum("nij,n,nik->jk", jacobian, weight, jacobian)
-        gradient = np.einsum("nij,n,ni->j", jacobian, weight, error)
+        flat = jacobian.reshape(-1, 6)
+        weighted = (flat * np.repeat(weight, 2)[:, None]).T
+        hessian, gradient = weighted @ flat, weighted @ error.ravel()
         step = -np.linalg.solve(hessian + 1e-9 * np.eye(6), gradient)
         T_cam_map = se3.orthonormalize(se3.exp(step) @ T_cam_map)
         if np.abs(step).max() < 1e-7:
@@ -62,7 +63,8 @@ def _covariance(T_cam_map, error, jacobian, deviation, inliers):
     if inliers.sum() < 6:
         return np.diag([1e3] * 3 + [1e1] * 3)
     error, jacobian, deviation = error[inliers], jacobian[inliers], deviation[inliers]
-    hessian = np.einsum("nij,n,nik->jk", jacobian, 1 / deviation**2, jacobian)
+    whitened = (jacobian / deviation[:, None, None]).reshape(-1, 6)
+    hessian = whitened.T @ whitened
     variance = max(1e-4, float(np.mean((error / deviation[:, None]) ** 2)))
     left = np.linalg.inv(hessian + 1e-9 * np.eye(6)) * variance * CORRELATION
     # T_cam_map' = exp(step) T_cam_map moves the camera's centre by -R^T (t_step - [t] w) and turns the map's axes by -R^T w.
