@@ -218,4 +218,4 @@ class WorkerClient:
             self._connection, self.ready, self.fault, self.memory_mb = None, False, reason, 0.0
             pending, self._pending = self._pending, {}
         for future, _ in pending.values():
-            future.set_exception(WorkerError("died", reason))
+            future.set_exception(WorkerError("cancelled", "the back end stops") if self._closing.is_set() else WorkerError("died", reason))
