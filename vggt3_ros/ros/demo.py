@@ -1,0 +1,218 @@
+"""The main job over real DDS: a player process publishes keyframes, the back-end node refines them, a client localizes images."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+import rclpy
+from rclpy.action import ActionClient
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from sensor_msgs.msg import PointCloud2
+
+from vggt3_ros.action import Refine
+from vggt3_ros.mapping.snapshot import PointMap
+from vggt3_ros.msg import KeyframePoses, Status
+from vggt3_ros.ros import qos
+from vggt3_ros.ros.clouds import from_cloud
+from vggt3_ros.ros.conversions import from_camera, to_transform
+from vggt3_ros.ros.images import from_rgb
+from vggt3_ros.srv import Localize
+
+NAMESPACE = ["-r", "__ns:=/vggt3_demo", "-r", "/tf:=tf"]  # a robot that happens to be in reach must not hear of this
+START_SECONDS, REFINE_SECONDS = 90.0, 600.0
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What came back over ROS. ids (N,), T_map_cam (N, 4, 4): the last keyframe_poses; cloud: the last map, a PointMap.
+    localizations: one (T_map_cam or None, message, seconds) per query. refinements: how many there were.
+    seconds: of play, last refinement, localization. peak_memory_mb: of node and worker together."""
+
+    ids: np.ndarray
+    T_map_cam: np.ndarray
+    cloud: PointMap
+    localizations: list
+    refinements: int
+    seconds: dict
+    peak_memory_mb: float
+
+
+class Client(Node):
+    """Listens to the back end and asks it, spinning in a thread of its own."""
+
+    def __init__(self):
+        super().__init__("vggt3_demo_client")
+        self.status = self.poses = self.cloud = None
+        self.create_subscription(Status, "status", lambda message: setattr(self, "status", message), qos.LATCHED)
+        self.create_subscription(KeyframePoses, "keyframe_poses", lambda message: setattr(self, "poses", message), qos.LATCHED)
+        self.create_subscription(PointCloud2, "map", lambda message: setattr(self, "cloud", message), qos.LATCHED)
+        self.localizer = self.create_client(Localize, "localize")
+        self.refiner = ActionClient(self, Refine, "refine")
+        executor = SingleThreadedExecutor()
+        executor.add_node(self)
+        threading.Thread(target=_spin, args=(executor,), daemon=True).start()
+
+    def refine(self, heard):
+        """Result of the refine action; heard(phase, fraction) is called meanwhile."""
+        goal = wait_for(self.refiner.send_goal_async(
+            Refine.Goal(), lambda message: heard(message.feedback.phase, message.feedback.progress)), START_SECONDS)
+        result = wait_for(goal.get_result_async(), REFINE_SECONDS).result
+        if result.error_code:
+            raise RuntimeError(f"the refinement failed: {result.error_msg}")
+        return result
+
+    def localize(self, image, camera):
+        """(T_map_cam or None, message, seconds the caller waited)."""
+        begin = time.monotonic()
+        request = Localize.Request(image=from_rgb(image), camera_info=from_camera(camera))
+        answer = wait_for(self.localizer.call_async(request), 30.0)
+        pose = to_transform(answer.pose.pose.pose) if answer.error_code == Localize.Response.NONE else None
+        return pose, answer.error_msg, time.monotonic() - begin
+
+
+def run(folder, odometry, sequence, out, rate, bars):
+    """Play `sequence` (read from TUM-layout `folder`) at `rate` keyframes a second and return the Outcome.
+
+    bars(description, total, unit) -> a tqdm-like bar. Logs of the processes go to `out`. RuntimeError when one of them fails.
+    """
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    with rclpy.init(args=["--ros-args", *NAMESPACE]), _backend(out) as backend:
+        client, memory = Client(), _PeakMemory(backend.pid)
+        wait_until(lambda: client.status is not None and client.status.state == Status.IDLE, START_SECONDS, backend, out / "backend.log",
+                   "the back end does not come up")
+        begin = time.monotonic()
+        _play(client, folder, odometry, len(sequence), rate, out, bars, backend)
+        played = time.monotonic()
+        result = client.refine(_PhaseBars(bars))
+        refined = time.monotonic()
+        # Idle distillation may publish a better memory from now on: same poses, same map.
+        wait_until(lambda: client.poses and client.poses.generation >= result.generation and client.cloud, 30.0, backend,
+                   out / "backend.log", "the refined map does not arrive")
+        localizations = []
+        with bars("localizing images", len(sequence.queries), "image") as bar:
+            for query in sequence.queries:
+                localizations.append(client.localize(query.image, sequence.camera))
+                bar.update()
+        points = from_cloud(client.cloud)
+        packed = points["rgb"]
+        cloud = PointMap(np.stack([points["x"], points["y"], points["z"]], axis=1),
+                         np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], axis=1).astype(np.uint8), points["confidence"])
+        seconds = {"play": played - begin, "last_refinement": refined - played, "localization": time.monotonic() - refined}
+        return Outcome(np.array(client.poses.ids, np.int64), np.array([to_transform(pose.pose) for pose in client.poses.poses]), cloud,
+                       localizations, int(result.generation), seconds, memory.peak_mb)
+
+
+@contextmanager
+def _backend(out):
+    """The node as a process; SIGINT at the end."""
+    parameters = {"store": out / "store", "refine_every_keyframes": 60, "refine_every_seconds": 0.0, "map_folder": out / "maps"}
+    arguments = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
+    with open(out / "backend.log", "w") as log:
+        process = subprocess.Popen([sys.executable, "-P", "-m", "vggt3_ros.ros.main", "--ros-args", *NAMESPACE, *arguments],
+                                   stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            yield process
+        finally:
+            _end(process)
+
+
+def _play(client, folder, odometry, total, rate, out, bars, backend):
+    command = [sys.executable, "-P", "-m", "vggt3_ros.cli.main", "replay", str(folder), "--rate", str(rate), "--quiet"]
+    command += (["--odometry", str(odometry)] if odometry else []) + ["--ros-args", *NAMESPACE]
+    with open(out / "player.log", "w") as log, bars("keyframes stored", total, "") as bar:
+        player = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            while player.poll() is None:
+                time.sleep(0.2)
+                bar.update(client.status.keyframes - bar.n)
+                bar.set_postfix_str(client.status.phase and f"refining: {client.status.phase}")
+                if backend.poll() is not None:
+                    raise RuntimeError(f"the back end ended, see {out / 'backend.log'}:\n{_tail(out / 'backend.log')}")
+            bar.update(total - bar.n)
+        finally:
+            _end(player)
+    if player.returncode:
+        raise RuntimeError(f"the player failed:\n{_tail(out / 'player.log')}")
+
+
+class _PhaseBars:
+    """Feedback of a refinement as one bar per phase."""
+
+    def __init__(self, bars):
+        self._bars, self._bar, self._phase = bars, None, None
+
+    def __call__(self, phase, fraction):
+        if phase != self._phase:
+            self._close()
+            self._phase, self._bar = phase, self._bars(f"refining: {phase}", 100, "%")
+        self._bar.update(round(100 * fraction) - self._bar.n)
+
+    def _close(self):
+        if self._bar is not None:
+            self._bar.update(100 - self._bar.n)
+            self._bar.close()
+
+    __del__ = _close
+
+
+class _PeakMemory:
+    """Resident memory of a process and its children, sampled twice a second while they live."""
+
+    def __init__(self, pid):
+        self.peak_mb = 0.0
+        threading.Thread(target=self._watch, args=(psutil.Process(pid),), daemon=True).start()
+
+    def _watch(self, process):
+        try:
+            while True:
+                family = [process, *process.children(recursive=True)]
+                self.peak_mb = max(self.peak_mb, sum(member.memory_info().rss for member in family) / 2**20)
+                time.sleep(0.5)
+        except psutil.NoSuchProcess:
+            return  # it has ended, and with it the watching
+
+
+def wait_for(future, seconds):
+    """Result of an rclpy future that another thread's executor completes."""
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    if not done.wait(seconds):
+        raise RuntimeError(f"the back end gave no answer within {seconds:.0f} s")
+    return future.result()
+
+
+def wait_until(condition, seconds, process, log, complaint):
+    limit = time.monotonic() + seconds
+    while not condition():
+        if process.poll() is not None or time.monotonic() > limit:
+            raise RuntimeError(f"{complaint}, see {log}:\n{_tail(log)}")
+        time.sleep(0.05)
+
+
+def _spin(executor):
+    try:
+        executor.spin()
+    except ExternalShutdownException:
+        return
+
+
+def _end(process):
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _tail(path, lines=15):
+    return "".join(path.read_text().splitlines(keepends=True)[-lines:])
