@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 
-COMMANDS = ("replay",)
+COMMANDS = ("evaluate", "replay", "demo", "checkpoint")
 
 
 def build_parser():

@@ -18,7 +18,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 
 from vggt3_ros.action import Refine
-from vggt3_ros.mapping.snapshot import PointMap
+from vggt3_ros.mapping.snapshot import PointMap, Snapshot
 from vggt3_ros.msg import KeyframePoses, Status
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.clouds import from_cloud
@@ -33,16 +33,25 @@ START_SECONDS, REFINE_SECONDS = 90.0, 600.0
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """What came back over ROS. ids (N,), T_map_cam (N, 4, 4): the last keyframe_poses; cloud: the last map, a PointMap.
-    localizations: one (T_map_cam or None, message, seconds) per query. refinements: how many there were.
-    seconds: of play, last refinement, localization. peak_memory_mb: of node and worker together."""
+    localizations, memory_localizations: an Answer per query, verified or from the scene memory alone.
+    snapshot_seconds: stage -> seconds of the last refinement. peak_memory_mb: of node and worker together."""
 
     ids: np.ndarray
     T_map_cam: np.ndarray
     cloud: PointMap
     localizations: list
-    refinements: int
-    seconds: dict
+    memory_localizations: list
+    snapshot_seconds: dict
     peak_memory_mb: float
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """T_map_cam: (4, 4), None when not localized; message: why not; seconds: the caller waited."""
+
+    T_map_cam: np.ndarray | None
+    message: str
+    seconds: float
 
 
 class Client(Node):
@@ -69,13 +78,13 @@ class Client(Node):
             raise RuntimeError(f"the refinement failed: {result.error_msg}")
         return result
 
-    def localize(self, image, camera):
-        """(T_map_cam or None, message, seconds the caller waited)."""
+    def localize(self, image, camera, verify):
+        """Answer of the localize service."""
         begin = time.monotonic()
-        request = Localize.Request(image=from_rgb(image), camera_info=from_camera(camera))
+        request = Localize.Request(image=from_rgb(image), camera_info=from_camera(camera), verify=verify)
         answer = wait_for(self.localizer.call_async(request), 30.0)
         pose = to_transform(answer.pose.pose.pose) if answer.error_code == Localize.Response.NONE else None
-        return pose, answer.error_msg, time.monotonic() - begin
+        return Answer(pose, answer.error_msg, time.monotonic() - begin)
 
 
 def run(folder, odometry, sequence, out, rate, bars):
@@ -88,26 +97,27 @@ def run(folder, odometry, sequence, out, rate, bars):
         client, memory = Client(), _PeakMemory(backend.pid)
         wait_until(lambda: client.status is not None and client.status.state == Status.IDLE, START_SECONDS, backend, out / "backend.log",
                    "the back end does not come up")
-        begin = time.monotonic()
         _play(client, folder, odometry, len(sequence), rate, out, bars, backend)
-        played = time.monotonic()
-        result = client.refine(_PhaseBars(bars))
-        refined = time.monotonic()
+        result = client.refine(PhaseBars(bars))
+        stages = Snapshot.load(out / "store" / "snapshots" / f"{result.generation:06d}").seconds
         # Idle distillation may publish a better memory from now on: same poses, same map.
         wait_until(lambda: client.poses and client.poses.generation >= result.generation and client.cloud, 30.0, backend,
                    out / "backend.log", "the refined map does not arrive")
-        localizations = []
-        with bars("localizing images", len(sequence.queries), "image") as bar:
+        answers = {True: [], False: []}
+        with bars("localizing", len(sequence.queries), "image") as bar:
             for query in sequence.queries:
-                localizations.append(client.localize(query.image, sequence.camera))
+                for verify, list_ in answers.items():
+                    list_.append(client.localize(query.image, sequence.camera, verify))
                 bar.update()
-        points = from_cloud(client.cloud)
-        packed = points["rgb"]
-        cloud = PointMap(np.stack([points["x"], points["y"], points["z"]], axis=1),
-                         np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], axis=1).astype(np.uint8), points["confidence"])
-        seconds = {"play": played - begin, "last_refinement": refined - played, "localization": time.monotonic() - refined}
-        return Outcome(np.array(client.poses.ids, np.int64), np.array([to_transform(pose.pose) for pose in client.poses.poses]), cloud,
-                       localizations, int(result.generation), seconds, memory.peak_mb)
+        return Outcome(np.array(client.poses.ids, np.int64), np.array([to_transform(pose.pose) for pose in client.poses.poses]),
+                       _point_map(client.cloud), answers[True], answers[False], stages, memory.peak_mb)
+
+
+def _point_map(message):
+    points = from_cloud(message)
+    packed = points["rgb"]
+    return PointMap(np.stack([points["x"], points["y"], points["z"]], axis=1),
+                    np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], axis=1).astype(np.uint8), points["confidence"])
 
 
 @contextmanager
@@ -143,7 +153,7 @@ def _play(client, folder, odometry, total, rate, out, bars, backend):
         raise RuntimeError(f"the player failed:\n{_tail(out / 'player.log')}")
 
 
-class _PhaseBars:
+class PhaseBars:
     """Feedback of a refinement as one bar per phase."""
 
     def __init__(self, bars):
