@@ -33,7 +33,8 @@ def test_distance_to_surfaces_has_no_sampling_floor():
     assert error.median_m == pytest.approx(0.01, abs=1e-4) and error.p90_m == pytest.approx(0.018, abs=1e-4)
 
 
-@pytest.mark.parametrize("points, what", [(np.zeros((0, 3)), "M > 0"), (np.zeros((4, 2)), "shape"), (np.full((4, 3), np.nan), "NaN")])
+@pytest.mark.parametrize("points, what", [
+    (np.zeros((0, 3)), "M > 0"), (np.zeros((4, 2)), "shape"), (np.full((4, 3), np.nan), "NaN")])
 def test_unusable_clouds_are_refused(points, what):
     with pytest.raises(ValueError, match=what):
         cloud_error(points, GRID)

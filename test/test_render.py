@@ -115,8 +115,10 @@ def test_the_same_seed_gives_the_same_frame():
 
 def test_scene_answers_distance_and_visibility():
     scene = Scene(room() + box((2, 1.5, 0), (0.5, 0.5, 1.0), np.full((8, 8, 3), 9, np.uint8)))
-    assert scene.distance([[1.0, 1.5, 1.25], [3.9, 0.5, 2.0], [2, 1.5, 1.3]]) == pytest.approx([np.hypot(0.75, 0.25), 0.1, 0.3], abs=1e-5)
-    assert scene.blocked(np.array([[1, 1.5, 0.5], [1, 1.5, 0.5]]), np.array([[3, 1.5, 0.5], [1, 2.5, 0.5]])).tolist() == [True, False]
+    points = [[1.0, 1.5, 1.25], [3.9, 0.5, 2.0], [2, 1.5, 1.3]]
+    assert scene.distance(points) == pytest.approx([np.hypot(0.75, 0.25), 0.1, 0.3], abs=1e-5)
+    start = np.array([1, 1.5, 0.5])
+    assert scene.blocked(np.array([start, start]), np.array([[3, 1.5, 0.5], [1, 2.5, 0.5]])).tolist() == [True, False]
     with pytest.raises(ValueError, match="at least one patch"):
         Scene([])
 

@@ -20,7 +20,8 @@ def made(depth=True):
     images = rng.integers(60, 190, (6, 3, 4, 3)).astype(np.uint8).repeat(8, axis=1).repeat(8, axis=2)  # flat blocks survive JPEG
     depths = rng.uniform(0.3, 6, (4, 24, 32)).astype(np.float32)
     keyframes = KeyframeList(CAMERA, STAMPS, odometry, lambda i: images[i], (lambda i: depths[i]) if depth else None)
-    queries = [Query(int(STAMPS[-1]) + 10**9 * (i + 1), lambda i=i: images[4 + i], truth[i] if i == 0 else None) for i in range(2)]
+    later = [int(STAMPS[-1]) + 10**9 * k for k in (1, 2)]
+    queries = [Query(later[0], lambda: images[4], truth[0]), Query(later[1], lambda: images[5])]
     return Sequence("made", CAMERA, STAMPS, keyframes, truth, queries)
 
 

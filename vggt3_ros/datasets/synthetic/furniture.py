@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from vggt3_ros.datasets.synthetic import prints, textures
-from vggt3_ros.datasets.synthetic.carpentry import OAK, PINE, WALNUT, WHITE, clad, pixels, tilted, wooden
+from vggt3_ros.datasets.synthetic.carpentry import OAK, PINE, WHITE, clad, pixels, tilted, wooden
 from vggt3_ros.datasets.synthetic.household import books, row, vase
 from vggt3_ros.datasets.synthetic.patches import box, cushion, place, quad
 

@@ -7,8 +7,8 @@ first: the same state gives the same thing, another state another one of its kin
 import numpy as np
 
 from vggt3_ros.datasets.synthetic import prints, textures
-from vggt3_ros.datasets.synthetic.carpentry import WALNUT, clad, pixels, tilted, wooden
-from vggt3_ros.datasets.synthetic.patches import Patch, arrange, box, curtain, cushion, disc, place, quad, tube
+from vggt3_ros.datasets.synthetic.carpentry import WALNUT, clad, pixels, wooden
+from vggt3_ros.datasets.synthetic.patches import Patch, arrange, box, curtain, disc, place, quad, tube
 
 
 def row(rng, width, depth, height, fill=0.85):
