@@ -7,7 +7,8 @@ from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import undistort
 from vggt3_ros.mapping.snapshot import PointMap
 
-BLOCK = 16  # voxels along the edge of a block
+BLOCK = 8  # voxels along the edge of a block
+BLOCKS = 8_000  # allocated at first (80 MB); the grid grows by itself
 FULL_CONFIDENCE = 8.0  # observations after which a surface is as sure as it gets
 
 
@@ -19,7 +20,7 @@ def fuse(keyframes, T_map_cam, config, device="CPU:0", progress=None):
     """
     device = o3d.core.Device(device)
     grid = o3d.t.geometry.VoxelBlockGrid(("tsdf", "weight", "color"), (o3d.core.float32,) * 3, ((1), (1), (3)),
-                                         config.voxel_size, BLOCK, 20_000, device)
+                                         config.voxel_size, BLOCK, BLOCKS, device)
     fused = 0
     for i, (keyframe, pose) in enumerate(zip(keyframes, T_map_cam)):
         if keyframe.depth is not None and (keyframe.depth > 0).any():

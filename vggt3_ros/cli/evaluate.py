@@ -1,0 +1,46 @@
+"""vggt3 evaluate: refine a recorded sequence and score it against its ground truth, without ROS."""
+
+
+def add_parser(subparsers):
+    parser = subparsers.add_parser("evaluate", help="refine a TUM-layout folder and score it against its ground truth")
+    parser.add_argument("folder", help="rgb.txt, depth.txt, camera.yaml, groundtruth.txt and a trajectory")
+    parser.add_argument("--odometry", help="trajectory file of the front end, odometry.txt by default")
+    parser.add_argument("--queries", help="list of images to localize, queries.txt by default; its truth is <name>_groundtruth.txt")
+    parser.add_argument("--out", help="write the figures as JSON here")
+    parser.add_argument("--plot", help="write the trajectories as PNG here")
+    parser.add_argument("--fixed-poses", action="store_true", help="trust the given poses: map and localize, correct nothing")
+    parser.add_argument("--store", help="keep keyframes and snapshots in this folder (it must not hold any); temporary by default")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a config value, as memory.steps=300")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.set_defaults(run=run)
+
+
+def run(arguments):
+    import tempfile
+    from pathlib import Path
+
+    from vggt3_ros.cli.progress import StageBars
+    from vggt3_ros.cli.settings import parse_settings
+    from vggt3_ros.config import BackendConfig
+    from vggt3_ros.datasets.tum import load_tum
+    from vggt3_ros.evaluation.report import plot_trajectories, table, write_json
+    from vggt3_ros.evaluation.sequence import evaluate_sequence
+
+    settings = parse_settings(arguments.set)
+    if arguments.fixed_poses:
+        settings["fixed_poses"] = True
+    config = BackendConfig.from_flat(settings)
+    sequence = load_tum(arguments.folder, odometry=arguments.odometry, queries=arguments.queries)
+    if sequence.groundtruth is None:
+        raise ValueError(f"{arguments.folder} has no groundtruth.txt to score against")
+    with tempfile.TemporaryDirectory(prefix="vggt3_") as temporary, StageBars(arguments.quiet) as bars:
+        folder = Path(arguments.store or temporary)
+        if any(folder.glob("keyframes.db")):
+            raise ValueError(f"{folder} already holds keyframes: name a new folder with --store")
+        evaluation = evaluate_sequence(sequence, folder, config, bars)
+    print(table(evaluation.result))
+    if arguments.out:
+        write_json(evaluation.result, arguments.out)
+    if arguments.plot:
+        plot_trajectories(arguments.plot, evaluation.trajectories, f"{sequence.name}: ATE {100 * evaluation.result['corrected']['ate_m']:.1f} cm")
+    return 0

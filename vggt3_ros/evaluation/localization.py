@@ -1,0 +1,40 @@
+"""How well images are localized in a map whose alignment to the truth is known."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from vggt3_ros.geometry import se3
+
+
+@dataclass(frozen=True)
+class LocalizationScore:
+    """Medians over the localized queries, metres and degrees; shares over all of them (a query not localized counts as missed)."""
+
+    queries: int
+    localized: float
+    median_m: float
+    median_deg: float
+    within_5cm_5deg: float
+    within_10cm_10deg: float
+    seconds_per_query: float
+
+    def as_dict(self):
+        return asdict(self)
+
+
+def score_localizations(answers, T_truth_cam, T_truth_map):
+    """Localizations, their (N, 4, 4) true poses and the map's alignment -> LocalizationScore; ValueError without any query.
+
+    Medians count a query that was not localized as infinitely far off, so that refusing hard images cannot better them.
+    """
+    if not len(answers) or len(answers) != len(T_truth_cam):
+        raise ValueError(f"{len(answers)} answers for {len(T_truth_cam)} queries with truth")
+    metres, degrees = np.full(len(answers), np.inf), np.full(len(answers), np.inf)
+    for i, (answer, truth) in enumerate(zip(answers, T_truth_cam)):
+        if answer.T_map_cam is not None:
+            error = se3.inverse(truth) @ T_truth_map @ answer.T_map_cam
+            metres[i], degrees[i] = np.linalg.norm(error[:3, 3]), np.degrees(se3.rotation_angle(error))
+    return LocalizationScore(len(answers), float(np.isfinite(metres).mean()), float(np.median(metres)), float(np.median(degrees)),
+                             float(np.mean((metres <= 0.05) & (degrees <= 5))), float(np.mean((metres <= 0.10) & (degrees <= 10))),
+                             float(np.mean([answer.seconds for answer in answers])))

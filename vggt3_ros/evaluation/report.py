@@ -1,0 +1,64 @@
+"""An evaluation as JSON, a table for people, and a plot of the trajectories."""
+
+import json
+import math
+
+ROWS = (("odometry", "odometry"), ("corrected", "corrected"))
+
+
+def write_json(result, path):
+    """Write `result` (nested dict of numbers); NaN and infinity become null."""
+    with open(path, "w") as file:
+        json.dump(_finite(result), file, indent=2)
+        file.write("\n")
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def table(result):
+    """The evaluation as lines of text: trajectory, localization, map, seconds a stage, memory."""
+    lines = ["", f"{'trajectory':<28}{'ATE':>12}{'rotation':>14}"]
+    for name, title in ROWS:
+        if name in result:
+            lines.append(f"  {title:<26}{100 * result[name]['ate_m']:>9.2f} cm{result[name]['rotation_deg']:>10.2f} deg")
+    if "localization" in result:
+        lines += ["", f"{'localization':<28}{'median':>12}{'':>14}{'5 cm/5 deg':>14}{'10 cm/10 deg':>14}{'a query':>10}"]
+        for name, title in (("localization_memory", "scene memory alone"), ("localization", "verified")):
+            row = result[name]
+            lines.append(f"  {title:<26}{100 * row['median_m']:>9.2f} cm{row['median_deg']:>10.2f} deg{row['within_5cm_5deg']:>14.1%}"
+                         f"{row['within_10cm_10deg']:>14.1%}{row['seconds_per_query']:>8.2f} s")
+    mapped = result["map"]
+    error = mapped.get("median_error_m")
+    lines += ["", f"map: {mapped['points']:,} points" + (f", median error {100 * error:.2f} cm" if error is not None else "")]
+    seconds = result["seconds"]
+    lines.append("seconds: " + ", ".join(f"{stage} {seconds[stage]:.1f}" for stage in seconds))
+    lines.append(f"peak memory: {result['peak_memory_mb']:.0f} MB")
+    return "\n".join(lines)
+
+
+def plot_trajectories(path, trajectories, title):
+    """Write a PNG, seen along the axis the camera moves least in. trajectories: {name: (N, 3) metres, aligned}; the first is the
+    reference, drawn grey and dashed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    reference = next(iter(trajectories.values()))
+    flat = int(np.argmin(np.ptp(reference, axis=0)))
+    across, up = (axis for axis in range(3) if axis != flat)
+    figure, axes = plt.subplots(figsize=(8, 7))
+    styles = [dict(color="0.6", linestyle="--"), dict(color="tab:red", alpha=0.7), dict(color="tab:blue")]
+    for (name, points), style in zip(trajectories.items(), styles):
+        axes.plot(points[:, across], points[:, up], label=name, linewidth=1.6, **style)
+    axes.set(xlabel=f"{'xyz'[across]} [m]", ylabel=f"{'xyz'[up]} [m]", title=title, aspect="equal")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    plt.close(figure)

@@ -1,0 +1,43 @@
+"""How far a trajectory lies from the truth (evo)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from evo.core import metrics
+from evo.core.trajectory import PoseTrajectory3D
+
+
+@dataclass(frozen=True, eq=False)
+class TrajectoryError:
+    """ate_m: rmse of positions after SE(3) alignment, metres; rotation_deg: rmse of the rotation left, degrees;
+    T_truth_estimate (4, 4): the alignment; distances_m (N,): per keyframe."""
+
+    ate_m: float
+    rotation_deg: float
+    T_truth_estimate: np.ndarray
+    distances_m: np.ndarray
+
+
+def trajectory_error(T_map_cam, T_truth_cam, stamps_ns):
+    """(N, 4, 4) estimate and truth at (N,) stamps -> TrajectoryError; rows whose truth is NaN are left out.
+
+    Absolute trajectory error as in Sturm et al., IROS 2012, by evo. Raises ValueError for fewer than 3 poses with truth.
+    """
+    known = np.isfinite(T_truth_cam).all(axis=(1, 2))
+    if known.sum() < 3:
+        raise ValueError(f"{known.sum()} of {len(known)} keyframes have a true pose; 3 are needed to align a trajectory")
+    seconds = np.asarray(stamps_ns)[known] / 1e9
+    estimate = PoseTrajectory3D(poses_se3=list(np.array(T_map_cam)[known]), timestamps=seconds)
+    truth = PoseTrajectory3D(poses_se3=list(np.array(T_truth_cam)[known]), timestamps=seconds)
+    rotation, translation, _ = estimate.align(truth)
+    alignment = np.eye(4)
+    alignment[:3, :3], alignment[:3, 3] = rotation, translation
+    errors = {}
+    for relation in (metrics.PoseRelation.translation_part, metrics.PoseRelation.rotation_angle_deg):
+        ape = metrics.APE(relation)
+        ape.process_data((truth, estimate))
+        errors[relation] = ape
+    position = errors[metrics.PoseRelation.translation_part]
+    rotation = errors[metrics.PoseRelation.rotation_angle_deg]
+    return TrajectoryError(position.get_statistic(metrics.StatisticsType.rmse), rotation.get_statistic(metrics.StatisticsType.rmse),
+                           alignment, position.error)
