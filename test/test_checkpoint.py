@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_network import DATA, random_images, relative, tiny_network
+from tiny_network import DATA, one_thread, random_images, relative, tiny_network  # noqa: F401
 
 from vggt3_ros.cli import checkpoint as command
 from vggt3_ros.network.checkpoint import WrongCheckpoint, inspect_checkpoint, load_checkpoint, save_checkpoint
@@ -56,7 +56,7 @@ def test_a_file_without_our_metadata_is_recognised_by_its_shapes(tmp_path, atten
     for kind in ("frame", "global"):  # lengthen the trunk to the published depth
         for name in [name for name in state if name.startswith(f"aggregator.{kind}_blocks.0.")]:
             for layer in range(24):
-                state[name.replace("_blocks.0.", f"_blocks.{layer}.")] = torch.zeros_like(state[name])
+                state[name.replace("_blocks.0.", f"_blocks.{layer}.")] = torch.zeros_like(state[name], dtype=torch.bfloat16)
     save_file(state, tmp_path / "released.safetensors")
     found = inspect_checkpoint(tmp_path / "released.safetensors")
     assert found.report.problems == 0

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_network import tiny_network
+from tiny_network import one_thread, tiny_network  # noqa: F401
 
 from vggt3_ros.network.fast_weights import (
     Associations,

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from tiny_network import SIZE, random_images, relative, tiny_network
+from tiny_network import SIZE, one_thread, random_images, relative, tiny_network  # noqa: F401
 
 from vggt3_ros.network.progress import Cancelled, Progress
 from vggt3_ros.network.values import Predictions, SceneState

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from tiny_network import SIZE, LiveMemory, random_images, relative, tiny_config, tiny_network
+from tiny_network import SIZE, LiveMemory, one_thread, random_images, relative, tiny_config, tiny_network  # noqa: F401
 
 from vggt3_ros.network import map_pass
 from vggt3_ros.network.memory_plan import NotEnoughMemory, PassShape, plan_pass

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_network import random_images, relative, tiny_network
+from tiny_network import one_thread, random_images, relative, tiny_network  # noqa: F401
 
 from vggt3_ros.network.parallel import shard
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from tiny_network import DATA, filled_network, random_images, relative, remembered_fill, tiny_config
+from tiny_network import DATA, filled_network, one_thread, random_images, relative, remembered_fill, tiny_config  # noqa: F401
 
 from vggt3_ros.cli import checkpoint as command
 from vggt3_ros.network.checkpoint import expected_tensors

@@ -4,6 +4,7 @@ import weakref
 from functools import lru_cache
 from pathlib import Path
 
+import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -13,6 +14,18 @@ from vggt3_ros.network.vggt3 import Vggt3
 
 DATA = Path(__file__).parent / "data"
 SIZE = (42, 56)  # pixels: a 3x4 patch grid
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """These tensors are too small to share out; a busy machine makes every hand-over between threads cost milliseconds.
+
+    Import it to use it.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def tiny_config(attention="ttt", **changes):

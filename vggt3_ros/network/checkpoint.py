@@ -27,6 +27,7 @@ LICENCES = {
 }
 _IGNORED_PREFIX = "track_head."  # VGGT's tracker, unused here
 _IGNORED = "aggregator.patch_embed.mask_token"  # of the encoder's pre-training
+_CONVOLUTIONAL = ("depth_head.", "point_head.")
 _CONFIG_KEY = "vggt3_config"
 _SHOWN = 20
 
@@ -120,7 +121,10 @@ def load_checkpoint(
     tensors = {}
     for name in network.state_dict():
         wanted = dtype if name.startswith("aggregator.") else head_dtype or torch.float32
-        tensors[name] = source.read(names[name]).to(device=device, dtype=wanted)
+        tensor = source.read(names[name]).to(device=device, dtype=wanted)
+        if name.startswith(_CONVOLUTIONAL) and tensor.dim() == 4:
+            tensor = tensor.contiguous(memory_format=torch.channels_last)  # as the tokens come; else reordered every call
+        tensors[name] = tensor
     network.load_state_dict(tensors, strict=True, assign=True)
     return network.eval().requires_grad_(False)
 

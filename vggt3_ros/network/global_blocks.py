@@ -50,7 +50,7 @@ class FastWeightAttention(nn.Module):
         k, v = kv.split(dim, dim=-1)
         v[:, layout.special_tokens :] = self._mix_neighbours(v[:, layout.special_tokens :], layout)
         out[..., :dim] = self._unit(k, layout).flatten(-2)
-        torch.ops.aten.silu.out(v, out=out[..., dim : 2 * dim])
+        out[..., dim : 2 * dim] = F.silu(v, inplace=True)
         rates = F.linear(x, self.lr_fc.weight, self.lr_fc.bias)
         out[..., 2 * dim :] = F.softplus(rates + self.rate_offset)
 

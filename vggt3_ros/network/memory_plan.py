@@ -9,7 +9,9 @@ from .config import GlobalAttention, NetworkConfig
 from .token_store import Placement
 
 _USABLE = 0.9  # of the free memory: allocators round up and others allocate too
-_PREFERRED_TOKENS = {"cpu": 1024, "cuda": 32768}  # in one chunk: a CPU wants its caches to hold it, a GPU wants to be full
+# Tokens in one chunk. A CPU wants its caches to hold them, but its 16-bit products rearrange the weights on every call, which
+# more tokens must pay for; a GPU wants to be full.
+_PREFERRED_TOKENS = {("cpu", 4): 1024, ("cpu", 2): 4096, ("cuda", 4): 16384, ("cuda", 2): 32768}
 _FAST_WORK_BYTES = {"cpu": 48 << 20, "cuda": 3 << 30}  # head-group buffers of fast_weights.py, with room for one head
 
 
@@ -78,7 +80,7 @@ class PassShape:
             return 0
         pixels, features = self.height * self.width, self.config.dense_features
         cells = 16 * (self.tokens - self.config.special_tokens)  # of the finest level before its upsampling
-        values = pixels * (features + 2 * 32 + 16) + cells * features * 10 + cells * sum(self.config.dense_channels) // 4
+        values = pixels * (features // 2 + 2 * 32 + 16) + cells * (6 * features + sum(self.config.dense_channels) // 4)
         return images * values * self.head_dtype.itemsize
 
 
@@ -147,7 +149,7 @@ def plan_pass(shape: PassShape, device: torch.device, free_bytes: int, host_free
             f"one {shape.width}x{shape.height} image at a time needs {_mib(work(1, 1))}, {_mib(max(0, usable))} can be used; "
             "ask for depth in fewer frames, use smaller images or a narrower dtype"
         )
-    preferred = _PREFERRED_TOKENS.get(device.type, _PREFERRED_TOKENS["cpu"])
+    preferred = _PREFERRED_TOKENS.get((device.type, shape.dtype.itemsize), 1024)
     chunk = max(1, min(shape.images, preferred // shape.tokens))
     decode = max(1, min(shape.dense_frames, preferred // (8 * shape.tokens)))
     while chunk > 1 and work(chunk, decode) > usable // 2:

@@ -87,8 +87,8 @@ class DenseHead(nn.Module):
         convolution = self.projects[level]
         patches = self.norm(patches.to(self.norm.weight.dtype))
         projected = F.linear(patches, convolution.weight.flatten(1), convolution.bias)
-        embedding = _uv_embedding(grid, self._aspect(grid), projected.shape[-1], projected.device)
-        return projected.add_(embedding.flatten(0, 1).to(projected.dtype))
+        _add_uv_embedding(projected.unflatten(1, grid), self._aspect(grid))
+        return projected
 
     def decode(self, projections: list[Tensor], grid: tuple[int, int], progress: Progress) -> Tensor:
         """Four projections [n, rows * columns, channels] -> raw outputs [n, outputs, H, W], float32."""
@@ -110,8 +110,7 @@ class DenseHead(nn.Module):
         rows, columns = (side * self.patch_size for side in grid)
         path = _resize(path, (rows, columns))
         progress.check()
-        embedding = _uv_embedding((rows, columns), self._aspect(grid), path.shape[1], path.device)
-        path.add_(embedding.permute(2, 0, 1).to(path.dtype))
+        _add_uv_embedding(path.permute(0, 2, 3, 1), self._aspect(grid))
         return self.scratch.output_conv2(path).float()
 
     @staticmethod
@@ -135,13 +134,13 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
-def _uv_embedding(grid: tuple[int, int], aspect: float, channels: int, device: torch.device) -> Tensor:
-    """Sine-cosine embedding [rows, columns, channels] of where a cell lies in the image, scaled by 0.1.
+def _add_uv_embedding(cells: Tensor, aspect: float) -> None:
+    """Add to cells [n, rows, columns, channels] a sine-cosine code of where each lies in the image, scaled by 0.1.
 
     Cell centres run over a rectangle of the image's aspect (width over height) whose half diagonal is 1. The first half of
     the channels codes the column, the second the row; within each, sines then cosines of frequencies 100^-(i/n).
     """
-    rows, columns = grid
+    rows, columns, channels = cells.shape[1:]
     diagonal = math.hypot(aspect, 1.0)
     quarter = channels // 4
     omega = 100.0 ** -(torch.arange(quarter, dtype=torch.float64) / quarter)
@@ -149,8 +148,8 @@ def _uv_embedding(grid: tuple[int, int], aspect: float, channels: int, device: t
     def code(count: int, half_span: float) -> Tensor:
         edge = half_span * (count - 1) / count
         angle = torch.linspace(-edge, edge, count, dtype=torch.float64)[:, None] * omega
-        return torch.cat((angle.sin(), angle.cos()), dim=1).float()
+        return (torch.cat((angle.sin(), angle.cos()), dim=1) * _UV_RATIO).to(cells.device, cells.dtype)
 
-    x = code(columns, aspect / diagonal)[None].expand(rows, -1, -1)
-    y = code(rows, 1.0 / diagonal)[:, None].expand(-1, columns, -1)
-    return (torch.cat((x, y), dim=-1) * _UV_RATIO).to(device)
+    across, down = cells.split(channels // 2, dim=-1)
+    across.add_(code(columns, aspect / diagonal))
+    down.add_(code(rows, 1.0 / diagonal)[:, None])

@@ -1,0 +1,200 @@
+"""Measurements behind ``vggt3 benchmark network``: speed relative to the machine's own matrix product, scaling, memory.
+
+Weights are random: speed and memory do not depend on them, and none with a licence are needed.
+"""
+
+import math
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .config import VGG_T3, NetworkConfig
+from .flops import dense_head_flops, map_flops
+from .plain import plain_map
+from .values import Predictions, SceneState
+from .vggt3 import Vggt3
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A network and an image size worth measuring."""
+
+    config: NetworkConfig
+    size: tuple[int, int]  # height, width in pixels
+
+
+SETTINGS = {
+    "small": Setting(
+        NetworkConfig(
+            encoder="dinov2_vits14_reg", embed_dim=384, depth=4, num_heads=6, tapped_layers=(0, 1, 2, 3),
+            dense_features=32, dense_channels=(32, 48, 64, 64),
+        ),
+        (70, 98),
+    ),
+    "full": Setting(VGG_T3, (518, 392)),
+}  # fmt: skip
+
+
+def seconds(work: Callable[[], object], repeat: int, device: torch.device) -> float:
+    """Shortest of ``repeat`` runs, all device work included."""
+    best = math.inf
+    for _ in range(repeat):
+        _wait(device)
+        start = time.perf_counter()
+        work()
+        _wait(device)
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@torch.inference_mode()
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of the largest of a few square matrix products, which is what the machine can do."""
+    best = 0.0
+    for side in (2048, 4096) if device.type == "cpu" else (8192, 16384):
+        a, b = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(2))
+        out = torch.empty_like(a)
+        once = seconds(lambda: torch.mm(a, b, out=out), 1, device)
+        repeat = max(2, min(10, int(2 / once)))
+        best = max(best, 2 * side**3 / min(once, seconds(lambda: torch.mm(a, b, out=out), repeat, device)))
+        if once > 5:  # a dtype the machine only emulates
+            break
+    return best
+
+
+def random_network(config: NetworkConfig, device: torch.device, dtype: torch.dtype) -> Vggt3:
+    """Network with random weights of sensible sizes; the heads are float32, as load_checkpoint makes them."""
+    with torch.device("meta"):
+        network = Vggt3(config)
+    pool = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0))
+
+    def weights(name: str, shape: torch.Size) -> Tensor:
+        wanted = dtype if name.startswith("aggregator.") else torch.float32
+        size, fan_in = shape.numel(), shape[1:].numel() or 1
+        values = pool.repeat(-(-size // pool.numel()))[:size].view(shape) * fan_in**-0.5
+        if len(shape) == 1:
+            values = torch.full(shape, 1.0 if name.endswith(("weight", "gamma")) else 0.0)
+        return values.to(device, wanted)
+
+    tensors = {name: weights(name, tensor.shape) for name, tensor in network.state_dict().items()}
+    network.load_state_dict(tensors, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def random_images(count: int, size: tuple[int, int]) -> Tensor:
+    """uint8 [count, 3, H, W]."""
+    return torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def time_map(network: Vggt3, size: tuple[int, int], count: int, repeat: int, rate: float) -> dict[str, float]:
+    """map() of ``count`` images, without dense heads."""
+    images = random_images(count, size)
+    elapsed = seconds(lambda: network.map(images), repeat, network.device)
+    done = map_flops(network.config, count, *size).total
+    return {
+        "images": count,
+        "seconds": elapsed,
+        "seconds_per_image": elapsed / count,
+        "tflops": done / elapsed / 1e12,
+        "fraction_of_matrix_product": done / elapsed / rate,
+    }
+
+
+def growth_exponent(rows: Sequence[dict[str, float]]) -> float | None:
+    """Slope of log time over log images, least squares; None for fewer than two sizes."""
+    if len(rows) < 2:
+        return None
+    x = [math.log(row["images"]) for row in rows]
+    y = [math.log(row["seconds"]) for row in rows]
+    mx, my = sum(x) / len(x), sum(y) / len(y)
+    return sum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / sum((a - mx) ** 2 for a in x)
+
+
+def compare_with_plain(network: Vggt3, size: tuple[int, int], count: int, repeat: int) -> dict[str, float]:
+    """map() against the plain formulas on the same images, in turns so that other load meets both."""
+    images = random_images(count, size)
+    pixels = images.to(network.device, torch.float32) / 255
+    ours, plain = math.inf, math.inf
+    for _ in range(repeat):
+        ours = min(ours, seconds(lambda: network.map(images), 1, network.device))
+        plain = min(plain, seconds(lambda: plain_map(network, pixels), 1, network.device))
+    return {"images": count, "seconds": ours, "plain_seconds": plain, "speedup": plain / ours}
+
+
+def time_dense_heads(network: Vggt3, size: tuple[int, int], repeat: int, rate: float) -> dict[str, float]:
+    """What depth adds to one image: a map of two, with and without depth for both. ``rate``: of the heads' dtype."""
+    images = random_images(2, size)
+    without = seconds(lambda: network.map(images), repeat, network.device)
+    extra = (seconds(lambda: network.map(images, depth_frames=range(2)), repeat, network.device) - without) / 2
+    done = dense_head_flops(network.config, *size, outputs=2)
+    return {"seconds_per_image": extra, "fraction_of_matrix_product": done / extra / rate}
+
+
+def time_query(network: Vggt3, size: tuple[int, int], mapped: int, repeat: int) -> dict[str, float]:
+    """One query, without depth, of a scene of ``mapped`` images."""
+    _, scene = network.map(random_images(2, size))
+    tokens = scene.camera_tokens.repeat(-(-mapped // 2), 1)[:mapped]
+    scene = SceneState(scene.fast_weights, tokens, scene.network)
+    image = random_images(1, size)
+    return {"mapped_images": mapped, "seconds": seconds(lambda: network.query(image, scene), repeat, network.device)}
+
+
+def measure_memory(
+    setting: Setting, count: int, device: torch.device, dtype: torch.dtype, limit: int | None
+) -> dict[str, float]:
+    """Peak memory of a map() with depth of every image, in a process of its own. Bytes.
+
+    On a GPU the peak of the allocator, on a CPU of the resident set; ``beyond`` is what the pass took over the loaded
+    network and what it returned.
+    """
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_memory_of_a_map, (setting, count, str(device), dtype, limit))
+
+
+def _memory_of_a_map(setting: Setting, count: int, device_name: str, dtype: torch.dtype, limit: int | None) -> dict:
+    device = torch.device(device_name)
+    network = random_network(setting.config, device, dtype)
+    network.map(random_images(1, setting.size), depth_frames=[0])  # whatever is set up once
+    images = random_images(count, setting.size)
+    plan = network.plan(count, setting.size, count, ("depth",), limit)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+    else:
+        before = _resident("VmRSS")
+        with open("/proc/self/clear_refs", "w") as peak:
+            peak.write("5")  # start a new peak
+    predictions, scene = network.map(images, depth_frames=range(count), plan=plan)
+    after = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _resident("VmHWM")
+    outputs = _output_bytes(predictions, scene, device)
+    return {
+        "images": count,
+        "before": before,
+        "peak": after,
+        "outputs": outputs,
+        "beyond": after - before - outputs,
+        "plan": plan.describe(),
+    }
+
+
+def _output_bytes(predictions: Predictions, scene: SceneState | None, device: torch.device) -> int:
+    """Of what lies on the device."""
+    on_device = [scene.fast_weights, scene.camera_tokens] if scene else []
+    if device.type == "cpu":
+        on_device += [predictions.pose_encoding, predictions.depth.values, predictions.depth.confidence]
+    return sum(tensor.nbytes for tensor in on_device)
+
+
+def _resident(field: str) -> int:
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith(field + ":"))
