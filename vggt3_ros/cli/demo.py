@@ -43,7 +43,7 @@ def bar(description, total, unit):
 
     from tqdm import tqdm
 
-    return tqdm(total=total, desc=f"{description:<22}", unit=unit, mininterval=0.1 if sys.stderr.isatty() else 1e9,
+    return tqdm(total=total, desc=f"{description:<30}", unit=unit, mininterval=0.1 if sys.stderr.isatty() else 1e9,
                 bar_format="{desc}{percentage:3.0f}%|{bar:30}| {n_fmt}/{total_fmt} {elapsed} {postfix}")
 
 

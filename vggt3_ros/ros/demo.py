@@ -98,7 +98,10 @@ def run(folder, odometry, sequence, out, rate, bars):
         wait_until(lambda: client.status is not None and client.status.state == Status.IDLE, START_SECONDS, backend, out / "backend.log",
                    "the back end does not come up")
         _play(client, folder, odometry, len(sequence), rate, out, bars, backend)
-        result = client.refine(PhaseBars(bars))
+        _follow(client, PhaseBars(bars, "first refinement"))
+        phases = PhaseBars(bars, "refinement")
+        result = client.refine(phases)
+        phases.close()
         stages = Snapshot.load(out / "store" / "snapshots" / f"{result.generation:06d}").seconds
         # Idle distillation may publish a better memory from now on: same poses, same map.
         wait_until(lambda: client.poses and client.poses.generation >= result.generation and client.cloud, 30.0, backend,
@@ -143,7 +146,7 @@ def _play(client, folder, odometry, total, rate, out, bars, backend):
             while player.poll() is None:
                 time.sleep(0.2)
                 bar.update(client.status.keyframes - bar.n)
-                bar.set_postfix_str(client.status.phase and f"refining: {client.status.phase}")
+                bar.set_postfix_str(client.status.phase and f"refining: {client.status.phase}", refresh=False)
                 if backend.poll() is not None:
                     raise RuntimeError(f"the back end ended, see {out / 'backend.log'}:\n{_tail(out / 'backend.log')}")
             bar.update(total - bar.n)
@@ -153,24 +156,32 @@ def _play(client, folder, odometry, total, rate, out, bars, backend):
         raise RuntimeError(f"the player failed:\n{_tail(out / 'player.log')}")
 
 
-class PhaseBars:
-    """Feedback of a refinement as one bar per phase."""
+def _follow(client, heard):
+    """Show the refinement that still runs, if any, until it ends."""
+    while client.status.state == Status.REFINING:
+        if client.status.phase:
+            heard(client.status.phase, client.status.progress)
+        time.sleep(0.2)
+    heard.close()
 
-    def __init__(self, bars):
-        self._bars, self._bar, self._phase = bars, None, None
+
+class PhaseBars:
+    """Phases of a refinement as one bar each."""
+
+    def __init__(self, bars, title):
+        self._bars, self._title, self._bar, self._phase = bars, title, None, None
 
     def __call__(self, phase, fraction):
         if phase != self._phase:
-            self._close()
-            self._phase, self._bar = phase, self._bars(f"refining: {phase}", 100, "%")
+            self.close()
+            self._phase, self._bar = phase, self._bars(f"{self._title}: {phase}", 100, "%")
         self._bar.update(round(100 * fraction) - self._bar.n)
 
-    def _close(self):
+    def close(self):
         if self._bar is not None:
             self._bar.update(100 - self._bar.n)
             self._bar.close()
-
-    __del__ = _close
+            self._bar = None
 
 
 class _PeakMemory:
