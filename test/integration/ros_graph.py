@@ -48,15 +48,16 @@ class Graph:
         except ExternalShutdownException:
             pass
 
-    def backend(self, activate=True, wait=True, **parameters):
-        """A node on the fake back end; unless told otherwise active, with its worker ready and the client matched."""
+    def backend(self, activate=True, wait=True, real=False, **parameters):
+        """A node on the fake (or real) back end; unless told otherwise active, its worker ready and the client matched."""
         values = {"store": str(self.folder / "store"), "map_folder": str(self.folder / "maps"), **QUICK, **parameters}
         overrides = [Parameter(name.replace("__", "."), value=value) for name, value in values.items()]
-        node = self._add(BackendNode("fake_backend:Backend", parameter_overrides=overrides), THREADS)
+        kind = "vggt3_ros.backend:Backend" if real else "fake_backend:Backend"
+        node = self._add(BackendNode(kind, parameter_overrides=overrides), THREADS)
         if activate:
             assert start(node)
             if wait:
-                until(lambda: node._core.worker.ready)
+                until(lambda: node._core.worker.ready, 90 if real else 15)
                 until(lambda: self.keyframes.get_subscription_count())
         return node
 
@@ -65,6 +66,8 @@ class Graph:
         entry = next(entry for entry in self._running if entry[0] is node)
         self._running.remove(entry)
         _, executor, thread = entry
+        if isinstance(node, BackendNode):
+            node.stop()
         executor.shutdown()
         thread.join(10)
         if isinstance(node, BackendNode):
@@ -92,6 +95,20 @@ class Graph:
         client = self.client.create_client(kind, name)
         assert client.wait_for_service(10), f"service {name} is not there"
         return self.wait(client.call_async(request), seconds)
+
+    def ask(self, kind, name, request, seconds=30.0):
+        """As call, for what may be asked twice: DDS can lose an answer sent before server and client know each other fully."""
+        limit = time.monotonic() + seconds
+        client = self.client.create_client(kind, name)
+        while True:
+            assert client.wait_for_service(10), f"service {name} is not there"
+            future = client.call_async(request)
+            patience = min(3.0, limit - time.monotonic())
+            assert patience > 0, f"service {name} does not answer"
+            done = threading.Event()
+            future.add_done_callback(lambda _: done.set())
+            if done.wait(patience):
+                return future.result()
 
     @staticmethod
     def wait(future, seconds=15.0):

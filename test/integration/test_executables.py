@@ -107,4 +107,4 @@ def test_a_store_that_cannot_be_used_ends_it_with_a_text(graph, backend):
 
 def test_without_autostart_it_waits_for_a_manager(graph, backend):
     backend(autostart=False)
-    assert graph.call(GetState, "/vggt3_ros/get_state", GetState.Request()).current_state.label == "unconfigured"
+    assert graph.ask(GetState, "/vggt3_ros/get_state", GetState.Request()).current_state.label == "unconfigured"

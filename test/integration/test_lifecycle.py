@@ -11,7 +11,7 @@ def change(graph, transition):
 
 
 def state(graph):
-    return graph.call(GetState, "/vggt3_ros/get_state", GetState.Request()).current_state.id
+    return graph.ask(GetState, "/vggt3_ros/get_state", GetState.Request()).current_state.id
 
 
 def test_a_manager_takes_it_through_its_states_and_the_store_stays(graph):

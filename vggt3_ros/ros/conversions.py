@@ -8,7 +8,7 @@ from std_msgs.msg import Header
 
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
-from vggt3_ros.mapping.keyframe import Keyframe, check_covariance, check_depth
+from vggt3_ros.mapping.keyframe import Keyframe, check_covariance
 from vggt3_ros.msg import Keyframe as KeyframeMessage
 from vggt3_ros.ros import images
 
@@ -118,7 +118,7 @@ def to_keyframe(message):
         size = message.depth.width, message.depth.height
         if size != (camera.width, camera.height):
             raise ValueError(f"depth is {size[0]}x{size[1]}, its image {camera.width}x{camera.height}; register it to the image")
-        depth = check_depth(images.to_depth(message.depth), size[::-1])
+        depth = images.to_depth(message.depth)
     return Keyframe(message.id, stamp_ns, image, camera, pose, depth, covariance), encoded
 
 

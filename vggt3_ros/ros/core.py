@@ -94,8 +94,12 @@ class Core:
         self._on_snapshot(None, None)
         return keyframes
 
-    def close(self):
+    def stop(self):
+        """End the worker; requests that wait for it fail. The store stays open for what is still on its way there."""
         self.refinery.pause()
         self.worker.close()
         self._loader.shutdown()
+
+    def close(self):
+        self.stop()
         self.store.close()

@@ -23,7 +23,6 @@ class Intake:
     def take(self, message):
         """One vggt3_ros/Keyframe. Never raises: a refusal is counted, kept in last_refusal and logged."""
         with self._lock:
-            self.received += 1
             try:
                 self._check_order(message)
                 keyframe, encoded = to_keyframe(message)
@@ -35,11 +34,13 @@ class Intake:
             except (ValueError, OverflowError, MemoryError) as error:  # StoreError is a ValueError
                 self.refused += 1
                 self.last_refusal = f"keyframe {message.id}: {error}"
+                self.received += 1
                 self._log.warning(f"refused {self.last_refusal}", throttle_duration_sec=1.0)
                 return
             self.camera_frame = message.camera_frame_id
             self.newest_stamp_ns = max(self.newest_stamp_ns, keyframe.stamp_ns)
             self.updated += outcome == "updated"
+            self.received += 1  # counted when it is on disk: front ends take this as the acknowledgement
         self._added()
 
     def forget(self):

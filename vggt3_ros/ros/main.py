@@ -35,8 +35,9 @@ def main(argv=None):
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # asked to stop: what follows is the orderly end
     finally:
-        node.close()  # first: it fails the requests that threads of the executor wait for
+        node.stop()
         executor.shutdown(timeout_sec=5.0)
+        node.close()
         rclpy.try_shutdown()
     return 0
 

@@ -54,8 +54,14 @@ class BackendNode(LifecycleNode):
         self.close()
         return TransitionCallbackReturn.SUCCESS
 
+    def stop(self):
+        """Before the executor is shut down: its threads must not wait for the worker any longer."""
+        self._deactivate()
+        if self._core is not None:
+            self._core.stop()
+
     def close(self):
-        """Stop work and end the worker; keyframes and snapshots stay on disk."""
+        """Stop work, end the worker and close the store; keyframes and snapshots stay on disk."""
         self._deactivate()
         core, self._core = self._core, None
         if core is not None:
