@@ -109,7 +109,8 @@ class Backend:
         if pairs is None:
             return None
         steps = config.warm_steps if initial is not None else config.steps
-        return distil(*pairs, config, initial, steps, seconds, self.device, progress=step)
+        keys, points, importance = pairs
+        return distil(keys, points, config, importance, initial, steps, seconds, self.device, progress=step)
 
     def _publish(self, snapshot, memory):
         folder = self.store.snapshots / f"{snapshot.generation:06d}"

@@ -62,9 +62,10 @@ class LoopConfig(Checked):
 
 @dataclass(frozen=True)
 class PoseGraphConfig(Checked):
-    odometry_noise_per_metre: float = value(0.03, "and this much for every metre moved since the last keyframe", "m/m", 0.0, 10.0)
-    odometry_translation_noise: float = value(0.01, "Odometry noise a keyframe where the front end gives none", "m", 1e-5, 10.0)
-    odometry_rotation_noise: float = value(0.01, "The same for rotation", "rad", 1e-5, 3.0)
+    odometry_translation_noise: float = value(0.003, "Odometry noise a keyframe where the front end gives none", "m", 1e-5, 10.0)
+    odometry_noise_per_metre: float = value(0.1, "and this much for every metre since the last keyframe", "m/m", 0.0, 10.0)
+    odometry_rotation_noise: float = value(0.003, "Odometry noise of rotation a keyframe", "rad", 1e-5, 3.0)
+    odometry_noise_per_radian: float = value(0.1, "and this much for every radian since the last keyframe", "rad/rad", 0.0, 10.0)
     odometry_kernel: float = value(3.0, "Huber kernel of odometry steps, in standard deviations", "", 0.1, 100.0)
     loop_kernel: float = value(3.0, "Cauchy kernel of loops, in standard deviations", "", 0.1, 100.0)
     loop_residual_translation: float = value(0.25, "Loops the solved graph disagrees with by more are dropped", "m", 0.01, 10.0)
@@ -88,6 +89,7 @@ class MemoryConfig(Checked):
     learning_rate: float = value(6e-3, "Peak of Adam's learning rate", "", 1e-6, 0.1)
     width: int = value(512, "Hidden units of the MLP", low=32, high=4096, live=False)
     blocks: int = value(3, "Residual blocks of two layers each", low=1, high=16, live=False)
+    anchors: int = value(64, "Points spread over the scene that the MLP chooses among before it refines", low=1, high=4096, live=False)
     max_pairs: int = value(600_000, "Most (feature, point) pairs kept for training; bounds memory", low=10_000, high=20_000_000)
     max_depth: float = value(6.0, "Points farther than this are not remembered", "m", 0.1, 100.0)
 

@@ -129,15 +129,18 @@ class _Closer:
 
 
 def odometry_noise(poses, config):
-    """(N, 6, 6) covariance of the step to each keyframe: the front end's, else by the configured noise and the step's length."""
-    steps = np.linalg.norm(np.diff(poses.T_odom_cam[:, :3, 3], axis=0, prepend=poses.T_odom_cam[:1, :3, 3]), axis=1)
-    out = np.zeros((len(poses), 6, 6))
-    for i, (given, length) in enumerate(zip(poses.covariances, steps)):
+    """(N, 6, 6) covariance of the step to each keyframe: the front end's, else in proportion to the step's length and turn."""
+    steps = se3.inverse(poses.T_odom_cam[:-1]) @ poses.T_odom_cam[1:]
+    metres = np.linalg.norm(steps[:, :3, 3], axis=1)
+    radians = se3.rotation_angle(steps) if len(steps) else np.zeros(0)
+    out = np.tile(np.eye(6), (len(poses), 1, 1))
+    for i, given in enumerate(poses.covariances):
         if given is not None:
             out[i] = given
-        else:
-            metres = config.odometry_translation_noise + config.odometry_noise_per_metre * length
-            out[i] = np.diag([metres**2] * 3 + [config.odometry_rotation_noise**2] * 3)
+        elif i:
+            translation = config.odometry_translation_noise + config.odometry_noise_per_metre * metres[i - 1]
+            rotation = config.odometry_rotation_noise + config.odometry_noise_per_radian * radians[i - 1]
+            out[i] = np.diag([translation**2] * 3 + [rotation**2] * 3)
     return out
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vggt3_ros.features.matching import mutual_nearest
+from vggt3_ros.features.matching import guided, mutual_nearest
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.relative_pose import View, estimate
 from vggt3_ros.mapping.snapshot import Loop
@@ -39,16 +39,26 @@ class LoopVerifier:
         if measured is None:
             reason = f"fewer than {self.config.minimum_inliers} matches agree on a motion"
             return Loop(source.id, target.id, False, reason, origin, 0)
+        measured = self._measure(source, target, self._guided(source, target, measured.T_source_target),
+                                 measured.T_source_target) or measured
         return Loop(source.id, target.id, True, "", origin, int(measured.inliers.sum()), measured.T_source_target,
                     measured.information)
 
-    def _measure(self, source, target, matches):
+    def _guided(self, source, target, T_source_target):
+        """Matches once the motion is roughly known: about twice as many, spread wider, so the motion is known better."""
+        points = target.camera.unproject(target.features.keypoints, target.keypoint_depth)
+        moved = se3.transform_points(T_source_target, points)
+        visible = (target.keypoint_depth > 0) & (moved[:, 2] > 0.05)
+        expected = np.where(visible[:, None], source.camera.project(moved), np.nan)
+        return guided(source.features, target.features, expected, 3 * self.config.reprojection_threshold)[0]
+
+    def _measure(self, source, target, matches, T_source_target=None):
         if len(matches) < self.config.minimum_inliers:
             return None
         first, second = matches.T
         views = (View(source.camera, source.features.keypoints[first].astype(float), source.keypoint_depth[first].astype(float)),
                  View(target.camera, target.features.keypoints[second].astype(float), target.keypoint_depth[second].astype(float)))
-        return estimate(*views, self.config.reprojection_threshold, self.config.minimum_inliers)
+        return estimate(*views, self.config.reprojection_threshold, self.config.minimum_inliers, T_source_target)
 
 
 def odometry_contradiction(loop, source, target, T_odom_cam, config):

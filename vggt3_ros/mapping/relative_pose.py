@@ -49,14 +49,20 @@ def sample_depth(depth, pixels, tolerance=0.04):
     return np.where(flat, middle, 0.0)
 
 
-def estimate(source, target, threshold, minimum_inliers):
-    """Two Views of the same matches -> RelativePose, or None when fewer than `minimum_inliers` agree within `threshold` px."""
+def estimate(source, target, threshold, minimum_inliers, T_source_target=None):
+    """Two Views of the same matches -> RelativePose, or None when fewer than `minimum_inliers` agree within `threshold` px.
+
+    T_source_target: where to start from, when it is nearly known; found by RANSAC otherwise.
+    """
     known = source.depth > 0
     if known.sum() < max(4, minimum_inliers // 2):
         return None
-    T_target_source = _ransac(source.points()[known], target.pixels[known], target.camera, threshold)
-    if T_target_source is None:
-        return None
+    if T_source_target is None:
+        T_target_source = _ransac(source.points()[known], target.pixels[known], target.camera, threshold)
+        if T_target_source is None:
+            return None
+    else:
+        T_target_source = se3.inverse(T_source_target)
     for _ in range(ITERATIONS):
         residuals, jacobians, weights = _linearize(T_target_source, source, target, threshold)
         flat = jacobians.reshape(-1, 6)

@@ -4,8 +4,11 @@ import copy
 import math
 import time
 
+import cv2
+import numpy as np
 import torch
 
+from vggt3_ros.config import MemoryConfig
 from vggt3_ros.memory.scene_memory import MemoryNetwork, SceneMemory
 
 VALIDATION_PAIRS = 4096
@@ -13,10 +16,10 @@ WARM_RATE = 0.4  # a warm start learns at this share of the full rate: enough to
 LOG_SCALE_RANGE = (-7.0, 2.0)  # of the predicted uncertainty, in units of the scene
 
 
-def distil(keys, points, config, initial=None, steps=None, seconds=None, device="cpu", progress=None, seed=0):
+def distil(keys, points, config=MemoryConfig(), importance=None, initial=None, steps=None, seconds=None, device="cpu", progress=None, seed=0):
     """(M, C) keys and (M, 3) points in metres -> SceneMemory; one call, any features.
 
-    config: MemoryConfig. initial: a SceneMemory to go on from (its standardisation is kept). steps: optimizer steps, config.steps by
+    config: MemoryConfig. importance (M,): a pair is drawn in proportion to it (all alike by default). initial: a SceneMemory to go on from (its standardisation is kept). steps: optimizer steps, config.steps by
     default; seconds: stop in time, with the learning rate schedule following the clock instead. progress(fraction) is called between
     steps; what it raises ends the distillation.
 
@@ -30,8 +33,9 @@ def distil(keys, points, config, initial=None, steps=None, seconds=None, device=
     order = torch.randperm(len(keys), generator=generator)
     held_out, training = order[:min(VALIDATION_PAIRS, len(keys) // 16)], order[min(VALIDATION_PAIRS, len(keys) // 16):]
     memory = _start(keys[training[:50_000]], points[training[:50_000]], config, initial, device, seed)
+    draw = _sampler(training, importance, generator)
     network, rate = memory.network, config.learning_rate * (WARM_RATE if initial is not None else 1.0)
-    optimizer = torch.optim.AdamW(network.parameters(), rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=False, foreach=True)
+    optimizer = torch.optim.AdamW(network.parameters(), rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
     steps, started, step = steps or config.steps, time.monotonic(), 0
     with torch.enable_grad():
         while True:
@@ -40,7 +44,7 @@ def distil(keys, points, config, initial=None, steps=None, seconds=None, device=
                 break
             for group in optimizer.param_groups:
                 group["lr"] = rate * _schedule(done)
-            batch = training[torch.randint(len(training), (config.batch,), generator=generator)]
+            batch = draw(config.batch)
             loss = _loss(memory, keys[batch].to(device), points[batch].to(device))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -65,13 +69,32 @@ def _start(keys, points, config, initial, device, seed):
         network = copy.deepcopy(initial.network).to(device).requires_grad_(True)
         parts = (t.to(device) for t in (initial.key_mean, initial.key_scale, initial.centre, initial.scale))
         return SceneMemory(network, *parts, initial.validation_error_m, initial.steps)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = MemoryNetwork(keys.shape[1], config.width, config.blocks).to(device)
     keys = keys.float()
     spread = keys.std(0).clamp_min(1e-6)
-    parts = (keys.mean(0), 1 / spread, points.mean(0), points.std(0).max().clamp_min(1e-3))
+    centre, scale = points.mean(0), points.std(0).max().clamp_min(1e-3)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        anchors = _spread_over((points - centre) / scale, config.anchors, seed)
+        network = MemoryNetwork(keys.shape[1], config.width, config.blocks, anchors).to(device)
+    parts = (keys.mean(0), 1 / spread, centre, scale)
     return SceneMemory(network, *(t.to(device) for t in parts), float("inf"), 0)
+
+
+def _sampler(training, importance, generator):
+    """draw(count) -> indices out of `training` (M,), in proportion to their importance."""
+    if importance is None:
+        return lambda count: training[torch.randint(len(training), (count,), generator=generator)]
+    reach = torch.cumsum(torch.as_tensor(importance)[training].double(), 0)
+    return lambda count: training[torch.searchsorted(reach, torch.rand(count, dtype=torch.double, generator=generator) * reach[-1])
+                                  .clamp_max(len(training) - 1)]
+
+
+def _spread_over(points, count, seed):
+    """(count, 3) k-means centres of (M, 3)."""
+    sample = np.ascontiguousarray(points[:20_000].numpy(), np.float32)
+    cv2.setRNGSeed(seed)
+    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, 15, 1e-3)
+    return torch.from_numpy(cv2.kmeans(sample, min(count, len(sample) // 4), None, criteria, 1, cv2.KMEANS_PP_CENTERS)[2])
 
 
 def _schedule(done):

@@ -13,28 +13,34 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-FORMAT = "1"
+FORMAT = "2"
 MAX_FILE_BYTES = 256 * 2**20
 
 
 class MemoryNetwork(nn.Module):
     """(B, inputs) standardised keys -> (B, 4): point in units of the scene, log of its scale. Residual ReLU blocks.
 
-    ReLU fits fastest: at equal steps GELU left 20 % and SiLU 65 % more error; depth 6 at width 512 beat 4 x 640 and 2 x 896.
+    The point is a softmax mixture of fixed `anchors` (A, 3) spread over the scene, plus an offset (the decoder of GLACE, Wang et al.,
+    CVPR 2024): which part of the scene is learned as a choice, not by bending one regression through all rooms. On the rendered
+    apartment it cut the median error after 600 steps from 28 to 19 cm. ReLU fits fastest: at equal steps GELU left 20 % and SiLU
+    65 % more error; depth 6 at width 512 beat 4 x 640 and 2 x 896.
     """
 
-    def __init__(self, inputs, width, blocks):
+    def __init__(self, inputs, width, blocks, anchors):
         super().__init__()
         self.enter = nn.Linear(inputs, width)
         self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
         self.outer = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
-        self.leave = nn.Linear(width, 4)
+        self.leave = nn.Linear(width, 4 + len(anchors))
+        self.register_buffer("anchors", anchors)
 
     def forward(self, keys):
         hidden = F.relu(self.enter(keys))
         for inner, outer in zip(self.inner, self.outer):
             hidden = F.relu(hidden + outer(F.relu(inner(hidden))))
-        return self.leave(hidden)
+        out = self.leave(hidden)
+        point = torch.softmax(out[:, 4:], dim=1) @ self.anchors + out[:, :3]
+        return torch.cat([point, out[:, 3:4]], dim=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +90,7 @@ class SceneMemory:
             width, blocks = int(metadata["width"]), int(metadata["blocks"])
             if state["enter.weight"].shape != (width, len(extras["key_mean"])) or blocks > 64:
                 raise ValueError("its sizes do not agree")
-            network = MemoryNetwork(len(extras["key_mean"]), width, blocks)
+            network = MemoryNetwork(len(extras["key_mean"]), width, blocks, torch.zeros_like(state["anchors"]))
             network.load_state_dict(state)
             return cls(network.to(device).requires_grad_(False), validation_error_m=float(metadata["validation_error_m"]),
                        steps=int(metadata["steps"]), **extras)
