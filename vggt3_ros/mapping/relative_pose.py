@@ -10,8 +10,8 @@ from vggt3_ros.geometry import se3
 PIXEL_SIGMA = 1.0  # a keypoint's own error, pixels
 DEPTH_SIGMA = 0.015  # relative error of a depth reading: what sensors and registration leave at 1-4 m
 CORRELATION = 8.0  # neighbouring matches err alike: this many count as one independent measurement
-SYSTEMATIC = 3.0  # errors all matches share (registration, calibration) stay hidden in the misfit between the two depths: a motion
-# is trusted no further than this many times that misfit, however many matches agree on it
+SYSTEMATIC = 1.7  # errors all matches share (registration, calibration) stay hidden in the misfit between the two depths: a motion
+TYPICAL_MATCHES = 100.0  # is trusted no further than this many times that misfit, less with fewer matches than these
 ITERATIONS = 8
 
 
@@ -89,7 +89,7 @@ def _trusted(information, T_target_source, source, target, inliers, reprojection
     if both.sum() >= 10:
         apart = se3.transform_points(T_target_source, source.points()[both]) - target.points()[both]
         misfit = max(misfit, float(np.median(np.linalg.norm(apart, axis=1))))
-    shared = np.square(SYSTEMATIC * misfit) * np.diag([1, 1, 1] + [1 / distance**2] * 3)
+    shared = np.square(SYSTEMATIC * misfit) * TYPICAL_MATCHES / inliers.sum() * np.diag([1, 1, 1] + [1 / distance**2] * 3)
     return np.linalg.inv(np.linalg.inv(information + 1e-6 * np.eye(6)) + shared)
 
 
