@@ -43,4 +43,4 @@ def _exactly(connection, size):
         if count == 0:
             raise EOFError("the other side closed the connection")
         filled += count
-    return bytes(data)
+    return data

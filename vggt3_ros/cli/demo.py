@@ -39,18 +39,26 @@ def run(arguments):
 
 def bar(description, total, unit):
     """A progress bar; nothing but a line at its end where nobody watches."""
-    import sys
-
     from tqdm import tqdm
 
-    return tqdm(total=total, desc=f"{description:<30}", unit=unit, mininterval=0.1 if sys.stderr.isatty() else 1e9,
+    return tqdm(total=total, desc=f"{description:<30}", unit=unit, mininterval=_bar_interval(),
                 bar_format="{desc}{percentage:3.0f}%|{bar:30}| {n_fmt}/{total_fmt} {elapsed} {postfix}")
 
 
+def _bar_interval():
+    import sys
+
+    return 0.1 if sys.stderr.isatty() else 1e9
+
+
 def _apartment(out):
+    from functools import partial
+
+    from tqdm import tqdm
+
     from vggt3_ros.datasets import apartment
 
-    return apartment.write(out / "apartment")
+    return apartment.write(out / "apartment", partial(tqdm, mininterval=_bar_interval()))
 
 
 def _remove_old_store(folder):

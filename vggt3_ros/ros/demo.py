@@ -93,7 +93,7 @@ def run(folder, odometry, sequence, out, rate, bars):
     bars(description, total, unit) -> a tqdm-like bar. Logs of the processes go to `out`. RuntimeError when one of them fails.
     """
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    with rclpy.init(args=["--ros-args", *NAMESPACE]), _backend(out) as backend:
+    with rclpy.init(args=["--ros-args", *NAMESPACE]), _backend(out, len(sequence)) as backend:
         client, memory = Client(), _PeakMemory(backend.pid)
         wait_until(lambda: client.status is not None and client.status.state == Status.IDLE, START_SECONDS, backend, out / "backend.log",
                    "the back end does not come up")
@@ -124,9 +124,9 @@ def _point_map(message):
 
 
 @contextmanager
-def _backend(out):
-    """The node as a process; SIGINT at the end."""
-    parameters = {"store": out / "store", "refine_every_keyframes": 60, "refine_every_seconds": 0.0, "map_folder": out / "maps"}
+def _backend(out, keyframes):
+    """The node as a process, refining by itself once on the way; SIGINT at the end."""
+    parameters = {"store": out / "store", "refine_every_keyframes": keyframes // 2 + 1, "refine_every_seconds": 0.0, "map_folder": out / "maps"}
     arguments = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
     with open(out / "backend.log", "w") as log:
         process = subprocess.Popen([sys.executable, "-P", "-m", "vggt3_ros.ros.main", "--ros-args", *NAMESPACE, *arguments],
