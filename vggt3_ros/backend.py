@@ -11,11 +11,12 @@ import numpy as np
 
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.features.matching import Matcher
+from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.features.xfeat import XFeatEncoder
 from vggt3_ros.mapping.closing import close_loops
 from vggt3_ros.mapping.frame import FrameSource
 from vggt3_ros.mapping.fusion import fuse
-from vggt3_ros.mapping.snapshot import MEMORY_FILE, Snapshot
+from vggt3_ros.mapping.snapshot import MEMORY_FILE, PLACES_FILE, Snapshot
 from vggt3_ros.memory.distillation import distil
 from vggt3_ros.memory.localizer import Localizer, Scene
 from vggt3_ros.memory.pairs import collect_pairs
@@ -82,7 +83,7 @@ class Backend:
                           memory_error_m=memory.validation_error_m if memory else float("nan"))
             snapshot = Snapshot(previous.generation + 1 if previous else 1, poses.ids, poses.stamps_ns, closing.T_map_cam,
                                 poses.T_odom_cam, closing.covariances, tuple(closing.loops), cloud, stages.seconds, report)
-            self._publish(snapshot, memory)
+            self._publish(snapshot, memory, PlaceIndex.build([self.frames(i).features for i in ids]))
             return snapshot
 
     def distil(self, seconds, cancelled=None):
@@ -99,7 +100,7 @@ class Backend:
                 return None
             report = dict(scene.snapshot.report, memory_error_m=better.validation_error_m)
             snapshot = replace(scene.snapshot, generation=scene.snapshot.generation + 1, report=report)
-            self._publish(snapshot, better)
+            self._publish(snapshot, better, scene.places)
             return snapshot
 
     def _distil(self, ids, T_map_cam, step, initial=None, seconds=None):
@@ -112,10 +113,10 @@ class Backend:
         keys, points, importance = pairs
         return distil(keys, points, config, importance, initial, steps, seconds, self.device, progress=step)
 
-    def _publish(self, snapshot, memory):
+    def _publish(self, snapshot, memory, places):
         folder = self.store.snapshots / f"{snapshot.generation:06d}"
-        snapshot.save(folder, memory)
-        self._scene = Scene(snapshot, memory, self.frames)
+        snapshot.save(folder, memory, places)
+        self._scene = Scene(snapshot, memory, places, self.frames)
         for old in sorted(self.store.snapshots.glob("[0-9]" * 6))[:-self.config.resources.snapshots_kept]:
             Snapshot.remove(old)
 
@@ -124,7 +125,8 @@ class Backend:
             try:
                 snapshot = Snapshot.load(folder)
                 memory = SceneMemory.load(folder / MEMORY_FILE, self.device) if (folder / MEMORY_FILE).exists() else None
-                return Scene(snapshot, memory, self.frames)
+                places = PlaceIndex.load(folder / PLACES_FILE) if (folder / PLACES_FILE).exists() else None
+                return Scene(snapshot, memory, places, self.frames)
             except ValueError as error:
                 _log.warning("%s; an older one is served", error)
         return None

@@ -98,17 +98,22 @@ class MemoryConfig(Checked):
 class LocalizerConfig(Checked):
     verify_keyframes: int = value(3, "Nearest keyframes a coarse pose is matched against", low=1, high=20)
     minimum_inliers: int = value(40, "Fewer agreeing matches: not localized", low=6, high=10000)
+    single_inliers: int = value(25, "Matches with one keyframe that make a pose worth a closer look", low=6, high=10000)
     cells: int = value(2400, "Cells of the query the scene memory is asked about, the most reliable first", low=100, high=100_000)
     coarse_threshold: float = value(12.0, "A remembered point agrees when reprojected closer than this", "px", 1.0, 200.0)
     search_radius: float = value(20.0, "A keypoint is looked for this far from where the coarse pose expects it", "px", 1.0, 500.0)
-    verify_inlier_ratio: float = value(0.3, "Least share of matches with keyframes that agree", "", 0.0, 1.0)
+    verify_inlier_ratio: float = value(0.55, "Least share of matches with keyframes that agree with a verified pose", "", 0.0, 1.0)
     verify_threshold: float = value(4.0, "A match with a keyframe agrees when reprojected closer than this", "px", 0.1, 50.0)
     point_sigma: float = value(0.01, "Standard deviation of a mapped point", "m", 1e-4, 1.0)
     coarse_inlier_ratio: float = value(0.12, "Least share of cells that agree on the coarse pose", "", 0.0, 1.0)
 
     def search_radii(self):
-        """First as far as the coarse pose may be off, then as far as a keypoint may."""
-        return self.search_radius, 2 * self.verify_threshold
+        """Pixels: first as far as the coarse pose may be off, then as far as a keypoint may, until that settles."""
+        return self.search_radius, 3 * self.verify_threshold, 3 * self.verify_threshold, 2 * self.verify_threshold
+
+    def agreeing_shares(self):
+        """Shares of the matches that must agree at each radius: by chance alone a quarter does at the last."""
+        return 0.2, 0.3, 0.4, self.verify_inlier_ratio
 
 
 @dataclass(frozen=True)

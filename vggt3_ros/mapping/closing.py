@@ -81,7 +81,9 @@ class _Closer:
         count = self.config.loops.place_candidates
         if not count or len(self.poses) < 10:
             return
-        places = PlaceIndex([self.frames(int(i)).features for i in self.poses.ids])
+        places = PlaceIndex.build([self.frames(int(i)).features for i in self.poses.ids])
+        if places is None:
+            return
         positions, index = self.T_map_cam[:, :3, 3], np.arange(len(self.poses))
         for i in range(len(self.poses)):
             # What odometry places nearby is tried anyway.

@@ -10,6 +10,7 @@ import numpy as np
 
 FORMAT = 1
 MEMORY_FILE = "memory.safetensors"
+PLACES_FILE = "places.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +76,8 @@ class Snapshot:
         newest = int(np.argmax(self.stamps_ns))
         return se3.orthonormalize(self.T_map_cam[newest] @ se3.inverse(self.T_odom_cam[newest]))
 
-    def save(self, folder, memory=None):
-        """Write into `folder` (which must not exist), with the SceneMemory if given; it appears complete or not at all."""
+    def save(self, folder, memory=None, places=None):
+        """Write into `folder` (which must not exist), with a SceneMemory and PlaceIndex if given; it appears whole or not at all."""
         folder = Path(folder)
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -95,6 +96,8 @@ class Snapshot:
             os.fsync(file.fileno())
         if memory is not None:
             memory.save(partial / MEMORY_FILE)
+        if places is not None:
+            places.save(partial / PLACES_FILE)
         loops = [{"source": loop.source_id, "target": loop.target_id, "accepted": loop.accepted, "reason": loop.reason,
                   "origin": loop.origin, "inliers": loop.inliers, "residual_m": loop.residual_m,
                   "residual_rad": loop.residual_rad} for loop in self.loops]

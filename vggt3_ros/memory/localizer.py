@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 import cv2
 import numpy as np
@@ -36,10 +37,12 @@ class Localization:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What a localization reads, swapped as one: a snapshot, its memory, and access to its keyframes' Frames."""
+    """What a localization reads, swapped as one: a Snapshot, its SceneMemory and PlaceIndex (None without depth or keypoints), and
+    frame(keyframe id) -> Frame."""
 
     snapshot: object
     memory: object
+    places: object
     frame: object
 
 
@@ -63,54 +66,79 @@ class Localizer:
             return Localization(NO_MAP, "there is no refined map yet: send keyframes and refine first")
         features = self.encoder.encode(undistort(image, camera))
         camera = camera.undistorted()
-        coarse = self.coarse(scene, features, camera)
-        answer = coarse
         if verify:
-            pose = coarse.T_map_cam if coarse.code == OK else hint
-            if pose is not None:
-                answer = self.verified(scene, features, camera, pose)
+            answer = self.verified(scene, features, camera, hint)
+        else:
+            answer = self.coarse(scene, features, camera)
         return replace(answer, generation=scene.snapshot.generation, seconds=time.perf_counter() - started)
 
     def coarse(self, scene, features, camera):
-        """Pose by the scene memory alone: the most reliable cells are looked up, P3P RANSAC, weighted refinement."""
+        """Localization by the scene memory alone: the most reliable cells are looked up, P3P RANSAC, weighted refinement."""
         config = self.config
-        reliability = features.reliability.reshape(-1)
-        cells = np.argsort(-reliability)[:config.cells]
-        pixels = features.cell_centres().reshape(-1, 2)[cells].astype(float)
-        points, uncertainty = scene.memory.predict(dense_keys(features)[cells])
-        points = points.astype(float)
-        found, agreeing = _ransac(pixels, points, camera, config.coarse_threshold)
-        needed = max(config.minimum_inliers, int(config.coarse_inlier_ratio * len(cells)))
-        if agreeing < needed:
-            return Localization(NOT_LOCALIZED, f"the scene memory recognises {agreeing} of {len(cells)} cells; {needed} are needed: "
-                                "the image shows a place that was not mapped, or too little of it", inliers=agreeing)
-        refined = refine(se3.inverse(found), camera, pixels, points, uncertainty, config.coarse_threshold)
+        guess = self._guess(scene, features, camera)
+        needed = max(config.minimum_inliers, int(config.coarse_inlier_ratio * len(guess.pixels)))
+        if guess.agreeing < needed:
+            return Localization(NOT_LOCALIZED, f"the scene memory recognises {guess.agreeing} of {len(guess.pixels)} cells; {needed} "
+                                "are needed: the image shows a place that was not mapped, or too little of it", inliers=guess.agreeing)
+        refined = refine(se3.inverse(guess.T_map_cam), camera, guess.pixels, guess.points, guess.uncertainty, config.coarse_threshold)
         return Localization(OK, "", se3.inverse(refined.T_cam_map), refined.covariance, int(refined.inliers.sum()),
                             refined.reprojection_px)
 
-    def verified(self, scene, features, camera, coarse):
-        """Pose from matches with the keyframes nearest to a coarse pose (T_map_cam) and their depth.
+    def _guess(self, scene, features, camera):
+        cells = np.argsort(-features.reliability.reshape(-1))[:self.config.cells]
+        pixels = features.cell_centres().reshape(-1, 2)[cells].astype(float)
+        if scene.memory is None:
+            return _Guess(None, 0, pixels, None, None)
+        points, uncertainty = scene.memory.predict(dense_keys(features)[cells])
+        points = points.astype(float)
+        return _Guess(*_ransac(pixels, points, camera, self.config.coarse_threshold), pixels, points, uncertainty)
 
-        The coarse pose says where to look for each keypoint: twice the matches of LighterGlue in a tenth of its time. Where that fails
-        (a poor coarse pose), LighterGlue matches without it.
+    def verified(self, scene, features, camera, hint=None):
+        """Localization from matches with the keyframes near where the memory places the image, and their depth.
+
+        The coarse pose says where to look for each keypoint: twice the matches of LighterGlue in a tenth of its time. Where that fails,
+        LighterGlue tries the keyframes near the coarse pose, near the hint, and those that look most alike, one by one.
         """
+        guess = self._guess(scene, features, camera)
         snapshot, config = scene.snapshot, self.config
-        near = near_pose(snapshot.T_map_cam, coarse, config.verify_keyframes, ())
-        frames = [(scene.frame(int(snapshot.keyframe_ids[i])), snapshot.T_map_cam[i]) for i in near]
-        found = coarse
-        for radius in config.search_radii():
-            refined = self._refined(features, camera, found, self._guided(features, camera, frames, found, radius))
+        starts = [pose for pose in (guess.T_map_cam, hint) if pose is not None]
+        for pose in starts:
+            refined = self._tracked(scene, features, camera, pose)
+            if refined is not None:
+                return self._answer(refined)
+        proposals = [near_pose(snapshot.T_map_cam, pose, config.verify_keyframes, ()) for pose in starts]
+        if scene.places is not None:
+            proposals.append(scene.places.like(features, config.verify_keyframes))
+        best = 0
+        for index in dict.fromkeys(i for rank in zip_longest(*proposals) for i in rank if i is not None):
+            frame = scene.frame(int(snapshot.keyframe_ids[index]))
+            matches = self._matches(features, [(frame, snapshot.T_map_cam[index])],
+                                    lambda frame, pose: self.matcher.lighterglue(features, frame.features)[0])
+            pose, agreeing = _ransac(*matches, camera, config.verify_threshold)
+            best = max(best, agreeing)
+            if agreeing >= config.single_inliers:
+                refined = self._tracked(scene, features, camera, pose)
+                if refined is not None:
+                    return self._answer(refined)
+        return Localization(NOT_LOCALIZED, f"at most {best} matches with any of {config.verify_keyframes} keyframes near the coarse pose "
+                            "or looking alike agree on a pose: the image shows a place that was not mapped, or too little of it",
+                            inliers=best)
+
+    def _tracked(self, scene, features, camera, T_map_cam):
+        """RefinedPose from the keyframes nearest to a pose, keypoints looked for where it expects them; None where they are not."""
+        snapshot, config, refined = scene.snapshot, self.config, None
+        for share, radius in zip(config.agreeing_shares(), config.search_radii()):
+            near = near_pose(snapshot.T_map_cam, T_map_cam, config.verify_keyframes, ())
+            frames = [(scene.frame(int(snapshot.keyframe_ids[i])), snapshot.T_map_cam[i]) for i in near]
+            pixels, points = self._guided(features, camera, frames, T_map_cam, radius)
+            if refined is None:  # a coarse pose is far enough off to be a poor place to start descending from
+                T_map_cam, _ = _ransac(pixels, points, camera, config.verify_threshold)
+            refined = self._refined(camera, T_map_cam, pixels, points, share)
             if refined is None:
-                break
-            found = se3.inverse(refined.T_cam_map)
-        else:
-            return self._answer(refined)
-        matches = self._matches(features, frames, lambda frame, pose: self.matcher.lighterglue(features, frame.features)[0])
-        pose, agreeing = _ransac(*matches, camera, config.verify_threshold)
-        if agreeing < config.minimum_inliers:
-            return self._unverified(agreeing)
-        refined = self._refined(features, camera, pose, matches)
-        return self._answer(refined) if refined else self._unverified(agreeing)
+                return None
+            T_map_cam = se3.inverse(refined.T_cam_map)
+        # Half the threshold is what errors spread evenly under it would leave: a pose that is merely in the right area.
+        return refined if refined.reprojection_px < 0.5 * config.verify_threshold else None
 
     def _guided(self, features, camera, frames, T_map_cam, radius):
         def match(frame, pose):
@@ -131,25 +159,30 @@ class Localizer:
             points.append(se3.transform_points(pose, _points(frame, matches[:, 1])))
         return np.concatenate(pixels), np.concatenate(points)
 
-    def _refined(self, features, camera, T_map_cam, matches):
-        """RefinedPose, or None when too few, or too small a share, of the matches agree on it."""
-        pixels, points = matches
+    def _refined(self, camera, T_map_cam, pixels, points, share):
+        """RefinedPose, or None when too few, or less than a `share`, of the matches agree on it."""
         config = self.config
         if len(pixels) < config.minimum_inliers:
             return None
         sigma = np.full(len(pixels), config.point_sigma)
         refined = refine(se3.inverse(T_map_cam), camera, pixels, points, sigma, config.verify_threshold)
-        enough = max(config.minimum_inliers, config.verify_inlier_ratio * len(pixels))
-        return refined if refined.inliers.sum() >= enough else None
+        return refined if refined.inliers.sum() >= max(config.minimum_inliers, share * len(pixels)) else None
 
     @staticmethod
     def _answer(refined):
         return Localization(OK, "", se3.inverse(refined.T_cam_map), refined.covariance, int(refined.inliers.sum()),
                             refined.reprojection_px, verified=True)
 
-    def _unverified(self, inliers):
-        return Localization(NOT_LOCALIZED, f"{inliers} matches with the nearest keyframes agree on a pose; "
-                            f"{self.config.minimum_inliers} are needed", inliers=int(inliers))
+
+@dataclass(frozen=True, eq=False)
+class _Guess:
+    """The memory's coarse pose (None without a memory), how many cells agree with it, and the cells: pixels, points, uncertainty."""
+
+    T_map_cam: np.ndarray | None
+    agreeing: int
+    pixels: np.ndarray
+    points: np.ndarray | None
+    uncertainty: np.ndarray | None
 
 
 def _points(frame, which):
