@@ -1,5 +1,6 @@
 """map() and query() as the back end uses them: scenes are values, calls are independent, and can be stopped."""
 
+import dataclasses
 import threading
 import time
 
@@ -148,6 +149,16 @@ def test_a_map_stops_at_the_first_check_after_it_is_cancelled(network, checks):
     with pytest.raises(Cancelled):
         network.map(random_images(3), depth_frames=range(3), progress=Progress(cancelled=cancelled))
     assert count == checks
+
+
+@pytest.mark.parametrize("attention", ["ttt", "softmax"])
+def test_a_cancel_is_asked_after_every_block_of_every_chunk(attention):
+    """At full size a block takes a CPU a tenth of a second an image: this is what keeps a cancel within two seconds."""
+    network, checks = tiny_network(attention), []
+    plan = dataclasses.replace(network.plan(3, SIZE), chunk_images=1)
+    network.map(random_images(3), plan=plan, progress=Progress(cancelled=lambda: checks.append(1) and False))
+    blocks = network.config.encoder_shape.depth + 2 * network.config.depth
+    assert len(checks) >= 3 * blocks + network.config.camera_iterations * network.config.camera_depth
 
 
 def test_a_cancel_from_another_thread_ends_the_map(network):

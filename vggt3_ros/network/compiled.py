@@ -1,4 +1,7 @@
-"""torch.compile for the blocks: optional, needs a compiler at run time, and pays off on a GPU."""
+"""torch.compile for the blocks: optional; needs a C++ compiler at run time and minutes at the first use of a network.
+
+It fuses what lies between the matrix products, which on a GPU is bound by memory; on a CPU these parts are small.
+"""
 
 import torch
 
@@ -12,7 +15,7 @@ def compile_blocks(network: Vggt3) -> Vggt3:
     for block in (*trunk.patch_embed.blocks, *trunk.frame_blocks):
         block.compile(dynamic=True)
     for block in trunk.global_blocks:
-        block.finish = torch.compile(block.finish, dynamic=True)
-        if isinstance(block, FastWeightBlock):
+        if isinstance(block, FastWeightBlock):  # softmax over everything is one kernel already
+            block.finish = torch.compile(block.finish, dynamic=True)
             block.associations = torch.compile(block.associations, dynamic=True)
     return network

@@ -15,6 +15,7 @@ from .blocks import Attention, Block, LayerScale, Mlp, attend, linear_into
 from .config import NetworkConfig
 from .fast_weights import Associations
 from .layout import TokenLayout
+from .progress import Progress
 from .rope import rotate
 from .scratch import Scratch
 
@@ -124,7 +125,14 @@ class SoftmaxBlock(Block):
         out[:, :, 1] = v
 
     def finish(
-        self, x: Tensor, keys: Tensor, values: Tensor, queries_at_once: int, layout: TokenLayout, scratch: Scratch
+        self,
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        queries_at_once: int,
+        layout: TokenLayout,
+        scratch: Scratch,
+        progress: Progress,
     ) -> Tensor:
         """Advance x [images, tokens, channels] in place; keys and values [1, all tokens, heads, d]."""
         attention, dim = self.attn, x.shape[-1]
@@ -132,7 +140,10 @@ class SoftmaxBlock(Block):
         linear_into(q, self.norm1(x), attention.qkv.weight[:dim], attention.qkv.bias[:dim])
         q = rotate(attention.q_norm(q.unflatten(-1, (attention.num_heads, -1))), layout.rotary)
         q = q.flatten(0, 1).unsqueeze(0)
-        attended = torch.cat([attend(part, keys, values) for part in q.split(queries_at_once, dim=1)], dim=1)
-        attended = attended.view(*x.shape[:2], attention.num_heads, -1)
+        parts = []
+        for part in q.split(queries_at_once, dim=1):
+            parts.append(attend(part, keys, values))
+            progress.check()
+        attended = torch.cat(parts, dim=1).view(*x.shape[:2], attention.num_heads, -1)
         self.ls1.add_to(x, attention.project(attended, scratch))
         return self.add_mlp(x, scratch)

@@ -119,7 +119,9 @@ class MapPass:
         """A function that makes the mixer of a layer; the layers share the memory of the associations."""
         config, blocks, layout, scratch = self._aggregator.config, self._aggregator.global_blocks, self._layout, self._scratch
         if config.attention is GlobalAttention.SOFTMAX:
-            return lambda layer: SoftmaxMixer(blocks[layer], count, config.num_heads, layout, scratch, self._group)
+            return lambda layer: SoftmaxMixer(
+                blocks[layer], count, config.num_heads, layout, scratch, self._group, self._progress
+            )
         kept = None
         if self._plan.keep_associations:
             width = 2 * config.embed_dim + 3 * config.num_heads

@@ -89,12 +89,20 @@ class SoftmaxMixer:
     """Keeps the keys and values of all images of a layer."""
 
     def __init__(
-        self, block: SoftmaxBlock, images: int, heads: int, layout: TokenLayout, scratch: Scratch, group: ImageGroup
+        self,
+        block: SoftmaxBlock,
+        images: int,
+        heads: int,
+        layout: TokenLayout,
+        scratch: Scratch,
+        group: ImageGroup,
+        progress: Progress,
     ):
         self._block = block
         self._layout = layout
         self._scratch = scratch
         self._group = group
+        self._progress = progress
         dim = block.norm1.normalized_shape[0]
         shape = (images, layout.tokens, 2, heads, dim // heads)
         self._keys_values = torch.empty(shape, device=scratch.device, dtype=scratch.dtype)
@@ -110,6 +118,6 @@ class SoftmaxMixer:
         at_once = x.shape[0] * x.shape[1]
         if x.device.type == "cpu":
             at_once = min(at_once, max(64, int(_CPU_ATTENTION_FLOPS / (4 * self._keys.shape[1] * x.shape[2]))))
-        return self._block.finish(x, self._keys, self._values, at_once, self._layout, self._scratch)
+        return self._block.finish(x, self._keys, self._values, at_once, self._layout, self._scratch, self._progress)
 
 
