@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -132,5 +133,5 @@ class Snapshot:
             return cls(text["generation"], *(arrays[k] for k in ("keyframe_ids", "stamps_ns", "T_map_cam", "T_odom_cam",
                        "covariances")), tuple(loops), PointMap(arrays["points"], arrays["colors"], arrays["confidence"]),
                        text["seconds"], text["report"])
-        except (OSError, KeyError, StopIteration, ValueError, EOFError) as error:
+        except (OSError, KeyError, StopIteration, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{folder} is not a readable snapshot: {error}") from error
