@@ -1,0 +1,87 @@
+"""Snapshots on disk: what was saved is what is loaded; what is not whole is refused by name."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vggt3_ros.geometry import se3
+from vggt3_ros.mapping.snapshot import Loop, PointMap, Snapshot
+
+
+def make(count=5, points=40, seed=0):
+    rng = np.random.default_rng(seed)
+    loops = (Loop(4, 0, True, "", "proximity", 55, se3.exp(rng.normal(size=6)), np.diag(rng.uniform(1, 9, 6)), 0.01, 0.002),
+             Loop(3, 0, False, "fewer than 30 matches agree on a motion", "place", 0),
+             Loop(4, 1, True, "", "memory", 99, se3.exp(rng.normal(size=6)), np.diag(rng.uniform(1, 9, 6)), 0.03, 0.004))
+    cloud = PointMap(rng.normal(size=(points, 3)).astype(np.float32), rng.integers(0, 256, (points, 3), np.uint8),
+                     rng.random(points, np.float32))
+    return Snapshot(7, np.arange(count) * 10, 10**18 + np.arange(count), se3.exp(rng.normal(size=(count, 6))),
+                    se3.exp(rng.normal(size=(count, 6))), np.tile(np.eye(6), (count, 1, 1)) * rng.random((count, 1, 1)), loops, cloud,
+                    {"features": 1.5, "total": 2.0}, {"keyframes": count, "memory_error_m": float("nan")})
+
+
+@pytest.mark.parametrize("count, points", [(5, 40), (1, 0)])
+def test_loads_what_was_saved(tmp_path, count, points):
+    saved = make(count, points)
+    saved.save(tmp_path / "000007")
+    loaded = Snapshot.load(tmp_path / "000007")
+    assert loaded.generation == 7 and len(loaded) == count and len(loaded.cloud) == points
+    for name in ("keyframe_ids", "stamps_ns", "T_map_cam", "T_odom_cam", "covariances"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(saved, name))
+    for name in ("points", "colors", "confidence"):
+        np.testing.assert_array_equal(getattr(loaded.cloud, name), getattr(saved.cloud, name))
+    assert loaded.seconds == saved.seconds and loaded.report["keyframes"] == count and np.isnan(loaded.report["memory_error_m"])
+    for a, b in zip(loaded.loops, saved.loops, strict=True):
+        assert (a.source_id, a.target_id, a.accepted, a.reason, a.origin, a.inliers) == (
+            b.source_id, b.target_id, b.accepted, b.reason, b.origin, b.inliers)
+        np.testing.assert_equal((a.residual_m, a.residual_rad), (b.residual_m, b.residual_rad))
+        for x, y in ((a.T_source_target, b.T_source_target), (a.information, b.information)):
+            assert x is y is None or np.array_equal(x, y)
+
+
+def _format_99(folder):
+    path = folder / "snapshot.json"
+    path.write_text(json.dumps(dict(json.loads(path.read_text()), format=99)))
+
+
+@pytest.mark.parametrize("damage", [
+    lambda folder: (folder / "arrays.npz").write_bytes((folder / "arrays.npz").read_bytes()[:500]),
+    lambda folder: (folder / "arrays.npz").write_bytes(b""),
+    lambda folder: (folder / "arrays.npz").write_bytes(b"not a zip file" * 50),
+    lambda folder: (folder / "arrays.npz").unlink(),
+    lambda folder: (folder / "snapshot.json").write_text('{"format": 1, "gener'),
+    lambda folder: (folder / "snapshot.json").write_text('{"format": 1}'),
+    lambda folder: (folder / "snapshot.json").write_text("[]"),
+    lambda folder: (folder / "snapshot.json").write_bytes(b"\xff\xfe\x00"),
+    lambda folder: (folder / "snapshot.json").unlink(), _format_99])
+def test_a_damaged_snapshot_is_refused_by_name(tmp_path, damage):
+    make().save(tmp_path / "000007")
+    damage(tmp_path / "000007")
+    with pytest.raises(ValueError, match="000007"):
+        Snapshot.load(tmp_path / "000007")
+
+
+def test_a_byte_changed_on_disk_is_noticed(tmp_path):
+    make().save(tmp_path / "000007")
+    path = tmp_path / "000007" / "arrays.npz"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match="000007"):
+        Snapshot.load(tmp_path / "000007")
+
+
+def test_the_rest_of_an_interrupted_save_is_no_obstacle(tmp_path):
+    (tmp_path / "000007.partial").mkdir()
+    (tmp_path / "000007.partial" / "arrays.npz").write_bytes(b"half")
+    make().save(tmp_path / "000007")
+    assert Snapshot.load(tmp_path / "000007").generation == 7
+    assert [p.name for p in tmp_path.iterdir()] == ["000007"]
+
+
+def test_map_odom_is_taken_from_the_newest_keyframe():
+    snapshot = make()
+    shuffled = replace(snapshot, stamps_ns=10**18 + np.array([3, 9, 1, 2, 0]))  # the second is the newest
+    np.testing.assert_allclose(shuffled.T_map_odom @ snapshot.T_odom_cam[1], snapshot.T_map_cam[1], atol=1e-9)
