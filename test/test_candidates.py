@@ -1,0 +1,69 @@
+"""Which pairs are tried."""
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from vggt3_ros.config import LoopConfig
+from vggt3_ros.geometry import se3
+from vggt3_ros.mapping import candidates
+
+
+def poses(positions, yaw_deg):
+    """Cameras (optical axes) at (N, 3) positions that look along x turned by yaw, upright."""
+    level = Rotation.from_matrix([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+    return se3.from_rotation_translation((Rotation.from_rotvec(np.outer(np.radians(yaw_deg), [0, 0, 1])) * level).as_matrix(), positions)
+
+
+def round_trip(count=40, radius=2.0, rounds=2):
+    angle = np.linspace(0, rounds * 2 * np.pi, count)
+    return poses(np.column_stack([radius * np.cos(angle), radius * np.sin(angle), np.zeros(count)]), np.degrees(angle) + 90)
+
+
+def test_each_keyframe_is_paired_with_those_just_before_it():
+    assert candidates.sequence(4, 2) == [(1, 0), (2, 0), (2, 1), (3, 1), (3, 2)]
+    assert candidates.sequence(1) == candidates.sequence(0) == []
+
+
+def test_proximity_pairs_are_near_look_alike_and_are_few():
+    T, config = round_trip(), LoopConfig(pairs_per_keyframe=3, proximity_radius=1.0, proximity_angle=0.8)
+    pairs = candidates.proximity(T, config, set())
+    assert len(pairs) == len(set(pairs)) and any(i - j > 10 for i, j in pairs)
+    for i, j in pairs:
+        assert i > j
+        assert np.linalg.norm(T[i, :3, 3] - T[j, :3, 3]) < 1.0
+        assert np.arccos(np.clip(T[i, :3, 2] @ T[j, :3, 2], -1, 1)) < 0.8
+    assert max(sum(i == k for i, _ in pairs) for k in range(len(T))) <= 3
+
+
+def test_the_second_round_is_tied_to_the_first():
+    T = round_trip()
+    tied = {i for i, j in candidates.proximity(T, LoopConfig(), set()) if i - j > 10}
+    assert set(range(25, 40)) <= tied
+
+
+def test_a_keyframe_that_looks_the_other_way_is_no_candidate():
+    positions = np.column_stack([np.linspace(0, 0.1, 8), np.zeros(8), np.zeros(8)])
+    there_and_back = poses(positions, [0, 0, 0, 0, 180, 180, 180, 180])
+    assert not [(i, j) for i, j in candidates.proximity(there_and_back, LoopConfig(), set()) if i >= 4 > j]
+
+
+def test_known_pairs_are_not_proposed_again_and_only_new_keyframes_are_asked_about():
+    T, config = round_trip(), LoopConfig()
+    pairs = candidates.proximity(T, config, set())
+    assert candidates.proximity(T, config, set(pairs)) == []
+    newer = candidates.proximity(T, config, set(), newest=30)
+    assert newer and newer == [pair for pair in pairs if pair[0] >= 30]
+
+
+def test_near_pose_lists_the_same_view_first_and_leaves_out_the_excluded():
+    T = round_trip(rounds=1)[:-1]
+    for k in (0, 7, 20):
+        asked = T[k] @ se3.exp([0.05, 0, 0, 0, 0.05, 0])
+        assert candidates.near_pose(T, asked, 3, ())[0] == k
+        assert k not in candidates.near_pose(T, asked, 3, {k})
+    assert len(candidates.near_pose(T, T[0], 100, ())) == len(T)
+
+
+def test_near_pose_prefers_a_view_of_the_same_side_over_a_nearer_one_turned_away():
+    T = poses([[0, 0, 0], [0.5, 0, 0]], [180, 0])
+    assert candidates.near_pose(T, poses([[0.1, 0, 0]], [0])[0], 2, ()) == [1, 0]
