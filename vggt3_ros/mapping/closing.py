@@ -68,8 +68,7 @@ class _Closer:
         """Around where the last snapshot's memory sees each new keyframe; it was not trained on them."""
         snapshot = self.scene.snapshot
         for i in new:
-            frame = self.frames(int(self.poses.ids[i]))
-            coarse = self.localizer.coarse(self.scene, frame.features, frame.camera)
+            coarse = self.localizer.coarse(self.scene, self.frames(int(self.poses.ids[i])))
             if coarse.T_map_cam is None:
                 continue
             for rank, k in enumerate(candidates.near_pose(snapshot.T_map_cam, coarse.T_map_cam, self.config.loops.memory_candidates, ())):

@@ -2,8 +2,9 @@
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
+import cv2
 import numpy as np
 import safetensors.numpy
 
@@ -17,32 +18,41 @@ CELL_EDGE = 0.06  # relative depth change within a cell's 3x3 above which the ce
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One encoded keyframe. camera: without distortion. keypoint_depth (K,), cell_depth (h, w): float32 metres along z, 0 = unknown."""
+    """One encoded keyframe. camera: without distortion; gray (height, width) uint8 likewise. keypoint_depth (K,), cell_depth (h, w):
+    float32 metres along z, 0 = unknown."""
 
     id: int
     camera: Camera
+    gray: np.ndarray
     features: Features
     keypoint_depth: np.ndarray
     cell_depth: np.ndarray
 
     @property
     def nbytes(self):
-        arrays = [getattr(self.features, f.name) for f in fields(self.features)] + [self.keypoint_depth, self.cell_depth]
+        arrays = [getattr(self.features, f.name) for f in fields(self.features)] + [self.gray, self.keypoint_depth, self.cell_depth]
         return sum(a.nbytes for a in arrays if isinstance(a, np.ndarray))
+
+
+def encode_image(image, camera, encoder, keyframe_id=-1):
+    """(height, width, 3) uint8 RGB as `camera` saw it -> Frame without depth."""
+    image = undistort(image, camera)
+    features = encoder.encode(image)
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return Frame(keyframe_id, camera.undistorted(), gray, features, np.zeros(len(features.keypoints), np.float32),
+                 np.zeros(features.reliability.shape, np.float32))
 
 
 def encode_frame(keyframe, encoder):
     """Keyframe -> Frame: undistort, encode, look the depth up."""
-    camera = keyframe.camera
-    features = encoder.encode(undistort(keyframe.image, camera))
-    centres = features.cell_centres()
-    keypoint_depth = np.zeros(len(features.keypoints), np.float32)
-    cell_depth = np.zeros(centres.shape[:2], np.float32)
-    if keyframe.depth is not None:
-        depth = undistort(keyframe.depth, camera, nearest=True)
-        keypoint_depth = sample_depth(depth, features.keypoints).astype(np.float32)
-        cell_depth = sample_depth(depth, centres.reshape(-1, 2), CELL_EDGE).astype(np.float32).reshape(centres.shape[:2])
-    return Frame(keyframe.id, camera.undistorted(), features, keypoint_depth, cell_depth)
+    frame = encode_image(keyframe.image, keyframe.camera, encoder, keyframe.id)
+    if keyframe.depth is None:
+        return frame
+    depth = undistort(keyframe.depth, keyframe.camera, nearest=True)
+    centres = frame.features.cell_centres()
+    keypoint_depth = sample_depth(depth, frame.features.keypoints).astype(np.float32)
+    cell_depth = sample_depth(depth, centres.reshape(-1, 2), CELL_EDGE).astype(np.float32).reshape(centres.shape[:2])
+    return replace(frame, keypoint_depth=keypoint_depth, cell_depth=cell_depth)
 
 
 class FrameSource:
@@ -80,11 +90,11 @@ class FrameSource:
 
 
 def _pack(frame):
-    depth = safetensors.numpy.save({"keypoint_depth": frame.keypoint_depth, "cell_depth": frame.cell_depth})
+    depth = safetensors.numpy.save({"gray": frame.gray, "keypoint_depth": frame.keypoint_depth, "cell_depth": frame.cell_depth})
     return len(depth).to_bytes(8, "little") + depth + frame.features.to_bytes()
 
 
 def _unpack(keyframe_id, camera, blob):
     size = int.from_bytes(blob[:8], "little")
     depth = safetensors.numpy.load(blob[8:8 + size])
-    return Frame(keyframe_id, camera, Features.from_bytes(blob[8 + size:]), depth["keypoint_depth"], depth["cell_depth"])
+    return Frame(keyframe_id, camera, depth["gray"], Features.from_bytes(blob[8 + size:]), depth["keypoint_depth"], depth["cell_depth"])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vggt3_ros.features.matching import guided, mutual_nearest
+from vggt3_ros.features.subpixel import align_patches
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.relative_pose import View, estimate
 from vggt3_ros.mapping.snapshot import Loop
@@ -56,8 +57,11 @@ class LoopVerifier:
         if len(matches) < self.config.minimum_inliers:
             return None
         first, second = matches.T
-        views = (View(source.camera, source.features.keypoints[first].astype(float), source.keypoint_depth[first].astype(float)),
-                 View(target.camera, target.features.keypoints[second].astype(float), target.keypoint_depth[second].astype(float)))
+        pixels = source.features.keypoints[first].astype(float), target.features.keypoints[second].astype(float)
+        if T_source_target is not None:
+            pixels = pixels[0], align_patches(source.gray, target.gray, *pixels)
+        views = (View(source.camera, pixels[0], source.keypoint_depth[first].astype(float)),
+                 View(target.camera, pixels[1], target.keypoint_depth[second].astype(float)))
         return estimate(*views, self.config.reprojection_threshold, self.config.minimum_inliers, T_source_target)
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import poselib
 
 from vggt3_ros.features.matching import guided
+from vggt3_ros.features.subpixel import align_patches
 from vggt3_ros.geometry import se3
-from vggt3_ros.geometry.camera import undistort
 from vggt3_ros.mapping.candidates import near_pose
+from vggt3_ros.mapping.frame import encode_image
 from vggt3_ros.memory.keys import dense_keys
 from vggt3_ros.memory.pose_refinement import refine
 
@@ -64,98 +65,99 @@ class Localizer:
             return Localization(BAD_IMAGE, problem)
         if scene is None:
             return Localization(NO_MAP, "there is no refined map yet: send keyframes and refine first")
-        features = self.encoder.encode(undistort(image, camera))
-        camera = camera.undistorted()
-        if verify:
-            answer = self.verified(scene, features, camera, hint)
-        else:
-            answer = self.coarse(scene, features, camera)
+        query = encode_image(image, camera, self.encoder)
+        answer = self.verified(scene, query, hint) if verify else self.coarse(scene, query)
         return replace(answer, generation=scene.snapshot.generation, seconds=time.perf_counter() - started)
 
-    def coarse(self, scene, features, camera):
-        """Localization by the scene memory alone: the most reliable cells are looked up, P3P RANSAC, weighted refinement."""
+    def coarse(self, scene, query):
+        """A Frame -> Localization by the scene memory alone: the most reliable cells are looked up, P3P RANSAC, weighted refinement."""
         config = self.config
-        guess = self._guess(scene, features, camera)
+        guess = self._guess(scene, query)
         needed = max(config.minimum_inliers, int(config.coarse_inlier_ratio * len(guess.pixels)))
         if guess.agreeing < needed:
             return Localization(NOT_LOCALIZED, f"the scene memory recognises {guess.agreeing} of {len(guess.pixels)} cells; {needed} "
                                 "are needed: the image shows a place that was not mapped, or too little of it", inliers=guess.agreeing)
-        refined = refine(se3.inverse(guess.T_map_cam), camera, guess.pixels, guess.points, guess.uncertainty, config.coarse_threshold)
+        refined = refine(se3.inverse(guess.T_map_cam), query.camera, guess.pixels, guess.points, guess.uncertainty, config.coarse_threshold)
         return Localization(OK, "", se3.inverse(refined.T_cam_map), refined.covariance, int(refined.inliers.sum()),
                             refined.reprojection_px)
 
-    def _guess(self, scene, features, camera):
+    def _guess(self, scene, query):
+        features = query.features
         cells = np.argsort(-features.reliability.reshape(-1))[:self.config.cells]
         pixels = features.cell_centres().reshape(-1, 2)[cells].astype(float)
         if scene.memory is None:
             return _Guess(None, 0, pixels, None, None)
         points, uncertainty = scene.memory.predict(dense_keys(features)[cells])
         points = points.astype(float)
-        return _Guess(*_ransac(pixels, points, camera, self.config.coarse_threshold), pixels, points, uncertainty)
+        return _Guess(*_ransac(pixels, points, query.camera, self.config.coarse_threshold), pixels, points, uncertainty)
 
-    def verified(self, scene, features, camera, hint=None):
-        """Localization from matches with the keyframes near where the memory places the image, and their depth.
+    def verified(self, scene, query, hint=None):
+        """A Frame -> Localization from matches with the keyframes near where the memory places the image, and their depth.
 
         The coarse pose says where to look for each keypoint: twice the matches of LighterGlue in a tenth of its time. Where that fails,
         LighterGlue tries the keyframes near the coarse pose, near the hint, and those that look most alike, one by one.
         """
-        guess = self._guess(scene, features, camera)
+        guess = self._guess(scene, query)
         snapshot, config = scene.snapshot, self.config
         starts = [pose for pose in (guess.T_map_cam, hint) if pose is not None]
         for pose in starts:
-            refined = self._tracked(scene, features, camera, pose)
+            refined = self._tracked(scene, query, pose)
             if refined is not None:
                 return self._answer(refined)
         proposals = [near_pose(snapshot.T_map_cam, pose, config.verify_keyframes, ()) for pose in starts]
         if scene.places is not None:
-            proposals.append(scene.places.like(features, config.verify_keyframes))
+            proposals.append(scene.places.like(query.features, config.verify_keyframes))
         best = 0
         for index in dict.fromkeys(i for rank in zip_longest(*proposals) for i in rank if i is not None):
             frame = scene.frame(int(snapshot.keyframe_ids[index]))
-            matches = self._matches(features, [(frame, snapshot.T_map_cam[index])],
-                                    lambda frame, pose: self.matcher.lighterglue(features, frame.features)[0])
-            pose, agreeing = _ransac(*matches, camera, config.verify_threshold)
+            matches = self._matches(query, [(frame, snapshot.T_map_cam[index])],
+                                    lambda frame, pose: self.matcher.lighterglue(query.features, frame.features)[0])
+            pose, agreeing = _ransac(*matches, query.camera, config.verify_threshold)
             best = max(best, agreeing)
             if agreeing >= config.single_inliers:
-                refined = self._tracked(scene, features, camera, pose)
+                refined = self._tracked(scene, query, pose)
                 if refined is not None:
                     return self._answer(refined)
         return Localization(NOT_LOCALIZED, f"at most {best} matches with any of {config.verify_keyframes} keyframes near the coarse pose "
                             "or looking alike agree on a pose: the image shows a place that was not mapped, or too little of it",
                             inliers=best)
 
-    def _tracked(self, scene, features, camera, T_map_cam):
+    def _tracked(self, scene, query, T_map_cam):
         """RefinedPose from the keyframes nearest to a pose, keypoints looked for where it expects them; None where they are not."""
         snapshot, config, refined = scene.snapshot, self.config, None
         for share, radius in zip(config.agreeing_shares(), config.search_radii()):
             near = near_pose(snapshot.T_map_cam, T_map_cam, config.verify_keyframes, ())
             frames = [(scene.frame(int(snapshot.keyframe_ids[i])), snapshot.T_map_cam[i]) for i in near]
-            pixels, points = self._guided(features, camera, frames, T_map_cam, radius)
+            pixels, points = self._guided(query, frames, T_map_cam, radius)
             if refined is None:  # a coarse pose is far enough off to be a poor place to start descending from
-                T_map_cam, _ = _ransac(pixels, points, camera, config.verify_threshold)
-            refined = self._refined(camera, T_map_cam, pixels, points, share)
+                T_map_cam, _ = _ransac(pixels, points, query.camera, config.verify_threshold)
+            refined = self._refined(query.camera, T_map_cam, pixels, points, share)
             if refined is None:
                 return None
             T_map_cam = se3.inverse(refined.T_cam_map)
         # Half the threshold is what errors spread evenly under it would leave: a pose that is merely in the right area.
         return refined if refined.reprojection_px < 0.5 * config.verify_threshold else None
 
-    def _guided(self, features, camera, frames, T_map_cam, radius):
+    def _guided(self, query, frames, T_map_cam, radius):
         def match(frame, pose):
             points = se3.transform_points(se3.inverse(T_map_cam) @ pose, _points(frame, slice(None)))
             visible = (frame.keypoint_depth > 0) & (points[:, 2] > 0.05)
-            expected = np.where(visible[:, None], camera.project(points), np.nan)
-            return guided(features, frame.features, expected, radius)[0]
+            expected = np.where(visible[:, None], query.camera.project(points), np.nan)
+            return guided(query.features, frame.features, expected, radius)[0]
 
-        return self._matches(features, frames, match)
+        return self._matches(query, frames, match, aligned=radius < self.config.search_radius)
 
-    def _matches(self, features, frames, match):
-        """Matched pixels (M, 2) of the query and map points (M, 3) over all `frames`, (Frame, T_map_cam) each."""
+    def _matches(self, query, frames, match, aligned=False):
+        """Matched pixels (M, 2) of the query and map points (M, 3) over all `frames`, (Frame, T_map_cam) each; `aligned`: moved onto
+        the keyframes' image patches."""
         pixels, points = [], []
         for frame, pose in frames:
             matches = match(frame, pose)
             matches = matches[frame.keypoint_depth[matches[:, 1]] > 0]
-            pixels.append(features.keypoints[matches[:, 0]].astype(float))
+            seen = query.features.keypoints[matches[:, 0]].astype(float)
+            if aligned:
+                seen = align_patches(frame.gray, query.gray, frame.features.keypoints[matches[:, 1]], seen)
+            pixels.append(seen)
             points.append(se3.transform_points(pose, _points(frame, matches[:, 1])))
         return np.concatenate(pixels), np.concatenate(points)
 

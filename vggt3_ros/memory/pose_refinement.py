@@ -6,7 +6,7 @@ import numpy as np
 
 from vggt3_ros.geometry import se3
 
-PIXEL_SIGMA = 1.0
+PIXEL_SIGMA = 0.5
 ITERATIONS = 10
 CORRELATION = 20.0  # neighbouring points err alike (one depth image, one network): this many count as one
 
@@ -29,7 +29,7 @@ def refine(T_cam_map, camera, pixels, points, sigma, threshold):
     """
     for _ in range(ITERATIONS):
         error, jacobian, deviation = _linearize(T_cam_map, camera, pixels, points, sigma)
-        weight = 1 / (deviation**2 + np.sum(error**2, axis=1) / 4)
+        weight = 1 / (deviation**2 + np.sum(error**2, axis=1))
         flat = jacobian.reshape(-1, 6)
         weighted = (flat * np.repeat(weight, 2)[:, None]).T
         hessian, gradient = weighted @ flat, weighted @ error.ravel()
