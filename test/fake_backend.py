@@ -1,7 +1,7 @@
 """A back end with the interface of vggt3_ros.backend.Backend that needs no torch: for tests of the worker and the node.
 
 It corrects nothing but the origin: map = odom shifted by 1 m along x. memory.steps is the length of a refinement in 10 ms;
-an image whose first pixel is (1, 2, 3) ends the process, as a crash in native code would.
+an image whose first pixel is (1, 2, 3) ends the process, as a crash in native code would, one with (4, 5, 6) takes 0.3 s.
 """
 
 import os
@@ -13,7 +13,7 @@ import numpy as np
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.snapshot import Loop, PointMap, Snapshot
 
-CRASH = (1, 2, 3)
+CRASH, SLOW = (1, 2, 3), (4, 5, 6)
 SHIFT = se3.exp([1.0, 0, 0, 0, 0, 0])
 
 
@@ -73,6 +73,8 @@ class Backend:
     def localize(self, image, camera, hint=None, verify=True):
         if tuple(image[0, 0]) == CRASH:
             os._exit(7)
+        if tuple(image[0, 0]) == SLOW:
+            time.sleep(0.3)
         if self.snapshot is None:
             return Localization("no_map", "nothing was refined yet", None, None, 0, float("nan"), 0, 0.0)
         if not image.any():

@@ -84,6 +84,19 @@ def test_localizes_while_a_refinement_runs_and_cancel_ends_it(start):
     assert error.value.code == "cancelled"
 
 
+def test_a_refinement_gives_way_to_a_localization(start):
+    client = start(steps=150)  # 1.5 s
+    fractions = []
+    refinement = client.refine(lambda phase, fraction: fractions.append(fraction))
+    until(lambda: fractions and fractions[-1] > 0.1)
+    slow = IMAGE.copy()
+    slow[0, 0] = (4, 5, 6)
+    before = fractions[-1]
+    client.localize(slow, CAMERA).result(5)  # 0.3 s, in which 30 steps would have been made
+    assert fractions[-1] - before < 0.12
+    refinement.result(10)
+
+
 def test_localizing_without_a_map_or_on_a_blank_image_is_an_answer(start):
     client = start()
     assert client.localize(IMAGE, CAMERA).result(10)["code"] == "no_map"

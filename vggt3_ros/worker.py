@@ -32,6 +32,7 @@ from vggt3_ros.mapping.store import KeyframeStore
 log = logging.getLogger("vggt3_ros.worker")
 REFINER_NICENESS = 10
 ALIVE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 0.5
 DISTIL_SECONDS = 15.0  # idle work is published, or lost to a new refinement, in stretches of this length
 WAITING_LOCALIZATIONS = 8
 
@@ -47,6 +48,8 @@ class Worker:
         self._backend, self._config, self._distil_seconds = None, BackendConfig(), 0.0
         self._backend_there, self._fault = threading.Event(), ""
         self._cancelled = set()
+        self._nobody_localizes, self._no_pause_before = threading.Event(), 0.0
+        self._nobody_localizes.set()
 
     def serve(self):
         """Until the other side closes the connection."""
@@ -147,22 +150,40 @@ class Worker:
         last = {}
 
         def progress(phase, fraction):
+            self._give_way()
             now = time.monotonic()
             if last.get("phase") != phase or now - last["time"] > 0.1:
                 last.update(phase=phase, time=now)
                 self._send(number, "progress", phase=phase, fraction=float(fraction))
 
+        def cancelled():
+            self._give_way()
+            return number in self._cancelled
+
         try:
-            snapshot = self._backend.refine(progress=progress, cancelled=lambda: number in self._cancelled)
+            snapshot = self._backend.refine(progress=progress, cancelled=cancelled)
         finally:
             self._cancelled.discard(number)
         self._send(None, "snapshot", generation=int(snapshot.generation))
         return {"generation": int(snapshot.generation)}
 
+    def _give_way(self):
+        """Pause between two small steps while an image is localized: a library that holds the interpreter (as fusion does) would
+        make it wait for every one of its operations. At most half of the time, so that a refinement always ends."""
+        begin = time.monotonic()
+        if begin >= self._no_pause_before and not self._nobody_localizes.is_set():
+            self._nobody_localizes.wait(LONGEST_PAUSE_SECONDS)
+            end = time.monotonic()
+            self._no_pause_before = end + (end - begin)
+
     def _distil(self, until):
         """One stretch of idle work; returns until when to go on (0: it no longer helps)."""
+        def cancelled():
+            self._give_way()
+            return not self._refine_requests.empty()
+
         try:
-            snapshot = self._backend.distil(min(DISTIL_SECONDS, until - time.monotonic()), cancelled=lambda: not self._refine_requests.empty())
+            snapshot = self._backend.distil(min(DISTIL_SECONDS, until - time.monotonic()), cancelled)
         except Exception as error:
             code, text = _code_and_text(error)
             if code == "cancelled":
@@ -180,7 +201,9 @@ class Worker:
         while True:
             number, header, payload = self._localize_requests.get()
             self._backend_there.wait()
+            self._nobody_localizes.clear()
             self._answer(number, self._localize, header, payload)
+            self._nobody_localizes.set()
 
     def _localize(self, header, payload):
         if self._backend is None:
