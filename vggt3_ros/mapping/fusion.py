@@ -24,8 +24,7 @@ def fuse(keyframes, T_map_cam, config, device="CPU:0", progress=None):
     fused = 0
     for i, (keyframe, pose) in enumerate(zip(keyframes, T_map_cam)):
         if keyframe.depth is not None and (keyframe.depth > 0).any():
-            _integrate(grid, keyframe, pose, config, device)
-            fused += 1
+            fused += _integrate(grid, keyframe, pose, config, device)
         if progress:
             progress((i + 1) / len(T_map_cam))
     if not fused:
@@ -54,6 +53,7 @@ def limited(cloud, max_points):
 
 
 def _integrate(grid, keyframe, T_map_cam, config, device):
+    """Whether the keyframe held any depth within reach."""
     camera = keyframe.camera
     depth = undistort(keyframe.depth, camera, nearest=True)
     depth = np.where(depth <= config.max_depth, depth, 0).astype(np.float32)
@@ -62,8 +62,14 @@ def _integrate(grid, keyframe, T_map_cam, config, device):
     color = o3d.t.geometry.Image(o3d.core.Tensor(color, device=device))
     intrinsic = o3d.core.Tensor(camera.matrix)
     extrinsic = o3d.core.Tensor(se3.inverse(T_map_cam))
-    blocks = grid.compute_unique_block_coordinates(depth, intrinsic, extrinsic, 1.0, config.max_depth)
+    try:
+        blocks = grid.compute_unique_block_coordinates(depth, intrinsic, extrinsic, 1.0, config.max_depth)
+    except RuntimeError as error:
+        if "No block is touched" not in str(error):
+            raise
+        return False  # all of it too far, or too little of it for the pixels that Open3D samples
     grid.integrate(blocks, depth, color, intrinsic, extrinsic, 1.0, config.max_depth)
+    return True
 
 
 def _weights_at(grid, points, voxel_size):
