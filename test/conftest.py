@@ -1,1 +1,74 @@
-"""Its folder is on sys.path for every test below, helpers included."""
+"""Its folder is on sys.path for every test below, helpers included. What is dear to make is made once, when first asked for."""
+
+import shutil
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+
+@dataclass(frozen=True, eq=False)
+class Rendered:
+    """The first keyframes of the rendered apartment with their truth, and unseen views with theirs."""
+
+    camera: object
+    keyframes: list
+    T_world_cam: np.ndarray
+    T_odom_cam: np.ndarray
+    stamps_ns: np.ndarray
+    queries: list
+    T_world_query: np.ndarray
+
+
+@pytest.fixture(scope="session")
+def rendered():
+    from vggt3_ros.datasets import apartment
+
+    sequence = apartment.sequence(keyframes=28, queries=14, ate=0.15)
+    return Rendered(sequence.camera, list(sequence.keyframes), sequence.groundtruth, sequence.T_odom_cam, sequence.stamps_ns,
+                    [query.image for query in sequence.queries], np.array([query.T_world_cam for query in sequence.queries]))
+
+
+@pytest.fixture(scope="session")
+def encoder():
+    from vggt3_ros.config import FeatureConfig
+    from vggt3_ros.features.xfeat import XFeatEncoder
+
+    return XFeatEncoder(FeatureConfig(), "cpu")
+
+
+@pytest.fixture(scope="session")
+def matcher():
+    from vggt3_ros.features.matching import Matcher
+
+    return Matcher("cpu")
+
+
+@pytest.fixture(scope="session")
+def frames(rendered, encoder):
+    """Frames of the rendered keyframes."""
+    from vggt3_ros.mapping.frame import encode_frame
+
+    return [encode_frame(keyframe, encoder) for keyframe in rendered.keyframes]
+
+
+@pytest.fixture(scope="session")
+def refined_folder(rendered, tmp_path_factory):
+    """A store of the rendered keyframes, refined once; read it, or take `refined_copy`."""
+    from vggt3_ros.backend import Backend
+    from vggt3_ros.config import BackendConfig
+    from vggt3_ros.mapping.store import KeyframeStore
+
+    folder = tmp_path_factory.mktemp("refined") / "store"
+    with KeyframeStore(folder) as store:
+        backend = Backend(store, BackendConfig.from_flat({"device": "cpu", "memory.steps": 600, "map.voxel_size": 0.03}))
+        for keyframe in rendered.keyframes:
+            backend.add(keyframe)
+        backend.refine()
+    return folder
+
+
+@pytest.fixture
+def refined_copy(refined_folder, tmp_path):
+    """A copy of that store to change."""
+    return shutil.copytree(refined_folder, tmp_path / "store")

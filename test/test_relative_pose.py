@@ -46,7 +46,7 @@ def test_recovers_the_motion_among_outliers_and_knows_how_well():
     assert np.median(degrees) < 0.15 and max(degrees) < 0.5
     # A 6-d chi square has its median at 5.3 and 99 % below 16.8.
     assert np.median(distances) < 6 and np.quantile(distances, 0.95) < 17
-    assert np.median(deviations) < 0.06  # honest, not shy: a loop must still pull
+    assert np.median(deviations) < 0.1  # honest, not shy: a loop must still pull
 
 
 def test_worse_matches_are_trusted_less():

@@ -1,0 +1,113 @@
+"""Scores of trajectories and localizations against errors put in by hand, and how they are reported."""
+
+import json
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from test_candidates import round_trip
+
+from vggt3_ros.evaluation.localization import score_localizations
+from vggt3_ros.evaluation.report import plot_trajectories, table, write_json
+from vggt3_ros.evaluation.trajectory import trajectory_error
+from vggt3_ros.geometry import se3
+
+TRUTH = round_trip(50)
+STAMPS = 10**18 + 10**8 * np.arange(50)
+
+
+def test_a_moved_trajectory_has_no_error_and_the_alignment_brings_it_back():
+    moved = se3.exp([3, -2, 1, 0.3, 0.2, -2.0])
+    error = trajectory_error(moved @ TRUTH, TRUTH, STAMPS)
+    assert error.ate_m < 1e-6 and error.rotation_deg < 1e-4
+    np.testing.assert_allclose(error.T_truth_estimate @ moved, np.eye(4), atol=1e-6)
+
+
+def test_ate_is_the_root_mean_square_of_what_alignment_leaves():
+    rng = np.random.default_rng(0)
+    noise = 0.05 * rng.standard_normal((50, 3))
+    estimate = TRUTH.copy()
+    estimate[:, :3, 3] += noise
+    error = trajectory_error(estimate, TRUTH, STAMPS)
+    assert error.ate_m == pytest.approx(np.sqrt((noise**2).sum(axis=1).mean()), rel=0.1)
+    assert error.ate_m == pytest.approx(np.sqrt(np.mean(error.distances_m**2)))
+
+
+def test_rotation_error_is_in_degrees():
+    turned = TRUTH @ se3.exp(np.stack([np.array([0, 0, 0, np.radians(2) * sign, 0, 0]) for sign in np.tile([1, -1], 25)]))
+    assert trajectory_error(turned, TRUTH, STAMPS).rotation_deg == pytest.approx(2, abs=0.01)
+
+
+def test_scale_is_not_corrected():
+    half = TRUTH.copy()
+    half[:, :3, 3] *= 0.5
+    assert trajectory_error(half, TRUTH, STAMPS).ate_m > 0.5
+
+
+def test_keyframes_without_truth_are_left_out():
+    gaps = TRUTH.copy()
+    gaps[::3] = np.nan
+    error = trajectory_error(TRUTH, gaps, STAMPS)
+    assert error.ate_m < 1e-9 and len(error.distances_m) == np.isfinite(gaps).all(axis=(1, 2)).sum()
+    gaps[2:] = np.nan
+    with pytest.raises(ValueError, match="of 50 keyframes have a true pose; 3 are needed"):
+        trajectory_error(TRUTH, gaps, STAMPS)
+
+
+def answer(pose, seconds=0.1):
+    return SimpleNamespace(T_map_cam=pose, seconds=seconds)
+
+
+def test_localizations_are_scored_over_all_queries_in_the_frame_of_the_truth():
+    T_truth_map = se3.exp([1, 2, 3, 0.1, 0.2, 0.3])
+    offsets = ([0.01, 0, 0, 0, 0, 0], [0, 0.04, 0, 0, 0, np.radians(1)], [0.08, 0, 0, 0, 0, 0], [0, 0, 0.02, np.radians(7), 0, 0])
+    answers = [answer(se3.inverse(T_truth_map) @ T @ se3.exp(offset), 0.1 * (k + 1)) for k, (T, offset) in enumerate(zip(TRUTH, offsets))]
+    score = score_localizations(answers + [answer(None, 0.5)], TRUTH[:5], T_truth_map)
+    assert (score.queries, score.localized) == (5, 0.8)
+    assert score.within_5cm_5deg == pytest.approx(2 / 5) and score.within_10cm_10deg == pytest.approx(4 / 5)
+    assert score.median_m == pytest.approx(0.04) and score.median_deg == pytest.approx(1)
+    assert score.seconds_per_query == pytest.approx(0.3)
+    assert score.as_dict()["within_5cm_5deg"] == score.within_5cm_5deg
+
+
+def test_refusing_queries_cannot_better_the_median():
+    answers = [answer(T) for T in TRUTH[:3]] + [answer(None)] * 4
+    assert score_localizations(answers, TRUTH[:7], np.eye(4)).median_m == np.inf
+
+
+def test_scores_without_queries_or_of_other_lengths_are_refused():
+    for answers, truth in (([], TRUTH[:0]), ([answer(np.eye(4))], TRUTH[:2])):
+        with pytest.raises(ValueError, match="answers for"):
+            score_localizations(answers, truth, np.eye(4))
+
+
+LOCALIZATION = dict(queries=5, localized=0.8, median_m=0.0123, median_deg=0.45, within_5cm_5deg=0.6, within_10cm_10deg=0.8, seconds_per_query=0.21)
+RESULT = {"odometry": {"ate_m": 0.1934, "rotation_deg": 3.2}, "corrected": {"ate_m": 0.0412, "rotation_deg": 1.1},
+          "localization": LOCALIZATION, "localization_memory": dict(LOCALIZATION, median_m=np.inf),
+          "map": {"points": 123456, "median_error_m": 0.0234}, "seconds": {"features": 4.2, "total": 33.0}, "peak_memory_mb": 1234.5}
+
+
+def test_the_table_tells_every_figure():
+    text = table(RESULT)
+    for figure in ("19.34 cm", "4.12 cm", "1.23 cm", "0.45 deg", "60.0%", "80.0%", "0.21 s", "123,456", "2.34 cm", "features 4.2", "33.0", "1234 MB"):
+        assert figure in text, figure
+
+
+def test_a_table_without_queries_or_true_map_is_shorter():
+    text = table({k: v for k, v in dict(RESULT, map={"points": 7}).items() if not k.startswith("localization")})
+    assert "localization" not in text and "map: 7 points" in text and "error" not in text
+
+
+def test_json_holds_the_figures_and_null_where_there_is_none(tmp_path):
+    write_json(RESULT, tmp_path / "out.json")
+    read = json.loads((tmp_path / "out.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert read["localization_memory"]["median_m"] is None
+    assert read["corrected"] == RESULT["corrected"] and read["map"] == RESULT["map"]
+
+
+def test_the_plot_is_an_image(tmp_path):
+    positions = TRUTH[:, :3, 3]
+    plot_trajectories(tmp_path / "plot.png", {"ground truth": positions, "odometry": positions + 0.2, "corrected": positions}, "a title")
+    image = cv2.imread(str(tmp_path / "plot.png"))
+    assert image.shape[0] > 300 and image.std() > 5
