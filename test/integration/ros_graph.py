@@ -17,7 +17,7 @@ from vggt3_ros.ros.node import BackendNode
 QUICK = {"memory.steps": 1, "refine_every_keyframes": 0, "refine_every_seconds": 0.0, "idle_distillation": 0.0, "status_period": 0.1}
 
 
-def until(condition, seconds=15.0):
+def until(condition, seconds=30.0):
     """The first true value of condition()."""
     limit = time.monotonic() + seconds
     while not (value := condition()):
@@ -57,7 +57,7 @@ class Graph:
         if activate:
             assert start(node)
             if wait:
-                until(lambda: node._core.worker.ready, 90 if real else 15)
+                until(lambda: node._core.worker.ready, 90 if real else 30)
                 until(lambda: self.keyframes.get_subscription_count())
         return node
 
@@ -91,7 +91,7 @@ class Graph:
     def status(self):
         return self.listen(Status, "status")
 
-    def call(self, kind, name, request, seconds=15.0):
+    def call(self, kind, name, request, seconds=30.0):
         client = self.client.create_client(kind, name)
         assert client.wait_for_service(10), f"service {name} is not there"
         return self.wait(client.call_async(request), seconds)
@@ -111,7 +111,7 @@ class Graph:
                 return future.result()
 
     @staticmethod
-    def wait(future, seconds=15.0):
+    def wait(future, seconds=30.0):
         until(future.done, seconds)
         return future.result()
 
@@ -119,7 +119,7 @@ class Graph:
         """Send keyframes and refine them once."""
         self.send(*keyframes)
         until(lambda: len(backend._core.store) >= len(keyframes))
-        return backend._core.load_snapshot(backend._core.refinery.request().result(15))
+        return backend._core.load_snapshot(backend._core.refinery.request().result(30))
 
 
 __all__ = ["Graph", "Path", "until"]
