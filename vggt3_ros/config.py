@@ -48,7 +48,7 @@ class FeatureConfig(Checked):
 
 @dataclass(frozen=True)
 class LoopConfig(Checked):
-    pairs_per_keyframe: int = value(5, "Pairs tried for each new keyframe", low=1, high=50)
+    pairs_per_keyframe: int = value(4, "Pairs tried for each new keyframe", low=1, high=50)
     proximity_radius: float = value(1.2, "Keyframes nearer than this by odometry are tried", "m", 0.0, 100.0)
     proximity_angle: float = value(1.05, "Viewing directions closer than this are tried", "rad", 0.0, math.pi)
     minimum_inliers: int = value(30, "Fewest matches agreeing on the motion", low=6, high=1000)
@@ -83,8 +83,8 @@ class MapConfig(Checked):
 
 @dataclass(frozen=True)
 class MemoryConfig(Checked):
-    steps: int = value(1500, "Optimizer steps of one distillation", low=1, high=100_000)
-    warm_steps: int = value(500, "Steps when a memory of the scene exists already", low=1, high=100_000)
+    steps: int = value(1200, "Optimizer steps of one distillation", low=1, high=100_000)
+    warm_steps: int = value(200, "Steps when a memory of the scene exists already", low=1, high=100_000)
     batch: int = value(512, "Pairs in a step", low=64, high=65536)
     learning_rate: float = value(6e-3, "Peak of Adam's learning rate", "", 1e-6, 0.1)
     width: int = value(512, "Hidden units of the MLP", low=32, high=4096, live=False)

@@ -1,6 +1,7 @@
 """The motion between two keyframes from matched pixels and their depth: P3P RANSAC, then a refinement that uses both depths."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import poselib
@@ -10,7 +11,7 @@ from vggt3_ros.geometry import se3
 PIXEL_SIGMA = 1.0  # a keypoint's own error, pixels
 DEPTH_SIGMA = 0.01  # relative error of a depth reading: what sensors and registration leave at 1-4 m
 CORRELATION = 8.0  # neighbouring matches err alike: this many count as one independent measurement
-SYSTEMATIC = 2.2  # errors all matches share (registration, calibration) stay hidden in the misfit between the two depths: a motion
+SYSTEMATIC = 3.0  # errors all matches share (registration, calibration) stay hidden in the misfit between the two depths: a motion
 TYPICAL_MATCHES = 100.0  # is trusted no further than this many times that misfit, less with fewer matches than these
 KERNEL_PX = 0.5  # Cauchy scale once the motion is nearly known: true matches agree to half a pixel after patch alignment, and a scale
 # of 3 px let slightly wrong ones double the error of the motion (rendered views: 2.7 -> 1.2 mm, 0.067 -> 0.029 deg)
@@ -26,7 +27,9 @@ class View:
     pixels: np.ndarray
     depth: np.ndarray
 
+    @cached_property
     def points(self):
+        """(M, 3) metres in the camera frame."""
         return self.camera.unproject(self.pixels, self.depth)
 
 
@@ -55,18 +58,20 @@ def sample_depth(depth, pixels, tolerance=0.04):
 def estimate(source, target, threshold, minimum_inliers, T_source_target=None):
     """Two Views of the same matches -> RelativePose, or None when fewer than `minimum_inliers` agree within `threshold` px.
 
-    T_source_target: where to start from, when it is nearly known; found by RANSAC otherwise.
+    T_source_target: where to start from, when it is nearly known; otherwise RANSAC finds it and the refinement is a rough one.
     """
     known = source.depth > 0
     if known.sum() < max(4, minimum_inliers // 2):
         return None
+    iterations = ITERATIONS
     if T_source_target is None:
-        T_target_source = _ransac(source.points()[known], target.pixels[known], target.camera, threshold)
+        iterations = SETTLING  # the caller looks for more matches from here
+        T_target_source = _ransac(source.points[known], target.pixels[known], target.camera, threshold)
         if T_target_source is None:
             return None
     else:
         T_target_source = se3.inverse(T_source_target)
-    for iteration in range(ITERATIONS):
+    for iteration in range(iterations):
         kernel = threshold if iteration < SETTLING else KERNEL_PX
         residuals, jacobians, weights = _linearize(T_target_source, source, target, kernel)
         flat = jacobians.reshape(-1, 6)
@@ -74,7 +79,7 @@ def estimate(source, target, threshold, minimum_inliers, T_source_target=None):
         hessian, gradient = weighted @ flat, weighted @ residuals.ravel()
         step = -np.linalg.solve(hessian + 1e-9 * np.eye(6), gradient)
         T_target_source = se3.orthonormalize(se3.exp(step) @ T_target_source)
-        if np.abs(step).max() < 1e-6 and iteration > SETTLING:
+        if np.abs(step).max() < 1e-5 and iteration > SETTLING:
             break
     error = _reprojection(T_target_source, source, target)
     inliers = error < threshold
@@ -91,7 +96,7 @@ def _trusted(information, T_target_source, source, target, inliers, reprojection
     misfit = reprojection_px * distance / target.camera.fx
     both = inliers & (source.depth > 0) & (target.depth > 0)
     if both.sum() >= 10:
-        apart = se3.transform_points(T_target_source, source.points()[both]) - target.points()[both]
+        apart = se3.transform_points(T_target_source, source.points[both]) - target.points[both]
         misfit = max(misfit, float(np.median(np.linalg.norm(apart, axis=1))))
     shared = np.square(SYSTEMATIC * misfit) * TYPICAL_MATCHES / inliers.sum() * np.diag([1, 1, 1] + [1 / distance**2] * 3)
     return np.linalg.inv(np.linalg.inv(information + 1e-6 * np.eye(6)) + shared)
@@ -107,9 +112,9 @@ def _ransac(points, pixels, camera, threshold):
 
 def _reprojection(T_target_source, source, target):
     """Pixels each match is off, by whichever depth is known (the better where both are)."""
-    forward = np.linalg.norm(target.camera.project(se3.transform_points(T_target_source, source.points())) - target.pixels, axis=1)
+    forward = np.linalg.norm(target.camera.project(se3.transform_points(T_target_source, source.points)) - target.pixels, axis=1)
     T_source_target = se3.inverse(T_target_source)
-    backward = np.linalg.norm(source.camera.project(se3.transform_points(T_source_target, target.points())) - source.pixels, axis=1)
+    backward = np.linalg.norm(source.camera.project(se3.transform_points(T_source_target, target.points)) - source.pixels, axis=1)
     return np.fmin(np.where(source.depth > 0, forward, np.inf), np.where(target.depth > 0, backward, np.inf))
 
 
@@ -122,7 +127,7 @@ def _linearize(T_target_source, source, target, kernel):
     T_source_target = se3.inverse(T_target_source)
     for transform, near, far, inverted in ((T_target_source, source, target, False), (T_source_target, target, source, True)):
         known = near.depth > 0
-        points = near.points()[known]
+        points = near.points[known]
         moved = se3.transform_points(transform, points)
         z = np.maximum(moved[:, 2], 1e-3)
         error = np.zeros((len(z), 3))

@@ -115,15 +115,19 @@ class Localizer:
             pose, agreeing = _ransac(*matches, query.camera, config.verify_threshold)
             best = max(best, agreeing)
             if agreeing >= config.single_inliers:
-                refined = self._tracked(scene, query, pose)
+                refined = self._tracked(scene, query, pose, recognised=True)
                 if refined is not None:
                     return self._answer(refined)
         return Localization(NOT_LOCALIZED, f"at most {best} matches with any of {config.verify_keyframes} keyframes near the coarse pose "
                             "or looking alike agree on a pose: the image shows a place that was not mapped, or too little of it",
                             inliers=best)
 
-    def _tracked(self, scene, query, T_map_cam):
-        """RefinedPose from the keyframes nearest to a pose, keypoints looked for where it expects them; None where they are not."""
+    def _tracked(self, scene, query, T_map_cam, recognised=False):
+        """RefinedPose from the keyframes nearest to a pose, keypoints looked for where it expects them; None where they are not.
+
+        recognised: matches found without the pose back it already. Then keyframes that contradict each other by a few pixels, as an
+        imperfect map's do, are no reason to refuse.
+        """
         snapshot, config, refined = scene.snapshot, self.config, None
         for share, radius in zip(config.agreeing_shares(), config.search_radii()):
             near = near_pose(snapshot.T_map_cam, T_map_cam, config.verify_keyframes, ())
@@ -131,12 +135,12 @@ class Localizer:
             pixels, points = self._guided(query, frames, T_map_cam, radius)
             if refined is None:  # a coarse pose is far enough off to be a poor place to start descending from
                 T_map_cam, _ = _ransac(pixels, points, query.camera, config.verify_threshold)
-            refined = self._refined(query.camera, T_map_cam, pixels, points, share)
+            refined = self._refined(query.camera, T_map_cam, pixels, points, share * (0.5 if recognised else 1.0))
             if refined is None:
                 return None
             T_map_cam = se3.inverse(refined.T_cam_map)
         # Half the threshold is what errors spread evenly under it would leave: a pose that is merely in the right area.
-        return refined if refined.reprojection_px < 0.5 * config.verify_threshold else None
+        return refined if recognised or refined.reprojection_px < 0.5 * config.verify_threshold else None
 
     def _guided(self, query, frames, T_map_cam, radius):
         def match(frame, pose):
