@@ -9,6 +9,8 @@ def add_parser(subparsers):
     parser.add_argument("--out", help="write the figures as JSON here")
     parser.add_argument("--plot", help="write the trajectories as PNG here")
     parser.add_argument("--fixed-poses", action="store_true", help="trust the given poses: map and localize, correct nothing")
+    parser.add_argument("--grow", type=int, default=0, metavar="K",
+                        help="refine without the last K keyframes first, then add them: what growing a map costs")
     parser.add_argument("--store", help="keep keyframes and snapshots in this folder (it must not hold any); temporary by default")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a config value, as memory.steps=300")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -33,11 +35,13 @@ def run(arguments):
     sequence = load_tum(arguments.folder, odometry=arguments.odometry, queries=arguments.queries)
     if sequence.groundtruth is None:
         raise ValueError(f"{arguments.folder} has no groundtruth.txt to score against")
+    if not 0 <= arguments.grow < len(sequence):
+        raise ValueError(f"--grow must be 0 to {len(sequence) - 1} keyframes, got {arguments.grow}")
     with tempfile.TemporaryDirectory(prefix="vggt3_") as temporary, StageBars(arguments.quiet) as bars:
         folder = Path(arguments.store or temporary)
         if any(folder.glob("keyframes.db")):
             raise ValueError(f"{folder} already holds keyframes: name a new folder with --store")
-        evaluation = evaluate_sequence(sequence, folder, config, bars)
+        evaluation = evaluate_sequence(sequence, folder, config, bars, arguments.grow)
     print(table(evaluation.result))
     if arguments.out:
         write_json(evaluation.result, arguments.out)

@@ -36,6 +36,9 @@ def table(result):
     lines += ["", f"map: {mapped['points']:,} points" + (f", median error {100 * error:.2f} cm" if error is not None else "")]
     seconds = result["seconds"]
     lines.append("seconds: " + ", ".join(f"{stage} {seconds[stage]:.1f}" for stage in seconds))
+    if "grow" in result:
+        grow = result["grow"]
+        lines.append(f"{grow['keyframes']} keyframes more on {grow['onto']}: " + ", ".join(f"{k} {v:.1f}" for k, v in grow["seconds"].items()))
     lines.append(f"peak memory: {result['peak_memory_mb']:.0f} MB")
     return "\n".join(lines)
 

@@ -22,18 +22,21 @@ class Evaluation:
     snapshot: object
 
 
-def evaluate_sequence(sequence, folder, config, progress):
+def evaluate_sequence(sequence, folder, config, progress, grow=0):
     """Sequence with ground truth, an empty store folder, BackendConfig, progress(stage, fraction) -> Evaluation.
 
+    grow: hold the last so many keyframes back, refine, add them and refine again: result["grow"] tells what that cost.
     The alignment of map to truth is the SE(3) that aligns the corrected trajectory; the localized queries and the map use it too.
     """
     with KeyframeStore(folder) as store:
         backend = Backend(store, config)
-        for i, keyframe in enumerate(sequence.keyframes):
-            backend.add(keyframe)
-            progress("keyframes", (i + 1) / len(sequence))
+        first = len(sequence) - grow
+        _add(backend, sequence, range(first), progress)
         snapshot = backend.refine(progress=progress)
-        peak = peak_memory_mb()
+        seconds, peak = dict(snapshot.seconds), peak_memory_mb()
+        if grow:
+            _add(backend, sequence, range(first, len(sequence)), progress)
+            snapshot = backend.refine(progress=progress)
         odometry = trajectory_error(sequence.T_odom_cam, sequence.groundtruth, sequence.stamps_ns)
         corrected = trajectory_error(snapshot.T_map_cam, sequence.groundtruth, sequence.stamps_ns)
         result = {"odometry": {"ate_m": odometry.ate_m, "rotation_deg": odometry.rotation_deg},
@@ -44,11 +47,19 @@ def evaluate_sequence(sequence, folder, config, progress):
             truth = fuse(sequence.keyframes, sequence.groundtruth, config.map, progress=lambda f: progress("true map", f))
             result["map"]["median_error_m"] = cloud_error(snapshot.cloud.points, truth.points, corrected.T_truth_estimate).median_m
         result["loops"] = {name: value for name, value in snapshot.report.items() if name.startswith("loop")}
-        result["seconds"], result["peak_memory_mb"] = dict(snapshot.seconds), peak
+        result["seconds"], result["peak_memory_mb"] = seconds, peak
+        if grow:
+            result["grow"] = {"keyframes": grow, "onto": first, "seconds": dict(snapshot.seconds)}
     trajectories = {"ground truth": sequence.groundtruth[:, :3, 3],
                     "odometry": se3.transform_points(odometry.T_truth_estimate, sequence.T_odom_cam[:, :3, 3]),
                     "corrected": se3.transform_points(corrected.T_truth_estimate, snapshot.T_map_cam[:, :3, 3])}
     return Evaluation(result, trajectories, snapshot)
+
+
+def _add(backend, sequence, indices, progress):
+    for i in indices:
+        backend.add(sequence.keyframes[i])
+        progress("keyframes", (i + 1) / len(sequence))
 
 
 def _localizations(sequence, backend, T_truth_map, progress):
