@@ -24,6 +24,7 @@ def run(arguments):
     from vggt3_ros.cli.progress import StageBars
     from vggt3_ros.cli.settings import parse_settings
     from vggt3_ros.config import BackendConfig
+    from vggt3_ros.datasets.apartment import surfaces_of
     from vggt3_ros.datasets.tum import load_tum
     from vggt3_ros.evaluation.report import plot_trajectories, table, write_json
     from vggt3_ros.evaluation.sequence import evaluate_sequence
@@ -41,7 +42,7 @@ def run(arguments):
         folder = Path(arguments.store or temporary)
         if any(folder.glob("keyframes.db")):
             raise ValueError(f"{folder} already holds keyframes: name a new folder with --store")
-        evaluation = evaluate_sequence(sequence, folder, config, bars, arguments.grow)
+        evaluation = evaluate_sequence(sequence, folder, config, bars, arguments.grow, surfaces_of(arguments.folder))
     print(table(evaluation.result))
     if arguments.out:
         write_json(evaluation.result, arguments.out)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vggt3_ros.backend import Backend, peak_memory_mb
-from vggt3_ros.evaluation.cloud import cloud_error
+from vggt3_ros.evaluation.cloud import cloud_error, surface_error
 from vggt3_ros.evaluation.localization import score_localizations
 from vggt3_ros.evaluation.trajectory import trajectory_error
 from vggt3_ros.geometry import se3
@@ -22,10 +22,11 @@ class Evaluation:
     snapshot: object
 
 
-def evaluate_sequence(sequence, folder, config, progress, grow=0):
+def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None):
     """Sequence with ground truth, an empty store folder, BackendConfig, progress(stage, fraction) -> Evaluation.
 
     grow: hold the last so many keyframes back, refine, add them and refine again: result["grow"] tells what that cost.
+    surfaces: the scene's exact ones (datasets.apartment.surfaces_of); without them the map is compared to depth fused at true poses.
     The alignment of map to truth is the SE(3) that aligns the corrected trajectory; the localized queries and the map use it too.
     """
     with KeyframeStore(folder) as store:
@@ -43,7 +44,9 @@ def evaluate_sequence(sequence, folder, config, progress, grow=0):
                   "corrected": {"ate_m": corrected.ate_m, "rotation_deg": corrected.rotation_deg}}
         result.update(_localizations(sequence, backend, corrected.T_truth_estimate, progress))
         result["map"] = {"points": len(snapshot.cloud)}
-        if len(snapshot.cloud):
+        if len(snapshot.cloud) and surfaces is not None:
+            result["map"]["median_error_m"] = surface_error(snapshot.cloud.points, surfaces, corrected.T_truth_estimate).median_m
+        elif len(snapshot.cloud):
             truth = fuse(sequence.keyframes, sequence.groundtruth, config.map, progress=lambda f: progress("true map", f))
             result["map"]["median_error_m"] = cloud_error(snapshot.cloud.points, truth.points, corrected.T_truth_estimate).median_m
         result["loops"] = {name: value for name, value in snapshot.report.items() if name.startswith("loop")}
