@@ -69,7 +69,7 @@ class Backend:
             poses = self.store.poses()
             if not len(poses):
                 raise ValueError("there are no keyframes to refine")
-            ids, previous = [int(i) for i in poses.ids], self.snapshot
+            ids = [int(i) for i in poses.ids]
             with stages("features") as step:
                 for i, keyframe_id in enumerate(ids):
                     self.frames(keyframe_id)
@@ -81,7 +81,7 @@ class Backend:
                 memory = self._distil(ids, closing.T_map_cam, step)
             report = dict(closing.report, keyframes=len(ids), points=len(cloud), peak_memory_mb=peak_memory_mb(),
                           memory_error_m=memory.validation_error_m if memory else float("nan"))
-            snapshot = Snapshot(previous.generation + 1 if previous else 1, poses.ids, poses.stamps_ns, closing.T_map_cam,
+            snapshot = Snapshot(self._next_generation(), poses.ids, poses.stamps_ns, closing.T_map_cam,
                                 poses.T_odom_cam, closing.covariances, tuple(closing.loops), cloud, stages.seconds, report)
             self._publish(snapshot, memory, PlaceIndex.build([self.frames(i).features for i in ids]))
             return snapshot
@@ -99,7 +99,7 @@ class Backend:
             if better is None or better.validation_error_m >= scene.memory.validation_error_m:
                 return None
             report = dict(scene.snapshot.report, memory_error_m=better.validation_error_m)
-            snapshot = replace(scene.snapshot, generation=scene.snapshot.generation + 1, report=report)
+            snapshot = replace(scene.snapshot, generation=self._next_generation(), report=report)
             self._publish(snapshot, better, scene.places)
             return snapshot
 
@@ -112,6 +112,11 @@ class Backend:
         steps = config.warm_steps if initial is not None else config.steps
         keys, points, importance = pairs
         return distil(keys, points, config, importance, initial, steps, seconds, self.device, progress=step)
+
+    def _next_generation(self):
+        """Beyond every number used so far; a damaged snapshot keeps its own."""
+        used = [int(folder.name) for folder in self.store.snapshots.glob("[0-9]" * 6)]
+        return max(used + [self.snapshot.generation if self.snapshot else 0]) + 1
 
     def _publish(self, snapshot, memory, places):
         folder = self.store.snapshots / f"{snapshot.generation:06d}"

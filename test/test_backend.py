@@ -1,0 +1,272 @@
+"""The back end over its life: refined again and again, cancelled, restarted, damaged, starved."""
+
+import logging
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vggt3_ros import Backend, BackendConfig, KeyframeStore
+from vggt3_ros.backend import Cancelled
+from vggt3_ros.geometry import se3
+
+QUICK = {"device": "cpu", "memory.steps": 40, "memory.warm_steps": 20, "map.voxel_size": 0.06}
+
+
+def config(**changes):
+    return BackendConfig.from_flat(QUICK | {name.replace("__", "."): value for name, value in changes.items()})
+
+
+@pytest.fixture
+def store(refined_copy):
+    """28 keyframes with their features, refined once."""
+    with KeyframeStore(refined_copy) as store:
+        yield store
+
+
+@pytest.fixture
+def empty(tmp_path):
+    with KeyframeStore(tmp_path / "empty") as store:
+        yield store
+
+
+def pairs(snapshot):
+    return [(loop.source_id, loop.target_id) for loop in snapshot.loops]
+
+
+def count_calls(monkeypatch, thing, name):
+    calls, original = [], getattr(thing, name)
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(thing, name, counted)
+    return calls
+
+
+def test_refining_again_with_more_keyframes_tries_only_new_pairs(empty, rendered, monkeypatch):
+    backend = Backend(empty, config())
+    encoded = count_calls(monkeypatch, backend.encoder, "encode")
+    for keyframe in rendered.keyframes[:10]:
+        assert backend.add(keyframe) == "added"
+    first = backend.refine()
+    assert (first.generation, len(first), len(encoded)) == (1, 10, 10)
+    for keyframe in rendered.keyframes[10:14]:
+        backend.add(keyframe)
+    second = backend.refine()
+    assert (second.generation, len(second), len(encoded)) == (2, 14, 14)
+    assert backend.snapshot is second and second.keyframe_ids.tolist() == list(range(14))
+    assert len(pairs(second)) == len(set(pairs(second))) and set(pairs(first)) < set(pairs(second))
+    kept = {(loop.source_id, loop.target_id): loop for loop in second.loops}
+    for loop in first.loops:
+        again = kept[loop.source_id, loop.target_id]
+        assert (again.origin, again.inliers) == (loop.origin, loop.inliers)
+        if loop.accepted and again.accepted:
+            assert np.array_equal(again.T_source_target, loop.T_source_target)
+    assert any(loop.accepted and loop.source_id >= 10 for loop in second.loops)
+    assert len(first.loops) and len(first) == 10  # what was published stays as it was
+
+
+def test_nothing_new_changes_nothing_but_the_generation(store, rendered, monkeypatch):
+    backend = Backend(store, config(resources__frame_cache_mb=16))
+    encoded = count_calls(monkeypatch, backend.encoder, "encode")
+    before = backend.snapshot
+    after = backend.refine()
+    assert encoded == []  # the store keeps features, even when memory does not
+    assert after.generation == before.generation + 1
+    np.testing.assert_allclose(after.T_map_cam, before.T_map_cam, atol=0.01)
+    assert set(pairs(before)) <= set(pairs(after))
+
+
+def test_stages_are_told_and_timed_and_the_report_counts(store):
+    told = []
+    snapshot = Backend(store, config()).refine(progress=lambda phase, fraction: told.append((phase, fraction)))
+    phases = list(dict.fromkeys(phase for phase, _ in told))
+    assert phases[0] == "features" and {"loops", "fusion", "memory"} <= set(phases)
+    assert all(0 <= fraction <= 1 for _, fraction in told)
+    assert {"features", "loops", "pose_graph", "fusion", "memory", "total"} <= set(snapshot.seconds)
+    accepted = sum(loop.accepted for loop in snapshot.loops)
+    assert snapshot.report["loops_accepted"] == accepted and snapshot.report["loops_rejected"] == len(snapshot.loops) - accepted
+    assert snapshot.report["keyframes"] == 28 and snapshot.report["points"] == len(snapshot.cloud) > 5000
+
+
+def test_cancelling_in_any_stage_leaves_the_last_snapshot_and_the_next_refinement_works(store):
+    backend = Backend(store, config())
+    before, files = backend.snapshot, sorted(p.name for p in store.snapshots.iterdir())
+    for stage in ("features", "loops", "fusion", "memory"):
+        reached = []
+        with pytest.raises(Cancelled, match=stage):
+            backend.refine(lambda phase, fraction: reached.append(phase), lambda: stage in reached)
+        assert backend.snapshot is before
+        assert sorted(p.name for p in store.snapshots.iterdir()) == files
+    assert backend.refine().generation == before.generation + 1
+
+
+def test_a_first_refinement_that_is_cancelled_leaves_no_map(empty, rendered):
+    backend = Backend(empty, config())
+    backend.add(rendered.keyframes[0])
+    with pytest.raises(Cancelled):
+        backend.refine(cancelled=lambda: True)
+    assert backend.snapshot is None and backend.localize(rendered.queries[0], rendered.camera).code == "no_map"
+    assert backend.refine().generation == 1
+
+
+def test_a_restart_serves_the_last_snapshot_with_the_same_answers(store, rendered):
+    first = Backend(store, config())
+    before = [first.localize(image, rendered.camera) for image in rendered.queries[:4]]
+    with KeyframeStore(store.snapshots.parent) as reopened:
+        second = Backend(reopened, config())
+        assert second.snapshot.generation == first.snapshot.generation == 1
+        np.testing.assert_array_equal(second.snapshot.T_map_cam, first.snapshot.T_map_cam)
+        after = [second.localize(image, rendered.camera) for image in rendered.queries[:4]]
+    assert "ok" in [answer.code for answer in before]
+    for a, b in zip(before, after):
+        assert a.code == b.code
+        if a.code == "ok":
+            np.testing.assert_allclose(a.T_map_cam, b.T_map_cam, atol=1e-4)
+
+
+def test_a_restart_in_the_middle_goes_on_from_there(store, rendered):
+    Backend(store, config()).refine()
+    assert Backend(store, config()).refine().generation == 3
+
+
+def test_old_snapshots_are_removed(store):
+    backend = Backend(store, config(resources__snapshots_kept=2))
+    for _ in range(3):
+        backend.refine()
+    assert sorted(p.name for p in store.snapshots.iterdir()) == ["000003", "000004"]
+
+
+def test_a_corrected_odometry_pose_changes_the_next_result(store, rendered):
+    """The front end closed a loop of its own and sends every pose anew, in a frame moved by `shift`."""
+    shift = se3.exp([1.0, -2.0, 0.5, 0, 0, 0.7])
+    backend = Backend(store, config())
+    before = backend.snapshot
+    for keyframe in rendered.keyframes:
+        assert backend.add(replace(keyframe, T_odom_cam=shift @ keyframe.T_odom_cam)) == "updated"
+    after = backend.refine()
+    np.testing.assert_allclose(after.T_odom_cam, shift @ before.T_odom_cam, atol=1e-9)
+    np.testing.assert_allclose(after.T_map_cam, shift @ before.T_map_cam, atol=0.03)
+
+
+def test_one_moved_keyframe_moves_where_poses_are_fixed(store, rendered):
+    backend = Backend(store, config(fixed_poses=True))
+    moved = replace(rendered.keyframes[5], T_odom_cam=rendered.keyframes[5].T_odom_cam @ se3.exp([0.2, 0, 0, 0, 0.1, 0]))
+    backend.add(moved)
+    snapshot = backend.refine()
+    np.testing.assert_allclose(snapshot.T_map_cam[5], moved.T_odom_cam, atol=1e-9)
+    others = np.arange(28) != 5
+    np.testing.assert_allclose(snapshot.T_map_cam[others], rendered.T_odom_cam[others], atol=1e-9)
+    assert np.linalg.eigvalsh(snapshot.covariances).min() > 0 and len(snapshot.cloud) > 5000
+
+
+def test_keyframes_without_depth_make_poses_without_a_map(empty, rendered):
+    backend = Backend(empty, config())
+    for keyframe in rendered.keyframes[:12]:
+        backend.add(replace(keyframe, depth=None))
+    snapshot = backend.refine()
+    assert len(snapshot) == 12 and len(snapshot.cloud) == 0
+    np.testing.assert_allclose(snapshot.T_map_cam, rendered.T_odom_cam[:12], atol=0.05)
+    for verify in (True, False):
+        answer = backend.localize(rendered.queries[0], rendered.camera, verify=verify)
+        assert answer.code == "not_localized" and answer.message
+    assert backend.distil(0.1) is None
+    assert backend.refine().generation == 2
+    assert Backend(empty, config()).snapshot.generation == 2
+
+
+def test_some_keyframes_without_depth_are_no_obstacle(empty, rendered):
+    backend = Backend(empty, config())
+    for keyframe in rendered.keyframes[:8]:
+        backend.add(keyframe if keyframe.id % 2 else replace(keyframe, depth=None))
+    snapshot = backend.refine()
+    assert len(snapshot) == 8 and len(snapshot.cloud) > 500 and any(loop.accepted for loop in snapshot.loops)
+
+
+def test_blank_keyframes_and_depth_out_of_reach_are_no_obstacle(empty, rendered):
+    backend = Backend(empty, config())
+    blank = np.full_like(rendered.keyframes[0].image, 128)
+    far = np.full_like(rendered.keyframes[0].depth, 60.0)
+    for keyframe in rendered.keyframes[:6]:
+        backend.add(replace(keyframe, image=blank, depth=far))
+    snapshot = backend.refine()
+    assert len(snapshot.cloud) == 0 and not any(loop.accepted for loop in snapshot.loops)
+    assert backend.localize(rendered.queries[0], rendered.camera).code == "not_localized"
+
+
+def _truncate(path):
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+@pytest.mark.parametrize("damage", [lambda folder: _truncate(folder / "arrays.npz"), lambda folder: _truncate(folder / "memory.safetensors"),
+                                    lambda folder: (folder / "snapshot.json").write_text("{")])
+def test_a_damaged_snapshot_gives_way_to_the_older_one(store, rendered, caplog, damage):
+    Backend(store, config()).refine()
+    damage(store.snapshots / "000002")
+    with caplog.at_level(logging.WARNING):
+        backend = Backend(store, config())
+    assert backend.snapshot.generation == 1
+    assert any("000002" in record.getMessage() for record in caplog.records)
+    newer = backend.refine()
+    assert newer.generation >= 2
+    assert Backend(store, config()).snapshot.generation == newer.generation
+
+
+def test_when_all_snapshots_are_damaged_refining_starts_anew(store, rendered):
+    shutil.rmtree(store.snapshots / "000001")
+    (store.snapshots / "000001").mkdir()
+    backend = Backend(store, config())
+    assert backend.snapshot is None and backend.localize(rendered.queries[0], rendered.camera).code == "no_map"
+    backend.refine()
+    assert Backend(store, config()).snapshot.report["keyframes"] == 28
+
+
+def test_there_must_be_something_to_refine(empty):
+    backend = Backend(empty, config())
+    with pytest.raises(ValueError, match="no keyframes"):
+        backend.refine()
+    assert backend.snapshot is None and backend.distil(0.1) is None
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_keyframe_or_two_make_a_map(empty, rendered, count):
+    backend = Backend(empty, config())
+    for keyframe in rendered.keyframes[:count]:
+        backend.add(keyframe)
+    snapshot = backend.refine()
+    assert len(snapshot) == count and np.isfinite(snapshot.T_map_cam).all() and np.linalg.eigvalsh(snapshot.covariances).min() > 0
+    answer = backend.localize(rendered.keyframes[0].image, rendered.camera)
+    assert answer.code == "ok" and np.linalg.norm((se3.inverse(snapshot.T_map_cam[0]) @ answer.T_map_cam)[:3, 3]) < 0.03
+
+
+def test_idle_distillation_publishes_a_better_memory(store, rendered):
+    backend = Backend(store, config())
+    young = backend.refine()  # 20 steps after a good memory may have harmed it
+    better = backend.distil(6.0)
+    assert better is not None and better.generation == young.generation + 1 and backend.snapshot is better
+    assert better.report["memory_error_m"] < young.report["memory_error_m"]
+    np.testing.assert_array_equal(better.T_map_cam, young.T_map_cam)
+    assert Backend(store, config()).snapshot.generation == better.generation
+
+
+def test_idle_distillation_that_makes_it_worse_publishes_nothing(store):
+    backend = Backend(store, config(memory__learning_rate=0.1))
+    before, files = backend.snapshot, sorted(p.name for p in store.snapshots.iterdir())
+    assert backend.distil(0.6) is None
+    assert backend.snapshot is before and sorted(p.name for p in store.snapshots.iterdir()) == files
+
+
+def test_idle_distillation_can_be_cancelled(store):
+    backend = Backend(store, config())
+    before = backend.snapshot
+    with pytest.raises(Cancelled):
+        backend.distil(60.0, cancelled=lambda: True)
+    assert backend.snapshot is before
+
+
+def test_an_unknown_device_is_refused_by_name(empty):
+    with pytest.raises(ValueError, match="device 'tpu9000'"):
+        Backend(empty, BackendConfig(device="tpu9000"))
