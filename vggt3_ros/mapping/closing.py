@@ -10,6 +10,7 @@ from vggt3_ros.geometry import se3
 from vggt3_ros.mapping import candidates, pose_graph
 from vggt3_ros.mapping.loops import LoopVerifier, odometry_contradiction
 
+SURE_MEMORY_M = 0.06  # median error on pairs it was not trained on; unseen views are several times worse
 EXACT = 1e-6  # variance of a pose the user declared fixed
 
 
@@ -58,7 +59,8 @@ class _Closer:
         new = set(self.new())
         sequence = [(i, j) for i, j in candidates.sequence(len(self.poses)) if i in new or j in new]
         return ([(i, j, "sequence", i - j == 1) for i, j in sequence]
-                + list(self._remembered(sorted(new)) if self.scene and self.scene.memory else self._look_alikes())
+                + list(self._remembered(sorted(new)))
+                + list(self._look_alikes(sorted(new)))
                 + self.proximity_candidates())
 
     def proximity_candidates(self):
@@ -66,6 +68,8 @@ class _Closer:
 
     def _remembered(self, new):
         """Around where the last snapshot's memory sees each new keyframe; it was not trained on them."""
+        if self.scene is None or self.scene.memory is None:
+            return
         snapshot = self.scene.snapshot
         for i in new:
             coarse = self.localizer.coarse(self.scene, self.frames(int(self.poses.ids[i])))
@@ -76,15 +80,17 @@ class _Closer:
                 if j is not None and abs(i - j) > 2:
                     yield max(i, j), min(i, j), "memory", rank == 0
 
-    def _look_alikes(self):
+    def _look_alikes(self, new):
+        """Place recognition, until the memory knows the scene well enough to place a view it was not trained on."""
         count = self.config.loops.place_candidates
-        if not count or len(self.poses) < 10:
+        memory = self.scene.memory if self.scene else None
+        if not count or len(self.poses) < 10 or (memory is not None and memory.validation_error_m < SURE_MEMORY_M):
             return
         places = PlaceIndex.build([self.frames(int(i)).features for i in self.poses.ids])
         if places is None:
             return
         positions, index = self.T_map_cam[:, :3, 3], np.arange(len(self.poses))
-        for i in range(len(self.poses)):
+        for i in new:
             # What odometry places nearby is tried anyway.
             far = np.linalg.norm(positions - positions[i], axis=1) > self.config.loops.proximity_radius
             for rank, j in enumerate(places.similar(i, count, far & (index < i - 10))):
