@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -156,9 +157,8 @@ def measure_memory(
     On a GPU the peak of the allocator, on a CPU of the resident set; ``beyond`` is what the pass took over the loaded
     network and what it returned.
     """
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_memory_of_a_map, (setting, count, str(device), dtype, limit))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_memory_of_a_map, setting, count, str(device), dtype, limit).result()
 
 
 def _memory_of_a_map(setting: Setting, count: int, device_name: str, dtype: torch.dtype, limit: int | None) -> dict:
