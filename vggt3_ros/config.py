@@ -99,6 +99,7 @@ class LocalizerConfig(Checked):
     verify_keyframes: int = value(3, "Nearest keyframes a coarse pose is matched against", low=1, high=20)
     minimum_inliers: int = value(40, "Fewer agreeing matches: not localized", low=6, high=10000)
     single_inliers: int = value(25, "Matches with one keyframe that make a pose worth a closer look", low=6, high=10000)
+    recognised_inliers: int = value(120, "Matches with one keyframe that prove the place even where the map is bent", low=6, high=10000)
     cells: int = value(2400, "Cells of the query the scene memory is asked about, the most reliable first", low=100, high=100_000)
     coarse_threshold: float = value(12.0, "A remembered point agrees when reprojected closer than this", "px", 1.0, 200.0)
     search_radius: float = value(20.0, "A keypoint is looked for this far from where the coarse pose expects it", "px", 1.0, 500.0)

@@ -16,6 +16,8 @@ from vggt3_ros.mapping.frame import encode_image
 from vggt3_ros.memory.keys import dense_keys
 from vggt3_ros.memory.pose_refinement import refine
 
+COARSE_SPREAD = 0.55  # share of the threshold; errors spread by chance have their median at 0.7
+CONFIRMED_M, CONFIRMED_RAD = 0.15, 0.1  # how near the memory's pose confirms another
 OK, NO_MAP, NOT_LOCALIZED, BAD_IMAGE = "ok", "no_map", "not_localized", "bad_image"
 
 
@@ -78,6 +80,9 @@ class Localizer:
             return Localization(NOT_LOCALIZED, f"the scene memory recognises {guess.agreeing} of {len(guess.pixels)} cells; {needed} "
                                 "are needed: the image shows a place that was not mapped, or too little of it", inliers=guess.agreeing)
         refined = refine(se3.inverse(guess.T_map_cam), query.camera, guess.pixels, guess.points, guess.uncertainty, config.coarse_threshold)
+        if refined.reprojection_px > COARSE_SPREAD * config.coarse_threshold:
+            return Localization(NOT_LOCALIZED, f"the cells that agree lie {refined.reprojection_px:.1f} px from where they should on "
+                                "average: too scattered for a place that was mapped", inliers=guess.agreeing)
         return Localization(OK, "", se3.inverse(refined.T_cam_map), refined.covariance, int(refined.inliers.sum()),
                             refined.reprojection_px)
 
@@ -115,18 +120,25 @@ class Localizer:
             pose, agreeing = _ransac(*matches, query.camera, config.verify_threshold)
             best = max(best, agreeing)
             if agreeing >= config.single_inliers:
-                refined = self._tracked(scene, query, pose, recognised=True)
+                refined = self._tracked(scene, query, pose, agreeing >= config.recognised_inliers and self._confirms(guess, pose))
                 if refined is not None:
                     return self._answer(refined)
         return Localization(NOT_LOCALIZED, f"at most {best} matches with any of {config.verify_keyframes} keyframes near the coarse pose "
                             "or looking alike agree on a pose: the image shows a place that was not mapped, or too little of it",
                             inliers=best)
 
+    def _confirms(self, guess, T_map_cam):
+        """Whether the memory, too, sees the image where the matches do: an object that stands in another room fools one of them."""
+        if guess.T_map_cam is None or guess.agreeing < self.config.coarse_inlier_ratio * len(guess.pixels):
+            return False
+        apart = se3.inverse(guess.T_map_cam) @ T_map_cam
+        return bool(np.linalg.norm(apart[:3, 3]) < CONFIRMED_M and se3.rotation_angle(apart) < CONFIRMED_RAD)
+
     def _tracked(self, scene, query, T_map_cam, recognised=False):
         """RefinedPose from the keyframes nearest to a pose, keypoints looked for where it expects them; None where they are not.
 
-        recognised: matches found without the pose back it already. Then keyframes that contradict each other by a few pixels, as an
-        imperfect map's do, are no reason to refuse.
+        recognised: many matches found without the pose and the memory agree on it already. Then keyframes that contradict each other
+        by a pixel or two, as an imperfect map's do, are no reason to refuse.
         """
         snapshot, config, refined = scene.snapshot, self.config, None
         for share, radius in zip(config.agreeing_shares(), config.search_radii()):
@@ -135,12 +147,13 @@ class Localizer:
             pixels, points = self._guided(query, frames, T_map_cam, radius)
             if refined is None:  # a coarse pose is far enough off to be a poor place to start descending from
                 T_map_cam, _ = _ransac(pixels, points, query.camera, config.verify_threshold)
-            refined = self._refined(query.camera, T_map_cam, pixels, points, share * (0.5 if recognised else 1.0))
+            refined = self._refined(query.camera, T_map_cam, pixels, points, share * (0.8 if recognised else 1.0))
             if refined is None:
                 return None
             T_map_cam = se3.inverse(refined.T_cam_map)
         # Half the threshold is what errors spread evenly under it would leave: a pose that is merely in the right area.
-        return refined if recognised or refined.reprojection_px < 0.5 * config.verify_threshold else None
+        allowed = (0.63 if recognised else 0.5) * config.verify_threshold
+        return refined if refined.reprojection_px < allowed else None
 
     def _guided(self, query, frames, T_map_cam, radius):
         def match(frame, pose):
