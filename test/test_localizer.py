@@ -140,8 +140,9 @@ def test_rooms_that_were_not_mapped_are_refused(backend, rendered, T_world_map):
         refused(backend, image, rendered.camera)
 
 
-def test_another_apartment_is_refused(backend, rendered):
-    for keyframe in apartment.sequence(keyframes=30, queries=0, seed=11).keyframes[::4]:
+def test_another_home_with_some_of_the_same_pictures_on_its_walls_is_refused(backend, rendered):
+    """(Another seed of the apartment would not do: it is this one repainted, with the same pictures in the same places.)"""
+    for keyframe in apartment.twin_rooms().keyframes[:68:5]:
         refused(backend, keyframe.image, rendered.camera)
 
 
