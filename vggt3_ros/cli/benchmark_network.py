@@ -92,7 +92,7 @@ def measure(arguments: argparse.Namespace, device, say: Callable[[str], None]) -
         network.map(benchmark.random_images(1, setting.size))  # whatever is set up once
         rows = []
         for count in counts:
-            row = benchmark.time_map(network, setting.size, count, arguments.repeat, rates[chosen])
+            row = benchmark.time_map(network, setting.size, count, arguments.repeat)
             say(
                 f"{kind:8} map of {count:5} images {row['seconds']:9.2f} s, {row['tflops']:7.3f} TFLOP/s, "
                 f"{row['fraction_of_matrix_product']:4.0%} of the matrix product"
@@ -104,7 +104,7 @@ def measure(arguments: argparse.Namespace, device, say: Callable[[str], None]) -
         result["map"][kind] = {"rows": rows, "exponent": exponent}
 
         plain_count = arguments.plain_images
-        plain_count = {"small": 16, "full": 1}[arguments.size] if plain_count is None else plain_count
+        plain_count = {"small": 64, "full": 4}[arguments.size] if plain_count is None else plain_count
         if plain_count:
             row = benchmark.compare_with_plain(network, setting.size, plain_count, arguments.repeat)
             say(f"{kind:8} {row['speedup']:.2f} times as fast as the plain formulas ({plain_count} images)")
@@ -115,9 +115,9 @@ def measure(arguments: argparse.Namespace, device, say: Callable[[str], None]) -
                 row = benchmark.time_query(network, setting.size, mapped, arguments.repeat)
                 say(f"query in a map of {mapped} images: {row['seconds']:.3f} s")
                 result["query"].append(row)
-            row = benchmark.time_dense_heads(network, setting.size, arguments.repeat, rates["float32"])
+            row = benchmark.time_dense_head(network, setting.size, arguments.repeat)
             share = row["fraction_of_matrix_product"]
-            say(f"depth adds {row['seconds_per_image']:.3f} s an image, {share:.0%} of the float32 product")
+            say(f"depth head: {row['seconds_per_image']:.3f} s an image, {share:.0%} of the float32 product")
             result["depth_head"] = row
         del network
 

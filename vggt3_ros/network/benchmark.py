@@ -16,6 +16,7 @@ from torch import Tensor
 from .config import VGG_T3, NetworkConfig
 from .flops import dense_head_flops, map_flops
 from .plain import plain_map
+from .progress import Progress
 from .values import Predictions, SceneState
 from .vggt3 import Vggt3
 
@@ -96,16 +97,19 @@ def random_images(count: int, size: tuple[int, int]) -> Tensor:
     return torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def time_map(network: Vggt3, size: tuple[int, int], count: int, repeat: int, rate: float) -> dict[str, float]:
-    """map() of ``count`` images, without dense heads."""
+def time_map(network: Vggt3, size: tuple[int, int], count: int, repeat: int) -> dict[str, float]:
+    """map() of ``count`` images, without dense heads, against the matrix product just before and after, whichever was faster."""
     images = random_images(count, size)
+    before = matrix_rate(network.device, network.dtype)
     elapsed = seconds(lambda: network.map(images), repeat, network.device)
+    rate = max(before, matrix_rate(network.device, network.dtype))
     done = map_flops(network.config, count, *size).total
     return {
         "images": count,
         "seconds": elapsed,
         "seconds_per_image": elapsed / count,
         "tflops": done / elapsed / 1e12,
+        "matrix_product_tflops": rate / 1e12,
         "fraction_of_matrix_product": done / elapsed / rate,
     }
 
@@ -131,13 +135,20 @@ def compare_with_plain(network: Vggt3, size: tuple[int, int], count: int, repeat
     return {"images": count, "seconds": ours, "plain_seconds": plain, "speedup": plain / ours}
 
 
-def time_dense_heads(network: Vggt3, size: tuple[int, int], repeat: int, rate: float) -> dict[str, float]:
-    """What depth adds to one image: a map of two, with and without depth for both. ``rate``: of the heads' dtype."""
-    images = random_images(2, size)
-    without = seconds(lambda: network.map(images), repeat, network.device)
-    extra = (seconds(lambda: network.map(images, depth_frames=range(2)), repeat, network.device) - without) / 2
-    done = dense_head_flops(network.config, *size, outputs=2)
-    return {"seconds_per_image": extra, "fraction_of_matrix_product": done / extra / rate}
+@torch.inference_mode()
+def time_dense_head(network: Vggt3, size: tuple[int, int], repeat: int) -> dict[str, float]:
+    """The depth head on one image, against the matrix product of the head's dtype."""
+    head, config = network.depth_head, network.config
+    grid = config.patch_grid(*size)
+    patches = torch.ones(1, grid[0] * grid[1], config.token_dim, device=network.device, dtype=network.dtype)
+
+    def work() -> None:
+        head.decode([head.project(level, patches, grid) for level in range(4)], grid, Progress())
+
+    work()
+    elapsed = seconds(work, repeat, network.device)
+    rate = matrix_rate(network.device, head.norm.weight.dtype)
+    return {"seconds_per_image": elapsed, "fraction_of_matrix_product": dense_head_flops(config, *size, 2) / elapsed / rate}
 
 
 def time_query(network: Vggt3, size: tuple[int, int], mapped: int, repeat: int) -> dict[str, float]:
