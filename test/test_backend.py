@@ -11,7 +11,7 @@ from vggt3_ros import Backend, BackendConfig, KeyframeStore
 from vggt3_ros.backend import Cancelled
 from vggt3_ros.geometry import se3
 
-QUICK = {"device": "cpu", "memory.steps": 40, "memory.warm_steps": 20, "map.voxel_size": 0.06}
+QUICK = {"device": "cpu", "memory.steps": 30, "memory.warm_steps": 10, "map.voxel_size": 0.06}
 
 
 def config(**changes):
@@ -135,9 +135,9 @@ def test_a_restart_in_the_middle_goes_on_from_there(store, rendered):
 
 def test_old_snapshots_are_removed(store):
     backend = Backend(store, config(resources__snapshots_kept=2))
-    for _ in range(3):
+    for _ in range(2):
         backend.refine()
-    assert sorted(p.name for p in store.snapshots.iterdir()) == ["000003", "000004"]
+    assert sorted(p.name for p in store.snapshots.iterdir()) == ["000002", "000003"]
 
 
 def test_a_corrected_odometry_pose_changes_the_next_result(store, rendered):
@@ -244,7 +244,7 @@ def test_one_keyframe_or_two_make_a_map(empty, rendered, count):
 
 def test_idle_distillation_publishes_a_better_memory(store, rendered):
     backend = Backend(store, config())
-    young = backend.refine()  # 20 steps after a good memory may have harmed it
+    young = backend.refine()  # 10 steps after a good memory may have harmed it
     better = backend.distil(6.0)
     assert better is not None and better.generation == young.generation + 1 and backend.snapshot is better
     assert better.report["memory_error_m"] < young.report["memory_error_m"]
