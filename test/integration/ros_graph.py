@@ -84,6 +84,13 @@ class Graph:
         self.client.create_subscription(kind, topic, heard.append, profile)
         return heard
 
+    @staticmethod
+    def heard_by_all(node, *topics):
+        """Wait until the node's publishers of these topics, which are not latched, know their subscribers."""
+        for publisher in node.publishers:
+            if publisher.topic.rpartition("/")[2] in topics:
+                until(publisher.get_subscription_count)
+
     def send(self, *keyframes, **options):
         for keyframe in keyframes:
             self.keyframes.publish(from_keyframe(keyframe, **options))

@@ -54,12 +54,17 @@ def test_map_to_odom_is_identity_then_corrected_and_always_ahead_of_now(graph):
     assert (first.transform.translation.x, first.transform.rotation.w) == (0.0, 1.0)
     graph.wait(backend._core.refinery.request())
     until(lambda: abs(heard[-1].transforms[0].transform.translation.x - 1.0) < 1e-9)
-    heard.clear()
-    until(lambda: len(heard) == 20)
-    stamps = np.array([to_nanoseconds(message.transforms[0].header.stamp) for message in heard]) / 1e9
-    assert np.diff(stamps).mean() == pytest.approx(0.05, rel=0.25)
-    ahead = stamps[-1] - graph.client.get_clock().now().nanoseconds / 1e9
-    assert 0.05 < ahead <= 0.2
+    stamps, ahead = [], []
+
+    def hear(message):
+        stamps.append(to_nanoseconds(message.transforms[0].header.stamp) / 1e9)
+        ahead.append(stamps[-1] - graph.client.get_clock().now().nanoseconds / 1e9)
+
+    graph.client.create_subscription(TFMessage, "/tf", hear, qos.TF)
+    # A busy machine delays a message and skips a turn, but not for ever; it never makes them come early or too often.
+    until(lambda: len(stamps) >= 20 and max(ahead) > 0.1 and np.median(np.diff(stamps)[-20:]) < 0.075)
+    assert max(ahead) <= 0.2
+    assert np.diff(stamps).min() > 0 and np.diff(stamps).mean() > 0.04
 
 
 def test_tf_can_be_switched_off_while_running(graph):
@@ -68,14 +73,16 @@ def test_tf_can_be_switched_off_while_running(graph):
     graph.send(make_keyframe(0))
     until(lambda: heard)
     assert backend.set_parameters([Parameter("publish_tf", value=False)])[0].successful
-    heard.clear()
+    switched_off = graph.client.get_clock().now().nanoseconds
     time.sleep(0.3)
-    assert len(heard) <= 1
+    tolerance, turn = 0.1, 0.05  # one may have been on its way
+    assert not [m for m in heard if to_nanoseconds(m.transforms[0].header.stamp) > switched_off + (tolerance + turn) * 1e9]
 
 
 def test_a_correction_says_how_far_the_robot_jumps(graph):
     backend = graph.backend()
     corrections, poses = graph.listen(Correction, "correction", qos.EVENTS), graph.listen(PoseWithCovarianceStamped, "pose", qos.EVENTS)
+    graph.heard_by_all(backend, "correction", "pose")
     frames = [make_keyframe(id) for id in range(3)]
     graph.refined(*frames, backend=backend)
     until(lambda: corrections and poses)
@@ -86,7 +93,7 @@ def test_a_correction_says_how_far_the_robot_jumps(graph):
     np.testing.assert_allclose(to_transform(poses[0].pose.pose), SHIFT @ frames[-1].T_odom_cam, atol=1e-9)
     assert to_nanoseconds(poses[0].header.stamp) == frames[-1].stamp_ns
     graph.refined(make_keyframe(3), backend=backend)
-    until(lambda: len(corrections) == 2)
+    until(lambda: len(corrections) >= 2)
     assert corrections[1].jump_translation == pytest.approx(0, abs=1e-9)
 
 

@@ -15,7 +15,7 @@ def test_tells_phase_progress_and_the_outcome(graph):
     backend = graph.backend(memory__steps=100)
     heard = graph.status()
     graph.refined(make_keyframe(0), make_keyframe(1), backend=backend)
-    until(lambda: heard[-1].generation == 1 and heard[-1].state == Status.IDLE)
+    until(lambda: heard and heard[-1].generation == 1 and heard[-1].state == Status.IDLE)
     refining = [status for status in heard if status.state == Status.REFINING]
     assert refining and refining[-1].phase == "memory" and 0 < refining[-1].progress <= 1
     last = heard[-1]
@@ -27,7 +27,7 @@ def test_a_dead_worker_shows_in_status_and_diagnostics_and_the_node_stays(graph)
     backend = graph.backend()
     heard, diagnostics = graph.status(), graph.listen(DiagnosticArray, "/diagnostics", qos.EVENTS)
     os.kill(backend._core.worker.pid, signal.SIGKILL)
-    fault = until(lambda: next((s for s in heard if s.state == Status.STARTING), None))
+    fault = until(lambda: next((s for s in heard if s.state == Status.STARTING and s.error_msg), None))
     assert "SIGKILL" in fault.error_msg
     warned = until(lambda: [d.status[0] for d in diagnostics if d.status[0].level != DiagnosticStatus.OK])
     assert "SIGKILL" in warned[0].message
