@@ -1,11 +1,13 @@
-"""sensor_msgs Image and CompressedImage <-> numpy. Sizes are checked against each other before memory is taken."""
+"""sensor_msgs Image and CompressedImage <-> numpy. Sizes are checked against each other before memory is taken.
+
+Reading needs no ROS (bags are read without): the message types are imported where messages are made.
+"""
 
 import struct
 import sys
 
 import cv2
 import numpy as np
-from sensor_msgs.msg import CompressedImage, Image
 
 from vggt3_ros.geometry.camera import MAX_SIDE
 from vggt3_ros.mapping.codec import image_kind
@@ -105,6 +107,8 @@ def from_depth(depth, header=None):
 
 
 def _image(array, encoding, header):
+    from sensor_msgs.msg import Image
+
     array = np.ascontiguousarray(array)
     message = Image(height=array.shape[0], width=array.shape[1], encoding=encoding, is_bigendian=sys.byteorder == "big",
                     step=array.strides[0])
@@ -116,6 +120,8 @@ def _image(array, encoding, header):
 
 def from_encoded(data, header=None):
     """JPEG or PNG bytes -> CompressedImage."""
+    from sensor_msgs.msg import CompressedImage
+
     message = CompressedImage(format=image_kind(data))
     message.data.frombytes(data)
     if header is not None:
