@@ -9,62 +9,17 @@ import sys
 import cv2
 import numpy as np
 
-from vggt3_ros.geometry.camera import MAX_SIDE
 from vggt3_ros.mapping.codec import image_kind
+from vggt3_ros.ros.encodings import to_depth, to_rgb
 
-# encoding -> (dtype, channels, how it becomes RGB)
-COLOR = {
-    "rgb8": ("u1", 3, None), "bgr8": ("u1", 3, cv2.COLOR_BGR2RGB), "rgba8": ("u1", 4, cv2.COLOR_RGBA2RGB),
-    "bgra8": ("u1", 4, cv2.COLOR_BGRA2RGB), "mono8": ("u1", 1, cv2.COLOR_GRAY2RGB), "8UC1": ("u1", 1, cv2.COLOR_GRAY2RGB),
-    "8UC3": ("u1", 3, cv2.COLOR_BGR2RGB), "mono16": ("u2", 1, cv2.COLOR_GRAY2RGB),
-}
-DEPTH = {"32FC1": ("f4", 1.0), "16UC1": ("u2", 1000.0), "mono16": ("u2", 1000.0)}  # dtype, counts per metre
-
-
-def to_rgb(message, name="image"):
-    """Image -> (height, width, 3) uint8 RGB; mono16 keeps its upper 8 bits. ValueError names the field of `name` that is wrong."""
-    if message.encoding not in COLOR:
-        raise ValueError(f"{name}.encoding '{message.encoding}' is unknown; known: {', '.join(COLOR)}")
-    dtype, channels, conversion = COLOR[message.encoding]
-    pixels = _pixels(message, dtype, channels, name)
-    if dtype == "u2":
-        pixels = (pixels >> 8).astype(np.uint8)
-    return np.ascontiguousarray(pixels) if conversion is None else cv2.cvtColor(np.ascontiguousarray(pixels), conversion)
-
-
-def to_depth(message, name="depth"):
-    """Image of 32FC1 metres or 16UC1 millimetres -> (height, width) float32 metres."""
-    if message.encoding not in DEPTH:
-        raise ValueError(f"{name}.encoding '{message.encoding}' is unknown; known: {', '.join(DEPTH)}")
-    dtype, per_metre = DEPTH[message.encoding]
-    pixels = _pixels(message, dtype, 1, name)
-    return pixels.astype(np.float32) if per_metre == 1 else pixels.astype(np.float32) / np.float32(per_metre)
-
-
-def _pixels(message, dtype, channels, name):
-    """(height, width[, channels]) in this machine's byte order, a view where possible."""
-    height, width, step = message.height, message.width, message.step
-    for side in ("width", "height"):
-        if not 1 <= getattr(message, side) <= MAX_SIDE:
-            raise ValueError(f"{name}.{side} must be 1..{MAX_SIDE} pixels, got {getattr(message, side)}")
-    dtype = np.dtype(dtype).newbyteorder(">" if message.is_bigendian else "<")
-    row = width * channels * dtype.itemsize
-    if step < row:
-        raise ValueError(f"{name}.step must be at least {row} bytes for {width} pixels of {message.encoding}, got {step}")
-    if len(message.data) != step * height:
-        raise ValueError(f"{name}.data must hold step x height = {step * height} bytes, got {len(message.data)}")
-    rows = np.frombuffer(message.data, np.uint8).reshape(height, step)[:, :row]
-    if row != step:
-        rows = np.ascontiguousarray(rows)
-    pixels = rows.view(dtype).reshape((height, width) if channels == 1 else (height, width, channels))
-    return pixels if pixels.dtype.isnative else pixels.astype(dtype.newbyteorder("="))
+__all__ = ["decompress", "encoded_size", "from_depth", "from_encoded", "from_rgb", "to_depth", "to_rgb"]
 
 
 def decompress(message, width, height, name="compressed_image"):
     """CompressedImage -> ((height, width, 3) uint8 RGB, its bytes). The size is read from the header before it is decoded."""
     data = bytes(message.data)
     try:
-        found = _encoded_size(data)
+        found = encoded_size(data)
     except ValueError as error:
         raise ValueError(f"{name}.data: {error} (format '{message.format}')") from error
     if found != (width, height):
@@ -78,7 +33,7 @@ def decompress(message, width, height, name="compressed_image"):
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB), data
 
 
-def _encoded_size(data):
+def encoded_size(data):
     """(width, height) that the first bytes of a JPEG or PNG announce."""
     if image_kind(data) == "png":
         if len(data) < 24:
