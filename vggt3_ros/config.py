@@ -23,6 +23,35 @@ class Checked:
                 object.__setattr__(self, f.name, _checked(type(self).__name__, f, getattr(self, f.name)))
 
 
+class Nested(Checked):
+    """A config whose fields are values, or components: configs of their own with a default factory."""
+
+    @classmethod
+    def from_flat(cls, values):
+        """From {"loops.pairs_per_keyframe": 5, ...}; ValueError for a name that does not exist or a value out of range."""
+        nested, own = {}, {}
+        for name, given in values.items():
+            component, _, leaf = name.rpartition(".")
+            (nested.setdefault(component, {}) if component else own)[leaf] = given
+        known = {f.name: f.default_factory for f in dataclasses.fields(cls) if "doc" not in f.metadata}
+        for component, given in nested.items():
+            if component not in known:
+                raise ValueError(f"unknown config component '{component}'; there are: {', '.join(known)}")
+            own[component] = _build(known[component], component + ".", given)
+        return _build(cls, "", own)
+
+    def flat(self):
+        """{"loops.pairs_per_keyframe": (value, metadata), ...} of every value."""
+        out = {}
+        for f in dataclasses.fields(self):
+            if "doc" in f.metadata:
+                out[f.name] = (getattr(self, f.name), f.metadata)
+            else:
+                part = getattr(self, f.name)
+                out.update({f"{f.name}.{g.name}": (getattr(part, g.name), g.metadata) for g in dataclasses.fields(part)})
+        return out
+
+
 def _checked(owner, f, given):
     wanted = type(f.default)
     if wanted is float and isinstance(given, int) and not isinstance(given, bool):
@@ -124,7 +153,7 @@ class ResourceConfig(Checked):
 
 
 @dataclass(frozen=True)
-class BackendConfig(Checked):
+class BackendConfig(Nested):
     """All components; `device`: auto takes the GPU where there is one."""
 
     device: str = value("auto", "Where torch runs: auto, cpu, cuda, cuda:1, ...", live=False)
@@ -136,31 +165,6 @@ class BackendConfig(Checked):
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     localizer: LocalizerConfig = field(default_factory=LocalizerConfig)
     resources: ResourceConfig = field(default_factory=ResourceConfig)
-
-    @classmethod
-    def from_flat(cls, values):
-        """From {"loops.pairs_per_keyframe": 5, ...}; ValueError for a name that does not exist or a value out of range."""
-        nested, own = {}, {}
-        for name, given in values.items():
-            component, _, leaf = name.rpartition(".")
-            (nested.setdefault(component, {}) if component else own)[leaf] = given
-        known = {f.name: f.default_factory for f in dataclasses.fields(cls) if "doc" not in f.metadata}
-        for component, given in nested.items():
-            if component not in known:
-                raise ValueError(f"unknown config component '{component}'; there are: {', '.join(known)}")
-            own[component] = _build(known[component], component + ".", given)
-        return _build(cls, "", own)
-
-    def flat(self):
-        """{"loops.pairs_per_keyframe": (value, metadata), ...} of every value."""
-        out = {}
-        for f in dataclasses.fields(self):
-            if "doc" in f.metadata:
-                out[f.name] = (getattr(self, f.name), f.metadata)
-            else:
-                part = getattr(self, f.name)
-                out.update({f"{f.name}.{g.name}": (getattr(part, g.name), g.metadata) for g in dataclasses.fields(part)})
-        return out
 
 
 def _build(cls, prefix, given):
