@@ -147,7 +147,7 @@ def test_images_that_do_not_fit_are_refused_when_loaded(folder):
     cv2.imwrite(str(images[0]), np.zeros((48, 64, 3), np.uint8))
     images[1].write_text("no image")
     cv2.imwrite(str(sorted((folder / "depth").iterdir())[2]), np.zeros((24, 32), np.uint8))
-    for index, what in enumerate(("64x48, camera.yaml says 32x24", "not an image", "one channel of uint16")):
+    for index, what in enumerate(("64x48, the calibration says 32x24", "not an image", "one channel of uint16")):
         with pytest.raises(ValueError, match=what):
             sequence.keyframes[index]
 

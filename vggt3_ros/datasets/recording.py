@@ -1,0 +1,41 @@
+"""What every reader yields: all frames of one camera, before keyframes are chosen among them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from vggt3_ros.datasets.sequence import KeyframeList, Sequence
+from vggt3_ros.geometry.camera import Camera
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """Frames 0..N-1, their images loaded when asked for.
+
+    stamps_ns: (N,) int64, increasing. load_image(i) -> (height, width, 3) uint8 RGB; load_depth(i) -> (height, width) float32
+    metres or None, itself None without any depth. T_odom_cam, T_world_cam: (N, 4, 4) odometry and truth as far as the data set has
+    them, NaN where unknown, or None. covariances: (N, 6, 6) as in Keyframe.odometry_covariance, or None.
+    chosen: the frames are a front end's keyframes already.
+    """
+
+    name: str
+    camera: Camera
+    stamps_ns: np.ndarray
+    load_image: Callable
+    load_depth: Callable | None = None
+    T_odom_cam: np.ndarray | None = None
+    T_world_cam: np.ndarray | None = None
+    covariances: np.ndarray | None = None
+    chosen: bool = False
+
+    def __len__(self):
+        return len(self.stamps_ns)
+
+    def keyframes(self, indices, T_odom_cam, T_world_cam=None, queries=()):
+        """Sequence of the frames `indices` (K,), with odometry T_odom_cam (K, 4, 4) and truth T_world_cam (K, 4, 4) or None."""
+        indices = np.asarray(indices, int)
+        load_depth = (lambda i: self.load_depth(int(indices[i]))) if self.load_depth else None
+        frames = KeyframeList(self.camera, self.stamps_ns[indices], T_odom_cam, lambda i: self.load_image(int(indices[i])), load_depth,
+                              None if self.covariances is None else self.covariances[indices])
+        return Sequence(self.name, self.camera, frames.stamps_ns, frames, T_world_cam, queries)
