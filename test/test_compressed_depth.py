@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vggt3_ros.ros.compressed_depth import to_depth
+from vggt3_ros.ros.compressed_depth import decompress_depth
 
 
 def png(counts):
@@ -23,7 +23,7 @@ COUNTS = np.random.default_rng(0).integers(0, 9000, (6, 8), np.uint16)
 
 @pytest.mark.parametrize("format", ["16UC1; compressedDepth png", "16UC1; compressedDepth", "mono16; compressedDepth png"])
 def test_millimetres(format):
-    np.testing.assert_allclose(to_depth(sent(COUNTS, format), 8, 6), COUNTS / 1000, rtol=1e-6)
+    np.testing.assert_allclose(decompress_depth(sent(COUNTS, format), size=(8, 6)), COUNTS / 1000, rtol=1e-6)
 
 
 def test_metres_are_inverse_depth_as_the_transport_quantises_it():
@@ -33,24 +33,24 @@ def test_metres_are_inverse_depth_as_the_transport_quantises_it():
     a = quantization * (quantization + 1)
     b = 1 - a / largest
     counts = np.where(np.isfinite(depth), a / depth + b, 0).astype(np.uint16)
-    found = to_depth(sent(counts, "32FC1; compressedDepth png", a, b), 8, 6)
+    found = decompress_depth(sent(counts, "32FC1; compressedDepth png", a, b))
     assert found[2, 3] == 0 and found.dtype == np.float32
     known = np.isfinite(depth)
     np.testing.assert_allclose(found[known], depth[known], atol=0.012)
 
 
 def test_a_plain_16_bit_png_is_millimetres():
-    np.testing.assert_allclose(to_depth(SimpleNamespace(format="png", data=png(COUNTS)), 8, 6), COUNTS / 1000, rtol=1e-6)
+    np.testing.assert_allclose(decompress_depth(SimpleNamespace(format="png", data=png(COUNTS))), COUNTS / 1000, rtol=1e-6)
 
 
 @pytest.mark.parametrize("message, text", [
-    (SimpleNamespace(format="16UC1; compressedDepth rvl", data=bytes(40)), "holds no PNG"),
-    (SimpleNamespace(format="", data=b""), "holds no PNG"),
+    (SimpleNamespace(format="16UC1; compressedDepth rvl", data=bytes(40)), "is no PNG"),
+    (SimpleNamespace(format="", data=b""), "is no PNG"),
     (sent(COUNTS[:5], "16UC1; compressedDepth png"), "is 8x5, its image 8x6"),
-    (sent(COUNTS.astype(np.uint8), "16UC1; compressedDepth png"), "one 16-bit channel"),
+    (sent(COUNTS.astype(np.uint8), "16UC1; compressedDepth png"), "one channel of 16 bits"),
     (sent(COUNTS, "bgr8; compressedDepth png"), "format must begin with"),
-    (SimpleNamespace(format="16UC1; compressedDepth png", data=sent(COUNTS, "").data[:60]), "16-bit channel|cannot be decoded"),
-    (SimpleNamespace(format="16UC1; compressedDepth png", data=sent(COUNTS, "").data[:24]), "cut short")])
+    (SimpleNamespace(format="16UC1; compressedDepth png", data=sent(COUNTS, "").data[:60]), "one channel of 16 bits|cannot be decoded"),
+    (SimpleNamespace(format="16UC1; compressedDepth png", data=sent(COUNTS, "").data[:24]), "cannot be decoded|one channel")])
 def test_what_cannot_be_read_is_named(message, text):
     with pytest.raises(ValueError, match=text):
-        to_depth(message, 8, 6)
+        decompress_depth(message, size=(8, 6))

@@ -1,43 +1,43 @@
-"""Depth as compressed_depth_image_transport sends it: 12 bytes of header, then a 16-bit PNG. Imports no ROS.
-
-Layout: https://github.com/ros-perception/image_transport_plugins, compression_common.h and codec.cpp.
-"""
+"""Depth as compressed_depth_image_transport sends it, or as a plain 16-bit PNG. Imports no ROS."""
 
 import struct
 
 import cv2
 import numpy as np
 
-from vggt3_ros.mapping.codec import MAGIC
-from vggt3_ros.ros.images import encoded_size
+from vggt3_ros.geometry.camera import MAX_SIDE
 
-HEADER = struct.Struct("<iff")  # compression format, then a and b: depth = a / (count - b) for 32FC1
+HEADER = struct.Struct("<iff")  # kind of compression, then the two parameters of the inverse depth
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def to_depth(message, width, height, name="depth"):
-    """CompressedImage of 16UC1 millimetres or 32FC1 metres, as PNG with or without the header -> (height, width) float32 metres.
+def decompress_depth(message, name="depth", size=None):
+    """CompressedImage -> (height, width) float32 metres, 0 where unknown. size: (width, height) that it must have, pixels.
 
-    0 where unknown. ValueError for another size or coding (RVL among them).
+    A 16UC1 image holds millimetres; a 32FC1 image holds v of z = A / (v - B), 0 where unknown, A and B in its header. ValueError
+    names the field that is wrong; the size is read from the PNG's header before it is decoded.
     """
-    data = bytes(message.data)
-    plain = data.startswith(MAGIC["png"])
-    png = data if plain else data[HEADER.size:]
-    if not png.startswith(MAGIC["png"]):
-        raise ValueError(f"{name}.data holds no PNG (format '{message.format}'): choose png in the publisher's compressed depth format")
-    found = encoded_size(png)
-    if found != (width, height):
-        raise ValueError(f"{name}.data is {found[0]}x{found[1]}, its image {width}x{height}; register it to the image")
+    data, format_ = bytes(message.data), str(message.format)
+    headed = not data.startswith(PNG)
+    png = data[HEADER.size:] if headed else data
+    if not png.startswith(PNG) or len(png) < 24:
+        raise ValueError(f"{name}.data is no PNG (format '{format_}'): RVL is not supported, set the publisher's format to png")
+    width, height = struct.unpack(">II", png[16:24])
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise ValueError(f"{name}.data is {width}x{height}: sides must be 1..{MAX_SIDE} pixels")
+    if size is not None and (width, height) != size:
+        raise ValueError(f"{name}.data is {width}x{height}, its image {size[0]}x{size[1]}; register it to the image")
     try:
-        counts = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+        stored = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise ValueError(f"{name}.data cannot be decoded: {error.err}") from error
-    if counts is None or counts.shape != (height, width) or counts.dtype != np.uint16:
-        raise ValueError(f"{name}.data must be a PNG of one 16-bit channel (format '{message.format}')")
-    if plain or message.format.startswith(("16UC1", "mono16")):
-        return counts.astype(np.float32) / np.float32(1000)
-    if not message.format.startswith("32FC1"):
-        raise ValueError(f"{name}.format must begin with 16UC1 or 32FC1, got '{message.format}'")
+    if stored is None or stored.dtype != np.uint16 or stored.ndim != 2:
+        raise ValueError(f"{name}.data must be a PNG of one channel of 16 bits (format '{format_}')")
+    if headed and not format_.startswith(("16UC1", "mono16", "32FC1")):
+        raise ValueError(f"{name}.format must begin with 16UC1 or 32FC1, got '{format_}'")
+    if not (headed and format_.startswith("32FC1")):
+        return stored.astype(np.float32) / np.float32(1000)
     _, a, b = HEADER.unpack_from(data)
     with np.errstate(divide="ignore", invalid="ignore"):
-        metres = np.float32(a) / (counts.astype(np.float32) - np.float32(b))
-    return np.where((counts > 0) & np.isfinite(metres), metres, 0).astype(np.float32)
+        depth = np.float32(a) / (stored.astype(np.float32) - np.float32(b))
+    return np.where((stored > 0) & np.isfinite(depth) & (depth > 0), depth, 0).astype(np.float32)
