@@ -50,7 +50,7 @@ def test_a_plain_16_bit_png_is_millimetres():
     (sent(COUNTS.astype(np.uint8), "16UC1; compressedDepth png"), "one channel of 16 bits"),
     (sent(COUNTS, "bgr8; compressedDepth png"), "format must begin with"),
     (SimpleNamespace(format="16UC1; compressedDepth png", data=sent(COUNTS, "").data[:60]), "one channel of 16 bits|cannot be decoded"),
-    (SimpleNamespace(format="16UC1; compressedDepth png", data=sent(COUNTS, "").data[:24]), "cannot be decoded|one channel")])
+    (SimpleNamespace(format="16UC1; compressedDepth png", data=sent(COUNTS, "").data[:24]), "is no PNG")])
 def test_what_cannot_be_read_is_named(message, text):
     with pytest.raises(ValueError, match=text):
         decompress_depth(message, size=(8, 6))
