@@ -110,6 +110,12 @@ class Snapshot:
         os.rename(partial, folder)
 
     @staticmethod
+    def renumber(folder, generation):
+        """Give a saved snapshot that nobody reads yet another number."""
+        path = Path(folder) / "snapshot.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "generation": int(generation)}))
+
+    @staticmethod
     def remove(folder):
         """Delete a saved snapshot; a reader that has it open keeps what it read."""
         shutil.rmtree(folder, ignore_errors=True)

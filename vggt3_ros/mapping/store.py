@@ -16,6 +16,9 @@ from vggt3_ros.mapping.keyframe import Keyframe
 
 APPLICATION_ID = 0x56473352  # "VG3R", in the file's header
 FORMAT = 1
+LOADED = "loaded"  # note: the saved map that the keyframes came from
+SEGMENTS = "segments"  # note: JSON list of the keyframe ids that begin a stretch of odometry of their own
+NO_STEP = 1e4  # variance, m^2 and rad^2, of the step to one of them: nothing is known of it
 BUSY_SECONDS = 20.0  # how long one process waits while another writes
 
 SCHEMA = """
@@ -137,15 +140,34 @@ class KeyframeStore:
             else:
                 coded = coded or _coded(keyframe, encoded_image, image_encoding)  # another process cleared the store just now
                 self._connection.execute("INSERT INTO keyframes VALUES (?,?,?,?,?)", (keyframe.id, keyframe.stamp_ns,
-                                         self._camera_row(keyframe.camera), pose, covariance))
+                                         self._camera_row(json.dumps(asdict(keyframe.camera))), pose, covariance))
                 self._connection.execute("INSERT INTO images VALUES (?,?,?,?,?)", (keyframe.id, *coded))
             self._connection.execute("UPDATE revision SET number=number+1")
         return "updated" if known else "added"
 
-    def _camera_row(self, camera):
-        text = json.dumps(asdict(camera))
+    def _camera_row(self, text):
         self._connection.execute("INSERT OR IGNORE INTO cameras (json) VALUES (?)", (text,))
         return self._connection.execute("SELECT id FROM cameras WHERE json=?", (text,)).fetchone()[0]
+
+    def absorb(self, other, new_ids, T_odom_cam, notes, clear=False):
+        """Take keyframes of another KeyframeStore and what is cached for them, all or nothing.
+
+        new_ids: {id there: id here}; T_odom_cam (N, 4, 4) in that order; notes: {name: text} to set as well; clear: forget all else.
+        """
+        with self._lock, _explained(self.folder), self._transaction():
+            if clear:
+                self._forget()
+            for (old, new), pose in zip(new_ids.items(), np.asarray(T_odom_cam, "<f8")):
+                stamp_ns, camera, covariance = other._row(old, "SELECT stamp_ns, json, covariance FROM keyframes "
+                                                               "JOIN cameras ON cameras.id=camera WHERE keyframes.id=?")
+                self._connection.execute("INSERT INTO keyframes VALUES (?,?,?,?,?)",
+                                         (new, stamp_ns, self._camera_row(camera), pose.tobytes(), covariance))
+                for table in ("images", "cache"):
+                    for _, *data in other._rows(f"SELECT * FROM {table} WHERE id=?", old):
+                        self._connection.execute(f"INSERT INTO {table} VALUES (?,{','.join('?' * len(data))})", (new, *data))
+            for name, text in notes.items():
+                self._connection.execute("INSERT OR REPLACE INTO notes VALUES (?,?)", (name, text))
+            self._connection.execute("UPDATE revision SET number=number+1")
 
     def ids(self):
         """Keyframe ids ordered by stamp."""
@@ -173,8 +195,10 @@ class KeyframeStore:
     def poses(self):
         """StoredPoses of every keyframe; no image is read."""
         rows = self._rows("SELECT id, stamp_ns, T_odom_cam, covariance FROM keyframes ORDER BY stamp_ns, id")
+        starts = set(json.loads(self.get_note(SEGMENTS) or "[]"))
         return StoredPoses(np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.int64),
-                           np.array([_matrix(row[2], 4) for row in rows]).reshape(-1, 4, 4), [_matrix(row[3], 6) for row in rows])
+                           np.array([_matrix(row[2], 4) for row in rows]).reshape(-1, 4, 4),
+                           [np.eye(6) * NO_STEP if row[0] in starts else _matrix(row[3], 6) for row in rows])
 
     def camera(self, id):
         """The Camera of a keyframe. KeyError when there is none."""
@@ -213,13 +237,16 @@ class KeyframeStore:
         """Forget every keyframe, everything derived from them, the notes and the snapshots."""
         with self._lock, _explained(self.folder):
             with self._transaction():
-                self._connection.execute("DELETE FROM keyframes")
-                self._connection.execute("DELETE FROM cameras")
-                self._connection.execute("DELETE FROM notes")
-                self._connection.execute("UPDATE revision SET number=number+1")
+                self._forget()
             self._connection.execute("PRAGMA incremental_vacuum").fetchall()
             if self.snapshots.exists():
                 shutil.rmtree(self.snapshots)
+
+    def _forget(self):
+        self._connection.execute("DELETE FROM keyframes")
+        self._connection.execute("DELETE FROM cameras")
+        self._connection.execute("DELETE FROM notes")
+        self._connection.execute("UPDATE revision SET number=number+1")
 
     def backup(self, folder):
         """Write a consistent copy of the database into another folder, while others go on reading and writing."""
