@@ -1,0 +1,83 @@
+"""Which images of a stream become keyframes: those that have moved, turned or see something new since the last one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.camera import undistort
+
+GRID = 16, 12  # columns, rows of the points that predict the overlap
+LEAST_KNOWN = 0.1  # share of them with depth; with less, all are put at the assumed depth
+
+
+@dataclass(frozen=True)
+class SelectionLimits:
+    """A keyframe is taken when one of them is passed; 0: not looked at.
+
+    translation (metres) and rotation (radians) since the last keyframe; overlap: least share of what it saw that is still seen;
+    longest (seconds) since it. None is taken before `shortest` (seconds). depth: of the scene in metres, where none is measured.
+    """
+
+    translation: float
+    rotation: float
+    overlap: float
+    shortest: float
+    longest: float
+    depth: float
+
+
+class KeyframeSelector:
+    """Ask :meth:`reason`, then tell it of what was taken with :meth:`keep`."""
+
+    def __init__(self):
+        self._stamp_ns = self._pose = self._points = None
+
+    def reason(self, stamp_ns, T_odom_cam, camera, limits):
+        """Why this image is a keyframe: "first", "translation", "rotation", "overlap", "time"; "" when it is none."""
+        if self._pose is None:
+            return "first"
+        seconds = (stamp_ns - self._stamp_ns) / 1e9
+        if seconds < limits.shortest or seconds <= 0:
+            return ""
+        motion = se3.inverse(self._pose) @ T_odom_cam
+        if limits.translation and np.linalg.norm(motion[:3, 3]) >= limits.translation:
+            return "translation"
+        if limits.rotation and se3.rotation_angle(motion) >= limits.rotation:
+            return "rotation"
+        if limits.overlap and self._overlap(motion, camera, limits.depth) < limits.overlap:
+            return "overlap"
+        return "time" if limits.longest and seconds >= limits.longest else ""
+
+    def keep(self, stamp_ns, T_odom_cam, camera, depth=None):
+        """The last keyframe is this one. depth: (height, width) metres as in Keyframe, or None."""
+        self._stamp_ns, self._pose, self._points = stamp_ns, T_odom_cam, grid_points(camera, depth)
+
+    def forget(self):
+        """The next image is the first."""
+        self._pose = None
+
+    def _overlap(self, motion, camera, assumed_depth):
+        """Share of the last keyframe's points that lie in the image of a camera moved by `motion` = T_last_now."""
+        rays, depth = self._points
+        points = rays * (np.full(len(rays), assumed_depth) if depth is None else depth)[:, None]
+        seen = se3.transform_points(se3.inverse(motion), points)
+        pixels = camera.project(seen)
+        with np.errstate(invalid="ignore"):
+            inside = (seen[:, 2] > 0.01) & np.all((pixels > -0.5) & (pixels < (camera.width - 0.5, camera.height - 0.5)), axis=1)
+        return inside.mean()
+
+
+def grid_points(camera, depth=None):
+    """(rays (K, 3) with z = 1, depth (K,) metres) of a grid over the undistorted image; depth None where too little is known."""
+    columns, rows = GRID
+    u = (np.arange(columns) + 0.5) * camera.width / columns - 0.5
+    v = (np.arange(rows) + 0.5) * camera.height / rows - 0.5
+    pixels = np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 2)
+    rays = camera.unproject(pixels, np.ones(len(pixels)))
+    if depth is None:
+        return rays, None
+    x, y = np.rint(pixels).astype(int).T
+    measured = undistort(depth, camera, nearest=True)[y.clip(0, camera.height - 1), x.clip(0, camera.width - 1)]
+    known = np.isfinite(measured) & (measured > 0)
+    return (rays[known], measured[known]) if known.mean() >= LEAST_KNOWN else (rays, None)
