@@ -8,10 +8,10 @@ from hypothesis import given, strategies as st
 
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
-from vggt3_ros.mapping.selection import KeyframeSelector, SelectionLimits, grid_points
+from vggt3_ros.mapping.selection import KeyframeSelector, SelectionConfig, grid_points
 
 CAMERA = Camera(640, 480, 525.0, 525.0, 319.5, 239.5)
-LIMITS = SelectionLimits(translation=0.3, rotation=0.3, overlap=0.0, shortest=0.0, longest=0.0, depth=2.0)
+LIMITS = SelectionConfig(translation=0.3, rotation=0.3, overlap=0.0, shortest=0.0, longest=0.0, depth=2.0)
 SECOND = 10**9
 
 
@@ -55,7 +55,7 @@ def test_not_sooner_than_the_shortest_interval():
 @pytest.mark.parametrize("distance, sideways", [(0.5, 0.12), (2.0, 0.49), (8.0, 1.95)])
 def test_overlap_is_what_the_depth_says(distance, sideways):
     """Moved sideways before a wall: the share still seen is 1 - motion * fx / distance / width, a fifth lost at `sideways`."""
-    only = replace(LIMITS, translation=0, rotation=0, overlap=0.8)
+    only = replace(LIMITS, translation=0.0, rotation=0.0, overlap=0.8)
     depth = np.full((480, 640), distance, np.float32)
     depth[:, ::3] = 0  # a third unknown
     for motion, reason in ((0.8 * sideways, ""), (1.2 * sideways, "overlap")):
@@ -64,7 +64,7 @@ def test_overlap_is_what_the_depth_says(distance, sideways):
 
 
 def test_looking_away_is_no_overlap_whatever_the_depth():
-    only = replace(LIMITS, translation=0, rotation=0, overlap=0.05)
+    only = replace(LIMITS, translation=0.0, rotation=0.0, overlap=0.05)
     assert chosen([np.eye(4), se3.exp([0, 0, 0, 0, np.pi, 0])], only)[1] == "overlap"
     assert chosen([np.eye(4), se3.exp([0, 0, 5.0, 0, 0, 0])], replace(only, overlap=0.2))[1] == "overlap"  # through the wall at 2 m
 

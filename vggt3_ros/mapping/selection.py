@@ -1,9 +1,11 @@
 """Which images of a stream become keyframes: those that have moved, turned or see something new since the last one."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from vggt3_ros.config import Checked, value
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import undistort
 
@@ -12,19 +14,15 @@ LEAST_KNOWN = 0.1  # share of them with depth; with less, all are put at the ass
 
 
 @dataclass(frozen=True)
-class SelectionLimits:
-    """A keyframe is taken when one of them is passed; 0: not looked at.
+class SelectionConfig(Checked):
+    """An image is a keyframe when one of them is passed."""
 
-    translation (metres) and rotation (radians) since the last keyframe; overlap: least share of what it saw that is still seen;
-    longest (seconds) since it. None is taken before `shortest` (seconds). depth: of the scene in metres, where none is measured.
-    """
-
-    translation: float
-    rotation: float
-    overlap: float
-    shortest: float
-    longest: float
-    depth: float
+    translation: float = value(0.2, "Motion since the last keyframe that makes another; 0: not looked at", "m", 0.0, 1000.0)
+    rotation: float = value(0.25, "Turn since the last keyframe that makes another; 0: not looked at", "rad", 0.0, math.pi)
+    overlap: float = value(0.7, "Least share of what the last keyframe saw that is still seen; 0: not looked at", "", 0.0, 1.0)
+    shortest: float = value(0.1, "Time that must pass between two keyframes", "s", 0.0, 3600.0)
+    longest: float = value(0.0, "Time after which there is another, moved or not; 0: not looked at", "s", 0.0, 86400.0)
+    depth: float = value(3.0, "Distance of the scene where no depth is measured, for the overlap", "m", 0.05, 1000.0)
 
 
 class KeyframeSelector:
