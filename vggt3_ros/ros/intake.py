@@ -1,17 +1,26 @@
 """Keyframe messages into the store: checked, acknowledged or refused with a reason; nothing bad stops the next good one."""
 
+import json
 import threading
 
+import numpy as np
+
+from vggt3_ros.geometry import se3
 from vggt3_ros.ros.conversions import to_keyframe
 
 ODOM_FRAME = "odom_frame"  # note in the store, so that TF is complete right after a restart
+T_KEPT_FRONTEND = "T_kept_frontend"  # likewise
 
 
 class Intake:
-    """Counts what comes. `added` is called after every keyframe that was stored or updated. Safe to use from several threads."""
+    """Counts what comes. `added` is called after every keyframe that was stored or updated. Safe to use from several threads.
 
-    def __init__(self, store, odom_frame, added, logger):
-        self._store, self._added, self._log = store, added, logger
+    T_kept_frontend (4, 4): the front end's frame as it is now, in that of the keyframes; identity until it jumps (see pose_track).
+    track: a number that changes when the keyframes so far are forgotten. input_msg: what the input waits for, for the status.
+    """
+
+    def __init__(self, store, odom_frame, added, logger, map_frame=""):
+        self._store, self._added, self._log, self._map_frame = store, added, logger, map_frame
         self._lock = threading.Lock()
         self._configured_frame = odom_frame
         self.odom_frame = odom_frame or store.get_note(ODOM_FRAME) or ""  # empty: that of the first keyframe
@@ -19,35 +28,71 @@ class Intake:
         self.received = self.updated = self.refused = 0
         self.last_refusal = ""
         self.newest_stamp_ns = self._newest()
+        self._instead = None
+        self.input_msg, self.track = "", 0
+        jumped = store.get_note(T_KEPT_FRONTEND)
+        self.T_kept_frontend = se3.check(json.loads(jumped), T_KEPT_FRONTEND) if jumped else np.eye(4)
+
+    def divert(self, instead):
+        """From now on hand keyframes to `instead` (called with the Keyframe), and store none; None: store them again."""
+        with self._lock:
+            self._instead = instead
 
     def take(self, message):
-        """One vggt3_ros/Keyframe. Never raises: a refusal is counted, kept in last_refusal and logged."""
+        """One vggt3_ros/Keyframe; whether it was taken. Never raises: a refusal is counted, kept in last_refusal and logged."""
         with self._lock:
             try:
                 self._check_order(message)
                 keyframe, encoded = to_keyframe(message)
+                if self._instead is not None:
+                    self.odom_frame = message.header.frame_id
+                    self.received += 1
+                    self._instead(keyframe)
+                    return True
                 self._check_stamp(keyframe)
                 if not self.odom_frame:
                     self._store.note(ODOM_FRAME, message.header.frame_id)
                     self.odom_frame = message.header.frame_id
                 outcome = self._store.put(keyframe, encoded, message.compressed_image.format)
             except (ValueError, OverflowError, MemoryError) as error:  # StoreError is a ValueError
-                self.refused += 1
-                self.last_refusal = f"keyframe {message.id}: {error}"
-                self.received += 1
-                self._log.warning(f"refused {self.last_refusal}", throttle_duration_sec=1.0)
-                return
+                self._refuse(f"keyframe {message.id}: {error}")
+                return False
             self.camera_frame = message.camera_frame_id
             self.newest_stamp_ns = max(self.newest_stamp_ns, keyframe.stamp_ns)
             self.updated += outcome == "updated"
             self.received += 1  # counted when it is on disk: front ends take this as the acknowledgement
         self._added()
+        return True
+
+    def refuse(self, reason):
+        """Count what could not even become a Keyframe message."""
+        with self._lock:
+            self._refuse(reason)
+
+    def _refuse(self, reason):
+        self.refused += 1
+        self.received += 1
+        self.last_refusal = reason
+        self._log.warning(f"refused {reason}", throttle_duration_sec=1.0)
+
+    def moved(self, T_kept_frontend):
+        """The front end's frame has jumped to T_kept_frontend (4, 4)."""
+        with self._lock:
+            self.T_kept_frontend = T_kept_frontend
+            if self._instead is not None:
+                return  # the store is another run's
+            try:
+                self._store.note(T_KEPT_FRONTEND, json.dumps(T_kept_frontend.tolist()))
+            except ValueError as error:  # StoreError: it holds for this run
+                self._log.error(f"the front end's jump is not noted: {error}")
 
     def forget(self):
         """After the store was cleared."""
         with self._lock:
             self.newest_stamp_ns = self._newest()
             self.odom_frame = self._configured_frame
+            self.T_kept_frontend = np.eye(4)
+            self.track += 1
 
     def _newest(self):
         return int(self._store.poses().stamps_ns.max(initial=-1))
@@ -55,6 +100,9 @@ class Intake:
     def _check_order(self, message):
         if not message.header.frame_id:
             raise ValueError("header.frame_id is empty: the odometry frame is needed")
+        if message.header.frame_id == self._map_frame:
+            raise ValueError(f"header.frame_id is '{self._map_frame}', the name of this node's map frame: give one of them another name "
+                             "(parameter map_frame), so that TF can hold what lies between")
         if self.odom_frame and message.header.frame_id != self.odom_frame:
             raise ValueError(f"header.frame_id is '{message.header.frame_id}', the poses so far are in '{self.odom_frame}'")
 
