@@ -8,6 +8,7 @@ Requests {"request": number, "command": name, ...}:
     refine     answered by progress frames, then result or error
     cancel     target: number of the refine request
     reset      forgets the store's keyframes and snapshots
+    load       folder of a saved map, merge: bool; see mapping/merging.py
     localize   camera, hint (16 numbers or null), verify; payload: RGB bytes
 Answers {"request": number, "event": "result" | "progress" | "error", ...}; unasked: alive (each second), ready, snapshot.
 """
@@ -27,6 +28,7 @@ import numpy as np
 from vggt3_ros import frames
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.geometry.camera import Camera
+from vggt3_ros.mapping import merging
 from vggt3_ros.mapping.store import KeyframeStore
 
 log = logging.getLogger("vggt3_ros.worker")
@@ -69,7 +71,7 @@ class Worker:
                 self._localize_requests.put_nowait((number, header, payload))
             except queue.Full:
                 self._error(number, "busy", f"{WAITING_LOCALIZATIONS} localizations are waiting already")
-        elif command in ("refine", "configure", "reset"):
+        elif command in ("refine", "configure", "reset", "load"):
             self._refine_requests.put((number, header))
         elif command == "cancel":
             self._cancelled.add(header.get("target"))
@@ -108,6 +110,9 @@ class Worker:
             elif header["command"] == "reset":
                 distil_until = 0.0
                 self._answer(number, self._reset)
+            elif header["command"] == "load":
+                distil_until = 0.0
+                self._answer(number, self._load, header)
             elif self._answer(number, self._refine, number):
                 distil_until = time.monotonic() + self._distil_seconds
 
@@ -143,6 +148,20 @@ class Worker:
         self._store.clear()
         self._replace_backend(self._config)
         return {"keyframes": keyframes}
+
+    def _load(self, header):
+        if self._backend is None:
+            raise RuntimeError(self._fault or "load before configure")
+        try:
+            if header["merge"]:
+                loaded = merging.merge(self._store, header["folder"], self._backend.snapshot, self._backend.localize)
+            else:
+                loaded = merging.replace(self._store, header["folder"])
+                self._replace_backend(self._config)
+        except merging.LoadError as error:
+            return {"code": error.code, "message": str(error)}
+        return {"code": "ok", "message": "", "added": loaded.added, "keyframes": len(self._store), "generation": loaded.generation,
+                "T_map_loaded": np.ravel(loaded.T_map_loaded).tolist()}
 
     def _refine(self, number):
         if self._backend is None:

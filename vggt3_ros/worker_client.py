@@ -90,6 +90,11 @@ class WorkerClient:
         """Future of {"keyframes": number forgotten}: clears the store and starts over. Cancel a running refinement first."""
         return self._request({"command": "reset"})
 
+    def load(self, folder, merge):
+        """Future of {"code": ok, unreadable, conflict, no_map or not_localized; "message"; when ok: "keyframes" and "added", counts,
+        "generation", "T_map_loaded": 16 numbers}: takes a saved map into the store. Cancel a running refinement first."""
+        return self._request({"command": "load", "folder": str(folder), "merge": bool(merge)})
+
     def close(self):
         """End the worker."""
         self._closing.set()

@@ -66,7 +66,7 @@ def test_reset_forgets_the_map_everywhere_and_a_new_run_may_reuse_ids_and_stamps
     answer = graph.call(Reset, "reset", Reset.Request())
     assert (answer.error_code, answer.keyframes) == (Reset.Response.NONE, 2)
     until(lambda: not paths[-1].poses and clouds[-1].width == 0)
-    assert np.array_equal(backend._active_parts.map_odom.transform, np.eye(4))
+    assert np.array_equal(backend._core.map_odom.T_map_odom, np.eye(4))
     graph.send(make_keyframe(5, stamp_ns=1000), odom_frame="other_odom")
     until(lambda: len(backend._core.store) == 1)
     assert backend._core.intake.odom_frame == "other_odom"

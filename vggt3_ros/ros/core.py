@@ -1,43 +1,83 @@
-"""What the node's parts share: store, worker, refinery, intake and the snapshot in force. Needs no rclpy.
+"""What the node's parts share: store, worker, refinery, intake, mode and the snapshot in force. Needs no rclpy.
 
 Lives from configure to cleanup.
 """
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
 
 from vggt3_ros.mapping.snapshot import Snapshot
-from vggt3_ros.mapping.store import KeyframeStore
+from vggt3_ros.mapping.store import LOADED, KeyframeStore
+from vggt3_ros.ros.gate import MapOdom
 from vggt3_ros.ros.intake import Intake
 from vggt3_ros.ros.refinery import Refinery
+from vggt3_ros.ros.tracker import Tracker
 from vggt3_ros.worker_client import WorkerClient
 
-RECENT_SNAPSHOTS = 3  # kept for those who asked for a certain one
+
+class Refused(ValueError):
+    """What is asked does not fit the mode or the map held. code: no_map, conflict, other_odometry."""
+
+    def __init__(self, code, message):
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What a refinement replaced: the Snapshot before (None: the first), T_map_odom (4, 4) broadcast until then, and why the new
+    one is withheld (empty: it is not)."""
+
+    previous: object
+    T_map_odom: np.ndarray
+    withheld: str
 
 
 class Core:
-    """Opens the store and starts the worker. Raises StoreError when the store cannot be used.
+    """Opens the store and starts the worker. Raises ValueError (StoreError) when the store cannot be used.
 
-    on_snapshot(snapshot, previous) is called, in one thread of its own, for every snapshot from the newest stored one on;
-    on_change() when a state changed that the status shows.
+    on_snapshot(snapshot, change) is called, in one thread of its own, for every snapshot that comes; change: Change of a refinement, None
+    when a map was loaded, both None when it was forgotten. on_pose(stamp_ns, T_map_cam, covariance): localization mode found the
+    robot. on_change(): a state changed that the status shows.
     """
 
-    def __init__(self, parameters, backend, on_snapshot, on_change, logger):
+    def __init__(self, parameters, backend, on_snapshot, on_pose, on_change, logger):
         self.parameters, self._on_snapshot, self._on_change, self._log = parameters, on_snapshot, on_change, logger
         node = parameters.node
-        self.store = KeyframeStore(node.store_folder())
+        self.store = _open(node)
         self.snapshot = None
-        self._lock = threading.Lock()
+        self._lock, self._mode_lock = threading.Lock(), threading.Lock()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="snapshot_loader")
-        stored = self._newest_generation()
-        if stored:
-            self._adopt(stored)
+        self.map_odom = MapOdom()
+        # The map of another run of the front end: its odometry is not that of now, so that nothing can be added to it.
+        self._other_run = node.mode == "localization" or self.store.get_note(LOADED) is not None
+        self.localizing = self._other_run
+        try:
+            self._serve_newest()
+        except ValueError:
+            self.store.close()
+            raise
         self.worker = WorkerClient(self.store.folder, parameters.backend, node.idle_distillation, self._announced, self._worker_changed,
                                    node.worker_timeout, backend, logger)
         self.refinery = Refinery(self.worker, self._limits, self._unrefined(), on_change, logger)
         self.refinery.pause()
+        self.tracker = Tracker(self.worker, self.map_odom, lambda: parameters.node.gate, on_pose, logger)
         self.intake = Intake(self.store, node.odom_frame, self.refinery.keyframe_added, logger)
+        if self.localizing:
+            self._localize_only()
         self.worker.start()
+
+    def _serve_newest(self):
+        stored = self._newest_generation()
+        if stored:
+            self.snapshot = self._read(stored)
+        if self.localizing and self.snapshot is None:
+            raise ValueError(f"mode localization needs a refined map, {self.store.folder} holds none")
+        if self.snapshot is not None:
+            self.map_odom.reset(None if self.localizing else self.snapshot.T_map_odom)
 
     def _limits(self):
         node = self.parameters.node
@@ -54,6 +94,8 @@ class Core:
     def _newest_generation(self):
         return max((int(folder.name) for folder in self.store.snapshots.glob("*") if folder.name.isdigit()), default=0)
 
+    # snapshots --------------------------------------------------------------------------------------------------------
+
     def _announced(self, generation):
         self._loader.submit(self._adopt, generation)
 
@@ -65,37 +107,128 @@ class Core:
                 return self.snapshot
         return Snapshot.load(self.store.snapshots / f"{generation:06d}")
 
-    def _adopt(self, generation):
+    def _read(self, generation):
         try:
-            snapshot = Snapshot.load(self.store.snapshots / f"{generation:06d}")
+            return Snapshot.load(self.store.snapshots / f"{generation:06d}")
         except ValueError as error:
             self._log.error(f"snapshot {generation} is not used: {error}")
+
+    def _adopt(self, generation):
+        snapshot = self._read(generation)
+        if snapshot is None:
             return
         with self._lock:
             previous, self.snapshot = self.snapshot, snapshot
-        self._on_snapshot(snapshot, previous)
+        change = None
+        if not self.localizing:
+            change = Change(previous, *self._correct(snapshot))
+        self._on_snapshot(snapshot, change)
+
+    def _correct(self, snapshot):
+        """(T_map_odom until now, why the new one is withheld)"""
+        before = self.map_odom.correct(snapshot, self.parameters.node.gate)
+        if self.map_odom.withheld:
+            self._log.warning(f"the correction of refinement {snapshot.generation} is not broadcast: {self.map_odom.withheld}")
+        return before, self.map_odom.withheld
 
     def configure(self):
         """After a live parameter change."""
         changed = self.worker.configure(self.parameters.backend, self.parameters.node.idle_distillation)
         changed.add_done_callback(lambda done: done.exception() and self._log.error(f"configuration not used: {done.exception()}"))
+        if self.map_odom.withheld and not self.localizing and self.snapshot is not None:
+            self._correct(self.snapshot)  # within a wider gate it goes out now
+            self._on_change()
+
+    # mode -------------------------------------------------------------------------------------------------------------
+
+    def resume(self):
+        """Refine when it is due, unless the mode is localization."""
+        if not self.localizing:
+            self.refinery.resume()
+
+    def set_mode(self, localizing):
+        """Map, or localize only. Raises Refused when there is no map, or none that can be added to."""
+        with self._mode_lock:
+            if localizing == self.localizing:
+                return
+            if localizing:
+                if self.snapshot is None:
+                    raise Refused("no_map", "there is no refined map yet to localize in")
+                self._localize_only()
+            elif self._other_run:
+                raise Refused("other_odometry", "the map was made in another run of the front end, whose odometry is not that of now: "
+                                                "map anew (reset, or another store), then load_map merges the old one in")
+            else:
+                self._map()
+        self._on_change()
+
+    def _localize_only(self):
+        self.localizing = True
+        self.refinery.pause()
+        if self._other_run:
+            self.map_odom.reset(None)
+            self.intake.forget()
+        self.tracker.start()
+        self.intake.divert(self.tracker.take)
+
+    def _map(self):
+        self.intake.divert(None)
+        self.tracker.stop()
+        self.localizing = self._other_run = False
+        self.map_odom.reset(np.eye(4) if self.snapshot is None else self.snapshot.T_map_odom)
+        self.refinery.resume(waiting=self._unrefined())
+
+    # everything changes -----------------------------------------------------------------------------------------------
 
     def reset(self, timeout):
-        """Forget everything; the number of keyframes forgotten. WorkerError or TimeoutError when the worker does not follow."""
-        self.refinery.pause()
-        try:
-            keyframes = self.worker.reset().result(timeout)["keyframes"]
-            self._loader.submit(lambda: None).result(timeout)  # a snapshot on its way must not come after this
-            with self._lock:
-                self.snapshot = None
-            self.intake.forget()
-        finally:
-            self.refinery.resume(waiting=self._unrefined())
+        """Forget everything and map; the number of keyframes forgotten. WorkerError or TimeoutError when the worker does not
+        follow, Refused when the node was started to serve a map."""
+        if self.parameters.node.mode == "localization":
+            raise Refused("conflict", "this node was started to localize in the map of its store, and forgets none of it")
+        with self._mode_lock:
+            self.refinery.pause()
+            try:
+                keyframes = self.worker.reset().result(timeout)["keyframes"]
+                self._forget(timeout)
+                self.intake.forget()
+                self._map()
+            finally:
+                self.resume()
         self._on_snapshot(None, None)
         return keyframes
 
+    def load(self, folder, merge, timeout):
+        """Load a saved map, see worker.py. Replacing ends in localization mode. Returns the worker's answer; raises as
+        :meth:`reset`, and Refused when the node serves a map."""
+        if self.parameters.node.mode == "localization" or (merge and self.localizing):
+            raise Refused("conflict", "the map of this node is served as it is: keyframes are merged into a map that is being made")
+        with self._mode_lock:
+            self.refinery.pause()
+            if not merge:
+                self.intake.divert(lambda keyframe: None)  # neither of the old map nor of the new one
+            try:
+                answer = self.worker.load(folder, merge).result(timeout)
+                if answer["code"] == "ok" and not merge:
+                    self._forget(timeout)
+                    self._other_run = True
+                    self._localize_only()
+                    self._loader.submit(self._adopt, answer["generation"]).result(timeout)
+            finally:
+                self.intake.divert(self.tracker.take if self.localizing else None)
+                if not self.localizing:
+                    self.refinery.resume(waiting=self._unrefined())
+        self._on_change()
+        return answer
+
+    def _forget(self, timeout):
+        self._loader.submit(lambda: None).result(timeout)  # a snapshot on its way must not come after this
+        with self._lock:
+            self.snapshot = None
+        self.map_odom.reset()
+
     def stop(self):
         """End the worker; requests that wait for it fail. The store stays open for what is still on its way there."""
+        self.tracker.stop()
         self.refinery.pause()
         self.worker.close()
         self._loader.shutdown()
@@ -103,3 +236,11 @@ class Core:
     def close(self):
         self.stop()
         self.store.close()
+
+
+def _open(node):
+    """KeyframeStore of a NodeConfig; ValueError when localization mode finds none to open."""
+    folder = node.store_folder()
+    if node.mode == "localization" and not (node.store and (folder / "keyframes.db").exists()):
+        raise ValueError(f"mode localization needs parameter store to name a saved map, got '{node.store}'")
+    return KeyframeStore(folder)

@@ -10,7 +10,7 @@ from rclpy.utilities import remove_ros_args
 
 from vggt3_ros.ros.node import BackendNode
 
-THREADS = 12  # keyframes, TF, status, three services, parameters, lifecycle, and up to four waiting refine goals
+THREADS = 16  # keyframes, TF, status, six services, parameters, lifecycle, and up to four waiting refine goals
 
 
 def main(argv=None):

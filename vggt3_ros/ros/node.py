@@ -1,6 +1,5 @@
 """The back end as a ROS 2 lifecycle node: it converts and publishes; the worker process does the work."""
 
-import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
@@ -8,12 +7,14 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from vggt3_ros.msg import Keyframe
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.core import Core
+from vggt3_ros.ros.localize_service import LocalizeService
 from vggt3_ros.ros.map_odom import MapOdomBroadcaster
+from vggt3_ros.ros.map_services import MapServices
 from vggt3_ros.ros.outputs import Outputs
 from vggt3_ros.ros.parameters import Parameters
 from vggt3_ros.ros.refine_action import RefineAction
-from vggt3_ros.ros.services import Services
 from vggt3_ros.ros.status import StatusPublisher
+from vggt3_ros.ros.trajectory_service import TrajectoryService
 
 
 class BackendNode(LifecycleNode):
@@ -28,7 +29,8 @@ class BackendNode(LifecycleNode):
 
     def on_configure(self, state):
         try:
-            self._core = Core(self.parameters, self._backend, self._snapshot_changed, self._state_changed, self.get_logger())
+            self._core = Core(self.parameters, self._backend, self._snapshot_changed, self._pose_found,
+                              self._state_changed, self.get_logger())
         except (ValueError, OSError) as error:  # StoreError among them
             self.get_logger().error(f"cannot configure: {error}")
             return TransitionCallbackReturn.FAILURE
@@ -39,7 +41,7 @@ class BackendNode(LifecycleNode):
         self._active_parts = ActiveParts(self, self._core)
         if self._core.snapshot is not None:
             self._active_parts.show(self._core.snapshot, None)
-        self._core.refinery.resume()
+        self._core.resume()
         return super().on_activate(state)
 
     def on_deactivate(self, state):
@@ -73,10 +75,16 @@ class BackendNode(LifecycleNode):
             self._core.refinery.pause()
             parts.destroy()
 
-    def _snapshot_changed(self, snapshot, previous):
+    def _snapshot_changed(self, snapshot, change):
         parts = self._active_parts
         if parts is not None:
-            parts.show(snapshot, previous)
+            parts.show(snapshot, change)
+
+    def _pose_found(self, *pose):
+        parts = self._active_parts
+        if parts is not None:
+            parts.outputs.publish_pose(*pose)
+            parts.map_odom.broadcast()
 
     def _state_changed(self):
         parts = self._active_parts
@@ -94,11 +102,14 @@ class ActiveParts:
     def __init__(self, node, core):
         self._node, config = node, core.parameters
         self.outputs = Outputs(node, config.node.map_frame)
-        self.map_odom = MapOdomBroadcaster(node, config.node.tf_rate, lambda: (config.node.map_frame, core.intake.odom_frame),
+        self.map_odom = MapOdomBroadcaster(node, config.node.tf_rate, lambda: core.map_odom.T_map_odom,
+                                           lambda: (config.node.map_frame, core.intake.odom_frame),
                                            lambda: config.node.transform_tolerance, lambda: config.node.publish_tf)
-        self.services = Services(node, core)
+        self.localize = LocalizeService(node, core)
+        self.services = MapServices(node, core)
+        self.trajectory = TrajectoryService(node, core)
         self.refine = RefineAction(node, core)
-        self.status = StatusPublisher(node, core, self.services)
+        self.status = StatusPublisher(node, core, self.localize)
         self._core = core
         self._timer = node.create_timer(config.node.status_period, self._tick, callback_group=MutuallyExclusiveCallbackGroup(),
                                         clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -107,14 +118,14 @@ class ActiveParts:
                                                    qos_overriding_options=qos.overridable())
         self.status.publish()
 
-    def show(self, snapshot, previous):
-        """Publish a snapshot; None: the map was forgotten."""
+    def show(self, snapshot, change):
+        """Publish a snapshot, None: the map was forgotten; and what it changed (Change, None: it is no refinement)."""
         if snapshot is None:
-            self.map_odom.transform = np.eye(4)
             self.outputs.publish_nothing()
         else:
-            self.map_odom.transform = snapshot.T_map_odom
-            self.outputs.publish(snapshot, previous)
+            self.outputs.publish(snapshot)
+        if change is not None:
+            self.outputs.publish_change(snapshot, change)
         self.map_odom.broadcast()
         self.status.publish()
 
@@ -126,5 +137,5 @@ class ActiveParts:
     def destroy(self):
         self._node.destroy_subscription(self._keyframes)
         self._node.destroy_timer(self._timer)
-        for part in (self.status, self.refine, self.services, self.map_odom, self.outputs):
+        for part in (self.status, self.refine, self.trajectory, self.services, self.localize, self.map_odom, self.outputs):
             part.destroy()

@@ -1,19 +1,34 @@
 """What the node adds to BackendConfig: frames, topics' rates, when to refine, where to write. Needs no ROS."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import localtime, strftime
 
-from vggt3_ros.config import Checked, value
+from vggt3_ros.config import Checked, Nested, value
 
 HOME = "~/.ros/vggt3_ros"
 
 
 @dataclass(frozen=True)
-class NodeConfig(Checked):
+class GateConfig(Checked):
+    """Corrections of map->odom beyond these are published, but not broadcast."""
+
+    translation: float = value(0.0, "Farthest the newest keyframe may jump in the map; 0: any distance", "m", 0.0, 1e6)
+    rotation: float = value(0.0, "Most it may turn; 0: any angle", "rad", 0.0, math.pi)
+    residual: float = value(0.0, "Median disagreement of the accepted loops with the solved poses; 0: any", "m", 0.0, 100.0)
+    inlier_ratio: float = value(0.0, "Least share of the loops tried that were accepted; 0: any", "", 0.0, 1.0)
+    relocalization: float = value(0.5, "In localization mode a jump beyond this must be seen by three images in a row; 0: by one", "m",
+                                  0.0, 1e6)
+
+
+@dataclass(frozen=True)
+class NodeConfig(Nested):
     autostart: bool = value(True, "Configure and activate at once; false: wait for a lifecycle manager", live=False)
     store: str = value("", f"Folder of the keyframe store; an existing one is continued. Empty: a new one in {HOME}", live=False)
-    map_folder: str = value(f"{HOME}/maps", "save_map writes below this folder", live=False)
+    map_folder: str = value(f"{HOME}/maps", "save_map writes below this folder, load_map reads below it", live=False)
+    mode: str = value("mapping", "localization: localize keyframes in the map of `store`, and store none", choices=("mapping", "localization"),
+                      live=False)
 
     map_frame: str = value("map", "Frame of the corrected poses and the map", live=False)
     odom_frame: str = value("", "Frame of the incoming poses. Empty: header.frame_id of the first keyframe", live=False)
@@ -27,10 +42,7 @@ class NodeConfig(Checked):
     localize_timeout: float = value(5.0, "A localize request is answered within this time", "s", 0.1, 60.0)
     worker_timeout: float = value(120.0, "A worker without a sign of life for so long is replaced", "s", 5.0, 3600.0, live=False)
     status_period: float = value(1.0, "Time between two status messages", "s", 0.1, 60.0, live=False)
-
-    def flat(self):
-        """{"name": (value, metadata), ...} as BackendConfig.flat()."""
-        return {name: (getattr(self, name), f.metadata) for name, f in self.__dataclass_fields__.items()}
+    gate: GateConfig = field(default_factory=GateConfig)
 
     def store_folder(self):
         """Where keyframes go: `store`, or a new folder named by the time."""

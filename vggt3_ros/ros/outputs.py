@@ -1,12 +1,13 @@
-"""A Snapshot as topics: path, keyframe_poses, map, loops, correction, pose. All latched but the last two."""
+"""A Snapshot as topics: path, keyframe_poses, map, loops, loop_markers, correction, pose. All latched but the last two."""
 
 import threading
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Path
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
 
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.snapshot import PointMap
@@ -14,10 +15,13 @@ from vggt3_ros.msg import Correction, KeyframePoses, Loop, Loops
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.clouds import to_cloud
 from vggt3_ros.ros.conversions import from_nanoseconds, from_transform, to_transform_message, with_covariance
+from vggt3_ros.ros.gate import jump
+from vggt3_ros.ros.loop_markers import no_markers, to_markers
+from vggt3_ros.ros.trajectory_service import to_path
 
 TOPICS = {
     "path": (Path, qos.LATCHED), "keyframe_poses": (KeyframePoses, qos.LATCHED), "map": (PointCloud2, qos.LATCHED),
-    "loops": (Loops, qos.LATCHED), "correction": (Correction, qos.EVENTS), "pose": (PoseWithCovarianceStamped, qos.EVENTS),
+    "loops": (Loops, qos.LATCHED), "loop_markers": (MarkerArray, qos.LATCHED), "correction": (Correction, qos.EVENTS), "pose": (PoseWithCovarianceStamped, qos.EVENTS),
 }
 
 EMPTY = PointMap(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
@@ -33,20 +37,28 @@ class Outputs:
         self._lock = threading.Lock()
         self._map_waiting = None
 
-    def publish(self, snapshot, previous=None):
-        """Everything but the map, which goes out when somebody listens: see :meth:`publish_map`."""
+    def publish(self, snapshot):
+        """What is latched; the map goes out when somebody listens: see :meth:`publish_map`."""
         header = Header(stamp=from_nanoseconds(snapshot.stamps_ns.max(initial=0)), frame_id=self._frame)
-        self._send("path", path(snapshot, header))
+        order = np.argsort(snapshot.stamps_ns, kind="stable")
+        self._send("path", to_path(snapshot.stamps_ns, snapshot.T_map_cam, order, self._frame))
         self._send("keyframe_poses", keyframe_poses(snapshot, header))
         self._send("loops", loops(snapshot, header))
-        self._send("correction", correction(snapshot, previous, header))
-        if len(snapshot):
-            newest = int(np.argmax(snapshot.stamps_ns))
-            self._send("pose", PoseWithCovarianceStamped(
-                header=header, pose=with_covariance(snapshot.T_map_cam[newest], snapshot.covariances[newest])))
+        self._send("loop_markers", to_markers(snapshot, header))
         with self._lock:
             self._map_waiting = (snapshot.cloud, header)
         self.publish_map()
+
+    def publish_change(self, snapshot, change):
+        """What a refinement moved (Change), and where the newest keyframe is now."""
+        newest = int(np.argmax(snapshot.stamps_ns))
+        header = Header(stamp=from_nanoseconds(snapshot.stamps_ns[newest]), frame_id=self._frame)
+        self._send("correction", correction(snapshot, change, header))
+        self.publish_pose(snapshot.stamps_ns[newest], snapshot.T_map_cam[newest], snapshot.covariances[newest])
+
+    def publish_pose(self, stamp_ns, T_map_cam, covariance):
+        header = Header(stamp=from_nanoseconds(stamp_ns), frame_id=self._frame)
+        self._send("pose", PoseWithCovarianceStamped(header=header, pose=with_covariance(T_map_cam, covariance)))
 
     def publish_nothing(self):
         """Replace what is latched by empty messages: the map was forgotten."""
@@ -54,6 +66,7 @@ class Outputs:
         self._send("path", Path(header=header))
         self._send("keyframe_poses", KeyframePoses(header=header))
         self._send("loops", Loops(header=header))
+        self._send("loop_markers", no_markers(header))
         with self._lock:
             self._map_waiting = (EMPTY, header)
         self.publish_map()
@@ -72,15 +85,6 @@ class Outputs:
     def destroy(self):
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
-
-
-def path(snapshot, header):
-    """Camera poses (optical axes) in the map frame, ordered by stamp."""
-    message = Path(header=header)
-    for at in np.argsort(snapshot.stamps_ns, kind="stable"):
-        stamped = Header(stamp=from_nanoseconds(snapshot.stamps_ns[at]), frame_id=header.frame_id)
-        message.poses.append(PoseStamped(header=stamped, pose=from_transform(snapshot.T_map_cam[at])))
-    return message
 
 
 def keyframe_poses(snapshot, header):
@@ -104,14 +108,13 @@ def loops(snapshot, header):
     return message
 
 
-def correction(snapshot, previous, header):
-    """What `snapshot` moves against `previous` (None: against uncorrected odometry)."""
-    before = np.eye(4) if previous is None else previous.T_map_odom
-    message = Correction(header=header, generation=snapshot.generation, previous=to_transform_message(before),
-                         current=to_transform_message(snapshot.T_map_odom))
-    newest = int(np.argmax(snapshot.stamps_ns))
-    jump = se3.inverse(before @ snapshot.T_odom_cam[newest]) @ snapshot.T_map_odom @ snapshot.T_odom_cam[newest]
-    message.jump_translation, message.jump_rotation = _size(jump)
+def correction(snapshot, change, header):
+    """What `snapshot` moves against its Change (before the first refinement: against uncorrected odometry)."""
+    message = Correction(header=header, generation=snapshot.generation, previous=to_transform_message(change.T_map_odom),
+                         current=to_transform_message(snapshot.T_map_odom), withheld=change.withheld)
+    newest = snapshot.T_odom_cam[int(np.argmax(snapshot.stamps_ns))]
+    message.jump_translation, message.jump_rotation = jump(change.T_map_odom, snapshot.T_map_odom, newest)
+    previous = change.previous
     if previous is not None:
         _, now, then = np.intersect1d(snapshot.keyframe_ids, previous.keyframe_ids, return_indices=True)
         moved = se3.inverse(previous.T_map_cam[then]) @ snapshot.T_map_cam[now]
@@ -121,7 +124,3 @@ def correction(snapshot, previous, header):
         message.largest_translation = float(np.linalg.norm(moved[:, :3, 3], axis=1).max())
         message.largest_rotation = float(se3.rotation_angle(moved).max())
     return message
-
-
-def _size(motion):
-    return float(np.linalg.norm(motion[:3, 3])), float(se3.rotation_angle(motion))

@@ -17,7 +17,8 @@ HEAD = """\
 def render():
     """The text of config/backend.yaml."""
     lines, component = [], ""
-    for name, (value, metadata) in {**NodeConfig().flat(), **BackendConfig().flat()}.items():
+    values = {**NodeConfig().flat(), **BackendConfig().flat()}
+    for name, (value, metadata) in sorted(values.items(), key=lambda item: "." in item[0]):  # those of no component first
         prefix, _, leaf = name.rpartition(".")
         if prefix != component:
             lines.append(f"\n      {prefix}:\n")

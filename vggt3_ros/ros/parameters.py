@@ -18,7 +18,7 @@ class Parameters:
         self._on_change = on_change
         for name, (default, metadata) in {**NodeConfig().flat(), **BackendConfig().flat()}.items():
             node.declare_parameter(name, default, descriptor(name, default, metadata))
-        self.node = NodeConfig(**{name: node.get_parameter(name).value for name in NodeConfig().flat()})
+        self.node = NodeConfig.from_flat({name: node.get_parameter(name).value for name in NodeConfig().flat()})
         self.backend = BackendConfig.from_flat({name: node.get_parameter(name).value for name in BackendConfig().flat()})
         self._callback = node.add_on_set_parameters_callback(self._set)
 
@@ -27,7 +27,7 @@ class Parameters:
         mine = {name: given for name, given in changed.items() if name in self.node.flat()}
         backends = {name: given for name, given in changed.items() if name in self.backend.flat()}
         try:
-            node = NodeConfig(**{**{name: given for name, (given, _) in self.node.flat().items()}, **mine})
+            node = NodeConfig.from_flat({**{name: given for name, (given, _) in self.node.flat().items()}, **mine})
             backend = BackendConfig.from_flat({**{name: given for name, (given, _) in self.backend.flat().items()}, **backends})
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))

@@ -41,6 +41,10 @@ class RefineAction:
 
     def _refine(self, goal):
         result = Refine.Result()
+        if self._core.localizing:
+            result.error_code, result.error_msg = Refine.Result.FAILED, "the mode is localization: the map stays as it is"
+            goal.abort()
+            return result
         finished = threading.Event()
         wish = self._core.refinery.request(lambda phase, fraction: self._feedback(goal, finished, phase, fraction))
         wish.add_done_callback(lambda _: finished.set())

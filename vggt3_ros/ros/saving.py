@@ -14,14 +14,29 @@ class BadName(ValueError):
     """Not a plain folder name."""
 
 
+def map_to_load(root, name):
+    """Path of the saved map root/name. Raises BadName, FileNotFoundError when there is none, or it lies elsewhere by a link."""
+    root = _checked(root, name)
+    folder = root / name
+    if not (folder / "keyframes.db").is_file():
+        raise FileNotFoundError(f"there is no saved map {folder}")
+    if not (folder / "keyframes.db").resolve().is_relative_to(root.resolve()):
+        raise FileNotFoundError(f"{folder} is a link out of {root}")
+    return folder
+
+
+def _checked(root, name):
+    if not NAME.fullmatch(name):
+        raise BadName(f"name must be 1 to 100 letters, digits or . _ - and start with a letter or digit, got '{name[:120]}'")
+    return Path(root).expanduser()
+
+
 def save_map(store, snapshot, root, name):
     """Write root/name; complete or not at all. Returns its Path.
 
     Raises BadName, FileExistsError when there is such a folder, OSError or StoreError when it cannot be written.
     """
-    if not NAME.fullmatch(name):
-        raise BadName(f"name must be 1 to 100 letters, digits or . _ - and start with a letter or digit, got '{name[:120]}'")
-    root = Path(root).expanduser()
+    root = _checked(root, name)
     folder, partial = root / name, root / f".{name}.partial"
     if folder.exists() or folder.is_symlink():
         raise FileExistsError(f"{folder} exists; choose another name or remove it")

@@ -10,10 +10,10 @@ HIDDEN = ("stamp", "state", "error_msg")
 
 
 class StatusPublisher:
-    """`core` is the node's Core, `services` count localizations."""
+    """`core` is the node's Core, `localize` its LocalizeService."""
 
-    def __init__(self, node, core, services):
-        self._node, self._core, self._services = node, core, services
+    def __init__(self, node, core, localize):
+        self._node, self._core, self._localize = node, core, localize
         self._status = node.create_publisher(Status, "status", qos.LATCHED, qos_overriding_options=qos.overridable())
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.EVENTS)
         self._state = None
@@ -41,7 +41,8 @@ class StatusPublisher:
             progress=float(refinery.progress), keyframes=len(core.store), received=intake.received, updated=intake.updated,
             refused=intake.refused, last_refusal=intake.last_refusal, refinement_seconds=refinery.seconds,
             refinement_age=refinery.age, worker_restarts=worker.restarts, worker_memory_mb=int(worker.memory_mb),
-            localizations=self._services.localizations, localized=self._services.localized,
+            mode=Status.LOCALIZATION if core.localizing else Status.MAPPING, withheld=core.map_odom.withheld,
+            localizations=self._localize.asked + core.tracker.asked, localized=self._localize.localized + core.tracker.localized,
             error_msg=worker.fault or refinery.error)
         snapshot = core.snapshot
         if snapshot is not None:
@@ -54,7 +55,9 @@ class StatusPublisher:
         level = {Status.FAULT: DiagnosticStatus.ERROR, Status.STARTING: DiagnosticStatus.WARN}.get(message.state, DiagnosticStatus.OK)
         if message.error_msg and level == DiagnosticStatus.OK:
             level = DiagnosticStatus.WARN
-        text = STATES[message.state] + (f": {message.error_msg}" if message.error_msg else "")
+        if message.withheld and level == DiagnosticStatus.OK:
+            level = DiagnosticStatus.WARN
+        text = STATES[message.state] + "".join(f": {reason}" for reason in (message.error_msg, message.withheld) if reason)
         fields = [name for name in message.get_fields_and_field_types() if name not in HIDDEN]
         status = DiagnosticStatus(level=level, name=f"{self._node.get_fully_qualified_name().lstrip('/')}: back end", message=text,
                                   hardware_id="vggt3_ros", values=[KeyValue(key=n, value=str(getattr(message, n))) for n in fields])
