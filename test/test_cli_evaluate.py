@@ -69,7 +69,7 @@ def test_a_camera_without_depth_is_evaluated_without_a_map(folder, tmp_path):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["nowhere"], "nowhere is not a folder"), (["FOLDER", "--odometry", "none.txt"], "none.txt is missing"),
+    (["nowhere"], "nowhere does not exist"), (["FOLDER", "--odometry", "none.txt"], "none.txt is missing"),
     (["FOLDER", "--queries", "none.txt"], "none.txt is missing"), (["FOLDER", "--set", "memory.step=3"], "memory.step"),
     (["FOLDER", "--set", "memory.steps=many"], "takes a int"), (["FOLDER", "--set", "memory.steps=0"], "MemoryConfig.steps must be 1 to"),
     (["FOLDER", "--set", "device=tpu9000"], "tpu9000")])
@@ -83,7 +83,7 @@ def test_truth_is_needed(folder, tmp_path, capsys):
     lacking = shutil.copytree(folder, tmp_path / "lacking")
     (lacking / "groundtruth.txt").unlink()
     assert main(["evaluate", str(lacking)] + QUICK) == 2
-    assert "no groundtruth.txt" in capsys.readouterr().err
+    assert "no ground truth" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not (KITCHEN / "rgb.txt").exists(), reason="the recorded kitchen is not beside this checkout")

@@ -2,10 +2,12 @@
 
 
 def add_parser(subparsers):
-    parser = subparsers.add_parser("evaluate", help="refine a TUM-layout folder and score it against its ground truth")
-    parser.add_argument("folder", help="rgb.txt, depth.txt, camera.yaml, groundtruth.txt and a trajectory")
-    parser.add_argument("--odometry", help="trajectory file of the front end, odometry.txt by default")
-    parser.add_argument("--queries", help="list of images to localize, queries.txt by default; its truth is <name>_groundtruth.txt")
+    from vggt3_ros.cli.dataset import add_sequence_arguments
+
+    parser = subparsers.add_parser("evaluate", help="refine a recorded data set and score it against its ground truth")
+    add_sequence_arguments(parser)
+    parser.add_argument("--queries", help="images to localize: a list as queries.txt (the default in TUM folders) with <name>_groundtruth.txt, "
+                        "or another data set of the same scene and camera")
     parser.add_argument("--out", help="write the figures as JSON here")
     parser.add_argument("--plot", help="write the trajectories as PNG here")
     parser.add_argument("--fixed-poses", action="store_true", help="trust the given poses: map and localize, correct nothing")
@@ -21,11 +23,12 @@ def run(arguments):
     import tempfile
     from pathlib import Path
 
+    from vggt3_ros.cli.dataset import options
     from vggt3_ros.cli.progress import StageBars
     from vggt3_ros.cli.settings import parse_settings
     from vggt3_ros.config import BackendConfig
     from vggt3_ros.datasets.apartment import surfaces_of
-    from vggt3_ros.datasets.tum import load_tum
+    from vggt3_ros.datasets.dataset import open_dataset
     from vggt3_ros.evaluation.report import plot_trajectories, table, write_json
     from vggt3_ros.evaluation.sequence import evaluate_sequence
 
@@ -33,16 +36,16 @@ def run(arguments):
     if arguments.fixed_poses:
         settings["fixed_poses"] = True
     config = BackendConfig.from_flat(settings)
-    sequence = load_tum(arguments.folder, odometry=arguments.odometry, queries=arguments.queries)
+    sequence = open_dataset(arguments.path, options(arguments, arguments.queries))
     if sequence.groundtruth is None:
-        raise ValueError(f"{arguments.folder} has no groundtruth.txt to score against")
+        raise ValueError(f"{arguments.path} has no ground truth to score against: name a trajectory file with --groundtruth")
     if not 0 <= arguments.grow < len(sequence):
         raise ValueError(f"--grow must be 0 to {len(sequence) - 1} keyframes, got {arguments.grow}")
     with tempfile.TemporaryDirectory(prefix="vggt3_") as temporary, StageBars(arguments.quiet) as bars:
         folder = Path(arguments.store or temporary)
         if any(folder.glob("keyframes.db")):
             raise ValueError(f"{folder} already holds keyframes: name a new folder with --store")
-        evaluation = evaluate_sequence(sequence, folder, config, bars, arguments.grow, surfaces_of(arguments.folder))
+        evaluation = evaluate_sequence(sequence, folder, config, bars, arguments.grow, surfaces_of(arguments.path))
     print(table(evaluation.result))
     if arguments.out:
         write_json(evaluation.result, arguments.out)

@@ -48,7 +48,8 @@ def read_euroc(folder, stereo=True):
     left_image = lambda i: read_image(files[of_left[i]], camera)
     return Recording(name, pair.camera, stamps_ns[of_left], lambda i: pair.rectify(left_image(i)),
                      lambda i: pair.depth(left_image(i), read_image(right_files[of_right[i]], right)),
-                     T_world_cam=None if truth is None else T_world_body[of_left] @ T_body_cam @ pair.T_left_rectified)
+                     T_world_cam=None if truth is None else T_world_body[of_left] @ T_body_cam @ pair.T_left_rectified,
+                     T_file_cam=pair.T_left_rectified)
 
 
 def _read_sensor(path):

@@ -1,7 +1,7 @@
 """What every reader yields: all frames of one camera, before keyframes are chosen among them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,7 +16,8 @@ class Recording:
     stamps_ns: (N,) int64, increasing. load_image(i) -> (height, width, 3) uint8 RGB; load_depth(i) -> (height, width) float32
     metres or None, itself None without any depth. T_odom_cam, T_world_cam: (N, 4, 4) odometry and truth as far as the data set has
     them, NaN where unknown, or None. covariances: (N, 6, 6) as in Keyframe.odometry_covariance, or None.
-    chosen: the frames are a front end's keyframes already.
+    chosen: the frames are a front end's keyframes already. T_file_cam: (4, 4) rotation of this camera in the one whose poses trajectory
+    files hold, where the reader rectifies.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Recording:
     T_world_cam: np.ndarray | None = None
     covariances: np.ndarray | None = None
     chosen: bool = False
+    T_file_cam: np.ndarray = field(default_factory=lambda: np.eye(4))
 
     def __len__(self):
         return len(self.stamps_ns)

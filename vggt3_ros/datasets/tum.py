@@ -34,13 +34,9 @@ def load_tum(folder, odometry=None, queries=None):
     odometry_file = find_file(folder, odometry, "odometry.txt")
     if odometry_file is None:
         raise ValueError(f"{folder / 'odometry.txt'} is missing: name the front end's trajectory file (or groundtruth.txt)")
-    odometry_stamps, T_odom_cam = read_trajectory_tum(odometry_file)
-    image_of, pose_of = associate(frames.stamps_ns, odometry_stamps)
-    if not len(image_of):
-        raise ValueError(f"{odometry_file}: no pose lies within 20 ms of an image in {folder / 'rgb.txt'}: both must use the same "
-                         f"clock (images from {seconds(frames.stamps_ns[0])}, poses from {seconds(odometry_stamps[0])})")
+    image_of, T_odom_cam = match_trajectory(odometry_file, frames.stamps_ns, folder)
     truth = None if frames.T_world_cam is None else frames.T_world_cam[image_of]
-    return frames.keyframes(image_of, T_odom_cam[pose_of], truth, read_queries(folder, queries, frames.camera))
+    return frames.keyframes(image_of, T_odom_cam, truth, read_queries(folder, queries, frames.camera))
 
 
 def read_tum(folder):
@@ -99,6 +95,17 @@ def write_tum(folder, sequence, progress=lambda steps, **_: steps):
     known = [query for query in sequence.queries if query.T_world_cam is not None]
     if known:
         write_trajectory_tum(folder / "queries_groundtruth.txt", [q.stamp_ns for q in known], [q.T_world_cam for q in known])
+
+
+def match_trajectory(file, stamps_ns, folder):
+    """Trajectory file -> (indices of the images at stamps_ns that are nearest to one of its poses, those poses). ValueError when there
+    are none."""
+    stamps, poses = read_trajectory_tum(file)
+    of_image, of_pose = associate(stamps_ns, stamps)
+    if not len(of_image):
+        raise ValueError(f"{file}: no pose lies within 20 ms of an image in {folder}: both must use the same clock (images from "
+                         f"{seconds(stamps_ns[0])}, poses from {seconds(stamps[0])})")
+    return of_image, poses[of_pose]
 
 
 def find_file(folder, given, default):

@@ -1,0 +1,79 @@
+"""What evaluate, replay and frontend share: a data set by its path, and how to read it."""
+
+HELP = "folder in the TUM, 7-Scenes or EuRoC layout, or a rosbag2 (folder, .mcap or .db3)"
+
+
+def add_frame_arguments(parser):
+    """PATH and where its images are."""
+    parser.add_argument("path", help=HELP)
+    topics = parser.add_argument_group("bags", "topics are guessed by type and name where they are not given")
+    for name, what in (("image", "sensor_msgs/Image or CompressedImage"), ("camera-info", "sensor_msgs/CameraInfo"),
+                       ("depth", "depth registered to the image; '': none"), ("keyframes", "vggt3_ros/Keyframe, instead of all others"),
+                       ("odometry", "nav_msgs/Odometry, or poses as PoseStamped or TransformStamped"),
+                       ("groundtruth", "truth for what the odometry is of, same types; never guessed")):
+        topics.add_argument(f"--{name}-topic", metavar="TOPIC", help=what)
+    topics.add_argument("--camera-in-base", metavar="'X Y Z QX QY QZ QW'",
+                        help="optical frame of the camera in the odometry's child frame, metres; /tf_static by default")
+    parser.add_argument("--no-stereo", action="store_true", help="EuRoC: cam0 alone, without depth from stereo")
+
+
+def add_sequence_arguments(parser):
+    """The same, with odometry and which of the frames are keyframes."""
+    add_frame_arguments(parser)
+    parser.add_argument("--odometry", metavar="FILE", help="trajectory of the front end (TUM lines, camera poses); odometry.txt in a folder, "
+                        "the odometry in a bag by default")
+    parser.add_argument("--groundtruth", metavar="FILE", help="true trajectory (TUM lines, camera poses) instead of the data set's own")
+    parser.add_argument("--drift", type=float, metavar="M", help="no odometry: the truth, made to drift by so many metres (ATE)")
+    parser.add_argument("--select", action="append", default=[], metavar="NAME=VALUE", help="which frames of a stream become keyframes, by "
+                        "the names of the node's selection parameters: translation=0.3 (m), rotation=0.2 (rad), overlap=0.7, longest=2 (s)")
+    parser.add_argument("--all-frames", action="store_true", help="every frame with an odometry pose is a keyframe")
+
+
+def options(arguments, queries=None):
+    """Options of datasets.dataset from what the two functions above added."""
+    from dataclasses import replace
+
+    from vggt3_ros.datasets.dataset import Options
+    from vggt3_ros.datasets.rosbag_topics import Topics
+
+    topics = Topics(**{name: getattr(arguments, f"{name}_topic") for name in Topics.__dataclass_fields__})
+    given = Options(topics=topics, T_base_cam=_pose(arguments.camera_in_base), stereo=not arguments.no_stereo)
+    if not hasattr(arguments, "all_frames"):
+        return given
+    if arguments.drift is not None and not 0 < arguments.drift < 1000:
+        raise ValueError(f"--drift must be a positive number of metres, got {arguments.drift}")
+    if arguments.drift is not None and arguments.odometry:
+        raise ValueError("--odometry and --drift exclude each other")
+    if arguments.all_frames and arguments.select:
+        raise ValueError("--all-frames and --select exclude each other")
+    return replace(given, odometry=arguments.odometry, groundtruth=arguments.groundtruth, drift=arguments.drift, queries=queries,
+                   limits=_limits(arguments.select), every_frame=True if arguments.all_frames else False if arguments.select else None)
+
+
+def _pose(text):
+    if text is None:
+        return None
+    from vggt3_ros.geometry import se3
+
+    try:
+        values = [float(part) for part in text.replace(",", " ").split()]
+        if len(values) != 7:
+            raise ValueError(f"{len(values)} numbers")
+        return se3.from_quaternion(values[:3], values[3:])
+    except ValueError as error:
+        raise ValueError(f"--camera-in-base '{text}': {error}; give 'x y z qx qy qz qw'") from error
+
+
+def _limits(pairs):
+    from vggt3_ros.mapping.selection import SelectionConfig
+
+    values = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or name not in SelectionConfig.__dataclass_fields__:
+            raise ValueError(f"--select {pair}: give NAME=VALUE with one of the names {', '.join(SelectionConfig.__dataclass_fields__)}")
+        try:
+            values[name] = float(text)
+        except ValueError as error:
+            raise ValueError(f"--select {pair}: '{text}' is no number") from error
+    return SelectionConfig(**values)

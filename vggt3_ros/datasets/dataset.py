@@ -1,0 +1,132 @@
+"""Any data set by its path: TUM, 7-Scenes and EuRoC folders, rosbag2 recordings."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vggt3_ros.datasets.drift import drifting_odometry
+from vggt3_ros.datasets.euroc import mav_folder, read_euroc
+from vggt3_ros.datasets.rosbag import bag_paths, read_rosbag
+from vggt3_ros.datasets.rosbag_topics import Topics
+from vggt3_ros.datasets.sequence import Query
+from vggt3_ros.datasets.seven_scenes import read_seven_scenes, sequences_in
+from vggt3_ros.datasets.trajectories import poses_at
+from vggt3_ros.datasets.tum import find_file, match_trajectory, read_queries, read_tum
+from vggt3_ros.datasets.tum_files import read_trajectory_tum
+from vggt3_ros.mapping.selection import KeyframeSelector, SelectionConfig
+
+KINDS = {
+    "tum": ("TUM (rgb.txt)", lambda path: (path / "rgb.txt").is_file() or (path / "camera.yaml").is_file() and not sequences_in(path)),
+    "rosbag": ("rosbag2 (metadata.yaml, .mcap, .db3)", bag_paths),
+    "seven_scenes": ("7-Scenes (frame-NNNNNN.color.png, seq-XX/)", sequences_in),
+    "euroc": ("EuRoC (mav0/cam0/data.csv)", mav_folder),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Options:
+    """How to read a data set; what does not concern its kind is left alone.
+
+    odometry, groundtruth: trajectory files (TUM lines, camera poses) instead of what the data set holds. drift: metres; the odometry
+    is the truth made to drift by so much. queries: a list of images as in the TUM layout, or another data set of the same camera
+    whose truth is in the same frame. limits: which frames become keyframes; every_frame: all that have a pose do, which None takes for
+    granted of TUM folders and Keyframe messages alone. topics, T_base_cam: see read_rosbag. stereo: see read_euroc.
+    """
+
+    odometry: str | None = None
+    groundtruth: str | None = None
+    drift: float | None = None
+    queries: str | None = None
+    limits: SelectionConfig = SelectionConfig()
+    every_frame: bool | None = None
+    topics: Topics = field(default_factory=Topics)
+    T_base_cam: np.ndarray | None = None
+    stereo: bool = True
+
+
+def kind_of(path):
+    """Which of KINDS `path` is. ValueError says what was looked for."""
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path} does not exist")
+    for kind, (_, fits) in KINDS.items():
+        if fits(path):
+            return kind
+    raise ValueError(f"{path} is no data set that is known here: {', '.join(name for name, _ in KINDS.values())}")
+
+
+def open_recording(path, options=Options(), odometry_needed=False):
+    """All frames of a data set as a Recording."""
+    kind = kind_of(path)
+    if kind == "tum":
+        return read_tum(path)
+    if kind == "rosbag":
+        return read_rosbag(path, options.topics, options.T_base_cam, odometry_needed)
+    return read_seven_scenes(path) if kind == "seven_scenes" else read_euroc(path, options.stereo)
+
+
+def open_dataset(path, options=Options()):
+    """The keyframes of a data set as a Sequence. ValueError names the file, what is wrong with it and what to do."""
+    path, kind = Path(path), kind_of(path)
+    own_odometry = options.odometry is None and options.drift is None
+    frames = open_recording(path, options, odometry_needed=own_odometry)
+    truth = frames.T_world_cam
+    if options.groundtruth is not None:
+        truth = poses_at(*read_trajectory_tum(find_file(path, options.groundtruth, None)), frames.stamps_ns) @ frames.T_file_cam
+    usable, T_odom_cam = _odometry(path, kind, frames, truth, options)
+    keyframes_already = frames.chosen or kind == "tum"
+    if options.every_frame is False or options.every_frame is None and not keyframes_already:
+        selected = select(frames, usable, T_odom_cam, options.limits)
+        usable, T_odom_cam = usable[selected], T_odom_cam[selected]
+    if options.drift is not None:
+        T_odom_cam, _ = drifting_odometry(T_odom_cam, ate=options.drift)
+    return frames.keyframes(usable, T_odom_cam, None if truth is None else truth[usable], _queries(path, kind, frames, options))
+
+
+def _odometry(path, kind, frames, truth, options):
+    """(indices of the frames with a pose, their poses). A file's poses belong to the image nearest to them, as a front end's do."""
+    if options.drift is not None:
+        if truth is None:
+            raise ValueError(f"{path} has no ground truth: there is nothing to make drifting odometry from")
+        poses, source = truth, "its ground truth"
+    elif options.odometry is None and frames.T_odom_cam is not None:
+        poses, source = frames.T_odom_cam, "its odometry"
+    else:
+        file = find_file(path, options.odometry, "odometry.txt") if path.is_dir() or options.odometry else None
+        if file is None:
+            raise ValueError(f"{path if kind != 'tum' else path / 'odometry.txt'} {'is missing' if kind == 'tum' else 'holds no odometry'}: name "
+                             "the front end's trajectory file with --odometry, or --drift 0.3 to let the ground truth drift")
+        of_image, poses = match_trajectory(file, frames.stamps_ns, path)
+        return of_image, poses @ frames.T_file_cam
+    known = np.flatnonzero(np.isfinite(poses).all(axis=(1, 2)))
+    if not len(known):
+        raise ValueError(f"{path}: {source} has no pose at the time of any image")
+    return known, poses[known]
+
+
+def _queries(path, kind, frames, options):
+    given = options.queries
+    if kind == "tum" and (given is None or find_file(path, given, None).is_file()):
+        return read_queries(path, given, frames.camera)
+    if given is None:
+        return []
+    other = open_recording(given, options)
+    if other.camera != frames.camera:
+        raise ValueError(f"{given} was taken by another camera than {path}: {other.camera} and {frames.camera}")
+    if other.T_world_cam is None:
+        raise ValueError(f"{given} has no ground truth to score against")
+    known = np.flatnonzero(np.isfinite(other.T_world_cam).all(axis=(1, 2)))
+    chosen = known[select(other, known, other.T_world_cam[known], options.limits)]
+    return [Query(int(other.stamps_ns[i]), lambda i=i: other.load_image(i), other.T_world_cam[i]) for i in map(int, chosen)]
+
+
+def select(frames, indices, T_odom_cam, limits):
+    """Which of the frames `indices` (K,), at T_odom_cam (K, 4, 4), become keyframes: positions (N,) in `indices`."""
+    selector, taken = KeyframeSelector(), []
+    for position, (index, pose) in enumerate(zip(indices.tolist(), T_odom_cam)):
+        if selector.reason(int(frames.stamps_ns[index]), pose, frames.camera, limits):
+            depth = frames.load_depth(index) if limits.overlap and frames.load_depth else None
+            selector.keep(int(frames.stamps_ns[index]), pose, frames.camera, depth)
+            taken.append(position)
+    return np.array(taken, int)

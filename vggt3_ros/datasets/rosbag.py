@@ -1,0 +1,193 @@
+"""rosbag2 recordings (sqlite3 or mcap), read with rosbags: no ROS installation is needed.
+
+One pass over the bag notes when each image was taken; the images themselves are read again when they are asked for.
+"""
+
+import struct
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.interfaces import Connection
+from rosbags.typesys import Stores, get_typestore
+
+from vggt3_ros.datasets.recording import Recording
+from vggt3_ros.datasets.rosbag_topics import TF_MESSAGE, TF_STATIC, Topics, choose_topics
+from vggt3_ros.datasets.static_frames import StaticFrames
+from vggt3_ros.datasets.trajectories import associate, poses_at
+from vggt3_ros.ros import images
+from vggt3_ros.ros.compressed_depth import decompress_depth
+from vggt3_ros.ros.reading import to_camera, to_keyframe, to_nanoseconds, to_transform
+
+SUFFIXES = (".mcap", ".db3")
+
+
+def bag_paths(path):
+    """What to open: [path] for a bag's folder or file, the files of a folder without metadata.yaml; [] for anything else."""
+    path = Path(path)
+    if (path / "metadata.yaml").is_file() or (path.is_file() and path.suffix in SUFFIXES):
+        return [path]
+    return sorted(file for file in path.iterdir() if file.suffix in SUFFIXES) if path.is_dir() else []
+
+
+def read_rosbag(path, topics=Topics(), T_base_cam=None, odometry_needed=True):
+    """A bag as a Recording: image (raw or compressed), CameraInfo, odometry [, depth, truth], or vggt3_ros/Keyframe messages.
+
+    T_base_cam: (4, 4) where the camera (optical axes) sits on the odometry's child frame; None: from /tf_static. Depth must be
+    registered to the image. The bag stays open as long as the Recording lives. ValueError says what is missing or damaged.
+    """
+    bag = Bag(path)
+    types = {connection.topic: connection.msgtype for connection in bag.reader.connections}
+    try:
+        chosen = choose_topics(types, topics, odometry_needed)
+        return _keyframes(bag, chosen) if chosen.keyframes else _stream(bag, chosen, T_base_cam)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the bag a message lies."""
+
+    stamp_ns: int
+    connection: Connection
+    logged_ns: int
+
+
+class Bag:
+    """An open bag whose messages are found again by the time they were logged. Threads may share it."""
+
+    def __init__(self, path):
+        self.path, self._lock = path, threading.Lock()
+        try:
+            self.reader = AnyReader(bag_paths(path), default_typestore=get_typestore(Stores.ROS2_KILTED))
+            self.reader.open()
+        except Exception as error:  # rosbags passes on whatever its storage raises on a damaged file
+            raise ValueError(f"{path} cannot be opened as a rosbag2: {error}") from error
+
+    def messages(self, topics):
+        """(Place, bytes) of every message of `topics`, as logged."""
+        connections = [connection for connection in self.reader.connections if connection.topic in topics]
+        if not connections:
+            return
+        try:
+            for connection, logged_ns, data in self.reader.messages(connections):
+                yield Place(_stamp(data) if connection.msgtype != TF_MESSAGE else logged_ns, connection, logged_ns), data
+        except ValueError:
+            raise
+        except Exception as error:
+            raise ValueError(f"the bag is damaged: {error}") from error
+
+    def decode(self, place, data):
+        try:
+            return self.reader.deserialize(data, place.connection.msgtype)
+        except (AnyReaderError, KeyError, struct.error, ValueError, IndexError) as error:
+            raise ValueError(f"a message on {place.connection.topic} cannot be decoded: {error}") from error
+
+    def read(self, place):
+        """The message at a place that :meth:`messages` gave."""
+        with self._lock:
+            for _, _, data in self.reader.messages([place.connection], place.logged_ns, place.logged_ns + 1):
+                if _stamp(data) == place.stamp_ns:
+                    return self.decode(place, data)
+        raise ValueError(f"{self.path}: the message of {place.connection.topic} at {place.stamp_ns} ns is gone")
+
+
+def _stamp(data):
+    """header.stamp of a serialized message that begins with a header, nanoseconds."""
+    if len(data) < 12:
+        raise ValueError("a message is too short for its header")
+    seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
+    return seconds * 10**9 + nanoseconds
+
+
+def _keyframes(bag, topics):
+    places, poses, covariances, camera = {}, {}, {}, None
+    truth = []
+    for place, data in bag.messages({topics.keyframes, topics.groundtruth}):
+        message = bag.decode(place, data)
+        if place.connection.topic == topics.groundtruth:
+            truth.append((place.stamp_ns, _pose(message)))
+            continue
+        camera = camera or to_camera(message.camera_info)
+        places.setdefault(message.id, place)  # the images come with the first; sent again, an id has a new pose
+        poses[message.id] = to_transform(message.t_odom_camera, "t_odom_camera")
+        covariances[message.id] = np.asarray(message.odometry_covariance, float).reshape(6, 6)
+    if not places:
+        raise ValueError(f"{topics.keyframes} holds no message")
+    ids = sorted(places, key=lambda id: places[id].stamp_ns)
+    ids = [id for n, id in enumerate(ids) if not n or places[id].stamp_ns > places[ids[n - 1]].stamp_ns]
+    stamps_ns = np.array([places[id].stamp_ns for id in ids], np.int64)
+    covariances = np.array([covariances[id] for id in ids])
+    load = lambda i: to_keyframe(bag.read(places[ids[i]]))[0]
+    return Recording(Path(bag.path).stem, camera, stamps_ns, lambda i: load(i).image, lambda i: load(i).depth,
+                     np.array([poses[id] for id in ids]), poses_at(*_series(truth), stamps_ns) if truth else None,
+                     covariances if covariances.any(axis=(1, 2)).all() else None, chosen=True)
+
+
+def _stream(bag, topics, T_base_cam):
+    places = {topics.image: {}, topics.depth: {}}
+    poses = {topics.odometry: [], topics.groundtruth: []}
+    frames, camera, camera_frame, base_frame = StaticFrames(), None, None, None
+    for place, data in bag.messages({topics.image, topics.depth, topics.camera_info, topics.odometry, topics.groundtruth, TF_STATIC} - {None}):
+        topic = place.connection.topic
+        if topic in places:
+            places[topic].setdefault(place.stamp_ns, place)
+        elif topic in poses:
+            message = bag.decode(place, data)
+            poses[topic].append((place.stamp_ns, _pose(message)))
+            if topic == topics.odometry:
+                base_frame = getattr(message, "child_frame_id", "") or base_frame
+        elif topic == TF_STATIC:
+            for transform in bag.decode(place, data).transforms:
+                frames.add(transform.header.frame_id, transform.child_frame_id, _pose(transform))
+        elif camera is None:
+            message = bag.decode(place, data)
+            camera, camera_frame = to_camera(message), message.header.frame_id
+    if camera is None or not places[topics.image]:
+        raise ValueError(f"{topics.camera_info if camera is None else topics.image} holds no message")
+    stamps = {topic: np.array(sorted(found), np.int64) for topic, found in places.items()}
+    if T_base_cam is None:
+        T_base_cam = frames.between(base_frame, camera_frame) if topics.odometry or topics.groundtruth else np.eye(4)
+    stamps_ns, image_places, depth_places = stamps[topics.image], places[topics.image], places[topics.depth]
+    at_images = lambda topic: poses_at(*_series(poses[topic]), stamps_ns) @ T_base_cam if topic and poses[topic] else None
+    depth_of = {}
+    if topics.depth:
+        depth_of = {int(i): depth_places[int(stamps[topics.depth][j])] for i, j in zip(*associate(stamps_ns, stamps[topics.depth]))}
+    load_depth = lambda i: _depth(bag.read(depth_of[i])) if i in depth_of else None
+    return Recording(Path(bag.path).stem, camera, stamps_ns, lambda i: _image(bag.read(image_places[int(stamps_ns[i])]), camera),
+                     load_depth if topics.depth else None, at_images(topics.odometry), at_images(topics.groundtruth))
+
+
+def _pose(message):
+    """(4, 4) of a message of one of the types POSES, or of a transform of a TFMessage."""
+    if hasattr(message, "transform"):
+        rotation, translation = message.transform.rotation, message.transform.translation
+        return to_transform(_Pose(translation, rotation), "transform")
+    pose = message.pose
+    return to_transform(pose.pose if hasattr(pose, "pose") else pose)
+
+
+@dataclass
+class _Pose:
+    position: object
+    orientation: object
+
+
+def _series(poses):
+    """[(stamp, pose), ...] -> (N,) increasing stamps and (N, 4, 4)."""
+    poses = dict(poses)
+    stamps = np.array(sorted(poses), np.int64)
+    return stamps, np.array([poses[int(stamp)] for stamp in stamps])
+
+
+def _image(message, camera):
+    if hasattr(message, "format"):
+        return images.decompress(message, camera.width, camera.height, "image")[0]
+    return images.to_rgb(message, "image")
+
+
+def _depth(message):
+    return decompress_depth(message) if hasattr(message, "format") else images.to_depth(message)

@@ -1,0 +1,101 @@
+"""Which topics of a bag are the camera, its calibration, its depth and the odometry: as named, else guessed by type and name."""
+
+from dataclasses import dataclass, fields
+
+IMAGE, COMPRESSED, CAMERA_INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/CameraInfo"
+KEYFRAME, ODOMETRY = "vggt3_ros/msg/Keyframe", "nav_msgs/msg/Odometry"
+POSES = (ODOMETRY, "geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped", "geometry_msgs/msg/TransformStamped")
+TF_STATIC, TF_MESSAGE = "/tf_static", "tf2_msgs/msg/TFMessage"
+COLOR_WORDS, DEPTH_WORDS, REGISTERED_WORDS = ("color", "rgb", "left", "cam0"), ("depth",), ("aligned", "registered", "_to_color")
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Names of topics; None: guess. keyframes goes instead of image, camera_info, odometry and depth.
+
+    groundtruth (Odometry, PoseStamped, PoseWithCovarianceStamped or TransformStamped: where the odometry's child frame is) is never
+    guessed. depth "": none.
+    """
+
+    keyframes: str | None = None
+    image: str | None = None
+    camera_info: str | None = None
+    odometry: str | None = None
+    depth: str | None = None
+    groundtruth: str | None = None
+
+
+def choose_topics(types, wanted=Topics(), odometry_needed=True):
+    """{topic: message type} -> Topics in which None means that there is none. ValueError names what is missing or ambiguous."""
+    for field in fields(wanted):
+        name = getattr(wanted, field.name)
+        if name and name not in types:
+            raise ValueError(f"topic {name} is not in the bag; it holds {_listed(types)}")
+    keyframes = _only(types, wanted.keyframes, (KEYFRAME,), "keyframes") if wanted.image is None else None
+    if keyframes:
+        return Topics(keyframes=keyframes, groundtruth=_checked(types, wanted.groundtruth, POSES, "groundtruth"))
+    image = _image(types, wanted.image)
+    camera_info = wanted.camera_info or _sibling(types, image) or _only(types, None, (CAMERA_INFO,), "camera_info")
+    odometry = _only(types, wanted.odometry, POSES if wanted.odometry else (ODOMETRY,), "odometry")
+    if camera_info is None:
+        raise ValueError(f"no sensor_msgs/CameraInfo topic: the camera's calibration is needed; the bag holds {_listed(types)}")
+    if odometry is None and odometry_needed:
+        raise ValueError(f"no nav_msgs/Odometry topic: name the front end's with --odometry-topic, or a trajectory file with --odometry; "
+                         f"the bag holds {_listed(types)}")
+    return Topics(None, _checked(types, image, (IMAGE, COMPRESSED), "image"), _checked(types, camera_info, (CAMERA_INFO,), "camera_info"),
+                  odometry, _depth(types, wanted.depth, image), _checked(types, wanted.groundtruth, POSES, "groundtruth"))
+
+
+def _image(types, wanted):
+    if wanted:
+        return wanted
+    candidates = [name for name, kind in types.items() if kind in (IMAGE, COMPRESSED) and not _says(name, DEPTH_WORDS)]
+    for narrower in ([name for name in candidates if types[name] == IMAGE], [name for name in candidates if _says(name, COLOR_WORDS)]):
+        if len(candidates) > 1 and narrower:
+            candidates = [name for name in candidates if name in narrower]
+    if len(candidates) != 1:
+        raise ValueError(f"{'several image topics' if candidates else 'no image topic'}: name one with --image-topic; the bag holds "
+                         f"{_listed(types)}")
+    return candidates[0]
+
+
+def _depth(types, wanted, image):
+    if wanted is not None:
+        return _checked(types, wanted, (IMAGE, COMPRESSED), "depth") if wanted else None
+    candidates = [name for name, kind in types.items() if kind in (IMAGE, COMPRESSED) and _says(name, DEPTH_WORDS) and name != image]
+    for narrower in ([name for name in candidates if _says(name, REGISTERED_WORDS)], [name for name in candidates if types[name] == IMAGE]):
+        if len(candidates) > 1 and narrower:
+            candidates = [name for name in candidates if name in narrower]
+    if len(candidates) > 1:
+        raise ValueError(f"several depth topics ({', '.join(candidates)}): name the one registered to {image} with --depth-topic")
+    return candidates[0] if candidates else None
+
+
+def _sibling(types, image):
+    """camera_info in the namespace of the image, or of the image that it is a compressed form of."""
+    parents = [image.rsplit("/", n)[0] for n in (1, 2)]
+    return next((f"{parent}/camera_info" for parent in parents if types.get(f"{parent}/camera_info") == CAMERA_INFO), None)
+
+
+def _only(types, wanted, kinds, name):
+    """The named topic, else the one of these types; None without one."""
+    if wanted:
+        return _checked(types, wanted, kinds, name)
+    found = [topic for topic, kind in types.items() if kind in kinds]
+    if len(found) > 1:
+        raise ValueError(f"several {name} topics ({', '.join(found)}): name one with --{name.replace('_', '-')}-topic")
+    return found[0] if found else None
+
+
+def _checked(types, topic, kinds, name):
+    if topic and types[topic] not in kinds:
+        raise ValueError(f"{name} topic {topic} holds {types[topic]}, not {' or '.join(kinds)}")
+    return topic or None
+
+
+def _says(topic, words):
+    return any(word in topic.lower() for word in words)
+
+
+def _listed(types):
+    return ", ".join(f"{name} ({kind})" for name, kind in sorted(types.items())) or "nothing"
