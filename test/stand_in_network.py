@@ -1,9 +1,15 @@
 """A network that knows the truth: ground-truth poses in an arbitrary Sim(3) frame with noise, warping and outliers."""
 
+import hashlib
+
+import cv2
 import numpy as np
+import torch
 from scipy.spatial.transform import Rotation
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.network.preprocess import prepare_images
+from vggt3_ros.network.values import DenseOutput, Predictions, SceneState
 
 
 def room_tour(count=120, seed=0):
@@ -41,3 +47,59 @@ def stand_in(T_world_cam, scale, seed=0, noise_m=0.02, noise_rad=0.01, warp_m=0.
     poses = frame @ poses
     poses[:, :3, 3] /= scale
     return poses, np.where(wrong, 0.5, 1.0) * rng.uniform(0.8, 1.2, count), wrong
+
+
+class StandInNetwork:
+    """map() and query() as the network has them, answered with the truth as `stand_in` disturbs it: images are recognised by content.
+
+    keyframes: with true depth; T_world_cam (N, 4, 4); scale: metres a unit; queries: images it knows too, with T_world_query;
+    quality: further arguments of `stand_in`.
+    """
+
+    def __init__(self, keyframes, T_world_cam, scale, image_side, queries=(), T_world_query=(), seed=0, depth_noise=0.02, **quality):
+        truth = np.concatenate([T_world_cam, np.reshape(T_world_query, (-1, 4, 4))])
+        self.T_network_cam, _, self.wrong = stand_in(truth, scale, seed, **quality)
+        images = [keyframe.image for keyframe in keyframes] + list(queries)
+        self._rows = {_content(prepare_images([image], image_side)[0][0]): i for i, image in enumerate(images)}
+        self._keyframes, self._scale, self._noise = keyframes, scale, depth_noise
+        self.mapped, self.queried = [], []  # row numbers of each call
+
+    def map(self, images, depth_frames=(), memory_limit=None, progress=None):
+        rows = self._recognise(images)
+        self.mapped.append(rows)
+        progress.start(1)
+        progress.advance(1, "stand-in")
+        return self._answer(rows, images, depth_frames), SceneState(torch.zeros(1), torch.zeros(len(rows), 1), "stand-in")
+
+    def query(self, images, scene, depth_frames=(), memory_limit=None, progress=None):
+        rows = self._recognise(images)
+        self.queried.append(rows)
+        return self._answer(rows, images, depth_frames)
+
+    def _recognise(self, images):
+        return [self._rows[_content(images[i:i + 1][0])] for i in range(len(images))]
+
+    def _answer(self, rows, images, depth_frames):
+        size = tuple(images[0:1].shape[2:])
+        encoding = np.zeros((len(rows), 9), np.float32)
+        T_cam_network = se3.inverse(self.T_network_cam[rows])
+        camera = self._keyframes[0].camera
+        encoding[:, :3] = T_cam_network[:, :3, 3]
+        encoding[:, 3:7] = Rotation.from_matrix(T_cam_network[:, :3, :3]).as_quat()
+        encoding[:, 7:] = 2 * np.arctan([camera.height / 2 / camera.fy, camera.width / 2 / camera.fx])
+        depth = None
+        if len(depth_frames):
+            maps = np.stack([self._depth(rows[frame], size) for frame in depth_frames])
+            sure = np.where(maps > 0, 5.0, 1.0).astype(np.float32)
+            depth = DenseOutput(tuple(depth_frames), torch.from_numpy(np.where(maps > 0, maps, 1.0).astype(np.float32)), torch.from_numpy(sure))
+        return Predictions(torch.from_numpy(encoding), size, depth)
+
+    def _depth(self, row, size):
+        """True depth with smooth errors, in units."""
+        depth = cv2.resize(self._keyframes[row].depth, size[::-1], interpolation=cv2.INTER_NEAREST)
+        bend = cv2.resize(np.random.default_rng(row).standard_normal((3, 4)).astype(np.float32), size[::-1], interpolation=cv2.INTER_CUBIC)
+        return depth / self._scale * (1 + self._noise * bend)
+
+
+def _content(image):
+    return hashlib.sha256(np.ascontiguousarray(image)).hexdigest()

@@ -16,11 +16,13 @@ from vggt3_ros.features.xfeat import XFeatEncoder
 from vggt3_ros.mapping.closing import close_loops
 from vggt3_ros.mapping.frame import FrameSource
 from vggt3_ros.mapping.fusion import fuse
+from vggt3_ros.mapping.network_stage import network_stage
 from vggt3_ros.mapping.snapshot import MEMORY_FILE, PLACES_FILE, Snapshot
 from vggt3_ros.memory.distillation import distil
 from vggt3_ros.memory.localizer import Localizer, Scene
 from vggt3_ros.memory.pairs import collect_pairs
 from vggt3_ros.memory.scene_memory import SceneMemory
+from vggt3_ros.memory.second_opinion import reviewed
 
 
 _log = logging.getLogger(__name__)
@@ -34,14 +36,17 @@ class Backend:
     """Owns the device. refine() and distil() exclude each other; localize() may run beside them from any thread.
 
     store: KeyframeStore holding the keyframes and the snapshots. The newest readable snapshot is served at once.
+    network: instead of the one that config.network names; Vggt3 or what has its map() and query(). Raises ValueError where the
+    configured checkpoint cannot be loaded.
     """
 
-    def __init__(self, store, config=BackendConfig()):
+    def __init__(self, store, config=BackendConfig(), network=None):
         self.store, self.config, self.device = store, config, _device(config.device)
         self.encoder = XFeatEncoder(config.features, self.device)
         self.matcher = Matcher(self.device)
         self.frames = FrameSource(store, self.encoder, config.resources.frame_cache_mb)
         self.localizer = Localizer(config.localizer, self.encoder, self.matcher)
+        self.network = network_stage(config, self.device, store, self.frames, network)
         self._work = threading.Lock()
         self._scene = self._load_newest()
 
@@ -56,7 +61,12 @@ class Backend:
 
     def localize(self, image, camera, hint=None, verify=True):
         """(height, width, 3) uint8 RGB and its Camera -> Localization in the last snapshot's map; see Localizer.localize."""
-        return self.localizer.localize(self._scene, image, camera, hint, verify)
+        scene = self._scene
+        answer = self.localizer.localize(scene, image, camera, hint, verify)
+        if self.network is None or not verify:
+            return answer
+        return reviewed(answer, self.config.network.second_opinion, lambda: self.network.place(image, camera, scene.snapshot),
+                        lambda T_map_cam: self.localizer.localize(scene, image, camera, T_map_cam))
 
     def refine(self, progress=None, cancelled=None):
         """All stored keyframes -> a new Snapshot, published and returned.
@@ -74,9 +84,14 @@ class Backend:
                 for i, keyframe_id in enumerate(ids):
                     self.frames(keyframe_id)
                     step((i + 1) / len(ids))
-            closing = close_loops(poses, self.frames, self._scene, self.matcher, self.localizer, self.config, stages)
+            advice = None
+            if self.network is not None:
+                with stages("network") as step:
+                    advice = self.network(poses, step)
+            closing = close_loops(poses, self.frames, self._scene, self.matcher, self.localizer, self.config, stages, advice)
             with stages("fusion") as step:
-                cloud = fuse((self.store.get(i) for i in ids), closing.T_map_cam, self.config.map, progress=step)
+                keyframes = (self.frames.estimated.completed(self.store.get(i)) for i in ids)
+                cloud = fuse(keyframes, closing.T_map_cam, self.config.map, progress=step)
             with stages("memory") as step:
                 memory = self._distil(ids, closing.T_map_cam, step)
             report = dict(closing.report, keyframes=len(ids), points=len(cloud), peak_memory_mb=peak_memory_mb(),

@@ -147,6 +147,28 @@ class LocalizerConfig(Checked):
 
 
 @dataclass(frozen=True)
+class NetworkConfig(Checked):
+    """What the back end does with a checkpoint of the published network; the network's own shape is network.config.NetworkConfig."""
+
+    checkpoint: str = value("", "Weights of the network: a .safetensors or .pt file, a folder, or a hub id (owner/name[@revision]); "
+                            "empty: none", live=False)
+    dtype: str = value("auto", "Numbers of the trunk; auto: bfloat16 where the device multiplies it faster than float32",
+                       choices=("auto", "float32", "bfloat16", "float16"), live=False)
+    image_side: int = value(518, "Longer side of the images it sees, in whole patches of 14", "px", 28, 2072)
+    max_keyframes: int = value(1000, "Keyframes mapped at once, evenly spread; the others are queried", low=3, high=100_000)
+    growth: float = value(0.1, "New keyframes are queried in the mapped scene until they are this share of it; then all are mapped again",
+                          "", 0.0, 10.0)
+    memory_limit: int = value(0, "Device memory a pass may take; 0: what is free", "MB", 0, 10_000_000)
+    max_disagreement: float = value(0.25, "Refused when it differs from the odometry by more than this share of the path's extent",
+                                    "", 0.01, 1.0)
+    candidates: int = value(3, "Keyframes it sees the same surface in, tried as loops for each new keyframe", low=0, high=20)
+    estimate_depth: bool = value(True, "Its depth serves keyframes that come without")
+    depth_confidence: float = value(1.5, "Pixels it is less sure of have no depth; 1 is not sure at all", "", 1.0, 1000.0)
+    second_opinion: str = value("failed", "Images to localize that it is asked about as well; failed: those not localized, its answer "
+                                "is then verified; all: answers that it contradicts are refused too", choices=("none", "failed", "all"))
+
+
+@dataclass(frozen=True)
 class ResourceConfig(Checked):
     snapshots_kept: int = value(2, "Refined snapshots kept on disk", low=1, high=1000)
     frame_cache_mb: int = value(800, "Decoded features kept in memory; the rest is read from the store again", "MB", 16, 1_000_000)
@@ -164,6 +186,7 @@ class BackendConfig(Nested):
     map: MapConfig = field(default_factory=MapConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     localizer: LocalizerConfig = field(default_factory=LocalizerConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
     resources: ResourceConfig = field(default_factory=ResourceConfig)
 
 

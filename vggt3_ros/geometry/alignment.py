@@ -26,6 +26,7 @@ class Alignment:
 
     rotation (3, 3); translation (3,) metres; residual_m, residual_rad (N,); trusted (N,) mask: neither residual is an
     outlier; sigma_m, sigma_rad: robust standard deviations of the trusted residuals; scale_sigma: of the scale, relative to it.
+    motion_scale: what the trajectories alone would have given; not positive where they give none.
     """
 
     scale: float
@@ -37,6 +38,7 @@ class Alignment:
     sigma_m: float
     sigma_rad: float
     scale_sigma: float
+    motion_scale: float
 
     def points(self, points):
         """(..., 3) in the source frame -> (..., 3) metres in the target frame."""
@@ -48,10 +50,11 @@ class Alignment:
         return se3.from_rotation_translation(self.rotation @ T_source_cam[..., :3, :3], self.points(T_source_cam[..., :3, 3]))
 
 
-def align(T_target_cam, T_source_cam, confidence=None, max_scale_sigma=0.1, seed=0):
+def align(T_target_cam, T_source_cam, confidence=None, max_scale_sigma=0.1, seed=0, known_scale=None):
     """Poses (N, 4, 4) of the same cameras in two frames, confidence (N,) >= 0 of each source pose -> Alignment.
 
-    Up to half of the source poses may be arbitrarily wrong. Raises DegenerateMotion where fewer than three poses are given, no
+    Up to half of the source poses may be arbitrarily wrong. known_scale: (scale, its relative standard deviation) by other means,
+    joined with the motion's own by their variances. Raises DegenerateMotion where fewer than three poses are given, no
     rotation is shared by half of them, or the motion is so small that the scale's standard deviation exceeds `max_scale_sigma`
     (relative).
     """
@@ -66,12 +69,17 @@ def align(T_target_cam, T_source_cam, confidence=None, max_scale_sigma=0.1, seed
     rotation, residual_rad, sigma_rad = _rotation(target[:, :3, :3], source[:, :3, :3], weights)
     centres, turned = target[:, :3, 3], source[:, :3, 3] @ rotation.T
     scale, translation, residual_m, sigma_m, scale_sigma = _scale_and_translation(centres, turned, weights, seed)
+    motion_scale = scale
+    if known_scale is not None:
+        scale, scale_sigma = _joined((scale, scale_sigma), known_scale)
+        translation, residual_m, sigma_m = _translation(centres - scale * turned, weights)
     if not scale > 0 or not scale_sigma <= max_scale_sigma:
         raise DegenerateMotion(
             f"the motion does not determine the scale: {scale:.3g} with a relative standard deviation of {scale_sigma:.0%}, "
             f"positions agreeing to {sigma_m:.3g} m over a path whose spread is {_spread(centres, weights):.3g} m")
     trusted = usable & (residual_m <= 4 * sigma_m) & (residual_rad <= 4 * sigma_rad)
-    return Alignment(scale, rotation, translation, residual_m, residual_rad, trusted, sigma_m, sigma_rad, scale_sigma)
+    return Alignment(scale, rotation, translation, residual_m, residual_rad, trusted, sigma_m, sigma_rad, scale_sigma,
+                     motion_scale)
 
 
 def segment_scales(alignment, T_target_cam, T_source_cam, length=20):
@@ -133,6 +141,26 @@ def _scale_and_translation(target, source, weights, seed):
     information = (robust / robust.max() * np.square(centred).sum(axis=1)).sum()
     relative_sigma = sigma / np.sqrt(information) / abs(s) if information > 0 and s != 0 else np.inf
     return s, t, residual, sigma, relative_sigma
+
+
+def _joined(first, second):
+    """Two (scale, relative standard deviation) -> the same of both together."""
+    known = [(np.log(scale), sigma**-2) for scale, sigma in (first, second) if scale > 0 and 0 < sigma < np.inf]
+    if not known:
+        return first
+    logarithms, weights = np.array(known).T
+    return float(np.exp(np.average(logarithms, weights=weights))), float(weights.sum() ** -0.5)
+
+
+def _translation(apart, weights):
+    """Robust mean (3,) of apart (N, 3), residuals (N,), their sigma."""
+    t = np.median(apart[weights > 0], axis=0)
+    for _ in range(20):
+        residual = np.linalg.norm(apart - t, axis=1)
+        sigma = max(_MAD * np.median(residual[weights > 0]) / 1.5, 1e-9)
+        t = np.average(apart, axis=0, weights=weights / (1 + (residual / (2 * sigma)) ** 2))
+    residual = np.linalg.norm(apart - t, axis=1)
+    return t, residual, max(_MAD * np.median(residual[weights > 0]) / 1.5, 1e-9)
 
 
 def _weighted_fit(target, source, weights):

@@ -24,11 +24,15 @@ class Closing:
     report: dict
 
 
-def close_loops(poses, frames, scene, matcher, localizer, config, stages):
-    """StoredPoses, frames(id) -> Frame, the last Scene or None -> Closing. stages(name) times and reports a stage."""
+def close_loops(poses, frames, scene, matcher, localizer, config, stages, advice=None):
+    """StoredPoses, frames(id) -> Frame, the last Scene or None -> Closing. stages(name) times and reports a stage.
+
+    advice: network_stage.Advice, whose edges join the graph and whose candidates are tried.
+    """
     if config.fixed_poses:
-        return Closing(poses.T_odom_cam, np.tile(np.eye(6) * EXACT, (len(poses), 1, 1)), (), {})
-    closer = _Closer(poses, frames, scene, matcher, localizer, config)
+        report = {"network": advice.report} if advice else {}
+        return Closing(poses.T_odom_cam, np.tile(np.eye(6) * EXACT, (len(poses), 1, 1)), (), report)
+    closer = _Closer(poses, frames, scene, matcher, localizer, config, advice)
     with stages("loops") as step:
         closer.verify(closer.first_candidates(), lambda done: step(0.7 * done))
         closer.solve(covariances=False)
@@ -39,20 +43,23 @@ def close_loops(poses, frames, scene, matcher, localizer, config, stages):
 
 
 class _Closer:
-    def __init__(self, poses, frames, scene, matcher, localizer, config):
+    def __init__(self, poses, frames, scene, matcher, localizer, config, advice=None):
         self.poses, self.frames, self.scene, self.localizer, self.config = poses, frames, scene, localizer, config
+        self.advice, self.advised_kept = advice, 0
+        self.fresh = advice.fresh if advice else frozenset()
         self.index = {int(keyframe_id): i for i, keyframe_id in enumerate(poses.ids)}
         self.verifier = LoopVerifier(config.loops, matcher)
         self.noise = odometry_noise(poses, config.pose_graph)
         self.T_map_cam = _start(poses, scene)
         self.loops = [loop for loop in (scene.snapshot.loops if scene else ())
-                      if loop.source_id in self.index and loop.target_id in self.index]
+                      if loop.source_id in self.index and loop.target_id in self.index
+                      and loop.source_id not in self.fresh and loop.target_id not in self.fresh]
         self.tried = {(self.index[loop.source_id], self.index[loop.target_id]) for loop in self.loops}
         self.thorough = Counter()
 
     def new(self):
-        """Indices of keyframes that the last snapshot does not hold."""
-        held = set(map(int, self.scene.snapshot.keyframe_ids)) if self.scene else ()
+        """Indices of keyframes that the last snapshot does not hold, or not with the depth they have now."""
+        held = set(map(int, self.scene.snapshot.keyframe_ids)) - self.fresh if self.scene else ()
         return [i for i, keyframe_id in enumerate(self.poses.ids) if int(keyframe_id) not in held]
 
     def first_candidates(self):
@@ -61,6 +68,7 @@ class _Closer:
         return ([(i, j, "sequence", i - j == 1) for i, j in sequence]
                 + list(self._remembered(sorted(new)))
                 + list(self._look_alikes(sorted(new)))
+                + list(self._covisible(new))
                 + self.proximity_candidates())
 
     def proximity_candidates(self):
@@ -96,6 +104,15 @@ class _Closer:
             for rank, j in enumerate(places.similar(i, count, far & (index < i - 10))):
                 yield i, j, "place", rank == 0
 
+    def _covisible(self, new):
+        """Pairs that the network sees the same surface in, spread along the path as those of proximity are."""
+        partners = {}
+        for i, j in self.advice.candidates if self.advice else ():
+            chosen = partners.setdefault(i, [])
+            if (i in new or j in new) and len(chosen) < self.config.network.candidates and all(abs(j - k) > 2 for k in chosen):
+                chosen.append(j)
+                yield i, j, "network", len(chosen) == 1
+
     def verify(self, pairs, progress):
         for done, (i, j, origin, thorough) in enumerate(pairs):
             progress(done / len(pairs))
@@ -117,6 +134,7 @@ class _Closer:
         accepted = [k for k, loop in enumerate(self.loops) if loop.accepted]
         edges = [pose_graph.Edge(self.index[loop.source_id], self.index[loop.target_id], loop.T_source_target, loop.information)
                  for loop in (self.loops[k] for k in accepted)]
+        edges += self.advice.edges if self.advice else ()
         solution = pose_graph.solve(self.poses.T_odom_cam, self.noise, edges, self.config.pose_graph, self.T_map_cam, covariances)
         for k, kept, metres, radians in zip(accepted, solution.kept, solution.residual_m, solution.residual_rad):
             loop = replace(self.loops[k], residual_m=float(metres), residual_rad=float(radians))
@@ -124,15 +142,18 @@ class _Closer:
                 loop = replace(loop, accepted=False, T_source_target=None, information=None,
                                reason=f"the solved graph disagrees by {metres:.2f} m and {np.degrees(radians):.1f} deg")
             self.loops[k] = loop
-        self.T_map_cam = solution.T_map_cam
+        self.T_map_cam, self.advised_kept = solution.T_map_cam, int(solution.kept[len(accepted):].sum())
         return solution
 
     def report(self):
         accepted = [loop for loop in self.loops if loop.accepted]
         residuals = [loop.residual_m for loop in accepted]
-        return {"loops_accepted": len(accepted), "loops_rejected": len(self.loops) - len(accepted),
-                "loop_residual_m": float(np.median(residuals)) if residuals else float("nan"),
-                "loop_origins": dict(Counter(loop.origin for loop in accepted))}
+        out = {"loops_accepted": len(accepted), "loops_rejected": len(self.loops) - len(accepted),
+               "loop_residual_m": float(np.median(residuals)) if residuals else float("nan"),
+               "loop_origins": dict(Counter(loop.origin for loop in accepted))}
+        if self.advice:
+            out["network"] = dict(self.advice.report, edges=len(self.advice.edges), edges_kept=self.advised_kept)
+        return out
 
 
 def odometry_noise(poses, config):

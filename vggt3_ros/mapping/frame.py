@@ -10,6 +10,7 @@ import safetensors.numpy
 
 from vggt3_ros.features.xfeat import VERSION, Features
 from vggt3_ros.geometry.camera import Camera, undistort
+from vggt3_ros.mapping.estimated_depth import EstimatedDepth
 from vggt3_ros.mapping.relative_pose import sample_depth
 
 CACHE_NAME = "frame"
@@ -19,7 +20,7 @@ CELL_EDGE = 0.06  # relative depth change within a cell's 3x3 above which the ce
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One encoded keyframe. camera: without distortion; gray (height, width) uint8 likewise. keypoint_depth (K,), cell_depth (h, w):
-    float32 metres along z, 0 = unknown."""
+    float32 metres along z, 0 = unknown; estimated: no sensor measured it."""
 
     id: int
     camera: Camera
@@ -27,6 +28,11 @@ class Frame:
     features: Features
     keypoint_depth: np.ndarray
     cell_depth: np.ndarray
+    estimated: bool = False
+
+    @property
+    def has_depth(self):
+        return bool(self.keypoint_depth.any() or self.cell_depth.any())
 
     @property
     def nbytes(self):
@@ -48,7 +54,11 @@ def encode_frame(keyframe, encoder):
     frame = encode_image(keyframe.image, keyframe.camera, encoder, keyframe.id)
     if keyframe.depth is None:
         return frame
-    depth = undistort(keyframe.depth, keyframe.camera, nearest=True)
+    return with_depth(frame, undistort(keyframe.depth, keyframe.camera, nearest=True))
+
+
+def with_depth(frame, depth):
+    """The Frame with depth (height, width) of its undistorted image, metres along z, looked up."""
     centres = frame.features.cell_centres()
     keypoint_depth = sample_depth(depth, frame.features.keypoints).astype(np.float32)
     cell_depth = sample_depth(depth, centres.reshape(-1, 2), CELL_EDGE).astype(np.float32).reshape(centres.shape[:2])
@@ -56,10 +66,14 @@ def encode_frame(keyframe, encoder):
 
 
 class FrameSource:
-    """frame(id): from memory, else the store's cache, else encoded now. Holds at most `limit_mb` of decoded frames. Thread-safe."""
+    """frame(id): from memory, else the store's cache, else encoded now. Holds at most `limit_mb` of decoded frames. Thread-safe.
+
+    Frames that no sensor gave depth have what is estimated (EstimatedDepth), if anything.
+    """
 
     def __init__(self, store, encoder, limit_mb):
         self.store, self.encoder, self.limit = store, encoder, limit_mb * 2**20
+        self.estimated = EstimatedDepth(store)
         self.version = f"{VERSION}/{encoder.config}"
         self._frames, self._size, self._lock = OrderedDict(), 0, threading.Lock()
 
@@ -75,6 +89,9 @@ class FrameSource:
         else:
             frame = encode_frame(self.store.get(keyframe_id), self.encoder)
             self.store.put_cache(keyframe_id, CACHE_NAME, self.version, _pack(frame))
+        if not frame.has_depth:
+            depth = self.estimated.at_size(keyframe_id, frame.camera.width, frame.camera.height)
+            frame = frame if depth is None else replace(with_depth(frame, depth), estimated=True)
         with self._lock:
             if keyframe_id not in self._frames:
                 self._frames[keyframe_id] = frame
@@ -82,6 +99,13 @@ class FrameSource:
             while self._size > self.limit and len(self._frames) > 1:
                 self._size -= self._frames.popitem(last=False)[1].nbytes
         return frame
+
+    def estimate(self, keyframe_id, depth):
+        """Give a keyframe without measured depth an estimate (h, w), metres, at any resolution; from now on its frame has it."""
+        self.estimated.put(keyframe_id, depth)
+        with self._lock:
+            frame = self._frames.pop(keyframe_id, None)
+            self._size -= frame.nbytes if frame is not None else 0
 
     def clear(self):
         with self._lock:

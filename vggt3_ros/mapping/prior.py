@@ -37,12 +37,12 @@ class Prior:
         return self.alignment.scale
 
 
-def make_prior(T_odom_cam, T_network_cam, confidence=None):
+def make_prior(T_odom_cam, T_network_cam, confidence=None, known_scale=None):
     """Odometry and network poses (N, 4, 4) of the same keyframes, confidence (N,) of the latter -> Prior.
 
-    Raises geometry.alignment.DegenerateMotion where the motion does not tie the two together; then the network says nothing.
+    known_scale: (metres per unit, relative standard deviation) by a depth sensor; see geometry.alignment.align. Raises geometry.alignment.DegenerateMotion where the motion does not tie the two together; then the network says nothing.
     """
-    alignment = align(T_odom_cam, T_network_cam, confidence)
+    alignment = align(T_odom_cam, T_network_cam, confidence, known_scale=known_scale)
     aligned = alignment.poses(T_network_cam)
     return Prior(aligned, alignment.trusted, alignment, segment_scales(alignment, T_odom_cam, T_network_cam),
                  tuple(relative_edges(T_odom_cam, aligned, alignment.trusted)))
@@ -56,7 +56,7 @@ def relative_edges(T_odom_cam, T_aligned_cam, trusted):
     """
     edges = []
     for lag in LAGS:
-        pairs = [(i, i + lag) for i in range(0, len(trusted) - lag, lag // 2) if trusted[i] and trusted[i + lag]]
+        pairs = list(_trusted_pairs(trusted, lag))
         if len(pairs) < 3:
             continue
         source, target = np.array(pairs).T
@@ -70,16 +70,22 @@ def relative_edges(T_odom_cam, T_aligned_cam, trusted):
     return edges
 
 
+def _trusted_pairs(trusted, lag):
+    """Pairs of trusted keyframes about `lag` apart, one every half lag."""
+    index, reach = np.flatnonzero(trusted), lag // 4
+    for first in range(0, len(trusted) - lag, lag // 2):
+        ends = [index[np.argmin(np.abs(index - end))] for end in (first, first + lag)] if len(index) else ()
+        if all(abs(found - end) <= reach for found, end in zip(ends, (first, first + lag))) and len(ends):
+            yield int(ends[0]), int(ends[1])
+
+
 def metric_depth(depth, confidence, metres_per_unit, least_confidence=1.5):
     """Network depth (H, W) in its own units -> float32 metres along z, 0 where the network is not sure."""
     return np.where(confidence >= least_confidence, depth * metres_per_unit, 0).astype(np.float32)
 
 
 def scale_from_depth(sensor_depth, network_depth, confidence, least_pixels=100):
-    """Metres per network unit from pixels that a depth sensor saw (M,) or (H, W), by the weighted median ratio; NaN with too few.
-
-    An odometry-free check of the alignment's scale.
-    """
+    """Metres per network unit from pixels that a depth sensor saw (M,) or (H, W), by the weighted median ratio; NaN with too few."""
     known = (sensor_depth > 0) & (network_depth > 0) & np.isfinite(network_depth)
     if known.sum() < least_pixels:
         return float("nan")

@@ -1,0 +1,93 @@
+"""The keyframes as the network sees them, kept from one refinement to the next: new ones are queried until it pays to map all again."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vggt3_ros.geometry.camera import undistort
+from vggt3_ros.network.keyframe_view import NetworkView
+
+CHECKED = 8  # keyframes with measured depth whose depth is estimated too, to compare
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A NetworkView of these keyframe ids, in order. basis: how many there were when they were mapped."""
+
+    ids: tuple
+    view: NetworkView
+    basis: int
+
+
+class NetworkScene:
+    """viewer: network.keyframe_view.KeyframeViewer; store: KeyframeStore; config: NetworkConfig."""
+
+    def __init__(self, viewer, store, config):
+        self.viewer, self.store, self.config = viewer, store, config
+        self.last = None
+
+    def look(self, ids, without_depth, step):
+        """Keyframe ids in order, the set of those that need depth -> (Seen, whether all were mapped anew).
+
+        The view has depth of what was looked at now and needs it. step(fraction) may raise to stop. Raises NotEnoughMemory.
+        """
+        last = self.last
+        new = tuple(i for i in ids if last is None or i not in set(last.ids))
+        mapped = last is None or not set(last.ids) <= set(ids) or len(ids) > (1 + self.config.growth) * last.basis or (
+            bool(new) and last.view.scene is None)
+        if mapped:
+            seen = self._map(ids, without_depth, step)
+        else:
+            seen = self._with(last, new, without_depth, step) if new else last
+        seen = _in_order(seen, ids)
+        self.last = replace(seen, view=replace(seen.view, depth={}))
+        return seen, mapped
+
+    def place(self, image, camera):
+        """Pose (4, 4) of an image (height, width, 3) uint8 RGB in the network's frame; None where it says nothing."""
+        last = self.last
+        if last is None or last.view.scene is None:
+            return None
+        view = self.viewer.place(lambda _: undistort(image, camera), [camera], (), lambda fraction: None, last.view.scene)
+        return view.T_network_cam[0] if view.confidence[0] > 0 else None
+
+    def _map(self, ids, without_depth, step):
+        limit = self.config.max_keyframes
+        chosen = ids if len(ids) <= limit else tuple(ids[k] for k in np.linspace(0, len(ids) - 1, limit).astype(int))
+        share = len(chosen) / len(ids)
+        depth_of = without_depth | set(_spread([i for i in chosen if i not in without_depth]))
+        seen = Seen(chosen, self.viewer.map(*self._arguments(chosen, depth_of), lambda fraction: step(share * fraction)), len(ids))
+        rest = tuple(i for i in ids if i not in set(chosen))
+        return self._with(seen, rest, without_depth, lambda fraction: step(share + (1 - share) * fraction)) if rest else seen
+
+    def _with(self, seen, ids, without_depth, step):
+        """`seen` and more keyframes, where its scene places them; without a scene their poses are unknown."""
+        if seen.view.scene is None:
+            more = NetworkView(np.full((len(ids), 4, 4), np.nan), np.zeros(len(ids)))
+        else:
+            more = self.viewer.place(*self._arguments(ids, without_depth), step, seen.view.scene)
+        depth = seen.view.depth | {len(seen.ids) + index: maps for index, maps in more.depth.items()}
+        view = NetworkView(np.concatenate([seen.view.T_network_cam, more.T_network_cam]),
+                           np.concatenate([seen.view.confidence, more.confidence]), depth, seen.view.scene)
+        return Seen(seen.ids + ids, view, seen.basis)
+
+    def _arguments(self, ids, depth_of):
+        def load(index):
+            keyframe = self.store.get(ids[index])
+            return undistort(keyframe.image, keyframe.camera)
+
+        return load, [self.store.camera(i) for i in ids], [index for index, i in enumerate(ids) if i in depth_of]
+
+
+def _spread(ids):
+    """A few of them, all along the way."""
+    return [ids[k] for k in np.linspace(0, len(ids) - 1, min(CHECKED, len(ids))).astype(int)]
+
+
+def _in_order(seen, ids):
+    row = {keyframe_id: k for k, keyframe_id in enumerate(seen.ids)}
+    order = [row[keyframe_id] for keyframe_id in ids]
+    position = {k: new for new, k in enumerate(order)}
+    view = replace(seen.view, T_network_cam=seen.view.T_network_cam[order], confidence=seen.view.confidence[order],
+                   depth={position[k]: maps for k, maps in seen.view.depth.items()})
+    return replace(seen, ids=tuple(ids), view=view)

@@ -1,0 +1,170 @@
+"""One stage of a refinement: what the network says about the keyframes, checked against odometry and depth sensors before it is used."""
+
+import logging
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from vggt3_ros.geometry.alignment import DegenerateMotion
+from vggt3_ros.mapping.network_scene import NetworkScene
+from vggt3_ros.mapping.prior import covisible, make_prior, metric_depth, place_query, scale_from_depth
+from vggt3_ros.network.keyframe_view import KeyframeViewer, load_network
+from vggt3_ros.network.memory_plan import NotEnoughMemory
+
+TURN_TOLERANCE = 0.25  # radians by which half of the orientations may differ from the odometry's
+LEAST_SCALE_SIGMA = 0.005  # relative: the network's depth and its poses share one scale no better than this
+SAME_SCALE, CHANGED_SCALE = 0.005, 0.03  # relative: depth is rewritten beyond the first, loops on it are measured again beyond the second
+LEAST_GAP = 10  # keyframes between two that are worth a loop; nearer ones are tried anyway
+GRID = (12, 16)  # rows, columns of depth that say whether two keyframes see the same surface
+
+_log = logging.getLogger(__name__)
+
+
+class Refused(ValueError):
+    """The network's view contradicts what is known; the message says how."""
+
+
+@dataclass(frozen=True, eq=False)
+class Advice:
+    """edges: tuple of pose_graph.Edge; candidates: (i, j) keyframe indices, i > j, that see the same surface, most of it first;
+    fresh: ids of keyframes whose depth is new, or of another scale than before; report: figures, or the reason for a refusal."""
+
+    edges: tuple = ()
+    candidates: tuple = ()
+    fresh: frozenset = frozenset()
+    report: dict = field(default_factory=dict)
+
+
+class NetworkStage:
+    """stage(poses, step) -> Advice. frames: FrameSource, which gets the depth; other arguments as for NetworkScene."""
+
+    def __init__(self, viewer, store, frames, config):
+        self.scene, self.frames, self.config = NetworkScene(viewer, store, config), frames, config
+        self._placing = None  # (ids, their poses in the network's frame, Alignment): place() reads it from other threads
+        self._sensor_scale = self._scale_of_depth = None
+
+    def __call__(self, poses, step):
+        """StoredPoses of all keyframes; step(fraction) may raise to stop. A network of no use is no error: the report has the reason."""
+        try:
+            if len(poses) < 3:
+                raise Refused(f"{len(poses)} keyframes are too few to align it to the odometry")
+            ids = [int(i) for i in poses.ids]
+            without_depth = {i for i in ids if not _measured(self.frames(i))} if self.config.estimate_depth else set()
+            seen, mapped = self.scene.look(ids, without_depth, step)
+            if mapped:
+                self._sensor_scale = self._scale_by_sensors(seen)
+            prior = make_prior(poses.T_odom_cam, seen.view.T_network_cam, seen.view.confidence, self._sensor_scale)
+            self._check(prior.alignment, seen.view.confidence > 0, poses.T_odom_cam)
+        except (DegenerateMotion, Refused, NotEnoughMemory) as error:
+            _log.warning("the network is not used in this refinement: %s", error)
+            self.scene.last = self._placing = None
+            return Advice(report={"used": False, "reason": str(error)})
+        fresh = self._hand_out_depth(seen, mapped, prior)
+        self._placing = seen.ids, seen.view.T_network_cam, prior.alignment
+        return Advice(prior.edges, tuple(self._covisible(poses, prior)), frozenset(fresh), _report(seen, prior, self._sensor_scale))
+
+    def place(self, image, camera, snapshot):
+        """Where the network sees an image (height, width, 3) uint8 RGB in the snapshot's map: T_map_cam (4, 4), or None."""
+        placing, T_map_cam = self._placing, dict(zip(map(int, snapshot.keyframe_ids), snapshot.T_map_cam))
+        if placing is None or not set(placing[0]) <= set(T_map_cam):
+            return None
+        ids, T_network_cam, alignment = placing
+        query = self.scene.place(image, camera)
+        return None if query is None else place_query(query, T_network_cam, np.array([T_map_cam[i] for i in ids]), alignment)
+
+    def _scale_by_sensors(self, seen):
+        """(metres per unit, relative standard deviation) of the network's depth by measured depth; None without enough of it."""
+        scales = []
+        for index, maps in seen.view.depth.items():
+            frame = self.frames(seen.ids[index])
+            if _measured(frame):
+                rows, columns = frame.cell_depth.shape
+                depth, confidence = (cv2.resize(a, (columns, rows), interpolation=cv2.INTER_AREA) for a in maps)
+                scales.append(scale_from_depth(frame.cell_depth, depth, confidence))
+        logarithms = np.log([scale for scale in scales if np.isfinite(scale)])
+        if len(logarithms) < 3:
+            return None
+        spread = 1.5 * float(np.median(np.abs(logarithms - np.median(logarithms))))
+        return float(np.exp(np.median(logarithms))), max(LEAST_SCALE_SIGMA, spread / np.sqrt(len(logarithms)))
+
+    def _check(self, alignment, seen, T_odom_cam):
+        centres = T_odom_cam[:, :3, 3]
+        extent = float(np.sqrt(np.square(centres - centres.mean(axis=0)).sum(axis=1).mean()))
+        metres, radians = float(np.median(alignment.residual_m[seen])), float(np.median(alignment.residual_rad[seen]))
+        if metres > self.config.max_disagreement * extent or radians > TURN_TOLERANCE:
+            raise Refused(f"half of the keyframes disagree with the odometry by more than {metres:.2f} m and {np.degrees(radians):.1f} deg, "
+                          f"on a path of {extent:.2f} m extent (network.max_disagreement)")
+
+    def _hand_out_depth(self, seen, mapped, prior):
+        """Metric depth to frames without a measured one -> ids of those for which it is new or changed much."""
+        scale, known = prior.metres_per_unit, self.frames.estimated
+        fresh, change = set(), 1.0 if mapped or self._scale_of_depth is None else scale / self._scale_of_depth
+        for index, maps in seen.view.depth.items():
+            keyframe_id = seen.ids[index]
+            if prior.trusted[index] and not _measured(self.frames(keyframe_id)):
+                before, after = known.get(keyframe_id), metric_depth(*maps, scale, self.config.depth_confidence)
+                fresh |= {keyframe_id} if _changed(before, after) else set()
+                self.frames.estimate(keyframe_id, after)
+        if abs(change - 1) > SAME_SCALE:  # what was looked at in earlier refinements follows the alignment
+            for keyframe_id in set(seen.ids) - {seen.ids[index] for index in seen.view.depth}:
+                before = known.get(keyframe_id)
+                if before is not None:
+                    self.frames.estimate(keyframe_id, before * change)
+                    fresh |= {keyframe_id} if abs(change - 1) > CHANGED_SCALE else set()
+        if mapped or self._scale_of_depth is None or abs(change - 1) > SAME_SCALE:
+            self._scale_of_depth = scale
+        return fresh
+
+    def _covisible(self, poses, prior):
+        """Pairs by the overlap of what trusted keyframes see."""
+        trusted = np.flatnonzero(prior.trusted)
+        frames = [self.frames(int(poses.ids[k])) for k in trusted]
+        width, height = frames[0].camera.width, frames[0].camera.height
+        depth = np.stack([_at_grid(frame.cell_depth) for frame in frames])
+        matrices = np.stack([frame.camera.scaled(width, height).matrix for frame in frames])
+        pairs = covisible(prior.T_odom_cam[trusted], matrices, depth, (height, width), least_gap=LEAST_GAP)
+        return [(int(trusted[i]), int(trusted[j])) for i, j, _ in pairs]
+
+
+def network_stage(config, device, store, frames, network=None):
+    """The NetworkStage of a BackendConfig, or None where it names no checkpoint and no `network` is given. Raises CheckpointError."""
+    chosen = config.network
+    if network is None and not chosen.checkpoint:
+        return None
+    network = network or load_network(chosen.checkpoint, str(device), chosen.dtype)
+    return NetworkStage(KeyframeViewer(network, chosen.image_side, chosen.memory_limit * 2**20 or None), store, frames, chosen)
+
+
+def _measured(frame):
+    return frame.has_depth and not frame.estimated
+
+
+def _changed(before, after):
+    if before is None or before.shape != after.shape:
+        return True
+    known = (before > 0) & (after > 0)
+    return not known.any() or abs(float(np.median(after[known] / before[known])) - 1) > CHANGED_SCALE
+
+
+def _at_grid(cell_depth):
+    rows, columns = ((np.arange(n) + 0.5) * size / n for n, size in zip(GRID, cell_depth.shape))
+    return cell_depth[np.ix_(rows.astype(int), columns.astype(int))]
+
+
+def _report(seen, prior, sensor_scale):
+    alignment, looked_at = prior.alignment, seen.view.confidence > 0
+    return {"used": True, "reason": "", "keyframes": len(seen.ids), "trusted": int(prior.trusted.sum()),
+            "metres_per_unit": float(alignment.scale), "scale_sigma": float(alignment.scale_sigma),
+            "disagreement_m": float(np.median(alignment.residual_m[looked_at])),
+            "disagreement_rad": float(np.median(alignment.residual_rad[looked_at])),
+            "segment_scales": [round(float(scale), 4) for scale in prior.segment_scales],
+            "scale_by_motion": float(alignment.motion_scale), "scale_by_sensor": sensor_scale[0] if sensor_scale else float("nan")}
+
+
+def describe(report):
+    """One line of Advice.report for people: what the network contributes, or why nothing."""
+    if not report["used"]:
+        return f"not used: {report['reason']}"
+    return (f"{report['trusted']} of {report['keyframes']} keyframes agree with the odometry to {report['disagreement_m']:.3f} m and "
+            f"{np.degrees(report['disagreement_rad']):.1f} deg; {report['metres_per_unit']:.4g} m a unit (+-{report['scale_sigma']:.1%})")
