@@ -1,38 +1,68 @@
-"""vggt3 replay: a front end over DDS from a folder in the TUM layout."""
+"""vggt3 replay: a recorded data set as a front end over DDS."""
+
+RATE, CLOCK_RATE = 5.0, 100.0
 
 
 def add_parser(subparsers):
-    parser = subparsers.add_parser("replay", help="play a TUM-layout folder as a front end: keyframes over ROS 2")
-    parser.add_argument("folder", help="rgb.txt, depth.txt, camera.yaml and a trajectory")
-    parser.add_argument("--odometry", help="trajectory file of the front end, odometry.txt by default")
-    parser.add_argument("--rate", type=float, default=5.0, help="keyframes a second; 0: as fast as the back end takes them")
-    parser.add_argument("--wait", type=float, default=30.0, help="seconds to wait for the back end")
-    parser.add_argument("--odom-frame", default="odom")
-    parser.add_argument("--camera-frame", default="camera")
+    from vggt3_ros.cli.dataset import add_sequence_arguments
+
+    parser = subparsers.add_parser("replay", help="play a folder or bag as a front end: keyframes over ROS 2")
+    add_sequence_arguments(parser)
+    add_pace_arguments(parser)
     parser.add_argument("--keep-stamps", action="store_true", help="send the recorded stamps instead of moving them to now")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("--ros-args", nargs="...", default=[], help="ROS arguments, as -r keyframes:=/robot/keyframes")
     parser.set_defaults(run=run)
 
 
+def add_pace_arguments(parser):
+    """How fast, into which frames, and with which clock."""
+    parser.add_argument("--rate", type=float, help=f"keyframes a second, {RATE:g} by default; 0: as fast as the back end takes them")
+    parser.add_argument("--speed", type=float, metavar="FACTOR", help="as recorded, so many times as fast (the default with --clock: 1)")
+    parser.add_argument("--clock", type=float, nargs="?", const=CLOCK_RATE, default=0.0, metavar="HZ",
+                        help=f"keep the recorded stamps and publish their time on /clock, {CLOCK_RATE:g} times a second: nodes need use_sim_time")
+    parser.add_argument("--wait", type=float, default=30.0, help="seconds to wait for the back end")
+    parser.add_argument("--odom-frame", default="odom")
+    parser.add_argument("--camera-frame", default="camera")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--ros-args", nargs="...", default=[], help="ROS arguments, as -r keyframes:=/robot/keyframes")
+
+
 def run(arguments):
-    if arguments.rate < 0:
-        raise ValueError(f"--rate must be 0 or more keyframes a second, got {arguments.rate}")
     from functools import partial
 
     from tqdm import tqdm
 
-    from vggt3_ros.datasets.tum import load_tum
+    check_pace(arguments)
+    from vggt3_ros.cli.dataset import options
+    from vggt3_ros.datasets.dataset import open_dataset
 
-    sequence = load_tum(arguments.folder, odometry=arguments.odometry)
-    if not len(sequence):
-        raise ValueError(f"{arguments.folder} holds no keyframe")
+    sequence = open_dataset(arguments.path, options(arguments))
     from vggt3_ros.ros.player import replay
 
-    ros_arguments = ["--ros-args", *arguments.ros_args] if arguments.ros_args else []
+    keep = arguments.clock or arguments.keep_stamps
     try:
-        replay(sequence, arguments.rate, partial(tqdm, desc="keyframes sent", unit="", disable=arguments.quiet or None), wait=arguments.wait,
-               odom_frame=arguments.odom_frame, camera_frame=arguments.camera_frame, ros_arguments=ros_arguments,
-               start_ns=int(sequence.stamps_ns[0]) if arguments.keep_stamps else None)
+        replay(sequence, due(sequence.stamps_ns, arguments),
+               partial(tqdm, desc="keyframes sent", unit="", disable=arguments.quiet or None), wait=arguments.wait,
+               odom_frame=arguments.odom_frame, camera_frame=arguments.camera_frame, clock_rate=arguments.clock,
+               ros_arguments=["--ros-args", *arguments.ros_args] if arguments.ros_args else [],
+               start_ns=(int(sequence.stamps_ns[0]) or 1) if keep else None)  # to ROS a stamp of zero is none
     except RuntimeError as error:
         raise ValueError(str(error)) from error
+
+
+def check_pace(arguments):
+    """ValueError when --rate, --speed or --clock make no sense."""
+    for name, least in (("rate", 0), ("speed", 0.001), ("clock", 0)):
+        value = getattr(arguments, name)
+        if value is not None and not least <= value <= 10_000:
+            raise ValueError(f"--{name} must be {least:g} to 10000, got {value:g}")
+    if arguments.rate is not None and arguments.speed is not None:
+        raise ValueError("--rate and --speed exclude each other")
+
+
+def due(stamps_ns, arguments):
+    """Seconds after the first at which each keyframe is sent."""
+    speed = arguments.speed or (1.0 if arguments.clock and arguments.rate is None else None)
+    if speed:
+        return (stamps_ns - stamps_ns[0]) / 1e9 / speed
+    rate = RATE if arguments.rate is None else arguments.rate
+    return [i / rate if rate else 0.0 for i in range(len(stamps_ns))]

@@ -12,15 +12,19 @@ from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.msg import Keyframe, Status
 from vggt3_ros.ros import qos
-from vggt3_ros.ros.conversions import from_keyframe, to_transform_message
+from vggt3_ros.ros.conversions import from_keyframe, from_nanoseconds, to_transform_message
+from vggt3_ros.ros.simulated_clock import SimulatedClock
 
 IN_FLIGHT = qos.KEYFRAME_QUEUE // 2  # keyframes sent and not yet counted by the back end, so that no queue overflows
 
 
 class Player(Node):
-    """Publishes `sequence` on topic keyframes. Stamps are moved so that the first is `start_ns` (now by default)."""
+    """Publishes `sequence` on topic keyframes. Stamps are moved so that the first is `start_ns` (now by default).
 
-    def __init__(self, sequence, odom_frame="odom", camera_frame="camera", start_ns=None, **options):
+    clock_rate: publish the time of the stamps on /clock so many times a second, for nodes with use_sim_time; 0: do not.
+    """
+
+    def __init__(self, sequence, odom_frame="odom", camera_frame="camera", start_ns=None, clock_rate=0.0, **options):
         super().__init__("vggt3_player", **options)
         self._sequence, self._odom_frame, self._camera_frame = sequence, odom_frame, camera_frame
         start_ns = self.get_clock().now().nanoseconds if start_ns is None else start_ns
@@ -29,6 +33,7 @@ class Player(Node):
         self._tf = self.create_publisher(TFMessage, "/tf", qos.TF)
         self._received = self._received_before = None
         self.create_subscription(Status, "status", self._heard, qos.LATCHED)
+        self._simulated = SimulatedClock(self, start_ns, clock_rate) if clock_rate else None
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self)
 
@@ -37,8 +42,8 @@ class Player(Node):
         if self._received_before is None:
             self._received_before = status.received
 
-    def play(self, rate, wait=30.0, progress=lambda steps: steps):
-        """Send every keyframe, `rate` a second; 0: as fast as the back end takes them. Returns when all have been taken.
+    def play(self, due, wait=30.0, progress=lambda steps: steps):
+        """Send keyframe i `due[i]` seconds after the first, later where the back end is slower. Returns when all have been taken.
 
         Waits `wait` seconds for a back end (RuntimeError without one). progress wraps the iterator, as tqdm does.
         """
@@ -47,20 +52,24 @@ class Player(Node):
         begin = time.monotonic()
         for count in progress(range(len(self._sequence))):
             keyframe = self._sequence.keyframes[count]
-            message = from_keyframe(replace(keyframe, stamp_ns=keyframe.stamp_ns + self._shift_ns), self._odom_frame, self._camera_frame)
+            stamp_ns = keyframe.stamp_ns + self._shift_ns
+            if self._simulated:
+                self._simulated.run_to(stamp_ns, begin + due[count] - time.monotonic())
+            message = from_keyframe(replace(keyframe, stamp_ns=stamp_ns), self._odom_frame, self._camera_frame)
             self._spin_until(lambda: count - self._taken() < IN_FLIGHT, 60.0, "the back end has stopped taking keyframes")
-            if rate:
-                self._executor.spin_once(timeout_sec=max(0.0, begin + count / rate - time.monotonic()))
-                time.sleep(max(0.0, begin + count / rate - time.monotonic()))
+            while (early := begin + due[count] - time.monotonic()) > 0:
+                self._executor.spin_once(timeout_sec=early)
+            if self._simulated:
+                self._simulated.publish()
             self._keyframes.publish(message)
-            self._broadcast(keyframe.T_odom_cam)
+            self._broadcast(keyframe.T_odom_cam, from_nanoseconds(stamp_ns) if self._simulated else self.get_clock().now().to_msg())
         self._spin_until(lambda: self._taken() >= len(self._sequence), 60.0, "the back end did not take all keyframes")
 
     def _taken(self):
         return self._received - self._received_before
 
-    def _broadcast(self, T_odom_cam):
-        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._odom_frame)
+    def _broadcast(self, T_odom_cam, stamp):
+        header = Header(stamp=stamp, frame_id=self._odom_frame)
         self._tf.publish(TFMessage(transforms=[TransformStamped(header=header, child_frame_id=self._camera_frame,
                                                                 transform=to_transform_message(T_odom_cam))]))
 
@@ -72,12 +81,12 @@ class Player(Node):
             self._executor.spin_once(timeout_sec=0.1)
 
 
-def replay(sequence, rate, progress=lambda steps: steps, **options):
+def replay(sequence, due, progress=lambda steps: steps, **options):
     """Play `sequence` in a ROS context of its own; for options see Player and Player.play."""
     wait = options.pop("wait", 30.0)
     with rclpy.init(args=options.pop("ros_arguments", [])):
         player = Player(sequence, **options)
         try:
-            player.play(rate, wait, progress)
+            player.play(due, wait, progress)
         finally:
             player.destroy_node()
