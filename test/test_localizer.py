@@ -50,7 +50,7 @@ def test_an_answer_says_how_sure_it_is(answers):
     for answer in answers:
         if answer.code == "ok":
             assert answer.verified and answer.inliers >= CONFIG.localizer.minimum_inliers and answer.message == ""
-            assert 0 < answer.reprojection_error_px < CONFIG.localizer.verify_threshold
+            assert 0 < answer.reprojection_error_px < CONFIG.localizer.scatter * CONFIG.localizer.verify_threshold
             np.testing.assert_allclose(answer.covariance, answer.covariance.T, atol=1e-12)
             assert np.linalg.eigvalsh(answer.covariance).min() > 0
             assert np.sqrt(np.trace(answer.covariance[:3, :3])) < 0.2
@@ -140,29 +140,13 @@ def test_rooms_that_were_not_mapped_are_refused(backend, rendered, T_world_map):
         refused(backend, image, rendered.camera)
 
 
-@pytest.fixture(scope="module")
-def another_home():
-    """Images of a corridor, and of rooms where photographs hang that hang in the mapped home too (a coffee cup, a motorcycle).
-
-    Another seed of the apartment would not do: it is this one repainted, with the same pictures in the same places.
-    """
+def test_another_home_with_the_same_pictures_on_its_walls_is_refused(backend, rendered):
+    """A coffee cup and a motorcycle hang in both. Another seed of the apartment would not do: it is this one repainted."""
     home = apartment.twin_rooms()
-    in_corridor = home.groundtruth[:, 1, 3] > 3.3
-    corridor, rooms = ([home.keyframes[int(i)].image for i in np.flatnonzero(mask)[::3]] for mask in (in_corridor, ~in_corridor))
-    return corridor, rooms
-
-
-def test_another_home_is_refused(backend, rendered, another_home):
-    assert len(another_home[0]) >= 5
-    for image in another_home[0]:
-        refused(backend, image, rendered.camera)
-
-
-@pytest.mark.xfail(reason="where most of a picture's matches agree it may be taken for the same picture in the mapped home", strict=False)
-def test_another_home_with_the_same_pictures_on_its_walls_is_refused(backend, rendered, another_home):
-    assert len(another_home[1]) >= 5
-    for image in another_home[1]:
-        refused(backend, image, rendered.camera)
+    assert len(home.groundtruth) > 60
+    for index in range(0, len(home.groundtruth), 2):
+        refused(backend, home.keyframes[index].image, rendered.camera)
+    assert "rest of the image" in backend.localize(home.keyframes[64].image, rendered.camera).message  # 300 matches on one picture
 
 
 def test_an_image_that_is_not_its_cameras_is_refused(backend, rendered):

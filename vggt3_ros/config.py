@@ -128,11 +128,13 @@ class LocalizerConfig(Checked):
     verify_keyframes: int = value(3, "Nearest keyframes a coarse pose is matched against", low=1, high=20)
     minimum_inliers: int = value(40, "Fewer agreeing matches: not localized", low=6, high=10000)
     single_inliers: int = value(25, "Matches with one keyframe that make a pose worth a closer look", low=6, high=10000)
-    recognised_inliers: int = value(120, "Matches with one keyframe that prove the place even where the map is bent", low=6, high=10000)
     cells: int = value(2400, "Cells of the query the scene memory is asked about, the most reliable first", low=100, high=100_000)
     coarse_threshold: float = value(12.0, "A remembered point agrees when reprojected closer than this", "px", 1.0, 200.0)
     search_radius: float = value(20.0, "A keypoint is looked for this far from where the coarse pose expects it", "px", 1.0, 500.0)
-    verify_inlier_ratio: float = value(0.55, "Least share of matches with keyframes that agree with a verified pose", "", 0.0, 1.0)
+    verify_inlier_ratio: float = value(0.44, "Least share of matches with keyframes that agree with a verified pose", "", 0.0, 1.0)
+    similarity: float = value(0.75, "Least median similarity of the image's cells with what the map shows there", "", 0.0, 1.0)
+    shown: float = value(0.15, "Least share of the image that the map must show something for", "", 0.0, 1.0)
+    scatter: float = value(0.8, "Largest median reprojection error, as a share of verify_threshold", "", 0.0, 1.0)
     verify_threshold: float = value(4.0, "A match with a keyframe agrees when reprojected closer than this", "px", 0.1, 50.0)
     point_sigma: float = value(0.003, "Standard deviation of a mapped point", "m", 1e-4, 1.0)
     coarse_inlier_ratio: float = value(0.12, "Least share of cells that agree on the coarse pose", "", 0.0, 1.0)
@@ -142,8 +144,9 @@ class LocalizerConfig(Checked):
         return self.search_radius, 3 * self.verify_threshold, 3 * self.verify_threshold, 2 * self.verify_threshold
 
     def agreeing_shares(self):
-        """Shares of the matches that must agree at each radius: by chance alone a quarter does at the last."""
-        return 0.2, 0.3, 0.4, self.verify_inlier_ratio
+        """Shares of the matches that must agree at each radius: by chance alone a quarter does at the last, and an imperfect map's
+        keyframes contradict each other by a pixel or two."""
+        return 0.16, 0.24, 0.32, self.verify_inlier_ratio
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from vggt3_ros.features.subpixel import align_patches
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.candidates import near_pose
 from vggt3_ros.mapping.frame import encode_image
+from vggt3_ros.memory.appearance import agreement, looked_for
 from vggt3_ros.memory.keys import dense_keys
 from vggt3_ros.memory.pose_refinement import refine
 
 COARSE_SPREAD = 0.55  # share of the threshold; errors spread by chance have their median at 0.7
-CONFIRMED_M, CONFIRMED_RAD = 0.15, 0.1  # how near the memory's pose confirms another
 OK, NO_MAP, NOT_LOCALIZED, BAD_IMAGE = "ok", "no_map", "not_localized", "bad_image"
 
 
@@ -105,14 +105,15 @@ class Localizer:
         guess = self._guess(scene, query)
         snapshot, config = scene.snapshot, self.config
         starts = [pose for pose in (guess.T_map_cam, hint) if pose is not None]
+        best, unlike = 0, 0
         for pose in starts:
-            refined = self._tracked(scene, query, pose)
-            if refined is not None:
+            refined, alike = self._tracked(scene, query, pose)
+            if alike:
                 return self._answer(refined)
+            unlike = max(unlike, refined.inliers.sum() if refined else 0)
         proposals = [near_pose(snapshot.T_map_cam, pose, config.verify_keyframes, ()) for pose in starts]
         if scene.places is not None:
             proposals.append(scene.places.like(query.features, config.verify_keyframes))
-        best = 0
         for index in dict.fromkeys(i for rank in zip_longest(*proposals) for i in rank if i is not None):
             frame = scene.frame(int(snapshot.keyframe_ids[index]))
             matches = self._matches(query, [(frame, snapshot.T_map_cam[index])],
@@ -120,26 +121,20 @@ class Localizer:
             pose, agreeing = _ransac(*matches, query.camera, config.verify_threshold)
             best = max(best, agreeing)
             if agreeing >= config.single_inliers:
-                refined = self._tracked(scene, query, pose, agreeing >= config.recognised_inliers and self._confirms(guess, pose))
-                if refined is not None:
+                refined, alike = self._tracked(scene, query, pose)
+                if alike:
                     return self._answer(refined)
+                unlike = max(unlike, refined.inliers.sum() if refined else 0)
+        if unlike:
+            return Localization(NOT_LOCALIZED, f"{unlike} matches agree on a pose, but the rest of the image does not look as the map does "
+                                "from there: something in it was mapped in another place", inliers=int(unlike))
         return Localization(NOT_LOCALIZED, f"at most {best} matches with any of {config.verify_keyframes} keyframes near the coarse pose "
                             "or looking alike agree on a pose: the image shows a place that was not mapped, or too little of it",
                             inliers=best)
 
-    def _confirms(self, guess, T_map_cam):
-        """Whether the memory, too, sees the image where the matches do: an object that stands in another room fools one of them."""
-        if guess.T_map_cam is None or guess.agreeing < self.config.coarse_inlier_ratio * len(guess.pixels):
-            return False
-        apart = se3.inverse(guess.T_map_cam) @ T_map_cam
-        return bool(np.linalg.norm(apart[:3, 3]) < CONFIRMED_M and se3.rotation_angle(apart) < CONFIRMED_RAD)
-
-    def _tracked(self, scene, query, T_map_cam, recognised=False):
-        """RefinedPose from the keyframes nearest to a pose, keypoints looked for where it expects them; None where they are not.
-
-        recognised: many matches found without the pose and the memory agree on it already. Then keyframes that contradict each other
-        by a pixel or two, as an imperfect map's do, are no reason to refuse.
-        """
+    def _tracked(self, scene, query, T_map_cam):
+        """The keyframes nearest to a pose, keypoints looked for where it expects them -> (RefinedPose or None where they are not,
+        whether the whole image looks as the map does from there)."""
         snapshot, config, refined = scene.snapshot, self.config, None
         for share, radius in zip(config.agreeing_shares(), config.search_radii()):
             near = near_pose(snapshot.T_map_cam, T_map_cam, config.verify_keyframes, ())
@@ -147,13 +142,14 @@ class Localizer:
             pixels, points = self._guided(query, frames, T_map_cam, radius)
             if refined is None:  # a coarse pose is far enough off to be a poor place to start descending from
                 T_map_cam, _ = _ransac(pixels, points, query.camera, config.verify_threshold)
-            refined = self._refined(query.camera, T_map_cam, pixels, points, share * (0.8 if recognised else 1.0))
+            refined = self._refined(query.camera, T_map_cam, pixels, points, share)
             if refined is None:
-                return None
+                return None, False
             T_map_cam = se3.inverse(refined.T_cam_map)
-        # Half the threshold is what errors spread evenly under it would leave: a pose that is merely in the right area.
-        allowed = (0.63 if recognised else 0.5) * config.verify_threshold
-        return refined if refined.reprojection_px < allowed else None
+        if refined.reprojection_px > config.scatter * config.verify_threshold:
+            return None, False
+        similarity, shown = agreement(looked_for(query, frames, T_map_cam))
+        return refined, similarity >= config.similarity and shown >= config.shown
 
     def _guided(self, query, frames, T_map_cam, radius):
         def match(frame, pose):
