@@ -65,7 +65,7 @@ class Core:
         self.refinery = Refinery(self.worker, self._limits, self._unrefined(), on_change, logger)
         self.refinery.pause()
         self.tracker = Tracker(self.worker, self.map_odom, lambda: parameters.node.gate, on_pose, logger)
-        self.intake = Intake(self.store, node.odom_frame, self.refinery.keyframe_added, logger)
+        self.intake = Intake(self.store, node.odom_frame, self.refinery.keyframe_added, logger, node.map_frame)
         if self.localizing:
             self._localize_only()
         self.worker.start()
@@ -130,6 +130,12 @@ class Core:
         if self.map_odom.withheld:
             self._log.warning(f"the correction of refinement {snapshot.generation} is not broadcast: {self.map_odom.withheld}")
         return before, self.map_odom.withheld
+
+    @property
+    def T_map_frontend(self):
+        """(4, 4) of the front end's frame as it is now: what TF needs. None while localization mode has not found the robot."""
+        T_map_odom = self.map_odom.T_map_odom
+        return None if T_map_odom is None else T_map_odom @ self.intake.T_kept_frontend
 
     def configure(self):
         """After a live parameter change."""

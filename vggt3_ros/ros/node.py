@@ -4,9 +4,8 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
-from vggt3_ros.msg import Keyframe
-from vggt3_ros.ros import qos
 from vggt3_ros.ros.core import Core
+from vggt3_ros.ros.inputs import make_input
 from vggt3_ros.ros.localize_service import LocalizeService
 from vggt3_ros.ros.map_odom import MapOdomBroadcaster
 from vggt3_ros.ros.map_services import MapServices
@@ -102,7 +101,7 @@ class ActiveParts:
     def __init__(self, node, core):
         self._node, config = node, core.parameters
         self.outputs = Outputs(node, config.node.map_frame)
-        self.map_odom = MapOdomBroadcaster(node, config.node.tf_rate, lambda: core.map_odom.T_map_odom,
+        self.map_odom = MapOdomBroadcaster(node, config.node.tf_rate, lambda: core.T_map_frontend,
                                            lambda: (config.node.map_frame, core.intake.odom_frame),
                                            lambda: config.node.transform_tolerance, lambda: config.node.publish_tf)
         self.localize = LocalizeService(node, core)
@@ -113,9 +112,7 @@ class ActiveParts:
         self._core = core
         self._timer = node.create_timer(config.node.status_period, self._tick, callback_group=MutuallyExclusiveCallbackGroup(),
                                         clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._keyframes = node.create_subscription(Keyframe, "keyframes", core.intake.take, qos.KEYFRAMES,
-                                                   callback_group=MutuallyExclusiveCallbackGroup(),
-                                                   qos_overriding_options=qos.overridable())
+        self.input = make_input(node, core, self.map_odom.broadcast)
         self.status.publish()
 
     def show(self, snapshot, change):
@@ -131,11 +128,12 @@ class ActiveParts:
 
     def _tick(self):
         self._core.refinery.tick()
+        self._core.intake.input_msg = self.input.monitor.check()
         self.outputs.publish_map()
         self.status.publish()
 
     def destroy(self):
-        self._node.destroy_subscription(self._keyframes)
+        self.input.destroy()
         self._node.destroy_timer(self._timer)
         for part in (self.status, self.refine, self.trajectory, self.services, self.localize, self.map_odom, self.outputs):
             part.destroy()

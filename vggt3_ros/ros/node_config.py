@@ -6,6 +6,8 @@ from pathlib import Path
 from time import localtime, strftime
 
 from vggt3_ros.config import Checked, Nested, value
+from vggt3_ros.mapping.selection import SelectionConfig
+from vggt3_ros.ros.input_config import InputConfig
 
 HOME = "~/.ros/vggt3_ros"
 
@@ -43,6 +45,8 @@ class NodeConfig(Nested):
     worker_timeout: float = value(120.0, "A worker without a sign of life for so long is replaced", "s", 5.0, 3600.0, live=False)
     status_period: float = value(1.0, "Time between two status messages", "s", 0.1, 60.0, live=False)
     gate: GateConfig = field(default_factory=GateConfig)
+    input: InputConfig = field(default_factory=InputConfig)
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
 
     def store_folder(self):
         """Where keyframes go: `store`, or a new folder named by the time."""

@@ -1,6 +1,6 @@
 """Quality of service of every topic. Each can be overridden by parameters (qos_overrides.<topic>...)."""
 
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 KEYFRAME_QUEUE = 50  # what may wait while the disk is busy
@@ -15,7 +15,19 @@ EVENTS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10, reliability=Relia
                     durability=DurabilityPolicy.VOLATILE)
 TF = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100, reliability=ReliabilityPolicy.RELIABLE,
                 durability=DurabilityPolicy.VOLATILE)
+# Reads from reliable and best-effort publishers alike; an image that was lost is followed by the next.
+IMAGES = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.BEST_EFFORT,
+                    durability=DurabilityPolicy.VOLATILE)
+ODOMETRY = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=400, reliability=ReliabilityPolicy.BEST_EFFORT,
+                      durability=DurabilityPolicy.VOLATILE)
+TF_STATIC = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100, reliability=ReliabilityPolicy.RELIABLE,
+                       durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def overridable():
     return QoSOverridingOptions.with_default_policies()
+
+
+def overridable_input():
+    """Durability too: a calibration may be latched."""
+    return QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY))

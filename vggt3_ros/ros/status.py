@@ -39,7 +39,7 @@ class StatusPublisher:
         message = Status(
             stamp=self._node.get_clock().now().to_msg(), state=self._current_state(), phase=refinery.phase,
             progress=float(refinery.progress), keyframes=len(core.store), received=intake.received, updated=intake.updated,
-            refused=intake.refused, last_refusal=intake.last_refusal, refinement_seconds=refinery.seconds,
+            refused=intake.refused, last_refusal=intake.last_refusal, input_msg=intake.input_msg, refinement_seconds=refinery.seconds,
             refinement_age=refinery.age, worker_restarts=worker.restarts, worker_memory_mb=int(worker.memory_mb),
             mode=Status.LOCALIZATION if core.localizing else Status.MAPPING, withheld=core.map_odom.withheld,
             localizations=self._localize.asked + core.tracker.asked, localized=self._localize.localized + core.tracker.localized,
@@ -58,9 +58,12 @@ class StatusPublisher:
         if message.withheld and level == DiagnosticStatus.OK:
             level = DiagnosticStatus.WARN
         text = STATES[message.state] + "".join(f": {reason}" for reason in (message.error_msg, message.withheld) if reason)
-        fields = [name for name in message.get_fields_and_field_types() if name not in HIDDEN]
+        values = {n: str(getattr(message, n)) for n in message.get_fields_and_field_types() if n not in HIDDEN}
+        network = self._core.snapshot.report.get("network") if self._core.snapshot else None
+        if network:
+            values["network"] = network["summary"]
         status = DiagnosticStatus(level=level, name=f"{self._node.get_fully_qualified_name().lstrip('/')}: back end", message=text,
-                                  hardware_id="vggt3_ros", values=[KeyValue(key=n, value=str(getattr(message, n))) for n in fields])
+                                  hardware_id="vggt3_ros", values=[KeyValue(key=n, value=v) for n, v in values.items()])
         out = DiagnosticArray(status=[status])
         out.header.stamp = message.stamp
         return out

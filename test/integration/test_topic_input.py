@@ -1,0 +1,195 @@
+"""Plain topics become keyframes: the right image with the right pose, depth and covariance; what does not belong together does not."""
+
+import cv2
+import numpy as np
+import pytest
+from camera_rig import CAMERA, MS, START_NS, T_BASE_CAM, CameraRig, depth_counts, jpeg, path, picture, publish_static_frames
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+from ros_graph import until
+
+from vggt3_ros.geometry import se3
+from vggt3_ros.srv import Reset
+
+FRAMES = {"input__base_to_camera": " ".join(map(str, np.concatenate(se3.to_quaternion(T_BASE_CAM))))}
+EVERY = {"selection__translation": 0.001}  # at 0.5 m/s every image is a keyframe
+
+
+def start(graph, rig, **parameters):
+    backend = graph.backend(wait=False, input__source=rig._source, **{**FRAMES, **EVERY, **parameters})
+    rig.meet(backend)
+    return backend
+
+
+def drive(rig, numbers, depth=lambda number: 0, pose_ms=20):
+    """Images 100 ms apart, poses every pose_ms from before to after them, depth shifted by depth(number) ms, None: lost."""
+    times = [number * 100 for number in numbers]
+    for ms in np.arange(times[0] - 107, times[-1] + 140, pose_ms):
+        rig.pose(ms)
+    for number, ms in zip(numbers, times):
+        rig.image(number, ms)
+        if rig._depth_kind is not None and depth(number) is not None:
+            rig.depth(number, ms + depth(number))
+
+
+def stored(backend, count):
+    until(lambda: len(backend._core.store) >= count)
+    return [backend._core.store.get(id) for id in backend._core.store.ids()]
+
+
+def assert_pose(keyframe, number):
+    difference = se3.inverse(path(number / 10) @ T_BASE_CAM) @ keyframe.T_odom_cam
+    assert np.linalg.norm(difference[:3, 3]) < 1e-3 and se3.rotation_angle(difference) < 1e-3
+    assert keyframe.stamp_ns == START_NS + number * 100 * MS
+
+
+def test_raw_images_with_odometry_and_static_frames(graph):
+    rig = CameraRig(graph)
+    publish_static_frames(graph)
+    backend = start(graph, rig, input__base_to_camera="")
+    drive(rig, range(5))
+    keyframes = stored(backend, 5)
+    assert [keyframe.id for keyframe in keyframes] == [0, 1, 2, 3, 4]
+    for number, keyframe in enumerate(keyframes):
+        np.testing.assert_array_equal(keyframe.image, picture(number))
+        assert keyframe.camera == CAMERA and keyframe.depth is None
+        assert_pose(keyframe, number)
+    assert backend._core.intake.odom_frame == "odom" and backend._core.intake.camera_frame == "camera_optical"
+
+
+def test_compressed_images_are_kept_as_received(graph):
+    rig = CameraRig(graph, compressed=True)
+    backend = start(graph, rig, input__image_transport="compressed")
+    drive(rig, range(3))
+    for number, keyframe in enumerate(stored(backend, 3)):
+        np.testing.assert_array_equal(keyframe.image[..., ::-1], cv2.imdecode(np.frombuffer(jpeg(number), np.uint8), cv2.IMREAD_COLOR))
+        assert_pose(keyframe, number)
+
+
+@pytest.mark.parametrize("transport", ["raw", "compressedDepth"])
+def test_jittered_and_missing_depth(graph, transport):
+    """Depth stamped up to 15 ms off belongs to its image; images whose depth was lost are passed over."""
+    rig = CameraRig(graph, depth=transport)
+    backend = start(graph, rig, input__depth_transport=transport)
+    shifts = [0, 15, None, -15, 7, None, -3, 0, 12, 0]
+    drive(rig, range(10), depth=lambda number: shifts[number])
+    kept = [number for number in range(10) if shifts[number] is not None]
+    keyframes = stored(backend, len(kept))
+    assert len(keyframes) == len(kept)
+    for number, keyframe in zip(kept, keyframes):
+        np.testing.assert_array_equal(keyframe.image, picture(number))
+        np.testing.assert_allclose(keyframe.depth, depth_counts(number) / 1000, rtol=1e-6)
+        assert_pose(keyframe, number)
+    assert backend._active_parts.input._sync.missed["depth"] >= 2
+
+
+def test_the_sync_tolerance_may_change_while_running(graph):
+    rig = CameraRig(graph, depth="raw")
+    backend = start(graph, rig, input__depth_transport="raw")
+    missed = backend._active_parts.input._sync.missed
+    drive(rig, range(3), depth=lambda number: 30)
+    rig.depth(99, 330)
+    until(lambda: missed["depth"] >= 3)
+    assert not backend._core.store.ids()
+    assert backend.set_parameters([Parameter("input.sync_tolerance", value=0.04)])[0].successful
+    drive(rig, range(10, 13), depth=lambda number: 30)
+    assert [keyframe.stamp_ns for keyframe in stored(backend, 3)] == [START_NS + number * 100 * MS for number in range(10, 13)]
+
+
+def test_slow_poses_that_come_late_serve_the_images_stamped_as_they_are(graph):
+    """A tracker that gives the pose of every fifth image, long after it."""
+    rig = CameraRig(graph)
+    backend = start(graph, rig)
+    for number in range(16):
+        rig.image(number, number * 100)
+    for number in range(0, 16, 5):
+        rig.pose(number * 100)
+    keyframes = stored(backend, 4)
+    for number, keyframe in zip(range(0, 16, 5), keyframes):
+        np.testing.assert_array_equal(keyframe.image, picture(number))
+        assert_pose(keyframe, number)
+    assert len(keyframes) == 4
+
+
+def test_keyframes_are_selected_by_motion(graph):
+    rig = CameraRig(graph)
+    backend = start(graph, rig, selection__translation=0.24, selection__rotation=0.0, selection__overlap=0.0)
+    drive(rig, range(21))
+    until(lambda: backend._active_parts.input._selector._stamp_ns == START_NS + 2000 * MS)
+    assert [(keyframe.stamp_ns - START_NS) // (100 * MS) for keyframe in stored(backend, 5)] == [0, 5, 10, 15, 20]
+
+
+@pytest.mark.parametrize("source", ["odometry", "pose_with_covariance"])
+def test_growing_covariances_become_those_of_the_motion(graph, source):
+    rig = CameraRig(graph, source=source)
+    backend = start(graph, rig, input__base_frame="base_link")
+    noise = np.diag([1e-4, 2e-4, 3e-4, 1e-5, 1e-5, 1e-5])
+    for number in range(3):
+        rig.pose(number * 100, covariance=noise * (1 + 5 * number))
+        rig.image(number, number * 100)
+    first, second, third = stored(backend, 3)
+    assert first.odometry_covariance is None
+    for keyframe in (second, third):
+        sigma = np.sqrt(np.diag(keyframe.odometry_covariance))
+        assert np.all((sigma[:3] > 0.02) & (sigma[:3] < 0.05)) and np.all((sigma[3:] > 0.005) & (sigma[3:] < 0.01))
+
+
+def test_reliable_publishers_are_heard_too(graph):
+    rig = CameraRig(graph, depth="raw", profile=QoSProfile(depth=50))
+    backend = start(graph, rig, input__depth_transport="raw")
+    drive(rig, range(3))
+    assert len(stored(backend, 3)) == 3
+
+
+def test_ids_go_on_after_a_restart_and_begin_anew_after_a_reset(graph):
+    rig = CameraRig(graph)
+    backend = start(graph, rig)
+    drive(rig, range(3))
+    stored(backend, 3)
+    graph.stop(backend)
+    backend = start(graph, rig)
+    drive(rig, range(10, 13))
+    assert [keyframe.id for keyframe in stored(backend, 6)] == [0, 1, 2, 3, 4, 5]
+    until(lambda: backend._core.worker.ready)
+    assert graph.call(Reset, "reset", Reset.Request()).keyframes == 6
+    drive(rig, range(20, 24))
+    keyframes = stored(backend, 2)
+    assert keyframes[0].id == 0 and keyframes[0].stamp_ns >= START_NS + 2000 * MS
+
+
+def test_what_cannot_be_read_is_refused_by_name_and_the_next_is_taken(graph):
+    rig = CameraRig(graph)
+    backend = start(graph, rig)
+    rig.pose(0)
+    rig.image(0, 0, encoding="strange8")
+    until(lambda: backend._core.intake.refused == 1)
+    assert backend._core.intake.last_refusal.startswith("keyframe 0: image.encoding 'strange8' is unknown")
+    rig.pose(1)
+    for number in range(20, 40):  # for a second after a refusal none is looked at
+        rig.pose(number * 100)
+        rig.image(number, number * 100)
+        backend._active_parts.input._quiet_until = 0.0
+    keyframe = stored(backend, 1)[0]
+    assert keyframe.id == 0
+    np.testing.assert_array_equal(keyframe.image, picture((keyframe.stamp_ns - START_NS) // (100 * MS)))
+
+
+def test_poses_that_are_none_are_counted_with_their_reason(graph):
+    rig = CameraRig(graph)
+    backend = start(graph, rig)
+    lost = np.eye(4)
+    lost[0, 3] = np.nan
+    poses = backend._active_parts.input.monitor.topics[2]
+    before = poses.count
+    rig.pose(0, transform=lost)
+    until(lambda: poses.count == before + 1 and poses.bad)
+    assert poses.reason == "odometry.position holds NaN or infinity"
+    drive(rig, range(1, 3))
+    assert len(stored(backend, 2)) == 2
+
+
+def test_rectified_images_take_p_for_k(graph):
+    rig = CameraRig(graph)
+    backend = start(graph, rig, input__rectified=True)
+    drive(rig, range(1, 3))
+    assert stored(backend, 1)[0].camera == CAMERA.undistorted() or not stored(backend, 1)[0].camera.is_distorted

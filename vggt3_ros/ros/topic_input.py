@@ -1,0 +1,202 @@
+"""Keyframes out of plain topics: images with camera_info, depth and the front end's poses, brought together and selected."""
+
+import time
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from nav_msgs.msg import Odometry
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from vggt3_ros.mapping.selection import KeyframeSelector
+from vggt3_ros.msg import Keyframe
+from vggt3_ros.ros import images, qos
+from vggt3_ros.ros.compressed_depth import decompress_depth
+from vggt3_ros.ros.conversions import from_camera, from_nanoseconds, from_transform, to_camera, to_nanoseconds, to_transform
+from vggt3_ros.ros.input_monitor import InputMonitor
+from vggt3_ros.ros.pose_track import PoseTrack, motion_covariance
+from vggt3_ros.ros.static_frames import StaticFrames
+from vggt3_ros.ros.synchronizer import WAIT, Nearest, Synchronizer
+
+POSES = {"odometry": (Odometry, "odometry"), "pose": (PoseStamped, "frontend_pose"),
+         "pose_with_covariance": (PoseWithCovarianceStamped, "frontend_pose")}
+IMAGES = {"raw": (Image, "image"), "compressed": (CompressedImage, "image/compressed")}
+DEPTHS = {"raw": (Image, "depth"), "compressedDepth": (CompressedImage, "depth/compressedDepth")}
+REFUSED_SECONDS = 1.0  # after a refusal: no need to hear of the same fault with every image
+
+
+class _Timeless:
+    """What holds at any stamp once it is there: a calibration (drivers send it once, or late), a static transform."""
+
+    def __init__(self, value):
+        self._value = value
+
+    def at(self, stamp_ns):
+        value = self._value()
+        return WAIT if value is None else value
+
+
+class TopicInput:
+    """Subscribes as parameters input.* say and hands keyframes to core.intake. jumped() is called when the front end jumps."""
+
+    def __init__(self, node, core, jumped):
+        self._core, self._jumped, self._log = core, jumped, node.get_logger()
+        config = self._config
+        group = MutuallyExclusiveCallbackGroup()  # one for all: what belongs together is put together in one thread
+        self._selector = KeyframeSelector()
+        self._last_pose, self._quiet_until, self._track = None, 0.0, core.intake.track
+        self._odom_frame = self._body_frame = self._camera_frame = None
+        self._poses = PoseTrack(0, T_kept_frontend=core.intake.T_kept_frontend)
+        self._info, self._depth = None, Nearest(0, 2 * config.sync_queue)
+        tracks = {"camera_info": _Timeless(lambda: self._info), "poses": self._poses, "transform": _Timeless(self._T_body_cam)}
+        self.monitor = InputMonitor(node, lambda: self._config.timeout, self._notes)
+        self.monitor.subscribe(*IMAGES[config.image_transport], self._take_image, qos.IMAGES, group)
+        self.monitor.subscribe(CameraInfo, "camera_info", self._take_info, qos.IMAGES, group)
+        self.monitor.subscribe(*POSES[config.source], self._take_pose, qos.ODOMETRY, group)
+        if config.depth_transport != "none":
+            tracks["depth"] = self._depth
+            self.monitor.subscribe(*DEPTHS[config.depth_transport], self._take_depth, qos.IMAGES, group)
+        self._frames = StaticFrames(node, group, self._proceed)
+        self._sync = Synchronizer(tracks, config.sync_queue)
+
+    @property
+    def _config(self):
+        return self._core.parameters.node.input
+
+    def destroy(self):
+        self.monitor.destroy()
+        self._frames.destroy()
+
+    # topics -----------------------------------------------------------------------------------------------------------
+
+    def _take_image(self, message):
+        self._follow_resets()
+        self._camera_frame = self._config.camera_frame or message.header.frame_id
+        self._sync.add(_stamp(message), message)
+        self._proceed()
+
+    def _take_info(self, message):
+        self._info = _rectified(message) if self._config.rectified else message
+        self._proceed()
+
+    def _take_depth(self, message):
+        self._depth.add(_stamp(message), message)
+        self._proceed()
+
+    def _take_pose(self, message):
+        given = message.pose if isinstance(message, PoseStamped) else message.pose.pose
+        covariance = None if isinstance(message, PoseStamped) else np.reshape(message.pose.covariance, (6, 6))
+        self._follow_resets()
+        pose, stamp_ns = to_transform(given, "odometry" if isinstance(message, Odometry) else "frontend_pose"), _stamp(message)
+        self._body_frame = self._config.base_frame or getattr(message, "child_frame_id", "")
+        if message.header.frame_id != self._odom_frame:
+            self._odom_frame = message.header.frame_id
+            self._poses.clear()
+        self._poses.gap_ns = round(self._config.pose_gap * 1e9)
+        self._poses.jump_translation, self._poses.jump_rotation = self._config.jump_translation, self._config.jump_rotation
+        jump = self._poses.add(stamp_ns, pose, covariance if covariance is not None and covariance.any() else None)
+        if jump is not None:
+            self._log.warning(f"the poses in '{self._odom_frame}' jumped by {jump[0]:.2f} m, {jump[1]:.2f} rad: bridged")
+            self._core.intake.moved(self._poses.T_kept_frontend)
+            self._jumped()
+        self._proceed()
+
+    # sets -------------------------------------------------------------------------------------------------------------
+
+    def _proceed(self):
+        self._depth.tolerance_ns = round(self._config.sync_tolerance * 1e9)
+        for stamp_ns, image, found in self._sync.ready():
+            self.monitor.arrived()
+            self._consider(stamp_ns, image, found["camera_info"], found["poses"], found.get("depth"), found["transform"])
+
+    def _T_body_cam(self):
+        """(4, 4), or None while it is not known."""
+        transform = self._config.T_base_camera()
+        if transform is not None or None in (self._body_frame, self._camera_frame):
+            return transform
+        if self._body_frame in ("", self._camera_frame):
+            return np.eye(4)
+        return self._frames.lookup(self._body_frame, self._camera_frame)
+
+    def _consider(self, stamp_ns, image, info, pose, depth, T_body_cam):
+        if time.monotonic() < self._quiet_until:
+            return
+        number = max(self._core.store.ids(), default=-1) + 1
+        try:
+            camera, T_kept_cam = to_camera(info), pose.T_kept_body @ T_body_cam
+            if not self._selector.reason(stamp_ns, T_kept_cam, camera, self._core.parameters.node.selection):
+                return
+            metres = None if depth is None else _metres(depth, camera)
+        except (ValueError, MemoryError) as error:
+            self._core.intake.refuse(f"keyframe {number}: {error}")
+            self._quiet_until = time.monotonic() + REFUSED_SECONDS
+            return
+        message = self._keyframe(number, stamp_ns, image, info, depth, metres, T_kept_cam)
+        covariance = None if self._last_pose is None else motion_covariance(self._last_pose, pose, T_body_cam)
+        if covariance is not None:
+            message.odometry_covariance = covariance.ravel()
+        if self._core.intake.take(message):
+            self._selector.keep(stamp_ns, T_kept_cam, camera, metres)
+            self._last_pose = pose
+        else:
+            self._quiet_until = time.monotonic() + REFUSED_SECONDS
+
+    def _keyframe(self, number, stamp_ns, image, info, depth, metres, T_kept_cam):
+        message = Keyframe(header=Header(stamp=from_nanoseconds(stamp_ns), frame_id=self._odom_frame), id=number, camera_info=info,
+                           camera_frame_id=self._camera_frame, t_odom_camera=from_transform(T_kept_cam))
+        if isinstance(image, Image):
+            message.image = image
+        else:
+            message.compressed_image = image
+        if depth is not None:
+            message.depth = depth if isinstance(depth, Image) else images.from_depth(metres, depth.header)
+        return message
+
+    def _follow_resets(self):
+        """Begin anew when the keyframes so far were forgotten."""
+        if self._track == self._core.intake.track:
+            return
+        self._track = self._core.intake.track
+        self._selector.forget()
+        self._poses.clear()
+        self._poses.T_kept_frontend = self._core.intake.T_kept_frontend
+        self._last_pose = None
+
+    def _notes(self):
+        notes = []
+        if None not in (self._body_frame, self._camera_frame) and self._T_body_cam() is None:
+            notes.append(f"{self._frames.topic} to say where '{self._camera_frame}' sits on '{self._body_frame}' "
+                         "(or set input.base_to_camera)")
+        if "depth" in self._sync.tracks:
+            notes.append(f"depth within sync_tolerance {self._config.sync_tolerance} s of the image")
+        if self._sync.missed:
+            counts = ", ".join(f"{count} for {name}" for name, count in self._sync.missed.items())
+            notes.append(f"images dropped: {counts}; the last for {self._sync.last_miss}")
+        return notes
+
+
+def _stamp(message):
+    stamp_ns = to_nanoseconds(message.header.stamp)
+    if stamp_ns <= 0:
+        raise ValueError("header.stamp is zero: the time of exposure is needed")
+    return stamp_ns
+
+
+def _metres(depth, camera):
+    if isinstance(depth, Image):
+        return _sized(images.to_depth(depth), camera)
+    return decompress_depth(depth, size=(camera.width, camera.height))
+
+
+def _sized(depth, camera):
+    if depth.shape != (camera.height, camera.width):
+        raise ValueError(f"depth is {depth.shape[1]}x{depth.shape[0]}, its image {camera.width}x{camera.height}; register it to the image")
+    return depth
+
+
+def _rectified(info):
+    """CameraInfo of the rectified image: the left three columns of p, no distortion."""
+    k = np.reshape(info.p, (3, 4))[:, :3]
+    return CameraInfo(header=info.header, width=info.width, height=info.height, distortion_model="plumb_bob", d=[0.0] * 5,
+                      k=k.ravel(), r=np.eye(3).ravel(), p=info.p, binning_x=info.binning_x, binning_y=info.binning_y, roi=info.roi)
