@@ -125,7 +125,7 @@ class Graph:
     def refined(self, *keyframes, backend):
         """Send keyframes and refine them once."""
         self.send(*keyframes)
-        until(lambda: len(backend._core.store) >= len(keyframes))
+        until(lambda: all(keyframe.id in backend._core.store for keyframe in keyframes))
         return backend._core.load_snapshot(backend._core.refinery.request().result(30))
 
 

@@ -12,11 +12,13 @@ from rclpy.parameter import Parameter
 from ros_graph import until
 from sensor_msgs.msg import PointCloud2
 from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import Marker, MarkerArray
 
 from vggt3_ros.msg import Correction, KeyframePoses, Loops
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.clouds import from_cloud
 from vggt3_ros.ros.conversions import to_nanoseconds, to_transform
+from vggt3_ros.srv import Reset
 
 
 def test_a_late_subscriber_gets_corrected_poses_path_loops_and_map(graph):
@@ -42,6 +44,22 @@ def test_a_late_subscriber_gets_corrected_poses_path_loops_and_map(graph):
     np.testing.assert_array_equal(np.stack([points["x"], points["y"], points["z"]], axis=1), snapshot.cloud.points)
     assert set(points["rgb"].tolist()) == {10 << 16 | 20 << 8 | 30}
     np.testing.assert_array_equal(points["confidence"], snapshot.cloud.confidence)
+
+
+def test_loops_are_lines_between_keyframes_for_rviz_and_go_with_the_map(graph):
+    backend = graph.backend()
+    frames = [make_keyframe(id) for id in range(4)]
+    graph.refined(*frames, backend=backend)
+    arrays = graph.listen(MarkerArray, "loop_markers")
+    until(lambda: arrays)
+    lines = {marker.ns: marker for marker in arrays[-1].markers}
+    assert set(lines) == {"accepted", "rejected"}
+    for name, ends in (("accepted", (0, 3)), ("rejected", (3, 0))):
+        assert (lines[name].type, lines[name].action, lines[name].header.frame_id) == (Marker.LINE_LIST, Marker.ADD, "map")
+        np.testing.assert_allclose([[p.x, p.y, p.z] for p in lines[name].points],
+                                   [(SHIFT @ frames[end].T_odom_cam)[:3, 3] for end in ends])
+    graph.call(Reset, "reset", Reset.Request())
+    until(lambda: [marker.action for marker in arrays[-1].markers] == [Marker.DELETEALL])
 
 
 def test_map_to_odom_is_identity_then_corrected_and_always_ahead_of_now(graph):

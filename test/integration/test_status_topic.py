@@ -55,3 +55,11 @@ def test_refusals_are_counted_in_diagnostics(graph):
 
     until(lambda: values().get("refused") == "1")
     assert "header.frame_id is empty" in values()["last_refusal"]
+
+
+def test_why_the_network_is_not_used_is_in_diagnostics(graph):
+    backend = graph.backend(network__checkpoint="weights.safetensors")
+    diagnostics = graph.listen(DiagnosticArray, "/diagnostics", qos.EVENTS)
+    graph.refined(*[make_keyframe(i) for i in range(3)], backend=backend)
+    until(lambda: any(pair.key == "network" and pair.value == "not used: it stands still"
+                      for heard in diagnostics for pair in heard.status[0].values))
