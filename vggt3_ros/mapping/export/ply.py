@@ -1,4 +1,4 @@
-"""Maps as files other tools read."""
+"""The map as a PLY file."""
 
 import numpy as np
 

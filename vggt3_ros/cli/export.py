@@ -1,0 +1,58 @@
+"""vggt3 export: what save_map or a run of the back end left, as files other tools read."""
+
+
+def add_parser(subparsers):
+    parser = subparsers.add_parser("export", help="write a saved map or a store as TUM trajectory, PLY, COLMAP, glTF or rerun file")
+    parser.add_argument("path", help="a folder that save_map wrote, or a node's store (it may be in use)")
+    parser.add_argument("--tum", metavar="FILE", help="corrected trajectory: stamp tx ty tz qx qy qz qw")
+    parser.add_argument("--ply", metavar="FILE", help="points with colour and confidence")
+    parser.add_argument("--colmap", metavar="DIR", help="undistorted images and a COLMAP text model")
+    parser.add_argument("--gltf", metavar="FILE", help="points, trajectory and cameras as .glb or .gltf")
+    parser.add_argument("--rerun", metavar="FILE", help="points, trajectory and images as .rrd (needs rerun-sdk)")
+    parser.add_argument("--max-points", type=int, metavar="N", help="thin the points to so many")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.set_defaults(run=run)
+
+
+def run(arguments):
+    from functools import partial
+    from pathlib import Path
+
+    from tqdm import tqdm
+
+    from vggt3_ros.datasets.tum_files import write_trajectory_tum
+    from vggt3_ros.mapping.export import write_ply
+    from vggt3_ros.mapping.fusion import limited
+    from vggt3_ros.mapping.snapshot import Snapshot
+    from vggt3_ros.mapping.store import KeyframeStore
+
+    if not any((arguments.tum, arguments.ply, arguments.colmap, arguments.gltf, arguments.rerun)):
+        raise ValueError("nothing to write: name a file with --tum, --ply, --colmap, --gltf or --rerun")
+    if arguments.max_points is not None and arguments.max_points < 1:
+        raise ValueError(f"--max-points must be 1 or more, got {arguments.max_points}")
+    if not (Path(arguments.path) / "keyframes.db").is_file():
+        raise ValueError(f"{arguments.path} is no saved map: it holds no keyframes.db")
+    bar = lambda name: partial(tqdm, desc=name, unit="keyframe", disable=arguments.quiet or None)
+    with KeyframeStore(arguments.path, read_only=True) as store:
+        folders = sorted(store.snapshots.glob("[0-9]" * 6))
+        if not folders:
+            raise ValueError(f"{arguments.path} holds {len(store)} keyframes but no refined map: refine it first")
+        snapshot = Snapshot.load(folders[-1])
+        cloud = limited(snapshot.cloud, arguments.max_points or len(snapshot.cloud))
+        if arguments.tum:
+            write_trajectory_tum(arguments.tum, snapshot.stamps_ns, snapshot.T_map_cam, "T_map_cam")
+        if arguments.ply:
+            write_ply(arguments.ply, cloud)
+        if arguments.gltf:
+            from vggt3_ros.mapping.export.gltf import write_gltf
+
+            write_gltf(arguments.gltf, snapshot, cloud, store.camera(int(snapshot.keyframe_ids[0])))
+        if arguments.colmap:
+            from vggt3_ros.mapping.export.colmap import write_colmap
+
+            write_colmap(arguments.colmap, store, snapshot, cloud, bar("COLMAP"))
+        if arguments.rerun:
+            from vggt3_ros.mapping.export.rerun_file import write_rerun
+
+            write_rerun(arguments.rerun, store, snapshot, cloud, bar("rerun"))
+    print(f"map {snapshot.generation}: {len(snapshot)} keyframes, {len(cloud)} points")

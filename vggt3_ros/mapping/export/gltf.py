@@ -1,0 +1,46 @@
+"""A refined map as a glTF scene (trimesh): points, the trajectory, and a frustum for every camera."""
+
+from pathlib import Path
+
+import numpy as np
+import trimesh
+import trimesh.path
+
+from vggt3_ros.geometry import se3
+
+FRUSTUM = 0.1  # metres from the camera's centre to its drawn image plane
+TRAJECTORY, CAMERAS = (230, 60, 30, 255), (40, 90, 220, 255)
+Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # glTF's up is y, the map's (REP 103) z
+
+
+def write_gltf(path, snapshot, cloud, camera):
+    """Write a .glb (one file) or .gltf (with its buffers beside it). camera: Camera whose opening the frustums have."""
+    path = Path(path)
+    if path.suffix not in (".glb", ".gltf"):
+        raise ValueError(f"{path} must end in .glb or .gltf")
+    scene = trimesh.Scene()
+    if len(cloud):
+        scene.add_geometry(trimesh.PointCloud(cloud.points, colors=cloud.colors), geom_name="points", transform=Y_UP)
+    if len(snapshot) > 1:
+        scene.add_geometry(_lines([snapshot.T_map_cam[:, :3, 3]], TRAJECTORY), geom_name="trajectory", transform=Y_UP)
+    scene.add_geometry(_lines(_frustums(snapshot.T_map_cam, camera), CAMERAS), geom_name="cameras", transform=Y_UP)
+    if path.suffix == ".glb":
+        path.write_bytes(scene.export(file_type="glb"))
+        return
+    for name, data in scene.export(file_type="gltf").items():
+        (path if name == "model.gltf" else path.with_name(name)).write_bytes(data)
+
+
+def _frustums(T_map_cam, camera):
+    """Two polylines a camera, (k, 3) each, in the map frame."""
+    corners = np.array([[-0.5, -0.5], [camera.width - 0.5, -0.5], [camera.width - 0.5, camera.height - 0.5], [-0.5, camera.height - 0.5]])
+    a, b, c, d = camera.unproject(corners, np.full(4, FRUSTUM))
+    centre = np.zeros(3)
+    outline = [np.array([a, b, c, d, a, centre, b]), np.array([c, centre, d])]
+    return [se3.transform_points(pose, line) for pose in T_map_cam for line in outline]
+
+
+def _lines(polylines, color):
+    ends = np.cumsum([len(line) for line in polylines])
+    entities = [trimesh.path.entities.Line(np.arange(end - len(line), end), color=color) for line, end in zip(polylines, ends)]
+    return trimesh.path.Path3D(entities, np.concatenate(polylines), process=False)
