@@ -28,7 +28,7 @@ class Refused(ValueError):
 @dataclass(frozen=True, eq=False)
 class Advice:
     """edges: tuple of pose_graph.Edge; candidates: (i, j) keyframe indices, i > j, that see the same surface, most of it first;
-    fresh: ids of keyframes whose depth is new, or of another scale than before; report: figures, or the reason for a refusal."""
+    fresh: ids of keyframes whose depth is new, or of another scale than before; report: figures with a summary, or why it is not used."""
 
     edges: tuple = ()
     candidates: tuple = ()
@@ -45,7 +45,7 @@ class NetworkStage:
         self._sensor_scale = self._scale_of_depth = None
 
     def __call__(self, poses, step):
-        """StoredPoses of all keyframes; step(fraction) may raise to stop. A network of no use is no error: the report has the reason."""
+        """StoredPoses of all keyframes; step(fraction) may raise to stop. A network of no use is no error: the report says why."""
         try:
             if len(poses) < 3:
                 raise Refused(f"{len(poses)} keyframes are too few to align it to the odometry")
@@ -59,7 +59,7 @@ class NetworkStage:
         except (DegenerateMotion, Refused, NotEnoughMemory) as error:
             _log.warning("the network is not used in this refinement: %s", error)
             self.scene.last = self._placing = None
-            return Advice(report={"used": False, "reason": str(error)})
+            return Advice(report={"used": False, "summary": f"not used: {error}"})
         fresh = self._hand_out_depth(seen, mapped, prior)
         self._placing = seen.ids, seen.view.T_network_cam, prior.alignment
         return Advice(prior.edges, tuple(self._covisible(poses, prior)), frozenset(fresh), _report(seen, prior, self._sensor_scale))
@@ -93,8 +93,8 @@ class NetworkStage:
         extent = float(np.sqrt(np.square(centres - centres.mean(axis=0)).sum(axis=1).mean()))
         metres, radians = float(np.median(alignment.residual_m[seen])), float(np.median(alignment.residual_rad[seen]))
         if metres > self.config.max_disagreement * extent or radians > TURN_TOLERANCE:
-            raise Refused(f"half of the keyframes disagree with the odometry by more than {metres:.2f} m and {np.degrees(radians):.1f} deg, "
-                          f"on a path of {extent:.2f} m extent (network.max_disagreement)")
+            raise Refused(f"half of the keyframes disagree with the odometry by more than {metres:.2f} m and "
+                          f"{np.degrees(radians):.1f} deg, on a path of {extent:.2f} m extent (network.max_disagreement)")
 
     def _hand_out_depth(self, seen, mapped, prior):
         """Metric depth to frames without a measured one -> ids of those for which it is new or changed much."""
@@ -154,17 +154,11 @@ def _at_grid(cell_depth):
 
 def _report(seen, prior, sensor_scale):
     alignment, looked_at = prior.alignment, seen.view.confidence > 0
-    return {"used": True, "reason": "", "keyframes": len(seen.ids), "trusted": int(prior.trusted.sum()),
+    trusted, metres = int(prior.trusted.sum()), float(np.median(alignment.residual_m[looked_at]))
+    degrees = float(np.degrees(np.median(alignment.residual_rad[looked_at])))
+    return {"used": True, "keyframes": len(seen.ids), "trusted": trusted, "disagreement_m": metres, "disagreement_deg": degrees,
+            "summary": f"{trusted} of {len(seen.ids)} keyframes agree with the odometry, half of all to {metres:.3f} m and "
+                       f"{degrees:.1f} deg; a unit is {alignment.scale:.4g} m +- {alignment.scale_sigma:.1%}",
             "metres_per_unit": float(alignment.scale), "scale_sigma": float(alignment.scale_sigma),
-            "disagreement_m": float(np.median(alignment.residual_m[looked_at])),
-            "disagreement_rad": float(np.median(alignment.residual_rad[looked_at])),
             "segment_scales": [round(float(scale), 4) for scale in prior.segment_scales],
             "scale_by_motion": float(alignment.motion_scale), "scale_by_sensor": sensor_scale[0] if sensor_scale else float("nan")}
-
-
-def describe(report):
-    """One line of Advice.report for people: what the network contributes, or why nothing."""
-    if not report["used"]:
-        return f"not used: {report['reason']}"
-    return (f"{report['trusted']} of {report['keyframes']} keyframes agree with the odometry to {report['disagreement_m']:.3f} m and "
-            f"{np.degrees(report['disagreement_rad']):.1f} deg; {report['metres_per_unit']:.4g} m a unit (+-{report['scale_sigma']:.1%})")

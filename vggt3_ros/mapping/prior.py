@@ -40,7 +40,8 @@ class Prior:
 def make_prior(T_odom_cam, T_network_cam, confidence=None, known_scale=None):
     """Odometry and network poses (N, 4, 4) of the same keyframes, confidence (N,) of the latter -> Prior.
 
-    known_scale: (metres per unit, relative standard deviation) by a depth sensor; see geometry.alignment.align. Raises geometry.alignment.DegenerateMotion where the motion does not tie the two together; then the network says nothing.
+    known_scale: (metres per unit, relative standard deviation) by a depth sensor; see geometry.alignment.align.
+    Raises geometry.alignment.DegenerateMotion where the motion does not tie the two together; then the network says nothing.
     """
     alignment = align(T_odom_cam, T_network_cam, confidence, known_scale=known_scale)
     aligned = alignment.poses(T_network_cam)
