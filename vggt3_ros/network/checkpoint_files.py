@@ -142,7 +142,7 @@ def _hub_snapshot(repository: str, revision: str | None, cache_dir: Path | None)
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ImportError as error:
-        raise CheckpointError(f"{repository}: hub ids need the package huggingface_hub") from error
+        raise CheckpointError(f"{repository}: hub ids need huggingface_hub: pip install 'vggt3_ros[hub]'") from error
 
     def snapshot(patterns: list[str], offline: bool) -> Path:
         folder = snapshot_download(
