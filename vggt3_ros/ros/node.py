@@ -6,6 +6,7 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
 from vggt3_ros.ros.core import Core
 from vggt3_ros.ros.inputs import make_input
+from vggt3_ros.ros.grid_output import GridOutput
 from vggt3_ros.ros.localize_service import LocalizeService
 from vggt3_ros.ros.map_odom import MapOdomBroadcaster
 from vggt3_ros.ros.map_services import MapServices
@@ -104,6 +105,7 @@ class ActiveParts:
         self.map_odom = MapOdomBroadcaster(node, config.node.tf_rate, lambda: core.T_map_frontend,
                                            lambda: (config.node.map_frame, core.intake.odom_frame),
                                            lambda: config.node.transform_tolerance, lambda: config.node.publish_tf)
+        self.grid = GridOutput(node, core, config.node.status_period)
         self.localize = LocalizeService(node, core)
         self.services = MapServices(node, core)
         self.trajectory = TrajectoryService(node, core)
@@ -135,5 +137,5 @@ class ActiveParts:
     def destroy(self):
         self.input.destroy()
         self._node.destroy_timer(self._timer)
-        for part in (self.status, self.refine, self.trajectory, self.services, self.localize, self.map_odom, self.outputs):
+        for part in (self.status, self.refine, self.trajectory, self.services, self.localize, self.grid, self.map_odom, self.outputs):
             part.destroy()

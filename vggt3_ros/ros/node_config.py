@@ -25,6 +25,22 @@ class GateConfig(Checked):
 
 
 @dataclass(frozen=True)
+class GridConfig(Checked):
+    """Topic occupancy_grid. Heights are along `up` from the origin of the map frame: where odometry began."""
+
+    resolution: float = value(0.05, "Edge of a cell", "m", 0.01, 1.0)
+    up: str = value("z", "Axis of the map frame that points up: z as REP 103 has it; -y where odometry is in the axes of the first camera",
+                    choices=("x", "y", "z", "-x", "-y", "-z"))
+    min_height: float = value(0.1, "Surfaces lower than this are no obstacles", "m", -1000.0, 1000.0)
+    max_height: float = value(1.8, "Surfaces higher than this are no obstacles", "m", -1000.0, 1000.0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.min_height >= self.max_height:
+            raise ValueError(f"GridConfig.min_height must be below max_height, got {self.min_height} and {self.max_height}")
+
+
+@dataclass(frozen=True)
 class NodeConfig(Nested):
     autostart: bool = value(True, "Configure and activate at once; false: wait for a lifecycle manager", live=False)
     store: str = value("", f"Folder of the keyframe store; an existing one is continued. Empty: a new one in {HOME}", live=False)
@@ -45,6 +61,7 @@ class NodeConfig(Nested):
     worker_timeout: float = value(120.0, "A worker without a sign of life for so long is replaced", "s", 5.0, 3600.0, live=False)
     status_period: float = value(1.0, "Time between two status messages", "s", 0.1, 60.0, live=False)
     gate: GateConfig = field(default_factory=GateConfig)
+    grid: GridConfig = field(default_factory=GridConfig)
     input: InputConfig = field(default_factory=InputConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
 
