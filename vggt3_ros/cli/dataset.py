@@ -24,9 +24,13 @@ def add_sequence_arguments(parser):
                         "the odometry in a bag by default")
     parser.add_argument("--groundtruth", metavar="FILE", help="true trajectory (TUM lines, camera poses) instead of the data set's own")
     parser.add_argument("--drift", type=float, metavar="M", help="no odometry: the truth, made to drift by so many metres (ATE)")
+    add_selection_arguments(parser)
+
+
+def add_selection_arguments(parser):
     parser.add_argument("--select", action="append", default=[], metavar="NAME=VALUE", help="which frames of a stream become keyframes, by "
                         "the names of the node's selection parameters: translation=0.3 (m), rotation=0.2 (rad), overlap=0.7, longest=2 (s)")
-    parser.add_argument("--all-frames", action="store_true", help="every frame with an odometry pose is a keyframe")
+    parser.add_argument("--all-frames", action="store_true", help="every frame with a pose is a keyframe")
 
 
 def options(arguments, queries=None):
@@ -38,16 +42,16 @@ def options(arguments, queries=None):
 
     topics = Topics(**{name: getattr(arguments, f"{name}_topic") for name in Topics.__dataclass_fields__})
     given = Options(topics=topics, T_base_cam=_pose(arguments.camera_in_base), stereo=not arguments.no_stereo)
-    if not hasattr(arguments, "all_frames"):
+    given = replace(given, limits=_limits(arguments.select), every_frame=True if arguments.all_frames else False if arguments.select else None)
+    if arguments.all_frames and arguments.select:
+        raise ValueError("--all-frames and --select exclude each other")
+    if not hasattr(arguments, "odometry"):
         return given
     if arguments.drift is not None and not 0 < arguments.drift < 1000:
         raise ValueError(f"--drift must be a positive number of metres, got {arguments.drift}")
     if arguments.drift is not None and arguments.odometry:
         raise ValueError("--odometry and --drift exclude each other")
-    if arguments.all_frames and arguments.select:
-        raise ValueError("--all-frames and --select exclude each other")
-    return replace(given, odometry=arguments.odometry, groundtruth=arguments.groundtruth, drift=arguments.drift, queries=queries,
-                   limits=_limits(arguments.select), every_frame=True if arguments.all_frames else False if arguments.select else None)
+    return replace(given, odometry=arguments.odometry, groundtruth=arguments.groundtruth, drift=arguments.drift, queries=queries)
 
 
 def _pose(text):

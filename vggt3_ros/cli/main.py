@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 
-COMMANDS = ("evaluate", "replay", "export", "demo", "checkpoint", "benchmark")
+COMMANDS = ("evaluate", "replay", "frontend", "export", "demo", "checkpoint", "benchmark")
 
 
 def build_parser():

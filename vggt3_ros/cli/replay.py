@@ -27,8 +27,6 @@ def add_pace_arguments(parser):
 
 
 def run(arguments):
-    from functools import partial
-
     from tqdm import tqdm
 
     check_pace(arguments)
@@ -36,15 +34,20 @@ def run(arguments):
     from vggt3_ros.datasets.dataset import open_dataset
 
     sequence = open_dataset(arguments.path, options(arguments))
-    from vggt3_ros.ros.player import replay
+    play(arguments, tqdm(sequence.keyframes, desc="keyframes sent", unit="", disable=arguments.quiet or None), int(sequence.stamps_ns[0]),
+         arguments.keep_stamps)
+    return 0
 
-    keep = arguments.clock or arguments.keep_stamps
+
+def play(arguments, keyframes, first_ns, keep_stamps=False):
+    """Send an iterable of Keyframes, the first stamped first_ns, as the arguments say."""
+    from vggt3_ros.ros import player
+
+    start_ns = (first_ns or 1) if arguments.clock or keep_stamps else None  # to ROS a stamp of zero is none
     try:
-        replay(sequence, due(sequence.stamps_ns, arguments),
-               partial(tqdm, desc="keyframes sent", unit="", disable=arguments.quiet or None), wait=arguments.wait,
-               odom_frame=arguments.odom_frame, camera_frame=arguments.camera_frame, clock_rate=arguments.clock,
-               ros_arguments=["--ros-args", *arguments.ros_args] if arguments.ros_args else [],
-               start_ns=(int(sequence.stamps_ns[0]) or 1) if keep else None)  # to ROS a stamp of zero is none
+        return player.play(keyframes, first_ns, due(arguments, first_ns), wait=arguments.wait, odom_frame=arguments.odom_frame,
+                           camera_frame=arguments.camera_frame, clock_rate=arguments.clock, start_ns=start_ns,
+                           ros_arguments=["--ros-args", *arguments.ros_args] if arguments.ros_args else [])
     except RuntimeError as error:
         raise ValueError(str(error)) from error
 
@@ -59,10 +62,10 @@ def check_pace(arguments):
         raise ValueError("--rate and --speed exclude each other")
 
 
-def due(stamps_ns, arguments):
-    """Seconds after the first at which each keyframe is sent."""
+def due(arguments, first_ns):
+    """due(count, stamp_ns) -> seconds after the first at which a keyframe is sent."""
     speed = arguments.speed or (1.0 if arguments.clock and arguments.rate is None else None)
     if speed:
-        return (stamps_ns - stamps_ns[0]) / 1e9 / speed
+        return lambda count, stamp_ns: (stamp_ns - first_ns) / 1e9 / speed
     rate = RATE if arguments.rate is None else arguments.rate
-    return [i / rate if rate else 0.0 for i in range(len(stamps_ns))]
+    return lambda count, stamp_ns: count / rate if rate else 0.0

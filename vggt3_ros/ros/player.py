@@ -1,4 +1,4 @@
-"""A front end that plays a recorded Sequence: keyframes over DDS with their odometry, and TF odom->camera."""
+"""A front end's border: keyframes over DDS with their odometry, and TF odom->camera."""
 
 import time
 from dataclasses import replace
@@ -19,16 +19,16 @@ IN_FLIGHT = qos.KEYFRAME_QUEUE // 2  # keyframes sent and not yet counted by the
 
 
 class Player(Node):
-    """Publishes `sequence` on topic keyframes. Stamps are moved so that the first is `start_ns` (now by default).
+    """Publishes on topic keyframes. Stamps are moved so that `first_ns`, that of the first, becomes `start_ns` (now by default).
 
     clock_rate: publish the time of the stamps on /clock so many times a second, for nodes with use_sim_time; 0: do not.
     """
 
-    def __init__(self, sequence, odom_frame="odom", camera_frame="camera", start_ns=None, clock_rate=0.0, **options):
+    def __init__(self, first_ns, odom_frame="odom", camera_frame="camera", start_ns=None, clock_rate=0.0, **options):
         super().__init__("vggt3_player", **options)
-        self._sequence, self._odom_frame, self._camera_frame = sequence, odom_frame, camera_frame
+        self._odom_frame, self._camera_frame = odom_frame, camera_frame
         start_ns = self.get_clock().now().nanoseconds if start_ns is None else start_ns
-        self._shift_ns = start_ns - int(sequence.stamps_ns[0])
+        self._shift_ns = start_ns - first_ns
         self._keyframes = self.create_publisher(Keyframe, "keyframes", qos.KEYFRAMES)
         self._tf = self.create_publisher(TFMessage, "/tf", qos.TF)
         self._received = self._received_before = None
@@ -42,28 +42,28 @@ class Player(Node):
         if self._received_before is None:
             self._received_before = status.received
 
-    def play(self, due, wait=30.0, progress=lambda steps: steps):
-        """Send keyframe i `due[i]` seconds after the first, later where the back end is slower. Returns when all have been taken.
-
-        Waits `wait` seconds for a back end (RuntimeError without one). progress wraps the iterator, as tqdm does.
+    def play(self, keyframes, due, wait=30.0):
+        """Send each of an iterable of Keyframes due(count, stamp_ns) seconds after the first, later where the back end or the iterable
+        is slower. Returns how many when all have been taken. Waits `wait` seconds for a back end (RuntimeError without one).
         """
         self._spin_until(lambda: self._keyframes.get_subscription_count() and self._received is not None, wait,
                          "no back end listens on topic keyframes (or none publishes status)")
-        begin = time.monotonic()
-        for count in progress(range(len(self._sequence))):
-            keyframe = self._sequence.keyframes[count]
-            stamp_ns = keyframe.stamp_ns + self._shift_ns
+        begin, sent = time.monotonic(), 0
+        for keyframe in keyframes:
+            seconds, stamp_ns = due(sent, keyframe.stamp_ns), keyframe.stamp_ns + self._shift_ns
             if self._simulated:
-                self._simulated.run_to(stamp_ns, begin + due[count] - time.monotonic())
+                self._simulated.run_to(stamp_ns, begin + seconds - time.monotonic())
             message = from_keyframe(replace(keyframe, stamp_ns=stamp_ns), self._odom_frame, self._camera_frame)
-            self._spin_until(lambda: count - self._taken() < IN_FLIGHT, 60.0, "the back end has stopped taking keyframes")
-            while (early := begin + due[count] - time.monotonic()) > 0:
+            self._spin_until(lambda: sent - self._taken() < IN_FLIGHT, 60.0, "the back end has stopped taking keyframes")
+            while (early := begin + seconds - time.monotonic()) > 0:
                 self._executor.spin_once(timeout_sec=early)
             if self._simulated:
                 self._simulated.publish()
             self._keyframes.publish(message)
+            sent += 1
             self._broadcast(keyframe.T_odom_cam, from_nanoseconds(stamp_ns) if self._simulated else self.get_clock().now().to_msg())
-        self._spin_until(lambda: self._taken() >= len(self._sequence), 60.0, "the back end did not take all keyframes")
+        self._spin_until(lambda: self._taken() >= sent, 60.0, "the back end did not take all keyframes")
+        return sent
 
     def _taken(self):
         return self._received - self._received_before
@@ -81,12 +81,12 @@ class Player(Node):
             self._executor.spin_once(timeout_sec=0.1)
 
 
-def replay(sequence, due, progress=lambda steps: steps, **options):
-    """Play `sequence` in a ROS context of its own; for options see Player and Player.play."""
+def play(keyframes, first_ns, due, **options):
+    """Play an iterable of Keyframes in a ROS context of its own; for options see Player and Player.play."""
     wait = options.pop("wait", 30.0)
     with rclpy.init(args=options.pop("ros_arguments", [])):
-        player = Player(sequence, **options)
+        player = Player(first_ns, **options)
         try:
-            player.play(due, wait, progress)
+            return player.play(keyframes, due, wait)
         finally:
             player.destroy_node()

@@ -1,0 +1,45 @@
+"""vggt3 frontend: visual odometry on a recorded RGB-D or stereo data set, its keyframes over ROS 2."""
+
+
+def add_parser(subparsers):
+    from vggt3_ros.cli.dataset import add_frame_arguments, add_selection_arguments
+    from vggt3_ros.cli.replay import add_pace_arguments
+
+    parser = subparsers.add_parser("frontend", help="an example front end: RGB-D odometry on a folder or bag, keyframes over ROS 2",
+                                   description="Tracks every frame by itself; odometry in the data set is not used.")
+    add_frame_arguments(parser)
+    add_selection_arguments(parser)
+    add_pace_arguments(parser)
+    parser.add_argument("--trajectory", metavar="FILE", help="write the odometry of the keyframes (TUM lines); "
+                        "`vggt3 evaluate PATH --odometry FILE` scores it")
+    parser.add_argument("--offline", action="store_true", help="no ROS: track, and write --trajectory")
+    parser.set_defaults(run=run)
+
+
+def run(arguments):
+    from tqdm import tqdm
+
+    from vggt3_ros.cli.dataset import options
+    from vggt3_ros.cli.replay import check_pace, play
+    from vggt3_ros.datasets.dataset import open_recording
+    from vggt3_ros.datasets.tum_files import write_trajectory_tum
+    from vggt3_ros.frontend.keyframes import tracked_keyframes
+
+    check_pace(arguments)
+    if arguments.offline and not arguments.trajectory:
+        raise ValueError("--offline needs --trajectory FILE to write to")
+    chosen = options(arguments)
+    recording = open_recording(arguments.path, chosen)
+    keyframes, stamps, poses = tracked_keyframes(recording, None if chosen.every_frame else chosen.limits), [], []
+
+    def noted():
+        for keyframe in tqdm(keyframes, desc="keyframes", unit="", disable=arguments.quiet or None):
+            stamps.append(keyframe.stamp_ns)
+            poses.append(keyframe.T_odom_cam)
+            yield keyframe
+
+    sent = sum(1 for _ in noted()) if arguments.offline else play(arguments, noted(), int(recording.stamps_ns[0]))
+    if arguments.trajectory:
+        write_trajectory_tum(arguments.trajectory, stamps, poses, "T_odom_cam, RGB-D odometry")
+    print(f"{sent} keyframes of {len(recording)} frames")
+    return 0

@@ -1,0 +1,33 @@
+"""A recording tracked frame by frame -> the keyframes a front end sends."""
+
+import logging
+
+from vggt3_ros.frontend.rgbd_odometry import RgbdOdometry
+from vggt3_ros.mapping.keyframe import Keyframe
+from vggt3_ros.mapping.selection import KeyframeSelector
+
+_log = logging.getLogger(__name__)
+
+
+def tracked_keyframes(recording, limits=None):
+    """Yield the Keyframes of a Recording with depth, one by one as they are tracked. limits: SelectionConfig; None: every frame.
+
+    A frame without depth is left out. ValueError when the recording has none at all.
+    """
+    if recording.load_depth is None:
+        raise ValueError(f"{recording.name} has no depth: this odometry needs a depth camera or a stereo pair")
+    odometry, selector, uncertain, count = RgbdOdometry(), KeyframeSelector(), None, 0
+    for index, stamp_ns in enumerate(recording.stamps_ns.tolist()):
+        image, depth = recording.load_image(index), recording.load_depth(index)
+        if depth is None:
+            continue
+        tracked = odometry.track(image, depth, recording.camera)
+        if tracked.covariance is not None:
+            _log.warning("frame %d at %.3f s: tracking lost, it stays where the frame before was", index, stamp_ns / 1e9)
+            uncertain = tracked.covariance
+        if limits is not None and not selector.reason(stamp_ns, tracked.T_odom_cam, recording.camera, limits):
+            continue
+        keyframe = Keyframe(count, stamp_ns, image, recording.camera, tracked.T_odom_cam, depth, uncertain)
+        selector.keep(stamp_ns, keyframe.T_odom_cam, keyframe.camera, keyframe.depth)
+        uncertain, count = None, count + 1
+        yield keyframe
