@@ -177,8 +177,10 @@ def _start(poses, scene):
     T_map_cam = poses.T_odom_cam.copy()
     if scene is None:
         return T_map_cam
-    held = dict(zip(map(int, scene.snapshot.keyframe_ids), scene.snapshot.T_map_cam))
-    T_map_odom = scene.snapshot.T_map_odom
+    snapshot = scene.snapshot
+    held = dict(zip(map(int, snapshot.keyframe_ids), snapshot.T_map_cam))
+    oldest = int(np.argmin(snapshot.stamps_ns))
+    T_map_odom = snapshot.T_map_cam[oldest] @ se3.inverse(snapshot.T_odom_cam[oldest])  # of what was merged in before it
     for i, keyframe_id in enumerate(map(int, poses.ids)):
         if keyframe_id in held:
             T_map_cam[i] = held[keyframe_id]

@@ -13,6 +13,7 @@ from vggt3_ros.mapping.store import LOADED, SEGMENTS, KeyframeStore
 FIRST_ID = 2**62  # of merged keyframes; front ends count from zero
 TRIED = 24  # images localized at most to place a map
 AGREEING = 4  # of these must agree on where it lies, and be most of those localized
+ENOUGH = 8  # when so many agree, and three quarters of those localized, no more are tried
 AGREE_M, AGREE_RAD = 0.3, 0.1  # per camera: both maps may still be bent by so much
 
 
@@ -89,34 +90,39 @@ def merge(store, folder, snapshot, localize):
 def place(other, ids, T_loaded_cam, localize):
     """T_map_loaded (4, 4) that most localized images of the store `other` agree on. LoadError when they do not."""
     chosen = np.unique(np.linspace(0, len(ids) - 1, min(TRIED, len(ids))).round().astype(int))
-    seen, T_map_cam = [], []
-    for k in chosen:
+    seen, T_map_cam, agree = [], [], np.zeros(0, bool)
+    for tried, k in enumerate(np.random.default_rng(0).permutation(chosen), 1):
         keyframe = other.get(int(ids[k]))
         found = localize(keyframe.image, keyframe.camera)
         if found.T_map_cam is not None:
             seen.append(k)
             T_map_cam.append(found.T_map_cam)
-    best, agreeing = None, np.zeros(0, bool)
-    if seen:
-        T_map_cam, T_loaded_cam = np.array(T_map_cam), T_loaded_cam[seen]
-        for candidate in T_map_cam @ se3.inverse(T_loaded_cam):
-            apart = se3.inverse(T_map_cam) @ candidate @ T_loaded_cam
-            metres, radians = np.linalg.norm(apart[:, :3, 3], axis=1), se3.rotation_angle(apart)
-            agree = (metres < AGREE_M) & (radians < AGREE_RAD)
-            if best is None or agree.sum() > agreeing.sum():
-                best, agreeing = candidate, agree
-    if agreeing.sum() < AGREEING or 2 * agreeing.sum() <= len(seen):
-        raise LoadError("not_localized", f"{len(seen)} of {len(chosen)} images of it were found in the map held, {agreeing.sum()} agree on "
+            agree = _agreeing(np.array(T_map_cam), T_loaded_cam[seen])
+        if agree.sum() >= ENOUGH and 4 * agree.sum() >= 3 * len(seen):
+            break
+    if agree.sum() < AGREEING or 2 * agree.sum() <= len(seen):
+        raise LoadError("not_localized", f"{len(seen)} of {tried} images of it were found in the map held, {agree.sum()} agree on "
                         f"where it lies; {AGREEING} must, and most of those found: do both maps show the same place?")
-    return _mean(T_map_cam[agreeing], T_loaded_cam[agreeing], best)
+    return _mean(np.array(T_map_cam)[agree], T_loaded_cam[seen][agree])
 
 
-def _mean(T_map_cam, T_loaded_cam, start):
-    """Least-squares T_map_loaded: the average, in the cameras' middle, of what each camera says the frame is."""
+def _agreeing(T_map_cam, T_loaded_cam):
+    """The largest set, as a mask, of cameras (N, 4, 4) that see the loaded frame where one of them does."""
+    best = np.zeros(len(T_map_cam), bool)
+    for candidate in T_map_cam @ se3.inverse(T_loaded_cam):
+        apart = se3.inverse(T_map_cam) @ candidate @ T_loaded_cam
+        agree = (np.linalg.norm(apart[:, :3, 3], axis=1) < AGREE_M) & (se3.rotation_angle(apart) < AGREE_RAD)
+        best = agree if agree.sum() > best.sum() else best
+    return best
+
+
+def _mean(T_map_cam, T_loaded_cam):
+    """Average T_map_loaded, taken in the cameras' middle: there their rotation errors do not lever it away."""
     middle = np.eye(4)
-    middle[:3, 3] = T_loaded_cam[:, :3, 3].mean(axis=0)  # rotation errors of single cameras do not lever the mean away
-    twists = [se3.log(step) for step in se3.inverse(start @ middle) @ T_map_cam @ se3.inverse(T_loaded_cam) @ middle]
-    return se3.orthonormalize(start @ middle @ se3.exp(np.mean(twists, axis=0)) @ se3.inverse(middle))
+    middle[:3, 3] = T_loaded_cam[:, :3, 3].mean(axis=0)
+    T_map_middle = T_map_cam @ se3.inverse(T_loaded_cam) @ middle
+    twists = [se3.log(step) for step in se3.inverse(T_map_middle[0]) @ T_map_middle]
+    return se3.orthonormalize(T_map_middle[0] @ se3.exp(np.mean(twists, axis=0)) @ se3.inverse(middle))
 
 
 def _corrected(poses, snapshot):
