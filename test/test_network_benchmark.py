@@ -52,7 +52,7 @@ def test_the_command_prints_all_it_measured(capsys, monkeypatch):
     for kind in ("ttt", "softmax"):
         rows = result["map"][kind]["rows"]
         assert [row["images"] for row in rows] == [1, 2]
-        assert all(row["fraction_of_matrix_product"] == pytest.approx(row["tflops"] / 2) for row in rows)
+        assert all(row["fraction_of_matrix_product"] == pytest.approx(row["tflops"] / 2) for row in rows)  # of a single round
         assert result["map"][kind]["plain"]["speedup"] > 0
     assert result["query"][0]["mapped_images"] == 3
 

@@ -34,6 +34,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1; auto: cuda where there is one")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each measurement; the shortest counts")
+    parser.add_argument(
+        "--clock", choices=("wall", "cpu"), default="wall",
+        help="cpu: seconds of computing instead of seconds, for a machine that others use too; give it OMP_NUM_THREADS=1",
+    )  # fmt: skip
     parser.add_argument("--plain-images", type=int, help="images of the comparison with the plain formulas (0: leave out)")
     parser.add_argument("--compile", action="store_true", help="with torch.compile: fuses what lies between the products")
     parser.add_argument("--memory", action="store_true", help="also peak memory by number of images")
@@ -64,6 +68,7 @@ def measure(arguments: argparse.Namespace, device, say: Callable[[str], None]) -
     from ..network.compiled import compile_blocks
     from ..network.config import GlobalAttention
 
+    benchmark.use_clock(arguments.clock)
     setting = benchmark.SETTINGS[arguments.size]
     counts = arguments.images or _numbers(_IMAGES[arguments.size])
     names = ("bfloat16", "float32") if arguments.dtype in ("auto", "float32") else (arguments.dtype, "float32")
@@ -72,6 +77,7 @@ def measure(arguments: argparse.Namespace, device, say: Callable[[str], None]) -
     dtype = getattr(torch, chosen)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     products = ", ".join(f"{name} {rate / 1e12:.3f}" for name, rate in rates.items())
+    where += ", CPU seconds" if arguments.clock == "cpu" else ""
     say(f"{where}; matrix product in TFLOP/s: {products}; the trunk runs in {chosen}")
     result = {
         "device": where,
@@ -90,14 +96,12 @@ def measure(arguments: argparse.Namespace, device, say: Callable[[str], None]) -
         if arguments.compile:
             compile_blocks(network)
         network.map(benchmark.random_images(1, setting.size))  # whatever is set up once
-        rows = []
-        for count in counts:
-            row = benchmark.time_map(network, setting.size, count, arguments.repeat)
+        rows = benchmark.time_maps(network, setting.size, counts, arguments.repeat)
+        for row in rows:
             say(
-                f"{kind:8} map of {count:5} images {row['seconds']:9.2f} s, {row['tflops']:7.3f} TFLOP/s, "
+                f"{kind:8} map of {row['images']:5} images {row['seconds']:9.2f} s, {row['tflops']:7.3f} TFLOP/s, "
                 f"{row['fraction_of_matrix_product']:4.0%} of the matrix product"
             )
-            rows.append(row)
         exponent = benchmark.growth_exponent(rows)
         if exponent is not None:
             say(f"{kind:8} time grows with images^{exponent:.2f}")

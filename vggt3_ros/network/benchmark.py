@@ -5,6 +5,7 @@ Weights are random: speed and memory do not depend on them, and none with a lice
 
 import math
 import multiprocessing
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -41,15 +42,25 @@ SETTINGS = {
 }  # fmt: skip
 
 
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+_clock = CLOCKS["wall"]
+
+
+def use_clock(name: str) -> None:
+    """``cpu``: time that this process computes, whatever else runs on the machine; meant for one thread."""
+    global _clock
+    _clock = CLOCKS[name]
+
+
 def seconds(work: Callable[[], object], repeat: int, device: torch.device) -> float:
     """Shortest of ``repeat`` runs, all device work included."""
     best = math.inf
     for _ in range(repeat):
         _wait(device)
-        start = time.perf_counter()
+        start = _clock()
         work()
         _wait(device)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, _clock() - start)
     return best
 
 
@@ -66,7 +77,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
         a, b = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(2))
         out = torch.empty_like(a)
         once = seconds(lambda: torch.mm(a, b, out=out), 1, device)
-        repeat = max(2, min(10, int(2 / once)))
+        repeat = max(2, min(6, int(1 / once)))
         best = max(best, 2 * side**3 / min(once, seconds(lambda: torch.mm(a, b, out=out), repeat, device)))
         if once > 5:  # a dtype the machine only emulates
             break
@@ -97,21 +108,34 @@ def random_images(count: int, size: tuple[int, int]) -> Tensor:
     return torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def time_map(network: Vggt3, size: tuple[int, int], count: int, repeat: int) -> dict[str, float]:
-    """map() of ``count`` images, without dense heads, against the matrix product just before and after, whichever was faster."""
-    images = random_images(count, size)
+def time_maps(network: Vggt3, size: tuple[int, int], counts: Sequence[int], repeat: int) -> list[dict[str, float]]:
+    """map() of each number of images, without dense heads.
+
+    In rounds over all counts, so that other load on the machine meets every count: the shortest time counts. Each map is set
+    against the matrix product just before and after it, whichever was faster; the median of the rounds counts.
+    """
+    images = random_images(max(counts), size)
+    times, shares, rates = ({count: [] for count in counts} for _ in range(3))
     before = matrix_rate(network.device, network.dtype)
-    elapsed = seconds(lambda: network.map(images), repeat, network.device)
-    rate = max(before, matrix_rate(network.device, network.dtype))
-    done = map_flops(network.config, count, *size).total
-    return {
-        "images": count,
-        "seconds": elapsed,
-        "seconds_per_image": elapsed / count,
-        "tflops": done / elapsed / 1e12,
-        "matrix_product_tflops": rate / 1e12,
-        "fraction_of_matrix_product": done / elapsed / rate,
-    }
+    for _ in range(repeat):
+        for count in counts:
+            elapsed = seconds(lambda count=count: network.map(images[:count]), 1, network.device)
+            after = matrix_rate(network.device, network.dtype)
+            times[count].append(elapsed)
+            rates[count].append(max(before, after))
+            shares[count].append(map_flops(network.config, count, *size).total / elapsed / rates[count][-1])
+            before = after
+    return [
+        {
+            "images": count,
+            "seconds": min(times[count]),
+            "seconds_per_image": min(times[count]) / count,
+            "tflops": map_flops(network.config, count, *size).total / min(times[count]) / 1e12,
+            "matrix_product_tflops": max(rates[count]) / 1e12,
+            "fraction_of_matrix_product": statistics.median(shares[count]),
+        }
+        for count in counts
+    ]
 
 
 def growth_exponent(rows: Sequence[dict[str, float]]) -> float | None:
