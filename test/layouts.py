@@ -72,7 +72,7 @@ def write_bag(path, sequence, storage="mcap", form="raw", compression=None, late
                 frame.stamp_ns, "world"), pose=bag.pose(sequence.groundtruth[i] @ (np.eye(4) if form == "keyframes" else se3.inverse(BODY)))), logged)
             depth = np.round(frame.depth * 1000).astype(np.uint16)
             if form == "keyframes":
-                bag.write("/keyframes", "vggt3_ros/msg/Keyframe", _keyframe(bag, frame, depth, optical), logged)
+                bag.write("/keyframes", "vggt3_ros/msg/Keyframe", keyframe_message(bag, frame, depth, optical), logged)
                 continue
             bag.write("/odom", "nav_msgs/msg/Odometry", bag.odometry(frame.T_odom_cam @ se3.inverse(BODY), bag.header(
                 frame.stamp_ns, "odom"), "base_link"), logged)
@@ -88,7 +88,8 @@ def write_bag(path, sequence, storage="mcap", form="raw", compression=None, late
     return path
 
 
-def _keyframe(bag, frame, depth, header):
+def keyframe_message(bag, frame, depth, header):
+    """vggt3_ros/Keyframe with a raw image and depth (uint16 millimetres)."""
     empty = bag.compressed(np.zeros((1, 1), np.uint8), ".png", "", header)
     empty.data = np.zeros(0, np.uint8)
     return bag.make("vggt3_ros/msg/Keyframe", header=header, camera_frame_id="camera", id=frame.id, t_odom_camera=bag.pose(frame.T_odom_cam),

@@ -25,7 +25,8 @@ class StereoPair:
         baseline = -shift / focal
         if not baseline > 1e-3:
             raise ValueError(f"the second camera must stand to the right of the first, its baseline is {baseline:.3f} m")
-        self.camera = Camera(left.width, left.height, focal, projections[0][1, 1], projections[0][0, 2], projections[0][1, 2])
+        intrinsics = [float(projections[0][at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2))]
+        self.camera = Camera(left.width, left.height, *intrinsics)
         self.T_left_rectified = se3.from_rotation_translation(rotations[0].T, np.zeros(3))
         self._maps = [_maps(*each) for each in zip((left, right), rotations, projections)]
         self._focal_baseline = focal * baseline

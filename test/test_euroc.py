@@ -1,0 +1,99 @@
+"""EuRoC folders: stereo gives metric depth in the rectified camera; faults are named."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from layouts import write_euroc
+
+from vggt3_ros.datasets.dataset import Options, open_dataset
+from vggt3_ros.datasets.euroc import read_euroc
+from vggt3_ros.datasets.sequence import KeyframeList, Sequence
+from vggt3_ros.datasets.tum_files import write_trajectory_tum
+from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.camera import Camera
+
+LENS = Camera(376, 240, 229.0, 228.5, 183.0, 124.0, "plumb_bob", (-0.28, 0.07, 0.0002, 0.00002))  # EuRoC's at half its size
+T_RIGHT_LEFT = se3.inverse(se3.exp(np.array([0.11, 0.001, -0.002, 0.01, -0.008, 0.006])))
+STAMPS = 1_403_636_579_763_555_584 + np.arange(3) * 50_000_000
+WALL = np.array([0.1, -0.15, 1.0]), 2.5  # normal (not of unit length) and offset of the wall in the left camera: n . p = 2.5
+
+
+def wall_seen_by(camera, T_camera_left, size=1200):
+    """A textured wall as a distorted camera sees it: every pixel's ray, met with the wall."""
+    texture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8), (0, 0), 2.0)
+    texture = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX)
+    u, v = np.meshgrid(np.arange(camera.width, dtype=float), np.arange(camera.height, dtype=float))
+    xy = cv2.undistortPoints(np.dstack([u, v]).reshape(-1, 1, 2), camera.matrix, np.array(camera.distortion)).reshape(*u.shape, 2)
+    T_left_camera = se3.inverse(T_camera_left)
+    rays = np.dstack([xy, np.ones(u.shape)]) @ T_left_camera[:3, :3].T
+    centre = T_left_camera[:3, 3]
+    normal, offset = WALL
+    points = centre + rays * ((offset - centre @ normal) / (rays @ normal))[..., None]
+    return cv2.remap(texture, (points[..., 0] * 150 + size / 2).astype(np.float32), (points[..., 1] * 150 + size / 2).astype(np.float32),
+                     cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    left, right = wall_seen_by(LENS, np.eye(4)), wall_seen_by(LENS, T_RIGHT_LEFT)
+    truth = se3.exp(np.random.default_rng(1).normal(0, 0.5, (3, 6)))
+    frames = KeyframeList(LENS, STAMPS, truth, lambda i: left)
+    return write_euroc(tmp_path_factory.mktemp("euroc") / "V1_01", Sequence("wall", LENS, STAMPS, frames, truth), lambda i: right,
+                       T_RIGHT_LEFT), truth
+
+
+def test_stereo_measures_the_wall(folder):
+    recording = read_euroc(folder[0])
+    assert recording.name == "V1_01" and not recording.camera.is_distorted
+    np.testing.assert_array_equal(recording.stamps_ns, STAMPS)
+    depth = recording.load_depth(1)
+    v, u = np.nonzero(depth)
+    assert len(v) > 0.5 * depth.size
+    points = recording.camera.unproject(np.stack([u, v], axis=1), depth[v, u])
+    in_left = points @ recording.T_file_cam[:3, :3].T  # rectification turns the camera, it does not move it
+    normal, offset = WALL
+    distance = (in_left @ normal - offset) / np.linalg.norm(normal)
+    assert abs(np.median(distance)) < 0.02  # at 2.5 m, where a pixel of disparity is 0.25 m
+    assert np.median(np.abs(distance)) < 0.05 and np.percentile(np.abs(distance), 95) < 0.12
+
+
+def test_poses_are_those_of_the_rectified_camera(folder, tmp_path):
+    path, truth = folder
+    recording = read_euroc(path)
+    np.testing.assert_allclose(recording.T_world_cam, truth @ recording.T_file_cam, atol=1e-6)
+    write_trajectory_tum(tmp_path / "cam0.txt", STAMPS, truth)  # what a front end on the raw images writes
+    for stereo in (True, False):
+        sequence = open_dataset(path, Options(odometry=tmp_path / "cam0.txt", every_frame=True, stereo=stereo))
+        np.testing.assert_allclose(sequence.T_odom_cam, sequence.groundtruth, atol=1e-5)
+
+
+def test_one_camera_has_its_lens_and_no_depth(folder):
+    recording = read_euroc(folder[0], stereo=False)
+    assert recording.camera == LENS and recording.load_depth is None
+    np.testing.assert_allclose(recording.T_world_cam, folder[1], atol=1e-6)
+    np.testing.assert_array_equal(recording.load_image(0), wall_seen_by(LENS, np.eye(4)))
+
+
+@pytest.mark.parametrize("name, old, new, message", [
+    ("sensor.yaml", "pinhole", "omni", "camera_model 'omni' is not supported"), ("sensor.yaml", "radial-tangential", "magic", "'magic' is unknown"),
+    ("sensor.yaml", "intrinsics", "extrinsics", "intrinsics is missing"), ("sensor.yaml", "rate_hz", "\t[", "sensor.yaml: "),
+    ("data.csv", f"{STAMPS[1]},", "soon,", "data.csv:3: 'soon' must be nanoseconds"), ("data.csv", f",{STAMPS[1]}.png", "", "data.csv:3: 1 fields"),
+    ("data.csv", f",{STAMPS[1]}.png", ",../../secret.png", "data.csv:3: .*secret.png is missing"),
+    ("data.csv", f",{STAMPS[1]}.png", ",none.png", "data.csv:3: .*none.png is missing")])
+def test_errors_name_file_line_and_cause(folder, tmp_path, name, old, new, message):
+    broken = shutil.copytree(folder[0], tmp_path / "broken")
+    path = broken / "mav0/cam0" / name
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(ValueError, match=message):
+        read_euroc(broken)
+
+
+def test_yaml_runs_nothing(folder, tmp_path):
+    hostile = shutil.copytree(folder[0], tmp_path / "hostile")
+    (hostile / "mav0/cam0/sensor.yaml").write_text(f"!!python/object/apply:os.system ['touch {tmp_path}/ran']\n")
+    with pytest.raises(ValueError, match="sensor.yaml"):
+        read_euroc(hostile)
+    assert not (tmp_path / "ran").exists()
