@@ -85,12 +85,13 @@ def test_scores_without_queries_or_of_other_lengths_are_refused():
 LOCALIZATION = dict(queries=5, localized=0.8, median_m=0.0123, median_deg=0.45, within_5cm_5deg=0.6, within_10cm_10deg=0.8, seconds_per_query=0.21)
 RESULT = {"odometry": {"ate_m": 0.1934, "rotation_deg": 3.2}, "corrected": {"ate_m": 0.0412, "rotation_deg": 1.1},
           "localization": LOCALIZATION, "localization_memory": dict(LOCALIZATION, median_m=np.inf),
-          "map": {"points": 123456, "median_error_m": 0.0234}, "seconds": {"features": 4.2, "total": 33.0}, "peak_memory_mb": 1234.5}
+          "map": {"points": 123456, "median_error_m": 0.0234}, "network": {"summary": "not used: too few", "segment_scales": [1.0, np.nan]},
+          "seconds": {"features": 4.2, "total": 33.0}, "peak_memory_mb": 1234.5}
 
 
 def test_the_table_tells_every_figure():
     text = table(RESULT)
-    for figure in ("19.34 cm", "4.12 cm", "1.23 cm", "0.45 deg", "60.0%", "80.0%", "0.21 s", "123,456", "2.34 cm", "features 4.2", "33.0", "1234 MB"):
+    for figure in ("19.34 cm", "4.12 cm", "1.23 cm", "0.45 deg", "60.0%", "80.0%", "0.21 s", "123,456", "2.34 cm", "features 4.2", "33.0", "1234 MB", "network: not used: too few"):
         assert figure in text, figure
 
 
@@ -102,7 +103,7 @@ def test_a_table_without_queries_or_true_map_is_shorter():
 def test_json_holds_the_figures_and_null_where_there_is_none(tmp_path):
     write_json(RESULT, tmp_path / "out.json")
     read = json.loads((tmp_path / "out.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert read["localization_memory"]["median_m"] is None
+    assert read["localization_memory"]["median_m"] is None and read["network"]["segment_scales"] == [1.0, None]
     assert read["corrected"] == RESULT["corrected"] and read["map"] == RESULT["map"]
 
 

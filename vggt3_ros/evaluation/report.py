@@ -16,6 +16,8 @@ def write_json(result, path):
 def _finite(value):
     if isinstance(value, dict):
         return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -39,6 +41,8 @@ def table(result):
     if "grow" in result:
         grow = result["grow"]
         lines.append(f"{grow['keyframes']} keyframes more on {grow['onto']}: " + ", ".join(f"{k} {v:.1f}" for k, v in grow["seconds"].items()))
+    if "network" in result:
+        lines.append(f"network: {result['network']['summary']}")
     lines.append(f"peak memory: {result['peak_memory_mb']:.0f} MB")
     return "\n".join(lines)
 

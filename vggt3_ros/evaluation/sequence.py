@@ -50,6 +50,8 @@ def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None)
             truth = fuse(sequence.keyframes, sequence.groundtruth, config.map, progress=lambda f: progress("true map", f))
             result["map"]["median_error_m"] = cloud_error(snapshot.cloud.points, truth.points, corrected.T_truth_estimate).median_m
         result["loops"] = {name: value for name, value in snapshot.report.items() if name.startswith("loop")}
+        if "network" in snapshot.report:
+            result["network"] = snapshot.report["network"]
         result["seconds"], result["peak_memory_mb"] = seconds, peak
         if grow:
             result["grow"] = {"keyframes": grow, "onto": first, "seconds": dict(snapshot.seconds)}

@@ -30,8 +30,9 @@ class PointMap:
 class Loop:
     """One attempt to close a loop. T_source_target is the measured motion (target camera -> source camera), None if rejected.
 
-    reason is empty for an accepted loop. source_id, target_id: keyframe ids. origin: what proposed it (memory, proximity,
-    place, sequence). inliers: matches that agree with the motion. residual_m, residual_rad: what the solved graph disagrees with it.
+    reason is empty for an accepted loop. source_id, target_id: keyframe ids. origin: what proposed it (memory, network,
+    proximity, place, sequence). inliers: matches that agree with the motion. residual_m, residual_rad: what the solved graph
+    disagrees with it.
     """
 
     source_id: int
