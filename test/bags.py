@@ -46,8 +46,8 @@ class Bag:
         return self.make("std_msgs/msg/Header", stamp=stamp, frame_id=frame)
 
     def image(self, pixels, encoding, header):
-        return self.make("sensor_msgs/msg/Image", header=header, height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, is_bigendian=0,
-                         step=pixels.strides[0], data=np.ascontiguousarray(pixels).view(np.uint8).ravel())
+        return self.make("sensor_msgs/msg/Image", header=header, height=pixels.shape[0], width=pixels.shape[1], encoding=encoding,
+                         is_bigendian=0, step=pixels.strides[0], data=np.ascontiguousarray(pixels).view(np.uint8).ravel())
 
     def compressed(self, pixels, kind, format, header, before=b""):
         data = before + cv2.imencode(kind, pixels, [cv2.IMWRITE_JPEG_QUALITY, 95] if kind == ".jpg" else [])[1].tobytes()
@@ -56,9 +56,9 @@ class Bag:
     def camera_info(self, camera, header):
         k = camera.matrix
         roi = self.make("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
-        return self.make("sensor_msgs/msg/CameraInfo", header=header, height=camera.height, width=camera.width, distortion_model="plumb_bob",
-                         d=np.zeros(5), k=k.ravel(), r=np.eye(3).ravel(), p=np.hstack([k, np.zeros((3, 1))]).ravel(), binning_x=0, binning_y=0,
-                         roi=roi)
+        return self.make("sensor_msgs/msg/CameraInfo", header=header, height=camera.height, width=camera.width,
+                         distortion_model="plumb_bob", d=np.zeros(5), k=k.ravel(), r=np.eye(3).ravel(),
+                         p=np.hstack([k, np.zeros((3, 1))]).ravel(), binning_x=0, binning_y=0, roi=roi)
 
     def pose(self, T):
         t, q = se3.to_quaternion(T)
@@ -76,4 +76,5 @@ class Bag:
         t, q = se3.to_quaternion(T)
         transform = self.make("geometry_msgs/msg/Transform", translation=self.make("geometry_msgs/msg/Vector3", x=t[0], y=t[1], z=t[2]),
                               rotation=self.make("geometry_msgs/msg/Quaternion", x=q[0], y=q[1], z=q[2], w=q[3]))
-        return self.make("geometry_msgs/msg/TransformStamped", header=self.header(stamp_ns, parent), child_frame_id=child, transform=transform)
+        return self.make("geometry_msgs/msg/TransformStamped", header=self.header(stamp_ns, parent), child_frame_id=child,
+                         transform=transform)

@@ -52,7 +52,8 @@ def write_euroc(folder, sequence, right=None, T_right_cam=None):
     truth.mkdir()
     t, q = se3.to_quaternion(sequence.groundtruth @ se3.inverse(BODY))
     rows = ["#timestamp, p_RS_R_x [m], p_RS_R_y [m], p_RS_R_z [m], q_RS_w [], q_RS_x [], q_RS_y [], q_RS_z [], v_RS_R_x [m s^-1]"]
-    rows += [",".join([str(stamp), *(f"{v:.9f}" for v in (*t[i], q[i, 3], *q[i, :3])), "0.0"]) for i, stamp in enumerate(sequence.stamps_ns)]
+    for stamp, position, (x, y, z, w) in zip(sequence.stamps_ns, t, q):
+        rows.append(",".join([str(stamp), *(f"{value:.9f}" for value in (*position, w, x, y, z)), "0.0"]))
     (truth / "data.csv").write_text("\n".join(rows) + "\n")
     return folder
 
@@ -68,8 +69,9 @@ def write_bag(path, sequence, storage="mcap", form="raw", compression=None, late
             bag.write("/tf_static", "tf2_msgs/msg/TFMessage", bag.make("tf2_msgs/msg/TFMessage", transforms=base), start)
         for i, frame in enumerate(sequence.keyframes):
             logged, optical = frame.stamp_ns + late_ns, bag.header(frame.stamp_ns, "camera_optical")
+            truth = sequence.groundtruth[i] @ (np.eye(4) if form == "keyframes" else se3.inverse(BODY))
             bag.write("/truth", "geometry_msgs/msg/PoseStamped", bag.make("geometry_msgs/msg/PoseStamped", header=bag.header(
-                frame.stamp_ns, "world"), pose=bag.pose(sequence.groundtruth[i] @ (np.eye(4) if form == "keyframes" else se3.inverse(BODY)))), logged)
+                frame.stamp_ns, "world"), pose=bag.pose(truth)), logged)
             depth = np.round(frame.depth * 1000).astype(np.uint16)
             if form == "keyframes":
                 bag.write("/keyframes", "vggt3_ros/msg/Keyframe", keyframe_message(bag, frame, depth, optical), logged)
@@ -92,6 +94,6 @@ def keyframe_message(bag, frame, depth, header):
     """vggt3_ros/Keyframe with a raw image and depth (uint16 millimetres)."""
     empty = bag.compressed(np.zeros((1, 1), np.uint8), ".png", "", header)
     empty.data = np.zeros(0, np.uint8)
-    return bag.make("vggt3_ros/msg/Keyframe", header=header, camera_frame_id="camera", id=frame.id, t_odom_camera=bag.pose(frame.T_odom_cam),
-                    odometry_covariance=np.zeros(36), camera_info=bag.camera_info(frame.camera, header),
+    return bag.make("vggt3_ros/msg/Keyframe", header=header, camera_frame_id="camera", id=frame.id,
+                    t_odom_camera=bag.pose(frame.T_odom_cam), odometry_covariance=np.zeros(36), camera_info=bag.camera_info(frame.camera, header),
                     image=bag.image(frame.image, "rgb8", header), compressed_image=empty, depth=bag.image(depth, "16UC1", header))

@@ -77,9 +77,11 @@ def test_one_camera_has_its_lens_and_no_depth(folder):
 
 
 @pytest.mark.parametrize("name, old, new, message", [
-    ("sensor.yaml", "pinhole", "omni", "camera_model 'omni' is not supported"), ("sensor.yaml", "radial-tangential", "magic", "'magic' is unknown"),
+    ("sensor.yaml", "pinhole", "omni", "camera_model 'omni' is not supported"),
+    ("sensor.yaml", "radial-tangential", "magic", "'magic' is unknown"),
     ("sensor.yaml", "intrinsics", "extrinsics", "intrinsics is missing"), ("sensor.yaml", "rate_hz", "\t[", "sensor.yaml: "),
-    ("data.csv", f"{STAMPS[1]},", "soon,", "data.csv:3: 'soon' must be nanoseconds"), ("data.csv", f",{STAMPS[1]}.png", "", "data.csv:3: 1 fields"),
+    ("data.csv", f"{STAMPS[1]},", "soon,", "data.csv:3: 'soon' must be nanoseconds"),
+    ("data.csv", f",{STAMPS[1]}.png", "", "data.csv:3: 1 fields"),
     ("data.csv", f",{STAMPS[1]}.png", ",../../secret.png", "data.csv:3: .*secret.png is missing"),
     ("data.csv", f",{STAMPS[1]}.png", ",none.png", "data.csv:3: .*none.png is missing")])
 def test_errors_name_file_line_and_cause(folder, tmp_path, name, old, new, message):

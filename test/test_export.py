@@ -93,8 +93,8 @@ def test_images_of_the_model_are_undistorted(saved, tmp_path):
         image = store.get(0).image
     x, y = np.float32(np.meshgrid(np.arange(20, 140), np.arange(20, 100)))  # inside, where no border is filled in
     rays = np.dstack([(x - LENS.cx) / LENS.fx, (y - LENS.cy) / LENS.fy, np.ones_like(x)]).reshape(-1, 1, 3)
-    where = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), LENS.matrix, np.array(LENS.distortion))[0].reshape(*x.shape, 2).astype(np.float32)
-    expected = cv2.remap(image, where, None, cv2.INTER_LINEAR)
+    where = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), LENS.matrix, np.array(LENS.distortion))[0]
+    expected = cv2.remap(image, where.reshape(*x.shape, 2).astype(np.float32), None, cv2.INTER_LINEAR)
     written = cv2.imread(str(tmp_path / "colmap/images/00000000.jpg"))[20:100, 20:140, ::-1]
     away = [np.abs(pixels.astype(int) - expected).mean() for pixels in (written, image[20:100, 20:140])]
     assert away[0] < 0.5 * away[1]  # what is left is JPEG
@@ -117,14 +117,16 @@ def test_the_gltf_scene_holds_points_and_cameras(saved, tmp_path, name):
 def test_the_rerun_file_holds_points_and_images(saved, tmp_path):
     pytest.importorskip("rerun", reason="rerun-sdk is an optional extra")
     export(saved[0], "--rerun", tmp_path / "map.rrd")
-    printed = subprocess.run([sys.executable, "-m", "rerun", "rrd", "print", "-vv", str(tmp_path / "map.rrd")], capture_output=True, text=True)
+    printed = subprocess.run([sys.executable, "-m", "rerun", "rrd", "print", "-vv", str(tmp_path / "map.rrd")], capture_output=True,
+                             text=True)
     assert printed.returncode == 0, printed.stderr
     for entity in ("/map/points", "/map/trajectory", "/map/camera", "stamp"):
         assert entity in printed.stdout
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["MAP"], "nothing to write"), (["nowhere", "--tum", "t"], "is no saved map"), (["MAP", "--gltf", "x.obj"], "must end in .glb or .gltf"),
+    (["MAP"], "nothing to write"), (["nowhere", "--tum", "t"], "is no saved map"),
+    (["MAP", "--gltf", "x.obj"], "must end in .glb or .gltf"),
     (["MAP", "--ply", "x", "--max-points", "0"], "--max-points must be")])
 def test_what_is_wrong_is_said_in_one_line(saved, tmp_path, capsys, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)

@@ -104,7 +104,8 @@ def test_a_keyframe_sent_again_has_its_last_pose(tmp_path):
     ({"/rgb/image_raw": IMAGE, "/rgb/camera_info": INFO, "/odom": ODOMETRY}, {}, ("/rgb/image_raw", "/rgb/camera_info", "/odom", None)),
     ({"/cam/color/image_raw": IMAGE, "/cam/color/image_raw/compressed": COMPRESSED, "/cam/color/camera_info": INFO, "/odom": ODOMETRY,
       "/cam/depth/image_rect_raw": IMAGE, "/cam/aligned_depth_to_color/image_raw": IMAGE, "/cam/infra1/image_rect_raw": IMAGE,
-      "/cam/depth/camera_info": INFO}, {}, ("/cam/color/image_raw", "/cam/color/camera_info", "/odom", "/cam/aligned_depth_to_color/image_raw")),
+      "/cam/depth/camera_info": INFO}, {},
+     ("/cam/color/image_raw", "/cam/color/camera_info", "/odom", "/cam/aligned_depth_to_color/image_raw")),
     ({"/left/image/compressed": COMPRESSED, "/right/image/compressed": COMPRESSED, "/left/camera_info": INFO, "/right/camera_info": INFO,
       "/odom": ODOMETRY}, {}, ("/left/image/compressed", "/left/camera_info", "/odom", None)),
     ({"/a": IMAGE, "/b": IMAGE, "/info": INFO, "/o1": ODOMETRY, "/o2": ODOMETRY, "/depth": IMAGE},
@@ -117,7 +118,8 @@ def test_topics_are_guessed(types, wanted, chosen):
 
 @pytest.mark.parametrize("types, wanted, message", [
     ({"/a": IMAGE, "/b": IMAGE, "/info": INFO, "/odom": ODOMETRY}, {}, "several image topics: name one with --image-topic"),
-    ({"/scan": "sensor_msgs/msg/LaserScan"}, {}, "no image topic: .*/scan"), ({"/a": IMAGE, "/odom": ODOMETRY}, {}, "no sensor_msgs/CameraInfo"),
+    ({"/scan": "sensor_msgs/msg/LaserScan"}, {}, "no image topic: .*/scan"),
+    ({"/a": IMAGE, "/odom": ODOMETRY}, {}, "no sensor_msgs/CameraInfo"),
     ({"/a": IMAGE, "/info": INFO}, {}, "no nav_msgs/Odometry"), ({"/a": IMAGE}, {"image": "/x"}, "topic /x is not in the bag"),
     ({"/a": IMAGE, "/info": INFO, "/o1": ODOMETRY, "/o2": ODOMETRY}, {}, "several odometry topics .*--odometry-topic"),
     ({"/a": IMAGE, "/info": INFO}, {"odometry": "/info"}, "odometry topic /info holds sensor_msgs/msg/CameraInfo"),

@@ -20,8 +20,8 @@ def add_frame_arguments(parser):
 def add_sequence_arguments(parser):
     """The same, with odometry and which of the frames are keyframes."""
     add_frame_arguments(parser)
-    parser.add_argument("--odometry", metavar="FILE", help="trajectory of the front end (TUM lines, camera poses); odometry.txt in a folder, "
-                        "the odometry in a bag by default")
+    parser.add_argument("--odometry", metavar="FILE", help="trajectory of the front end (TUM lines, camera poses); by default "
+                        "odometry.txt in a folder, the odometry in a bag")
     parser.add_argument("--groundtruth", metavar="FILE", help="true trajectory (TUM lines, camera poses) instead of the data set's own")
     parser.add_argument("--drift", type=float, metavar="M", help="no odometry: the truth, made to drift by so many metres (ATE)")
     add_selection_arguments(parser)
@@ -42,7 +42,8 @@ def options(arguments, queries=None):
 
     topics = Topics(**{name: getattr(arguments, f"{name}_topic") for name in Topics.__dataclass_fields__})
     given = Options(topics=topics, T_base_cam=_pose(arguments.camera_in_base), stereo=not arguments.no_stereo)
-    given = replace(given, limits=_limits(arguments.select), every_frame=True if arguments.all_frames else False if arguments.select else None)
+    every_frame = True if arguments.all_frames else False if arguments.select else None
+    given = replace(given, limits=_limits(arguments.select), every_frame=every_frame)
     if arguments.all_frames and arguments.select:
         raise ValueError("--all-frames and --select exclude each other")
     if not hasattr(arguments, "odometry"):

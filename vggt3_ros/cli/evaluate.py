@@ -6,8 +6,8 @@ def add_parser(subparsers):
 
     parser = subparsers.add_parser("evaluate", help="refine a recorded data set and score it against its ground truth")
     add_sequence_arguments(parser)
-    parser.add_argument("--queries", help="images to localize: a list as queries.txt (the default in TUM folders) with <name>_groundtruth.txt, "
-                        "or another data set of the same scene and camera")
+    parser.add_argument("--queries", help="images to localize: a list as queries.txt (the default in TUM folders) with "
+                        "<name>_groundtruth.txt, or another data set of the same scene and camera")
     parser.add_argument("--out", help="write the figures as JSON here")
     parser.add_argument("--plot", help="write the trajectories as PNG here")
     parser.add_argument("--fixed-poses", action="store_true", help="trust the given poses: map and localize, correct nothing")

@@ -18,7 +18,8 @@ def add_pace_arguments(parser):
     parser.add_argument("--rate", type=float, help=f"keyframes a second, {RATE:g} by default; 0: as fast as the back end takes them")
     parser.add_argument("--speed", type=float, metavar="FACTOR", help="as recorded, so many times as fast (the default with --clock: 1)")
     parser.add_argument("--clock", type=float, nargs="?", const=CLOCK_RATE, default=0.0, metavar="HZ",
-                        help=f"keep the recorded stamps and publish their time on /clock, {CLOCK_RATE:g} times a second: nodes need use_sim_time")
+                        help=f"keep the recorded stamps and publish their time on /clock, {CLOCK_RATE:g} times a second by default: nodes "
+                        "need use_sim_time")
     parser.add_argument("--wait", type=float, default=30.0, help="seconds to wait for the back end")
     parser.add_argument("--odom-frame", default="odom")
     parser.add_argument("--camera-frame", default="camera")

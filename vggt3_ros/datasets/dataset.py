@@ -95,8 +95,8 @@ def _odometry(path, kind, frames, truth, options):
     else:
         file = find_file(path, options.odometry, "odometry.txt") if path.is_dir() or options.odometry else None
         if file is None:
-            raise ValueError(f"{path if kind != 'tum' else path / 'odometry.txt'} {'is missing' if kind == 'tum' else 'holds no odometry'}: name "
-                             "the front end's trajectory file with --odometry, or --drift 0.3 to let the ground truth drift")
+            lacking = f"{path / 'odometry.txt'} is missing" if kind == "tum" else f"{path} holds no odometry"
+            raise ValueError(f"{lacking}: name the front end's trajectory file with --odometry, or --drift 0.3 to let the ground truth drift")
         of_image, poses = match_trajectory(file, frames.stamps_ns, path)
         return of_image, poses @ frames.T_file_cam
     known = np.flatnonzero(np.isfinite(poses).all(axis=(1, 2)))

@@ -131,7 +131,8 @@ def _stream(bag, topics, T_base_cam):
     places = {topics.image: {}, topics.depth: {}}
     poses = {topics.odometry: [], topics.groundtruth: []}
     frames, camera, camera_frame, base_frame = StaticFrames(), None, None, None
-    for place, data in bag.messages({topics.image, topics.depth, topics.camera_info, topics.odometry, topics.groundtruth, TF_STATIC} - {None}):
+    wanted = {topics.image, topics.depth, topics.camera_info, topics.odometry, topics.groundtruth, TF_STATIC}
+    for place, data in bag.messages(wanted):
         topic = place.connection.topic
         if topic in places:
             places[topic].setdefault(place.stamp_ns, place)

@@ -32,8 +32,9 @@ class StereoPair:
         self._focal_baseline = focal * baseline
         disparities = max(16, int(np.ceil(self._focal_baseline / NEAREST_M / 16)) * 16)
         area = BLOCK * BLOCK
-        self._matcher = cv2.StereoSGBM_create(0, disparities, BLOCK, P1=8 * area, P2=32 * area, disp12MaxDiff=1, preFilterCap=31,
-                                              uniquenessRatio=10, speckleWindowSize=100, speckleRange=2, mode=cv2.STEREO_SGBM_MODE_SGBM_3WAY)
+        self._matcher = cv2.StereoSGBM_create(
+            0, disparities, BLOCK, P1=8 * area, P2=32 * area, disp12MaxDiff=1, preFilterCap=31, uniquenessRatio=10, speckleWindowSize=100,
+            speckleRange=2, mode=cv2.STEREO_SGBM_MODE_SGBM_3WAY)
 
     def rectify(self, image, right=False):
         """Image as the left (or right) camera saw it -> as the rectified one would have."""
