@@ -91,7 +91,8 @@ RESULT = {"odometry": {"ate_m": 0.1934, "rotation_deg": 3.2}, "corrected": {"ate
 
 def test_the_table_tells_every_figure():
     text = table(RESULT)
-    for figure in ("19.34 cm", "4.12 cm", "1.23 cm", "0.45 deg", "60.0%", "80.0%", "0.21 s", "123,456", "2.34 cm", "features 4.2", "33.0", "1234 MB", "network: not used: too few"):
+    for figure in ("19.34 cm", "4.12 cm", "1.23 cm", "0.45 deg", "60.0%", "80.0%", "0.21 s", "123,456", "2.34 cm", "features 4.2",
+                   "33.0", "1234 MB", "network: not used: too few"):
         assert figure in text, figure
 
 

@@ -142,8 +142,14 @@ def test_a_few_new_keyframes_are_queried_and_many_mapped_again(tmp_path, rendere
         assert (len(network.mapped), network.queried) == (1, [])
         refine_up_to(18)
         assert (len(network.mapped), network.queried) == (1, [[16, 17]])
+        backend = Backend(store, backend.config, network)  # a restart
+        assert backend.network.place(rendered.queries[0], rendered.camera, backend.snapshot) is not None
+        refine_up_to(18)
+        assert len(network.mapped) == 1 and len(network.queried) == 2
         refine_up_to(20)
         assert network.mapped[1:] == [list(range(20))]
+        store.clear()
+        assert Backend(store, backend.config, network).network.scene.last is None
 
 
 def test_more_keyframes_than_may_be_mapped_at_once_are_queried(store, rendered):

@@ -1,5 +1,6 @@
 """map() and query() as the back end uses them: scenes are values, calls are independent, and can be stopped."""
 
+import copy
 import dataclasses
 import threading
 import time
@@ -100,9 +101,16 @@ def test_a_file_that_is_no_scene_is_refused(tmp_path):
         SceneState.load(tmp_path / "other.safetensors")
 
 
+def test_the_same_weights_in_another_precision_are_the_same_network_and_other_weights_are_not(network):
+    assert copy.deepcopy(network).to(torch.bfloat16).fingerprint() == network.fingerprint()
+    other = copy.deepcopy(network)
+    other.aggregator.camera_token += 0.1
+    assert other.fingerprint() != network.fingerprint() != tiny_network("softmax").fingerprint()
+
+
 def test_a_scene_of_another_network_is_refused(network, mapped):
     foreign = SceneState(mapped[1].fast_weights, mapped[1].camera_tokens, "0123456789abcdef")
-    with pytest.raises(ValueError, match="another configuration"):
+    with pytest.raises(ValueError, match="made by another network"):
         network.query(random_images(1), foreign)
 
 

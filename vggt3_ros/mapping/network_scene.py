@@ -1,13 +1,21 @@
 """The keyframes as the network sees them, kept from one refinement to the next: new ones are queried until it pays to map all again."""
 
+import logging
+import shutil
+import zipfile
 from dataclasses import dataclass, replace
 
 import numpy as np
+from safetensors import SafetensorError
 
 from vggt3_ros.geometry.camera import undistort
 from vggt3_ros.network.keyframe_view import NetworkView
+from vggt3_ros.network.values import SceneState
 
 CHECKED = 8  # keyframes with measured depth whose depth is estimated too, to compare
+FOLDER = "network"  # beside the snapshots, so that who forgets them forgets this
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,11 +28,21 @@ class Seen:
 
 
 class NetworkScene:
-    """viewer: network.keyframe_view.KeyframeViewer; store: KeyframeStore; config: NetworkConfig."""
+    """viewer: network.keyframe_view.KeyframeViewer; store: KeyframeStore; config: NetworkConfig.
+
+    Kept on disk with `save`, and there again at the next start: last, the Seen keyframes, or None; sensor_scale: (metres per unit,
+    relative standard deviation) by depth sensors, or None; depth_scale: metres per unit of the depth handed out, or None.
+    """
 
     def __init__(self, viewer, store, config):
         self.viewer, self.store, self.config = viewer, store, config
-        self.last = None
+        self.last = self.sensor_scale = self.depth_scale = None
+        try:
+            self._load(store.snapshots / FOLDER)
+        except FileNotFoundError:
+            pass
+        except (OSError, KeyError, ValueError, EOFError, SafetensorError, zipfile.BadZipFile) as error:
+            _log.warning("the network maps the keyframes anew: %s cannot be read: %s", store.snapshots / FOLDER, error)
 
     def look(self, ids, without_depth, step):
         """Keyframe ids in order, the set of those that need depth -> (Seen, whether all were mapped anew).
@@ -42,6 +60,30 @@ class NetworkScene:
         seen = _in_order(seen, ids)
         self.last = replace(seen, view=replace(seen.view, depth={}))
         return seen, mapped
+
+    def save(self):
+        last = self.last
+        if last.view.scene is None:
+            return
+        partial, folder = (self.store.snapshots / name for name in (FOLDER + ".partial", FOLDER))
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        last.view.scene.save(partial / "scene.safetensors")
+        np.savez(partial / "keyframes.npz", ids=np.array(last.ids, np.int64), T_network_cam=last.view.T_network_cam,
+                 confidence=last.view.confidence, basis=last.basis, sensor_scale=np.array(self.sensor_scale or (), float),
+                 depth_scale=self.depth_scale)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+
+    def _load(self, folder):
+        scene = SceneState.load(folder / "scene.safetensors")
+        if scene.network != self.viewer.fingerprint():
+            raise ValueError("another network made it")
+        with np.load(folder / "keyframes.npz", allow_pickle=False) as arrays:
+            view = NetworkView(arrays["T_network_cam"], arrays["confidence"], {}, scene)
+            self.sensor_scale = tuple(map(float, arrays["sensor_scale"])) or None
+            self.depth_scale = float(arrays["depth_scale"])
+            self.last = Seen(tuple(map(int, arrays["ids"])), view, int(arrays["basis"]))
 
     def place(self, image, camera):
         """Pose (4, 4) of an image (height, width, 3) uint8 RGB in the network's frame; None where it says nothing."""

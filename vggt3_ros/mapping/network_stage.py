@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from vggt3_ros.geometry.alignment import DegenerateMotion
+from vggt3_ros.geometry.alignment import DegenerateMotion, align
 from vggt3_ros.mapping.network_scene import NetworkScene
 from vggt3_ros.mapping.prior import covisible, make_prior, metric_depth, place_query, scale_from_depth
 from vggt3_ros.network.keyframe_view import KeyframeViewer, load_network
@@ -42,7 +42,8 @@ class NetworkStage:
     def __init__(self, viewer, store, frames, config):
         self.scene, self.frames, self.config = NetworkScene(viewer, store, config), frames, config
         self._placing = None  # (ids, their poses in the network's frame, Alignment): place() reads it from other threads
-        self._sensor_scale = self._scale_of_depth = None
+        if self.scene.last is not None:
+            self._resume(store.poses())
 
     def __call__(self, poses, step):
         """StoredPoses of all keyframes; step(fraction) may raise to stop. A network of no use is no error: the report says why."""
@@ -51,10 +52,11 @@ class NetworkStage:
                 raise Refused(f"{len(poses)} keyframes are too few to align it to the odometry")
             ids = [int(i) for i in poses.ids]
             without_depth = {i for i in ids if not _measured(self.frames(i))} if self.config.estimate_depth else set()
+            last = self.scene.last
             seen, mapped = self.scene.look(ids, without_depth, step)
             if mapped:
-                self._sensor_scale = self._scale_by_sensors(seen)
-            prior = make_prior(poses.T_odom_cam, seen.view.T_network_cam, seen.view.confidence, self._sensor_scale)
+                self.scene.sensor_scale = self._scale_by_sensors(seen)
+            prior = make_prior(poses.T_odom_cam, seen.view.T_network_cam, seen.view.confidence, self.scene.sensor_scale)
             self._check(prior.alignment, seen.view.confidence > 0, poses.T_odom_cam)
         except (DegenerateMotion, Refused, NotEnoughMemory) as error:
             _log.warning("the network is not used in this refinement: %s", error)
@@ -62,7 +64,20 @@ class NetworkStage:
             return Advice(report={"used": False, "summary": f"not used: {error}"})
         fresh = self._hand_out_depth(seen, mapped, prior)
         self._placing = seen.ids, seen.view.T_network_cam, prior.alignment
-        return Advice(prior.edges, tuple(self._covisible(poses, prior)), frozenset(fresh), _report(seen, prior, self._sensor_scale))
+        if mapped or last.ids != seen.ids:
+            self.scene.save()
+        return Advice(prior.edges, tuple(self._covisible(poses, prior)), frozenset(fresh), _report(seen, prior, self.scene.sensor_scale))
+
+    def _resume(self, poses):
+        """Place images from the start on, where the last refinement's view of the keyframes still fits the store."""
+        last, row = self.scene.last, {int(keyframe_id): k for k, keyframe_id in enumerate(poses.ids)}
+        try:
+            T_odom_cam = poses.T_odom_cam[[row[keyframe_id] for keyframe_id in last.ids]]
+            alignment = align(T_odom_cam, last.view.T_network_cam, last.view.confidence, known_scale=self.scene.sensor_scale)
+            self._placing = last.ids, last.view.T_network_cam, alignment
+        except (KeyError, DegenerateMotion) as error:
+            _log.warning("the network maps the keyframes anew: what it saw of them does not fit the store: %s", error)
+            self.scene.last = None
 
     def place(self, image, camera, snapshot):
         """Where the network sees an image (height, width, 3) uint8 RGB in the snapshot's map: T_map_cam (4, 4), or None."""
@@ -99,7 +114,7 @@ class NetworkStage:
     def _hand_out_depth(self, seen, mapped, prior):
         """Metric depth to frames without a measured one -> ids of those for which it is new or changed much."""
         scale, known = prior.metres_per_unit, self.frames.estimated
-        fresh, change = set(), 1.0 if mapped or self._scale_of_depth is None else scale / self._scale_of_depth
+        fresh, change = set(), 1.0 if mapped or self.scene.depth_scale is None else scale / self.scene.depth_scale
         for index, maps in seen.view.depth.items():
             keyframe_id = seen.ids[index]
             if prior.trusted[index] and not _measured(self.frames(keyframe_id)):
@@ -112,8 +127,8 @@ class NetworkStage:
                 if before is not None:
                     self.frames.estimate(keyframe_id, before * change)
                     fresh |= {keyframe_id} if abs(change - 1) > CHANGED_SCALE else set()
-        if mapped or self._scale_of_depth is None or abs(change - 1) > SAME_SCALE:
-            self._scale_of_depth = scale
+        if mapped or self.scene.depth_scale is None or abs(change - 1) > SAME_SCALE:
+            self.scene.depth_scale = scale
         return fresh
 
     def _covisible(self, poses, prior):

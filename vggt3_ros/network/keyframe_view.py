@@ -46,6 +46,10 @@ class KeyframeViewer:
         self._side = image_side - image_side % _PATCH
         self._memory_limit = memory_limit
 
+    def fingerprint(self) -> str:
+        """Of the network: whose scenes it can be asked about."""
+        return self._network.fingerprint()
+
     def map(self, load: Callable, cameras: Sequence, depth_of: Sequence[int], step: Callable[[float], None]) -> NetworkView:
         """View of all images at once; ``step(fraction)`` may raise to stop. Raises NotEnoughMemory."""
         return self._see(load, cameras, depth_of, step, self._size(cameras[0]), lambda batch, options: self._network.map(batch, **options))

@@ -70,7 +70,7 @@ class SceneState:
 
     fast_weights: Tensor  # [layers, 3, heads, d, m] float32, stacked as in fast_weights.py
     camera_tokens: Tensor  # [N, 2 * channels]: the last layer's
-    network: str  # fingerprint of the configuration it was made with
+    network: str  # fingerprint of the network it was made with
 
     def layer(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """w0 [heads, d, m], w1 [heads, m, d], w2 [heads, d, m] of one layer."""

@@ -56,8 +56,10 @@ class Vggt3(nn.Module):
         return self.aggregator.camera_token.dtype
 
     def fingerprint(self) -> str:
-        """Identifies the configuration a scene state belongs to."""
-        return hashlib.sha256(repr(self.config).encode()).hexdigest()[:16]
+        """Identifies the network a scene state belongs to: its configuration and a few of its weights, in any precision."""
+        sample = torch.cat((self.aggregator.camera_token.flatten(), self.aggregator.global_blocks[-1].attn.qkv.weight[0]))
+        weights = sample.to("cpu", torch.bfloat16).view(torch.int16).numpy().tobytes()
+        return hashlib.sha256(repr(self.config).encode() + weights).hexdigest()[:16]
 
     def plan(
         self,
@@ -177,12 +179,12 @@ class Vggt3(nn.Module):
         """Place images [Q, 3, H, W] in a mapped scene, each on its own, without changing it. Arguments as in map().
 
         The cost of an image does not depend on the number of mapped images but for the camera head.
-        Raises ValueError where the scene was made by another configuration or the network has no fast weights.
+        Raises ValueError where the scene was made by another network or the network has no fast weights.
         """
         if self.config.attention is not GlobalAttention.FAST_WEIGHTS:
             raise ValueError("a network with softmax attention keeps no scene to query")
         if scene.network != self.fingerprint():
-            raise ValueError("the scene state was made by a network of another configuration")
+            raise ValueError("the scene state was made by another network")
         progress = progress or Progress()
         size = _image_size(images)
         frames = sorted(set(depth_frames or ()))
