@@ -10,6 +10,8 @@ def add_parser(subparsers):
     add_frame_arguments(parser)
     add_selection_arguments(parser)
     add_pace_arguments(parser)
+    parser.add_argument("--tracker", metavar="COMMAND", help="a tracker in its own process instead of the RGB-D odometry, as "
+                        "\"scripts/orbslam3-tracker ORBvoc.txt\" (needs pyorbslam3, GPL-3)")
     parser.add_argument("--trajectory", metavar="FILE", help="write the odometry of the keyframes (TUM lines); "
                         "`vggt3 evaluate PATH --odometry FILE` scores it")
     parser.add_argument("--offline", action="store_true", help="no ROS: track, and write --trajectory")
@@ -17,6 +19,8 @@ def add_parser(subparsers):
 
 
 def run(arguments):
+    from contextlib import nullcontext
+
     from tqdm import tqdm
 
     from vggt3_ros.cli.dataset import options
@@ -24,21 +28,24 @@ def run(arguments):
     from vggt3_ros.datasets.dataset import open_recording
     from vggt3_ros.datasets.tum_files import write_trajectory_tum
     from vggt3_ros.frontend.keyframes import tracked_keyframes
+    from vggt3_ros.frontend.tracker_process import TrackerProcess
 
     check_pace(arguments)
     if arguments.offline and not arguments.trajectory:
         raise ValueError("--offline needs --trajectory FILE to write to")
     chosen = options(arguments)
     recording = open_recording(arguments.path, chosen)
-    keyframes, stamps, poses = tracked_keyframes(recording, None if chosen.every_frame else chosen.limits), [], []
+    stamps, poses = [], []
 
-    def noted():
+    def noted(tracker):
+        keyframes = tracked_keyframes(recording, None if chosen.every_frame else chosen.limits, tracker)
         for keyframe in tqdm(keyframes, desc="keyframes", unit="", disable=arguments.quiet or None):
             stamps.append(keyframe.stamp_ns)
             poses.append(keyframe.T_odom_cam)
             yield keyframe
 
-    sent = sum(1 for _ in noted()) if arguments.offline else play(arguments, noted(), int(recording.stamps_ns[0]))
+    with TrackerProcess(arguments.tracker) if arguments.tracker else nullcontext() as tracker:
+        sent = sum(1 for _ in noted(tracker)) if arguments.offline else play(arguments, noted(tracker), int(recording.stamps_ns[0]))
     if arguments.trajectory:
         write_trajectory_tum(arguments.trajectory, stamps, poses, "T_odom_cam, RGB-D odometry")
     print(f"{sent} keyframes of {len(recording)} frames")

@@ -9,19 +9,20 @@ from vggt3_ros.mapping.selection import KeyframeSelector
 _log = logging.getLogger(__name__)
 
 
-def tracked_keyframes(recording, limits=None):
+def tracked_keyframes(recording, limits=None, tracker=None):
     """Yield the Keyframes of a Recording with depth, one by one as they are tracked. limits: SelectionConfig; None: every frame.
+    tracker: a RgbdOdometry (the default) or TrackerProcess that has seen nothing yet.
 
     A frame without depth is left out. ValueError when the recording has none at all.
     """
     if recording.load_depth is None:
         raise ValueError(f"{recording.name} has no depth: this odometry needs a depth camera or a stereo pair")
-    odometry, selector, uncertain, count = RgbdOdometry(), KeyframeSelector(), None, 0
+    tracker, selector, uncertain, count = tracker or RgbdOdometry(), KeyframeSelector(), None, 0
     for index, stamp_ns in enumerate(recording.stamps_ns.tolist()):
         image, depth = recording.load_image(index), recording.load_depth(index)
         if depth is None:
             continue
-        tracked = odometry.track(image, depth, recording.camera)
+        tracked = tracker.track(image, depth, recording.camera, stamp_ns)
         if tracked.covariance is not None:
             _log.warning("frame %d at %.3f s: tracking lost, it stays where the frame before was", index, stamp_ns / 1e9)
             uncertain = tracked.covariance

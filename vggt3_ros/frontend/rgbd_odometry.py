@@ -35,8 +35,9 @@ class RgbdOdometry:
         self._detector, self._matcher = cv2.SIFT_create(FEATURES), cv2.BFMatcher(cv2.NORM_L2)
         self._reference = self._last = None
 
-    def track(self, image, depth, camera):
-        """(height, width, 3) uint8 RGB and (height, width) metres (0 unknown) of `camera`, distorted as it is -> Tracked.
+    def track(self, image, depth, camera, stamp_ns=None):
+        """(height, width, 3) uint8 RGB and (height, width) metres (0 unknown) of `camera`, distorted as it is -> Tracked; the stamp
+        does not matter to it.
 
         A frame in which nothing of the reference or of the frame before is found stays at the pose of the latter. Tracking goes on from
         the reference when it is seen again, else from there.
