@@ -152,6 +152,18 @@ def test_a_message_of_another_size_is_refused(tmp_path):
         read_rosbag(tmp_path / "bag").load_image(0)
 
 
+def test_rectified_images_have_the_projection_and_no_distortion(tmp_path):
+    with Bag(tmp_path / "bag") as bag:
+        header = bag.header(START, "camera")
+        info = bag.camera_info(CAMERA, header)
+        info.d, info.p = np.array([0.3, 0, 0, 0, 0]), np.array([50.0, 0, 30, -4, 0, 51, 20, 0, 0, 0, 1, 0])
+        bag.write("/image_rect", IMAGE, bag.image(np.zeros((48, 64), np.uint8), "mono8", header), START)
+        bag.write("/camera_info", INFO, info, START)
+        bag.write("/odom", ODOMETRY, bag.odometry(np.eye(4), bag.header(START, "odom"), "camera"), START)
+    assert read_rosbag(tmp_path / "bag").camera.distortion[0] == 0.3
+    assert read_rosbag(tmp_path / "bag", rectified=True).camera == Camera(64, 48, 50.0, 51.0, 30.0, 20.0, "plumb_bob")
+
+
 def test_compressed_depth():
     """Float depth is sent as quantised inverse depth (compressed_depth_image_transport's codec, by its formulas)."""
     rng = np.random.default_rng(0)

@@ -14,6 +14,7 @@ def add_frame_arguments(parser):
         topics.add_argument(f"--{name}-topic", metavar="TOPIC", help=what)
     topics.add_argument("--camera-in-base", metavar="'X Y Z QX QY QZ QW'",
                         help="optical frame of the camera in the odometry's child frame, metres; /tf_static by default")
+    topics.add_argument("--rectified", action="store_true", help="the images are rectified: p of the CameraInfo holds, k and d do not")
     parser.add_argument("--no-stereo", action="store_true", help="EuRoC: cam0 alone, without depth from stereo")
 
 
@@ -41,7 +42,8 @@ def options(arguments, queries=None):
     from vggt3_ros.datasets.rosbag_topics import Topics
 
     topics = Topics(**{name: getattr(arguments, f"{name}_topic") for name in Topics.__dataclass_fields__})
-    given = Options(topics=topics, T_base_cam=_pose(arguments.camera_in_base), stereo=not arguments.no_stereo)
+    given = Options(topics=topics, T_base_cam=_pose(arguments.camera_in_base), rectified=arguments.rectified,
+                    stereo=not arguments.no_stereo)
     every_frame = True if arguments.all_frames else False if arguments.select else None
     given = replace(given, limits=_limits(arguments.select), every_frame=every_frame)
     if arguments.all_frames and arguments.select:

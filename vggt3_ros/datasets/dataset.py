@@ -31,7 +31,7 @@ class Options:
     odometry, groundtruth: trajectory files (TUM lines, camera poses) instead of what the data set holds. drift: metres; the odometry
     is the truth made to drift by so much. queries: a list of images as in the TUM layout, or another data set of the same camera
     whose truth is in the same frame. limits: which frames become keyframes; every_frame: all that have a pose do, which None takes for
-    granted of TUM folders and Keyframe messages alone. topics, T_base_cam: see read_rosbag. stereo: see read_euroc.
+    granted of TUM folders and Keyframe messages alone. topics, T_base_cam, rectified: see read_rosbag. stereo: see read_euroc.
     """
 
     odometry: str | None = None
@@ -42,6 +42,7 @@ class Options:
     every_frame: bool | None = None
     topics: Topics = field(default_factory=Topics)
     T_base_cam: np.ndarray | None = None
+    rectified: bool = False
     stereo: bool = True
 
 
@@ -62,7 +63,7 @@ def open_recording(path, options=Options(), odometry_needed=False):
     if kind == "tum":
         return read_tum(path)
     if kind == "rosbag":
-        return read_rosbag(path, options.topics, options.T_base_cam, odometry_needed)
+        return read_rosbag(path, options.topics, options.T_base_cam, odometry_needed, options.rectified)
     return read_seven_scenes(path) if kind == "seven_scenes" else read_euroc(path, options.stereo)
 
 
@@ -96,7 +97,8 @@ def _odometry(path, kind, frames, truth, options):
         file = find_file(path, options.odometry, "odometry.txt") if path.is_dir() or options.odometry else None
         if file is None:
             lacking = f"{path / 'odometry.txt'} is missing" if kind == "tum" else f"{path} holds no odometry"
-            raise ValueError(f"{lacking}: name the front end's trajectory file with --odometry, or --drift 0.3 to let the ground truth drift")
+            raise ValueError(f"{lacking}: name the front end's trajectory file with --odometry, or --drift 0.3 to let the ground "
+                             "truth drift")
         of_image, poses = match_trajectory(file, frames.stamps_ns, path)
         return of_image, poses @ frames.T_file_cam
     known = np.flatnonzero(np.isfinite(poses).all(axis=(1, 2)))

@@ -32,17 +32,18 @@ def bag_paths(path):
     return sorted(file for file in path.iterdir() if file.suffix in SUFFIXES) if path.is_dir() else []
 
 
-def read_rosbag(path, topics=Topics(), T_base_cam=None, odometry_needed=True):
+def read_rosbag(path, topics=Topics(), T_base_cam=None, odometry_needed=True, rectified=False):
     """A bag as a Recording: image (raw or compressed), CameraInfo, odometry [, depth, truth], or vggt3_ros/Keyframe messages.
 
     T_base_cam: (4, 4) where the camera (optical axes) sits on the odometry's child frame; None: from /tf_static. Depth must be
-    registered to the image. The bag stays open as long as the Recording lives. ValueError says what is missing or damaged.
+    registered to the image. rectified: p of the CameraInfo holds, k and d do not. The bag stays open as long as the Recording lives.
+    ValueError says what is missing or damaged.
     """
     bag = Bag(path)
     types = {connection.topic: connection.msgtype for connection in bag.reader.connections}
     try:
         chosen = choose_topics(types, topics, odometry_needed)
-        return _keyframes(bag, chosen) if chosen.keyframes else _stream(bag, chosen, T_base_cam)
+        return _keyframes(bag, chosen) if chosen.keyframes else _stream(bag, chosen, T_base_cam, rectified)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -127,7 +128,7 @@ def _keyframes(bag, topics):
                      covariances if covariances.any(axis=(1, 2)).all() else None, chosen=True)
 
 
-def _stream(bag, topics, T_base_cam):
+def _stream(bag, topics, T_base_cam, rectified):
     places = {topics.image: {}, topics.depth: {}}
     poses = {topics.odometry: [], topics.groundtruth: []}
     frames, camera, camera_frame, base_frame = StaticFrames(), None, None, None
@@ -146,6 +147,8 @@ def _stream(bag, topics, T_base_cam):
                 frames.add(transform.header.frame_id, transform.child_frame_id, _pose(transform))
         elif camera is None:
             message = bag.decode(place, data)
+            if rectified:
+                message.k, message.d = np.asarray(message.p).reshape(3, 4)[:, :3].ravel(), np.zeros(0)
             camera, camera_frame = to_camera(message), message.header.frame_id
     if camera is None or not places[topics.image]:
         raise ValueError(f"{topics.camera_info if camera is None else topics.image} holds no message")
