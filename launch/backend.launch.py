@@ -12,6 +12,8 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from vggt3_ros.environment import OMP_WAIT_POLICY
 
+TOPICS = ("keyframes", "image", "camera_info", "depth", "odometry", "frontend_pose")
+
 
 def generate_launch_description():
     share = get_package_share_directory("vggt3_ros")
@@ -19,10 +21,18 @@ def generate_launch_description():
         "params_file": (os.path.join(share, "config", "backend.yaml"), "YAML file with the parameters of the back end"),
         "namespace": ("", "Namespace of the node, its topics and services"),
         "store": ("", "Folder of the keyframe store, continued when it exists; empty: a new one in ~/.ros/vggt3_ros"),
+        "mode": ("mapping", "mapping; or localization: localize in the map of `store`, and store nothing"),
+        "input_source": ("keyframes", "keyframes, odometry, pose or pose_with_covariance: what arrives; see parameter input.source"),
         "keyframes_topic": ("keyframes", "Topic of the front end's keyframes (vggt3_ros/msg/Keyframe)"),
+        "image_topic": ("image", "Topic of the images; compressed ones are on TOPIC/compressed"),
+        "camera_info_topic": ("camera_info", "Topic of the images' camera_info"),
+        "depth_topic": ("depth", "Topic of the depth images; compressed ones are on TOPIC/compressedDepth"),
+        "odometry_topic": ("odometry", "Topic of the odometry (nav_msgs/msg/Odometry)"),
+        "frontend_pose_topic": ("frontend_pose", "Topic of the front end's poses (geometry_msgs/msg/PoseStamped, PoseWithCovarianceStamped)"),
         "tf_topic": ("/tf", "Topic of map->odom; `tf` gives each namespaced robot its own"),
         "map_frame": ("map", "Frame of the corrected poses and the map"),
         "publish_tf": ("true", "Broadcast map->odom"),
+        "checkpoint": ("", "Weights of the network: a file, a folder or a hub id; empty: none"),
         "device": ("auto", "Where torch runs: auto, cpu, cuda, cuda:1, ..."),
         "use_sim_time": ("false", "Take time from /clock"),
         "autostart": ("true", "Configure and activate at once; false: wait for a lifecycle manager"),
@@ -37,9 +47,11 @@ def generate_launch_description():
     node = LifecycleNode(
         package="vggt3_ros", executable="backend", name="vggt3_ros", namespace=value["namespace"], output="screen",
         parameters=[value["params_file"], {
-            "store": typed("store", str), "map_frame": typed("map_frame", str), "publish_tf": typed("publish_tf", bool),
+            "store": typed("store", str), "mode": typed("mode", str), "input.source": typed("input_source", str),
+            "network.checkpoint": typed("checkpoint", str), "map_frame": typed("map_frame", str), "publish_tf": typed("publish_tf", bool),
             "device": typed("device", str), "use_sim_time": typed("use_sim_time", bool), "autostart": typed("autostart", bool)}],
-        remappings=[("keyframes", value["keyframes_topic"]), ("/tf", value["tf_topic"])],
+        remappings=[*((topic, value[f"{topic}_topic"]) for topic in TOPICS), ("image/compressed", [value["image_topic"], "/compressed"]),
+                    ("depth/compressedDepth", [value["depth_topic"], "/compressedDepth"]), ("/tf", value["tf_topic"])],
         ros_arguments=["--log-level", value["log_level"]])
     rviz = Node(package="rviz2", executable="rviz2", namespace=value["namespace"], condition=IfCondition(value["rviz"]),
                 arguments=["-d", os.path.join(share, "config", "backend.rviz")], remappings=[("/tf", value["tf_topic"])],

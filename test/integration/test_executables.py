@@ -12,12 +12,14 @@ from fake_backend import SHIFT
 from lifecycle_msgs.srv import GetState
 from random_keyframes import CAMERA, make_keyframe
 from ros_graph import until
+from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.datasets.sequence import KeyframeList, Sequence
 from vggt3_ros.datasets.tum import write_tum
 from vggt3_ros.mapping.store import KeyframeStore
-from vggt3_ros.msg import KeyframePoses
-from vggt3_ros.ros.conversions import to_transform
+from vggt3_ros.msg import Keyframe, KeyframePoses
+from vggt3_ros.ros import qos
+from vggt3_ros.ros.conversions import from_keyframe, to_transform
 from vggt3_ros.srv import Localize
 
 FRAMES = [make_keyframe(id, stamp_ns=id * 100_000_000) for id in range(40)]
@@ -29,10 +31,10 @@ def backend(graph):
     assert shutil.which("backend"), "not built: run scripts/setup"
     processes = []
 
-    def start(**parameters):
+    def start(*remappings, **parameters):
         given = {"store": graph.folder / "store", "memory.steps": 1, "idle_distillation": 0.0, "status_period": 0.1, **parameters}
         arguments = [part for name, value in given.items() for part in ("-p", f"{name}:={value}")]
-        processes.append(subprocess.Popen(["backend", "--backend", "fake_backend:Backend", "--ros-args", *arguments],
+        processes.append(subprocess.Popen(["backend", "--backend", "fake_backend:Backend", "--ros-args", *arguments, *remappings],
                                           stderr=subprocess.PIPE, text=True))
         return processes[-1]
 
@@ -103,6 +105,25 @@ def test_a_store_that_cannot_be_used_ends_it_with_a_text(graph, backend):
     (graph.folder / "store" / "keyframes.db").write_bytes(b"precious" * 500)
     process = backend()
     assert "cannot configure" in process.communicate(timeout=20)[1] and process.returncode == 1
+
+
+def test_two_robots_in_namespaces_do_not_hear_each_other(graph, backend):
+    robots = {"robot1": FRAMES[1:4], "robot2": FRAMES[10:15]}
+    for robot in robots:
+        backend("-r", f"__ns:=/{robot}", "-r", "/tf:=tf", store=graph.folder / robot, refine_every_keyframes=len(robots[robot]))
+    common = graph.listen(TFMessage, "/tf", qos.TF)
+    heard, poses = ({robot: graph.listen(kind, f"/{robot}/{topic}", profile) for robot in robots}
+                    for kind, topic, profile in ((TFMessage, "tf", qos.TF), (KeyframePoses, "keyframe_poses", qos.LATCHED)))
+    for robot, frames in robots.items():
+        publisher = graph.client.create_publisher(Keyframe, f"/{robot}/keyframes", qos.KEYFRAMES)
+        until(publisher.get_subscription_count)
+        for frame in frames:
+            publisher.publish(from_keyframe(frame, odom_frame=f"{robot}/odom"))
+    for robot, frames in robots.items():
+        until(lambda: poses[robot] and heard[robot])
+        assert list(poses[robot][-1].ids) == [frame.id for frame in frames]
+        assert {message.transforms[0].child_frame_id for message in heard[robot]} == {f"{robot}/odom"}
+    assert not common
 
 
 def test_without_autostart_it_waits_for_a_manager(graph, backend):

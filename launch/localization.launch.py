@@ -1,0 +1,39 @@
+"""Localize a robot in a saved map: keyframes or images in, pose and map -> odom out; the map stays as it is."""
+
+import os
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+
+
+def generate_launch_description():
+    share = get_package_share_directory("vggt3_ros")
+    passed_on = {
+        "params_file": (os.path.join(share, "config", "backend.yaml"), "YAML file with the parameters of the back end"),
+        "namespace": ("", "Namespace of the node, its topics and services"),
+        "input_source": ("keyframes", "keyframes, odometry, pose or pose_with_covariance: what arrives; see parameter input.source"),
+        "keyframes_topic": ("keyframes", "Topic of the front end's keyframes (vggt3_ros/msg/Keyframe)"),
+        "image_topic": ("image", "Topic of the images; compressed ones are on TOPIC/compressed"),
+        "camera_info_topic": ("camera_info", "Topic of the images' camera_info"),
+        "odometry_topic": ("odometry", "Topic of the odometry (nav_msgs/msg/Odometry)"),
+        "frontend_pose_topic": ("frontend_pose", "Topic of the front end's poses (geometry_msgs/msg/PoseStamped, PoseWithCovarianceStamped)"),
+        "tf_topic": ("/tf", "Topic of map->odom; `tf` gives each namespaced robot its own"),
+        "map_frame": ("map", "Frame of the map"),
+        "publish_tf": ("true", "Broadcast map->odom"),
+        "device": ("auto", "Where torch runs: auto, cpu, cuda, cuda:1, ..."),
+        "use_sim_time": ("false", "Take time from /clock"),
+        "autostart": ("true", "Configure and activate at once; false: wait for a lifecycle manager"),
+        "log_level": ("info", "debug, info, warn, error or fatal"),
+        "rviz": ("false", "Start RViz with map, path and TF"),
+    }
+    backend = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(os.path.join(share, "launch", "backend.launch.py")),
+        launch_arguments={"store": LaunchConfiguration("map"), "mode": "localization",
+                          **{name: LaunchConfiguration(name) for name in passed_on}}.items())
+    return LaunchDescription([
+        DeclareLaunchArgument("map", description="Folder of the map, as service save_map wrote it (~/.ros/vggt3_ros/maps/NAME)"),
+        *(DeclareLaunchArgument(name, default_value=default, description=text) for name, (default, text) in passed_on.items()),
+        backend])
