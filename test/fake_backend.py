@@ -1,7 +1,7 @@
 """A back end with the interface of vggt3_ros.backend.Backend that needs no torch: for tests of the worker and the node.
 
 It corrects nothing but the origin: map = odom shifted by 1 m along x. memory.steps is the length of a refinement in 10 ms;
-an image whose first pixel is (1, 2, 3) ends the process, as a crash in native code would, one with (4, 5, 6) takes 0.3 s,
+an image whose first pixel is (1, 2, 3) ends the process, as a crash in native code would, one with (4, 5, n) takes n / 20 s,
 one with (7, 8, n) was taken n decimetres along x of the map from its origin.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.snapshot import Loop, PointMap, Snapshot
 
-CRASH, SLOW, AT = (1, 2, 3), (4, 5, 6), (7, 8)
+CRASH, SLOW, AT = (1, 2, 3), (4, 5), (7, 8)
 SHIFT = se3.exp([1.0, 0, 0, 0, 0, 0])
 
 
@@ -75,8 +75,8 @@ class Backend:
     def localize(self, image, camera, hint=None, verify=True):
         if tuple(image[0, 0]) == CRASH:
             os._exit(7)
-        if tuple(image[0, 0]) == SLOW:
-            time.sleep(0.3)
+        if tuple(image[0, 0, :2]) == SLOW:
+            time.sleep(image[0, 0, 2] / 20)
         if self.snapshot is None:
             return Localization("no_map", "nothing was refined yet", None, None, 0, float("nan"), 0, 0.0)
         if not image.any():

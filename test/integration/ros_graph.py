@@ -5,13 +5,14 @@ import time
 
 from nav_msgs.msg import Path
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from vggt3_ros.msg import Keyframe, Status
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.conversions import from_keyframe
-from vggt3_ros.ros.main import THREADS, start
+from vggt3_ros.ros.main import THREADS, spin, start
 from vggt3_ros.ros.node import BackendNode
 
 QUICK = {"memory.steps": 1, "refine_every_keyframes": 0, "refine_every_seconds": 0.0, "idle_distillation": 0.0, "status_period": 0.1}
@@ -44,7 +45,7 @@ class Graph:
     @staticmethod
     def _spin(executor):
         try:
-            executor.spin()
+            spin(executor, get_logger("test"))
         except ExternalShutdownException:
             pass
 

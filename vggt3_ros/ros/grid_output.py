@@ -1,7 +1,5 @@
 """Topic occupancy_grid: the map as a floor plan, made when somebody subscribes."""
 
-import threading
-
 import numpy as np
 from nav_msgs.msg import MapMetaData, OccupancyGrid
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -18,7 +16,6 @@ class GridOutput:
 
     def __init__(self, node, core, period):
         self._node, self._core, self._shown = node, core, (None, None)
-        self._lock, self._destroyed = threading.Lock(), False
         self._publisher = node.create_publisher(OccupancyGrid, "occupancy_grid", qos.LATCHED, qos_overriding_options=qos.overridable())
         # A group of its own: a grid of many rooms takes seconds.
         self._timer = node.create_timer(period, self._update, callback_group=MutuallyExclusiveCallbackGroup(),
@@ -27,7 +24,7 @@ class GridOutput:
     def _update(self):
         snapshot, config = self._core.snapshot, self._core.parameters.node.grid
         shown = _same(snapshot, self._shown[0]) and (snapshot is None or config == self._shown[1])
-        if shown or self._destroyed or not self._publisher.get_subscription_count():
+        if shown or not self._publisher.get_subscription_count():
             return
         self._shown = snapshot, config
         header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self._core.parameters.node.map_frame)
@@ -36,9 +33,7 @@ class GridOutput:
         except (ValueError, KeyError) as error:  # KeyError: a keyframe was forgotten meanwhile
             self._node.get_logger().error(f"no occupancy grid: {error}")
             return
-        with self._lock:
-            if not self._destroyed:
-                self._publisher.publish(message)
+        self._publisher.publish(message)
 
     def _grid(self, snapshot, config):
         if snapshot is None:
@@ -47,11 +42,8 @@ class GridOutput:
         return occupancy(snapshot.cloud.points, snapshot.T_map_cam, cameras, config, self._core.parameters.backend.map.max_depth)
 
     def destroy(self):
-        """Does not wait for a grid that is being made."""
         self._node.destroy_timer(self._timer)
-        with self._lock:
-            self._destroyed = True
-            self._node.destroy_publisher(self._publisher)
+        self._node.destroy_publisher(self._publisher)
 
 
 def _same(snapshot, other):

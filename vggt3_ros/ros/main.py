@@ -2,8 +2,10 @@
 
 import argparse
 import sys
+import traceback
 
 import rclpy
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.utilities import remove_ros_args
@@ -31,7 +33,7 @@ def main(argv=None):
     try:
         if node.parameters.node.autostart and not start(node):
             return 1
-        executor.spin()
+        spin(executor, node.get_logger())
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # asked to stop: what follows is the orderly end
     finally:
@@ -40,6 +42,21 @@ def main(argv=None):
         node.close()
         rclpy.try_shutdown()
     return 0
+
+
+def spin(executor, logger):
+    """Until the executor or ROS is shut down. What a callback raises is logged, and the node goes on."""
+    while True:
+        try:
+            return executor.spin()
+        except InvalidHandle:
+            continue  # a service or timer was destroyed, by deactivating, while its callback ran
+        except ExternalShutdownException:
+            raise
+        except Exception:
+            if not executor.context.ok():
+                return
+            logger.error(f"a callback failed:\n{traceback.format_exc()}")
 
 
 def start(node):

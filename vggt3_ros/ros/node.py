@@ -1,12 +1,16 @@
 """The back end as a ROS 2 lifecycle node: it converts and publishes; the worker process does the work."""
 
+from contextlib import suppress
+from functools import wraps
+
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidHandle
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
 from vggt3_ros.ros.core import Core
-from vggt3_ros.ros.inputs import make_input
 from vggt3_ros.ros.grid_output import GridOutput
+from vggt3_ros.ros.inputs import make_input
 from vggt3_ros.ros.localize_service import LocalizeService
 from vggt3_ros.ros.map_odom import MapOdomBroadcaster
 from vggt3_ros.ros.map_services import MapServices
@@ -17,9 +21,21 @@ from vggt3_ros.ros.status import StatusPublisher
 from vggt3_ros.ros.trajectory_service import TrajectoryService
 
 
+def explained(transition):
+    """rclpy turns what a transition raises into the error state without a word."""
+    @wraps(transition)
+    def wrapped(self, state):
+        try:
+            return transition(self, state)
+        except Exception as error:
+            self.get_logger().error(f"{transition.__name__.removeprefix('on_')} failed, everything is stopped: {type(error).__name__}: {error}")
+            raise
+    return wrapped
+
+
 class BackendNode(LifecycleNode):
     """configure: open the store, start the worker, serve the last map. activate: take keyframes, refine, answer.
-    deactivate keeps the store; cleanup ends the worker."""
+    deactivate keeps the store; cleanup ends the worker; so does an error, after which it can be configured again."""
 
     def __init__(self, backend="vggt3_ros.backend:Backend", **options):
         super().__init__("vggt3_ros", **options)
@@ -27,6 +43,7 @@ class BackendNode(LifecycleNode):
         self._core = self._active_parts = None
         self.parameters = Parameters(self, self._parameters_changed)
 
+    @explained
     def on_configure(self, state):
         try:
             self._core = Core(self.parameters, self._backend, self._snapshot_changed, self._pose_found,
@@ -37,6 +54,7 @@ class BackendNode(LifecycleNode):
         self.get_logger().info(f"keyframe store: {self._core.store.folder} ({len(self._core.store)} keyframes)")
         return TransitionCallbackReturn.SUCCESS
 
+    @explained
     def on_activate(self, state):
         self._active_parts = ActiveParts(self, self._core)
         if self._core.snapshot is not None:
@@ -44,15 +62,23 @@ class BackendNode(LifecycleNode):
         self._core.resume()
         return super().on_activate(state)
 
+    @explained
     def on_deactivate(self, state):
         self._deactivate()
         return super().on_deactivate(state)
 
+    @explained
     def on_cleanup(self, state):
         self.close()
         return TransitionCallbackReturn.SUCCESS
 
+    @explained
     def on_shutdown(self, state):
+        self.close()
+        return TransitionCallbackReturn.SUCCESS
+
+    @explained
+    def on_error(self, state):
         self.close()
         return TransitionCallbackReturn.SUCCESS
 
@@ -77,19 +103,22 @@ class BackendNode(LifecycleNode):
 
     def _snapshot_changed(self, snapshot, change):
         parts = self._active_parts
-        if parts is not None:
-            parts.show(snapshot, change)
+        with suppress(InvalidHandle):  # deactivated meanwhile
+            if parts is not None:
+                parts.show(snapshot, change)
 
     def _pose_found(self, *pose):
         parts = self._active_parts
-        if parts is not None:
-            parts.outputs.publish_pose(*pose)
-            parts.map_odom.broadcast()
+        with suppress(InvalidHandle):  # deactivated meanwhile
+            if parts is not None:
+                parts.outputs.publish_pose(*pose)
+                parts.map_odom.broadcast()
 
     def _state_changed(self):
         parts = self._active_parts
-        if parts is not None:
-            parts.status.publish_if_changed()
+        with suppress(InvalidHandle):  # deactivated meanwhile
+            if parts is not None:
+                parts.status.publish_if_changed()
 
     def _parameters_changed(self, node_config, backend_config):
         if self._core is not None:
@@ -100,22 +129,32 @@ class ActiveParts:
     """What exists while the node is active: subscription, publishers, services, timers."""
 
     def __init__(self, node, core):
-        self._node, config = node, core.parameters
-        self.outputs = Outputs(node, config.node.map_frame)
-        self.map_odom = MapOdomBroadcaster(node, config.node.tf_rate, lambda: core.T_map_frontend,
-                                           lambda: (config.node.map_frame, core.intake.odom_frame),
-                                           lambda: config.node.transform_tolerance, lambda: config.node.publish_tf)
-        self.grid = GridOutput(node, core, config.node.status_period)
-        self.localize = LocalizeService(node, core)
-        self.services = MapServices(node, core)
-        self.trajectory = TrajectoryService(node, core)
-        self.refine = RefineAction(node, core)
-        self.status = StatusPublisher(node, core, self.localize)
-        self._core = core
+        self._node, self._core, self._timer, self._parts = node, core, None, []
+        try:
+            self._create(node, core, core.parameters)
+        except Exception:
+            self.destroy()
+            raise
+
+    def _create(self, node, core, config):
+        self.outputs = self._add(Outputs(node, config.node.map_frame))
+        self.map_odom = self._add(MapOdomBroadcaster(
+            node, config.node.tf_rate, lambda: core.T_map_frontend, lambda: (config.node.map_frame, core.intake.odom_frame),
+            lambda: config.node.transform_tolerance, lambda: config.node.publish_tf))
+        self.grid = self._add(GridOutput(node, core, config.node.status_period))
+        self.localize = self._add(LocalizeService(node, core))
+        self.services = self._add(MapServices(node, core))
+        self.trajectory = self._add(TrajectoryService(node, core))
+        self.refine = self._add(RefineAction(node, core))
+        self.status = self._add(StatusPublisher(node, core, self.localize))
+        self.input = self._add(make_input(node, core, self.map_odom.broadcast))
         self._timer = node.create_timer(config.node.status_period, self._tick, callback_group=MutuallyExclusiveCallbackGroup(),
                                         clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self.input = make_input(node, core, self.map_odom.broadcast)
         self.status.publish()
+
+    def _add(self, part):
+        self._parts.append(part)
+        return part
 
     def show(self, snapshot, change):
         """Publish a snapshot, None: the map was forgotten; and what it changed (Change, None: it is no refinement)."""
@@ -135,7 +174,7 @@ class ActiveParts:
         self.status.publish()
 
     def destroy(self):
-        self.input.destroy()
-        self._node.destroy_timer(self._timer)
-        for part in (self.status, self.refine, self.trajectory, self.services, self.localize, self.grid, self.map_odom, self.outputs):
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+        for part in reversed(self._parts):  # the input first: nothing more comes in
             part.destroy()
