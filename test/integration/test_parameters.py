@@ -22,7 +22,8 @@ def test_every_config_value_is_a_described_parameter(graph):
     for descriptor in answer.descriptors:
         value, metadata = fields[descriptor.name]
         assert metadata["doc"] in descriptor.description and descriptor.read_only == (not metadata["live"])
-        if metadata["high"] is not None:
+        assert metadata["unit"] in descriptor.description and all(choice in descriptor.additional_constraints for choice in metadata["choices"])
+        if isinstance(value, (int, float)) and not isinstance(value, bool):  # every number has a range
             ranges = list(descriptor.integer_range) + list(descriptor.floating_point_range)
             assert ranges[0].to_value == metadata["high"] and ranges[0].from_value == metadata["low"]
 
@@ -40,6 +41,31 @@ def test_a_bad_set_is_refused_with_the_reason(graph, name, value, reason):
     before = backend.parameters.node, backend.parameters.backend
     answer = set_parameter(graph, name, value)
     assert not answer.successful and reason in answer.reason
+    assert (backend.parameters.node, backend.parameters.backend) == before
+
+
+def bad_values(value, metadata):
+    """(value that must be refused, what the reason must name) for one parameter."""
+    yield ["of", "another", "type"], "type" if metadata["live"] else "read-only"
+    if not metadata["live"]:
+        yield value, "read-only"
+    elif metadata["choices"]:
+        yield "jabberwocky", metadata["choices"][0]
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        beyond = (metadata["low"] - 1, metadata["high"] + 1, *([float("nan"), float("inf")] if isinstance(value, float) else []))
+        yield from ((type(value)(number), None) for number in beyond)
+
+
+def test_every_parameter_refuses_what_it_cannot_take_and_says_why(graph):
+    backend = graph.backend(wait=False)
+    before = backend.parameters.node, backend.parameters.backend
+    fields = {**NodeConfig().flat(), **BackendConfig().flat()}
+    wrong = [(name, bad, text) for name, (value, metadata) in fields.items() for bad, text in bad_values(value, metadata)]
+    assert {name for name, _, _ in wrong} == set(fields)
+    request = SetParameters.Request(parameters=[Parameter(name, value=bad).to_parameter_msg() for name, bad, _ in wrong])
+    results = graph.call(SetParameters, "/vggt3_ros/set_parameters", request, 60).results
+    for (name, bad, text), result in zip(wrong, results, strict=True):
+        assert not result.successful and (text or name.rpartition(".")[2]) in result.reason, (name, bad, result.reason)
     assert (backend.parameters.node, backend.parameters.backend) == before
 
 
