@@ -142,6 +142,24 @@ def test_a_damaged_bag_is_named(tmp_path, storage):
             read_rosbag(broken)
 
 
+@pytest.mark.parametrize("storage, form", [("mcap", "raw"), ("sqlite3", "compressed"), ("mcap", "keyframes")])
+def test_whatever_bytes_it_holds_only_a_text_comes_out(tmp_path, storage, form):
+    rng = np.random.default_rng(0)
+    bag = write_bag(tmp_path / "bag", made(3), storage, form)
+    file = next(path for path in bag.iterdir() if path.suffix in (".mcap", ".db3"))
+    data, refused = file.read_bytes(), 0
+    for _ in range(30):
+        spoilt = bytearray(data)
+        for at in rng.integers(0, len(data) - 16, rng.integers(1, 8)):
+            spoilt[at:at + rng.integers(1, 16)] = rng.bytes(rng.integers(1, 16))
+        file.write_bytes(spoilt)
+        try:
+            list(open_dataset(bag, Options(every_frame=True)).keyframes)
+        except ValueError:
+            refused += 1
+    assert refused > 5
+
+
 def test_a_message_of_another_size_is_refused(tmp_path):
     with Bag(tmp_path / "bag") as bag:
         header = bag.header(START, "camera")

@@ -71,15 +71,14 @@ class Bag:
     def messages(self, topics):
         """(Place, bytes) of every message of `topics`, as logged."""
         connections = [connection for connection in self.reader.connections if connection.topic in topics]
-        if not connections:
-            return
+        for connection, logged_ns, data in self._raw(connections) if connections else ():
+            yield Place(_stamp(data) if connection.msgtype != TF_MESSAGE else logged_ns, connection, logged_ns), data
+
+    def _raw(self, *range_):
         try:
-            for connection, logged_ns, data in self.reader.messages(connections):
-                yield Place(_stamp(data) if connection.msgtype != TF_MESSAGE else logged_ns, connection, logged_ns), data
-        except ValueError:
-            raise
-        except Exception as error:
-            raise ValueError(f"the bag is damaged: {error}") from error
+            yield from self.reader.messages(*range_)
+        except Exception as error:  # as above
+            raise ValueError(f"{self.path} is damaged: {error}") from error
 
     def decode(self, place, data):
         try:
@@ -90,7 +89,7 @@ class Bag:
     def read(self, place):
         """The message at a place that :meth:`messages` gave."""
         with self._lock:
-            for _, _, data in self.reader.messages([place.connection], place.logged_ns, place.logged_ns + 1):
+            for _, _, data in self._raw([place.connection], place.logged_ns, place.logged_ns + 1):
                 if _stamp(data) == place.stamp_ns:
                     return self.decode(place, data)
         raise ValueError(f"{self.path}: the message of {place.connection.topic} at {place.stamp_ns} ns is gone")
