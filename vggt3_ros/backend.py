@@ -94,11 +94,12 @@ class Backend:
                 cloud = fuse(keyframes, closing.T_map_cam, self.config.map, progress=step)
             with stages("memory") as step:
                 memory = self._distil(ids, closing.T_map_cam, step)
+                places = PlaceIndex.build([frame.features for frame in self._frames(ids, lambda: step(1.0))])
             report = dict(closing.report, keyframes=len(ids), points=len(cloud), peak_memory_mb=peak_memory_mb(),
                           memory_error_m=memory.validation_error_m if memory else float("nan"))
             snapshot = Snapshot(self._next_generation(), poses.ids, poses.stamps_ns, closing.T_map_cam,
                                 poses.T_odom_cam, closing.covariances, tuple(closing.loops), cloud, stages.seconds, report)
-            self._publish(snapshot, memory, PlaceIndex.build([self.frames(i).features for i in ids]))
+            self._publish(snapshot, memory, places)
             return snapshot
 
     def distil(self, seconds, cancelled=None):
@@ -121,12 +122,18 @@ class Backend:
     def _distil(self, ids, T_map_cam, step, initial=None, seconds=None):
         config = self.config.memory
         initial = initial or (self._scene.memory if self._scene else None)
-        pairs = collect_pairs((self.frames(i) for i in ids), T_map_cam, len(ids), config)
+        pairs = collect_pairs(self._frames(ids, lambda: step(0.0)), T_map_cam, len(ids), config)
         if pairs is None:
             return None
         steps = config.warm_steps if initial is not None else config.steps
         keys, points, importance = pairs
         return distil(keys, points, config, importance, initial, steps, seconds, self.device, progress=step)
+
+    def _frames(self, ids, step):
+        """Each may have to be read from the store: step() in between may raise Cancelled."""
+        for i in ids:
+            step()
+            yield self.frames(i)
 
     def _next_generation(self):
         """Beyond every number used so far; a damaged snapshot keeps its own."""

@@ -37,8 +37,8 @@ def close_loops(poses, frames, scene, matcher, localizer, config, stages, advice
         closer.verify(closer.first_candidates(), lambda done: step(0.7 * done))
         closer.solve(covariances=False)
         closer.verify(closer.proximity_candidates(), lambda done: step(0.7 + 0.3 * done))
-    with stages("pose_graph"):
-        solution = closer.solve(covariances=True)
+    with stages("pose_graph") as step:
+        solution = closer.solve(covariances=True, progress=step)
     return Closing(solution.T_map_cam, solution.covariances, tuple(closer.loops), closer.report())
 
 
@@ -129,13 +129,14 @@ class _Closer:
             self.loops.append(loop)
         progress(1.0)
 
-    def solve(self, covariances):
+    def solve(self, covariances, progress=None):
         """Solve with the accepted loops; those that the solution contradicts become rejected ones."""
         accepted = [k for k, loop in enumerate(self.loops) if loop.accepted]
         edges = [pose_graph.Edge(self.index[loop.source_id], self.index[loop.target_id], loop.T_source_target, loop.information)
                  for loop in (self.loops[k] for k in accepted)]
         edges += self.advice.edges if self.advice else ()
-        solution = pose_graph.solve(self.poses.T_odom_cam, self.noise, edges, self.config.pose_graph, self.T_map_cam, covariances)
+        solution = pose_graph.solve(self.poses.T_odom_cam, self.noise, edges, self.config.pose_graph, self.T_map_cam, covariances,
+                                    progress)
         for k, kept, metres, radians in zip(accepted, solution.kept, solution.residual_m, solution.residual_rad):
             loop = replace(self.loops[k], residual_m=float(metres), residual_rad=float(radians))
             if not kept:

@@ -37,8 +37,9 @@ class Solution:
     residual_rad: np.ndarray
 
 
-def solve(T_odom_cam, odometry_noise, loops, config, initial=None, covariances=True):
-    """(N, 4, 4) odometry, (N, 6, 6) covariance of each step in the later camera's frame, list of Edge -> Solution."""
+def solve(T_odom_cam, odometry_noise, loops, config, initial=None, covariances=True, progress=None):
+    """(N, 4, 4) odometry, (N, 6, 6) covariance of each step in the later camera's frame, list of Edge -> Solution. progress(fraction) is called
+    between covariances, which take most of the time; what it raises ends the solution."""
     initial = T_odom_cam if initial is None else initial
     kept = np.ones(len(loops), bool)
     for _ in range(config.rejection_rounds):
@@ -53,7 +54,7 @@ def solve(T_odom_cam, odometry_noise, loops, config, initial=None, covariances=T
         severity = np.maximum(residual_m / config.loop_residual_translation, residual_rad / config.loop_residual_rotation)
         limit = max(1.0, np.quantile(severity[bad], 0.9) * 0.5)
         kept &= ~(bad & (severity >= limit))
-    covariance = _marginals(graph, values, initial) if covariances else np.zeros((len(initial), 6, 6))
+    covariance = _marginals(graph, values, initial, progress) if covariances else np.zeros((len(initial), 6, 6))
     return Solution(se3.orthonormalize(initial), covariance, kept, residual_m, residual_rad)
 
 
@@ -92,11 +93,13 @@ def _residuals(T_map_cam, loops):
     return np.linalg.norm(error[:, :3, 3], axis=1), se3.rotation_angle(error)
 
 
-def _marginals(graph, values, T_map_cam):
+def _marginals(graph, values, T_map_cam, progress):
     """GTSAM gives them in the camera's frame, rotation first; ROS wants the map's axes, translation first."""
     marginals = gtsam.Marginals(graph, values)
     out = np.empty((len(T_map_cam), 6, 6))
     for i, pose in enumerate(T_map_cam):
+        if progress:
+            progress(i / len(T_map_cam))
         turn = np.kron(np.eye(2), pose[:3, :3])
         out[i] = turn @ marginals.marginalCovariance(i)[np.ix_(_TO_GTSAM, _TO_GTSAM)] @ turn.T
     return out
