@@ -7,6 +7,7 @@ import torch
 from tiny_network import SIZE, LiveMemory, one_thread, random_images, relative, tiny_config, tiny_network  # noqa: F401
 
 from vggt3_ros.network import map_pass
+from vggt3_ros.network.heads import camera
 from vggt3_ros.network.memory_plan import NotEnoughMemory, PassShape, plan_pass
 from vggt3_ros.network.token_store import DiskStore, Placement
 from vggt3_ros.network.scratch import Scratch
@@ -52,6 +53,12 @@ def test_chunks_and_offloading_are_exact(at_once, changes):
     result = flatten(*network.map(random_images(5), plan=dataclasses.replace(plan, **changes), **ALL))
     errors = {name: relative(result[name], expected[name]) for name in expected}
     assert max(errors.values()) < 1e-5, errors
+
+
+def test_the_camera_head_in_chunks_is_exact(at_once, monkeypatch):
+    network, plan, expected = at_once
+    monkeypatch.setitem(camera._ROWS, "cpu", 2)
+    assert relative(network.map(random_images(5), plan=plan)[0].pose_encoding, expected["pose"]) < 1e-5
 
 
 def test_depth_is_computed_for_the_asked_frames_only(at_once):

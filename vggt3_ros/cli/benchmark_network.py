@@ -40,8 +40,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     parser.add_argument("--plain-images", type=int, help="images of the comparison with the plain formulas (0: leave out)")
     parser.add_argument("--compile", action="store_true", help="with torch.compile: fuses what lies between the products")
-    parser.add_argument("--memory", action="store_true", help="also peak memory by number of images")
-    parser.add_argument("--memory-limit", type=int, metavar="MIB", help="device memory that map() may plan with under --memory")
+    parser.add_argument("--memory", action="store_true", help="peak memory by number of images, instead of times")
+    parser.add_argument(
+        "--memory-limit", type=int, metavar="MIB",
+        help="device memory that map() may plan with under --memory; 0: whatever can wait in host memory or on disk does",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
@@ -90,7 +93,7 @@ def measure(arguments: argparse.Namespace, device, say: Callable[[str], None]) -
     }
 
     kinds = ("ttt", "softmax") if arguments.attention == "both" else (arguments.attention,)
-    for kind in kinds:
+    for kind in kinds if not arguments.memory else ():
         config = dataclasses.replace(setting.config, attention=GlobalAttention(kind))
         network = benchmark.random_network(config, device, dtype)
         if arguments.compile:
@@ -126,7 +129,7 @@ def measure(arguments: argparse.Namespace, device, say: Callable[[str], None]) -
         del network
 
     if arguments.memory:
-        limit = arguments.memory_limit << 20 if arguments.memory_limit else None
+        limit = None if arguments.memory_limit is None else arguments.memory_limit << 20
         result["memory"] = []
         for count in counts:
             row = benchmark.measure_memory(setting, count, device, dtype, limit)

@@ -3,6 +3,7 @@
 Weights are random: speed and memory do not depend on them, and none with a licence are needed.
 """
 
+import dataclasses
 import math
 import multiprocessing
 import statistics
@@ -18,6 +19,7 @@ from .config import VGG_T3, NetworkConfig
 from .flops import dense_head_flops, map_flops
 from .plain import plain_map
 from .progress import Progress
+from .token_store import Placement
 from .values import Predictions, SceneState
 from .vggt3 import Vggt3
 
@@ -190,7 +192,7 @@ def measure_memory(
     """Peak memory of a map() with depth of every image, in a process of its own. Bytes.
 
     On a GPU the peak of the allocator, on a CPU of the resident set; ``beyond`` is what the pass took over the loaded
-    network and what it returned.
+    network and what it returned. ``limit``: bytes to plan with, None: what is free; 0: whatever can wait elsewhere does.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_memory_of_a_map, setting, count, str(device), dtype, limit).result()
@@ -202,6 +204,9 @@ def _memory_of_a_map(setting: Setting, count: int, device_name: str, dtype: torc
     network.map(random_images(1, setting.size), depth_frames=[0])  # whatever is set up once
     images = random_images(count, setting.size)
     plan = network.plan(count, setting.size, count, ("depth",), limit)
+    if limit == 0:
+        elsewhere = Placement.DISK if device.type == "cpu" else Placement.HOST
+        plan = dataclasses.replace(plan, tokens=elsewhere, projections=elsewhere, keep_associations=False, stored_bytes=0)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)

@@ -60,7 +60,8 @@ class PassShape:
     @property
     def camera_bytes(self) -> int:
         """The camera head on the tokens of all images, after the trunk's buffers are gone or beside them."""
-        return self.images * 24 * self.config.token_dim * self.head_dtype.itemsize
+        at_once = min(self.images, 512)
+        return (self.images * 9 + at_once * 24) * self.config.token_dim * self.head_dtype.itemsize
 
     @property
     def output_bytes(self) -> int:

@@ -37,7 +37,7 @@ def plain_map(network: Vggt3, images: Tensor, inner_steps: int | None = None) ->
         x = _add_mlp(global_block, x + _scaled(global_block.ls1, update))
     last = torch.cat((frame, x), dim=-1)
     head_scratch = Scratch(network.device, network.camera_head.embed_pose.weight.dtype)
-    encoding = network.camera_head(last[None, :, 0], head_scratch, Progress())[0]
+    encoding = network.camera_head(last[:, 0], head_scratch, Progress())
     return encoding, torch.stack(settled) if settled else None, last
 
 

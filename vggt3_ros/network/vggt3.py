@@ -157,7 +157,7 @@ class Vggt3(nn.Module):
         fast_weights, camera_tokens = trunk.run(images, steps)
 
         everyone = group.gather(camera_tokens)
-        encoding = self.camera_head(everyone[None], self._head_scratch(), progress)[0]
+        encoding = self.camera_head(everyone, self._head_scratch(), progress)
         first = group.gather(torch.tensor([count], device=self.device))[: group.rank].sum().item() if group.size > 1 else 0
         predictions = _predictions(encoding[first : first + count], size, frames, streams)
         if fast_weights is None:
@@ -207,7 +207,7 @@ class Vggt3(nn.Module):
             )
             for token in tokens:  # one scene each: the camera head lets all its tokens see each other
                 together = torch.cat((scene.camera_tokens, token[None].to(scene.camera_tokens.dtype)))
-                encodings.append(self.camera_head(together[None], self._head_scratch(), progress)[0, -1])
+                encodings.append(self.camera_head(together, self._head_scratch(), progress)[-1])
         return _predictions(torch.stack(encodings), size, frames, streams)
 
     def _shape(self, count: int, size: tuple[int, int], dense_frames: int, dense: Collection[str]) -> PassShape:

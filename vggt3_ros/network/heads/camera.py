@@ -4,11 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..blocks import Block, Mlp
+from ..blocks import Block, Mlp, attend, linear_into
 from ..config import NetworkConfig
 from ..progress import Progress
 from ..scratch import Scratch
 
+_ROWS = {"cpu": 128, "cuda": 512}  # images at once where they do not meet
 POSE_VALUES = 9  # translation xyz, quaternion xyzw, vertical and horizontal field of view in radians
 
 
@@ -28,19 +29,38 @@ class CameraHead(nn.Module):
         self.pose_branch = Mlp(dim, dim // 2, POSE_VALUES)
 
     def forward(self, tokens: Tensor, scratch: Scratch, progress: Progress) -> Tensor:
-        """Camera tokens [scenes, images, channels] -> pose encodings [scenes, images, 9], float32, field of view >= 0."""
+        """Camera tokens [images, channels] of one scene -> pose encodings [images, 9], float32, field of view >= 0.
+
+        In chunks of images but for keys and values: what grows with the scene are six buffers of the tokens' size.
+        """
         tokens = self.token_norm(tokens.to(self.embed_pose.weight.dtype))
-        plain = F.layer_norm(tokens, tokens.shape[-1:], eps=1e-6)
-        estimate = None
-        for _ in range(self.iterations):
-            previous = self.empty_pose_tokens.expand(*tokens.shape[:2], -1) if estimate is None else estimate
-            shift, scale, gate = self.poseLN_modulation(self.embed_pose(previous)).chunk(3, dim=-1)
-            x = torch.addcmul(tokens, gate, torch.addcmul(shift, plain, 1 + scale))
+        parts = [slice(first, first + _ROWS[tokens.device.type]) for first in range(0, len(tokens), _ROWS[tokens.device.type])]
+        estimate = self.empty_pose_tokens[0].repeat(len(tokens), 1)
+        delta, x = torch.empty_like(estimate), torch.empty_like(tokens)
+        for iteration in range(self.iterations):
+            for part in parts:
+                shift, scale, gate = self.poseLN_modulation(self.embed_pose(estimate[part])).chunk(3, dim=-1)
+                plain = F.layer_norm(tokens[part], tokens.shape[-1:], eps=1e-6)
+                torch.addcmul(tokens[part], gate, torch.addcmul(shift, plain, 1 + scale), out=x[part])
             for block in self.trunk:
-                block(x, None, scratch)
+                self._advance(block, x, parts, scratch)
                 progress.check()
-            delta = self.pose_branch(self.trunk_norm(x), scratch)
-            estimate = delta.clone() if estimate is None else estimate + delta
+            for part in parts:
+                delta[part] = self.pose_branch(self.trunk_norm(x[part]), scratch)
+            estimate = estimate + delta if iteration else delta.clone()
         encoding = estimate.float()
-        encoding[..., 7:].relu_()
+        encoding[:, 7:].relu_()
         return encoding
+
+    @staticmethod
+    def _advance(block: Block, x: Tensor, parts: list[slice], scratch: Scratch) -> None:
+        """``block`` on the sequence x [images, channels], in place."""
+        attention = block.attn
+        qkv = scratch.take("camera_qkv", len(x), 3 * x.shape[-1])
+        for part in parts:
+            linear_into(qkv[part], block.norm1(x[part]), attention.qkv.weight, attention.qkv.bias)
+        q, k, v = qkv.unflatten(-1, (3, attention.num_heads, -1)).unbind(-3)
+        for part in parts:
+            attended = attend(q[None, part], k[None], v[None])[0]
+            block.ls1.add_to(x[part], attention.project(attended, scratch))
+            block.add_mlp(x[part], scratch)
