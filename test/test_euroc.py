@@ -10,6 +10,7 @@ from layouts import write_euroc
 from vggt3_ros.datasets.dataset import Options, open_dataset
 from vggt3_ros.datasets.euroc import read_euroc
 from vggt3_ros.datasets.sequence import KeyframeList, Sequence
+from vggt3_ros.datasets.stereo import StereoPair
 from vggt3_ros.datasets.tum_files import write_trajectory_tum
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
@@ -25,7 +26,8 @@ def wall_seen_by(camera, T_camera_left, size=1200):
     texture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8), (0, 0), 2.0)
     texture = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX)
     u, v = np.meshgrid(np.arange(camera.width, dtype=float), np.arange(camera.height, dtype=float))
-    xy = cv2.undistortPoints(np.dstack([u, v]).reshape(-1, 1, 2), camera.matrix, np.array(camera.distortion)).reshape(*u.shape, 2)
+    undistort = cv2.fisheye.undistortPoints if camera.distortion_model == "equidistant" else cv2.undistortPoints
+    xy = undistort(np.dstack([u, v]).reshape(-1, 1, 2), camera.matrix, np.array(camera.distortion)).reshape(*u.shape, 2)
     T_left_camera = se3.inverse(T_camera_left)
     rays = np.dstack([xy, np.ones(u.shape)]) @ T_left_camera[:3, :3].T
     centre = T_left_camera[:3, 3]
@@ -48,11 +50,28 @@ def test_stereo_measures_the_wall(folder):
     recording = read_euroc(folder[0])
     assert recording.name == "V1_01" and not recording.camera.is_distorted
     np.testing.assert_array_equal(recording.stamps_ns, STAMPS)
-    depth = recording.load_depth(1)
+    assert_is_the_wall(recording.load_depth(1), recording.camera, recording.T_file_cam)
+
+
+def test_fisheye_stereo_measures_it_too():
+    lens = Camera(376, 240, 190.0, 190.5, 187.0, 121.0, "equidistant", (0.003, 0.0007, -0.002, 0.0002))  # TUM-VI's opening
+    pair = StereoPair(lens, lens, T_RIGHT_LEFT)
+    depth = pair.depth(wall_seen_by(lens, np.eye(4)), wall_seen_by(lens, T_RIGHT_LEFT))
+    assert_is_the_wall(depth, pair.camera, pair.T_left_rectified)
+
+
+def test_cameras_that_are_no_stereo_pair_are_refused():
+    with pytest.raises(ValueError, match="to the right of the first"):
+        StereoPair(LENS, LENS, se3.inverse(T_RIGHT_LEFT))
+    with pytest.raises(ValueError, match="differ in size"):
+        StereoPair(LENS, LENS.scaled(188, 120), T_RIGHT_LEFT)
+
+
+def assert_is_the_wall(depth, camera, T_left_rectified):
     v, u = np.nonzero(depth)
     assert len(v) > 0.5 * depth.size
-    points = recording.camera.unproject(np.stack([u, v], axis=1), depth[v, u])
-    in_left = points @ recording.T_file_cam[:3, :3].T  # rectification turns the camera, it does not move it
+    points = camera.unproject(np.stack([u, v], axis=1), depth[v, u])
+    in_left = points @ T_left_rectified[:3, :3].T  # rectification turns the camera, it does not move it
     normal, offset = WALL
     distance = (in_left @ normal - offset) / np.linalg.norm(normal)
     assert abs(np.median(distance)) < 0.02  # at 2.5 m, where a pixel of disparity is 0.25 m
