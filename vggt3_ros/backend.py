@@ -15,7 +15,7 @@ from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.features.xfeat import XFeatEncoder
 from vggt3_ros.mapping.closing import close_loops
 from vggt3_ros.mapping.frame import FrameSource
-from vggt3_ros.mapping.fusion import fuse
+from vggt3_ros.mapping.fusion_process import FusionProcess
 from vggt3_ros.mapping.network_stage import network_stage
 from vggt3_ros.mapping.snapshot import MEMORY_FILE, PLACES_FILE, Snapshot
 from vggt3_ros.memory.distillation import distil
@@ -74,7 +74,7 @@ class Backend:
         progress(phase, fraction of the phase); cancelled() -> bool is asked between small steps. Raises Cancelled, and ValueError
         when there is nothing to refine.
         """
-        with self._work:
+        with self._work, FusionProcess() as fuse:
             stages = _Stages(progress, cancelled)
             poses = self.store.poses()
             if not len(poses):
@@ -184,8 +184,8 @@ class _Stages:
 
 
 def peak_memory_mb():
-    """Peak resident memory of this process so far, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Peak resident memory of this process and of the largest that it started and ended, MB."""
+    return sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
 
 
 def _device(name):

@@ -7,6 +7,7 @@ import time
 import cv2
 import numpy as np
 import torch
+import torch._dynamo  # the first optimizer imports it, for a second in which an image to localize would wait
 
 from vggt3_ros.config import MemoryConfig
 from vggt3_ros.memory.scene_memory import MemoryNetwork, SceneMemory
