@@ -48,7 +48,8 @@ def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None)
             result["map"]["median_error_m"] = surface_error(snapshot.cloud.points, surfaces, corrected.T_truth_estimate).median_m
         elif len(snapshot.cloud):
             truth = fuse(sequence.keyframes, sequence.groundtruth, config.map, progress=lambda f: progress("true map", f))
-            result["map"]["median_error_m"] = cloud_error(snapshot.cloud.points, truth.points, corrected.T_truth_estimate).median_m
+            if len(truth):  # without measured depth there is nothing to compare with
+                result["map"]["median_error_m"] = cloud_error(snapshot.cloud.points, truth.points, corrected.T_truth_estimate).median_m
         result["loops"] = {name: value for name, value in snapshot.report.items() if name.startswith("loop")}
         if "network" in snapshot.report:
             result["network"] = snapshot.report["network"]
