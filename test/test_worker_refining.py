@@ -1,0 +1,62 @@
+"""The worker with the real back end: it localizes while it refines, and stops refining when told to, in every phase."""
+
+import threading
+
+import pytest
+
+from vggt3_ros.config import BackendConfig
+from vggt3_ros.worker_client import WorkerClient, WorkerError
+
+PHASES = ("features", "loops", "pose_graph", "fusion", "memory")
+ENDLESS = BackendConfig.from_flat({"device": "cpu", "memory.warm_steps": 100_000, "map.voxel_size": 0.03})
+
+
+@pytest.fixture
+def worker(refined_copy):
+    ready = threading.Event()
+    client = WorkerClient(refined_copy, ENDLESS, on_change=lambda: client.ready and ready.set())
+    client.start()
+    assert ready.wait(120)
+    yield client
+    client.close()
+
+
+class Refinement:
+    def __init__(self, worker):
+        self.phase, self._changed = "", threading.Condition()
+        self.future = worker.refine(self._progress)
+
+    def _progress(self, phase, fraction):
+        with self._changed:
+            self.phase = phase
+            self._changed.notify_all()
+
+    def wait_for(self, phase):
+        """Until it is in that phase, or beyond."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.phase in PHASES[PHASES.index(phase):], 300)
+
+
+def test_a_refinement_is_cancelled_in_the_phase_it_is_in(worker):
+    for phase in PHASES:
+        refinement = Refinement(worker)
+        refinement.wait_for(phase)
+        worker.cancel(refinement.future)
+        with pytest.raises(WorkerError) as error:
+            refinement.future.result(120)
+        assert error.value.code == "cancelled"
+        last = str(error.value).rpartition(" ")[2]
+        assert PHASES.index(last) - PHASES.index(phase) <= 2  # short ones may have passed while the word came
+
+
+def test_images_are_localized_while_a_map_is_fused_and_a_memory_distilled(worker, rendered):
+    refinement = Refinement(worker)
+    answered = []
+    for phase in ("fusion", "memory"):
+        refinement.wait_for(phase)
+        for image in rendered.queries[:3]:
+            answered.append(worker.localize(image, rendered.camera).result(120)["code"])
+    assert answered.count("ok") >= 4 and not refinement.future.done()
+    worker.cancel(refinement.future)
+    with pytest.raises(WorkerError, match="cancelled during memory"):
+        refinement.future.result(120)
