@@ -73,7 +73,7 @@ def test_configuring_does_not_wait_for_the_models(graph):
 
 
 def test_no_service_waits_for_another(graph):
-    backend = graph.backend()
+    backend = graph.backend(localize_timeout=60.0)
     graph.refined(make_keyframe(0), make_keyframe(1), backend=backend)
     client = graph.client.create_client(Localize, "localize")
     assert client.wait_for_service(10)

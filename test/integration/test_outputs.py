@@ -15,8 +15,8 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
 from vggt3_ros.msg import Correction, KeyframePoses, Loops
-from vggt3_ros.ros import qos
-from vggt3_ros.ros.clouds import from_cloud
+from vggt3_ros.ros import outputs, qos
+from vggt3_ros.ros.clouds import from_cloud, to_cloud
 from vggt3_ros.ros.conversions import to_nanoseconds, to_transform
 from vggt3_ros.srv import Reset
 
@@ -44,6 +44,20 @@ def test_a_late_subscriber_gets_corrected_poses_path_loops_and_map(graph):
     np.testing.assert_array_equal(np.stack([points["x"], points["y"], points["z"]], axis=1), snapshot.cloud.points)
     assert set(points["rgb"].tolist()) == {10 << 16 | 20 << 8 | 30}
     np.testing.assert_array_equal(points["confidence"], snapshot.cloud.confidence)
+
+
+def test_the_map_is_made_once_somebody_subscribes(graph, monkeypatch):
+    made = []
+    monkeypatch.setattr(outputs, "to_cloud", lambda *arguments: made.append(1) or to_cloud(*arguments))
+    backend = graph.backend()
+    poses = graph.listen(KeyframePoses, "keyframe_poses")
+    graph.refined(make_keyframe(0), make_keyframe(1), backend=backend)
+    until(lambda: poses)
+    assert not made
+    clouds = graph.listen(PointCloud2, "map")
+    until(lambda: clouds)
+    graph.listen(PointCloud2, "map")
+    assert len(made) == 1
 
 
 def test_loops_are_lines_between_keyframes_for_rviz_and_go_with_the_map(graph):
