@@ -4,16 +4,15 @@ Lives from configure to cleanup.
 """
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from vggt3_ros.mapping.snapshot import Snapshot
 from vggt3_ros.mapping.store import LOADED, KeyframeStore
 from vggt3_ros.ros.gate import MapOdom
 from vggt3_ros.ros.intake import Intake
 from vggt3_ros.ros.refinery import Refinery
+from vggt3_ros.ros.snapshot_shelf import SnapshotShelf
 from vggt3_ros.ros.tracker import Tracker
 from vggt3_ros.worker_client import WorkerClient
 
@@ -48,19 +47,19 @@ class Core:
         self.parameters, self._on_snapshot, self._on_change, self._log = parameters, on_snapshot, on_change, logger
         node = parameters.node
         self.store = _open(node)
-        self.snapshot = None
-        self._lock, self._mode_lock = threading.Lock(), threading.Lock()
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="snapshot_loader")
+        self._mode_lock = threading.Lock()
+        self._shelf = SnapshotShelf(self.store.snapshots, self._adopted, logger)
         self.map_odom = MapOdom()
         # The map of another run of the front end: its odometry is not that of now, so that nothing can be added to it.
         self._other_run = node.mode == "localization" or self.store.get_note(LOADED) is not None
         self.localizing = self._other_run
-        try:
-            self._serve_newest()
-        except ValueError:
+        if self.snapshot is not None:
+            self.map_odom.reset(None if self.localizing else self.snapshot.T_map_odom)
+        elif self.localizing:
+            self._shelf.close()
             self.store.close()
-            raise
-        self.worker = WorkerClient(self.store.folder, parameters.backend, node.idle_distillation, self._announced, self._worker_changed,
+            raise ValueError(f"mode localization needs a refined map, {self.store.folder} holds none")
+        self.worker = WorkerClient(self.store.folder, parameters.backend, node.idle_distillation, self._shelf.announced, self._worker_changed,
                                    node.worker_timeout, backend, logger)
         self.refinery = Refinery(self.worker, self._limits, self._unrefined(), on_change, logger)
         self.refinery.pause()
@@ -69,15 +68,6 @@ class Core:
         if self.localizing:
             self._localize_only()
         self.worker.start()
-
-    def _serve_newest(self):
-        stored = self._newest_generation()
-        if stored:
-            self.snapshot = self._read(stored)
-        if self.localizing and self.snapshot is None:
-            raise ValueError(f"mode localization needs a refined map, {self.store.folder} holds none")
-        if self.snapshot is not None:
-            self.map_odom.reset(None if self.localizing else self.snapshot.T_map_odom)
 
     def _limits(self):
         node = self.parameters.node
@@ -91,38 +81,19 @@ class Core:
         self._on_change()
         self.refinery.tick()
 
-    def _newest_generation(self):
-        return max((int(folder.name) for folder in self.store.snapshots.glob("*") if folder.name.isdigit()), default=0)
-
     # snapshots --------------------------------------------------------------------------------------------------------
 
-    def _announced(self, generation):
-        self._loader.submit(self._adopt, generation)
+    @property
+    def snapshot(self):
+        """The Snapshot in force, or None."""
+        return self._shelf.current
 
     def load_snapshot(self, generation):
         """The Snapshot of a refinement that was announced, once it is published. ValueError when it cannot be read."""
-        self._loader.submit(lambda: None).result()
-        with self._lock:
-            if self.snapshot is not None and self.snapshot.generation == generation:
-                return self.snapshot
-        return Snapshot.load(self.store.snapshots / f"{generation:06d}")
+        return self._shelf.get(generation)
 
-    def _read(self, generation):
-        try:
-            return Snapshot.load(self.store.snapshots / f"{generation:06d}")
-        except ValueError as error:
-            self._log.error(f"snapshot {generation} is not used: {error}")
-
-    def _adopt(self, generation):
-        snapshot = self._read(generation)
-        if snapshot is None:
-            return
-        with self._lock:
-            previous, self.snapshot = self.snapshot, snapshot
-        change = None
-        if not self.localizing:
-            change = Change(previous, *self._correct(snapshot))
-        self._on_snapshot(snapshot, change)
+    def _adopted(self, snapshot, previous):
+        self._on_snapshot(snapshot, None if self.localizing else Change(previous, *self._correct(snapshot)))
 
     def _correct(self, snapshot):
         """(T_map_odom until now, why the new one is withheld)"""
@@ -218,7 +189,7 @@ class Core:
                     self._forget(timeout)
                     self._other_run = True
                     self._localize_only()
-                    self._loader.submit(self._adopt, answer["generation"]).result(timeout)
+                    self._shelf.announced(answer["generation"]).result(timeout)
             finally:
                 self.intake.divert(self.tracker.take if self.localizing else None)
                 if not self.localizing:
@@ -227,9 +198,7 @@ class Core:
         return answer
 
     def _forget(self, timeout):
-        self._loader.submit(lambda: None).result(timeout)  # a snapshot on its way must not come after this
-        with self._lock:
-            self.snapshot = None
+        self._shelf.forget(timeout)
         self.map_odom.reset()
 
     def stop(self):
@@ -237,7 +206,7 @@ class Core:
         self.tracker.stop()
         self.refinery.pause()
         self.worker.close()
-        self._loader.shutdown()
+        self._shelf.close()
 
     def close(self):
         self.stop()

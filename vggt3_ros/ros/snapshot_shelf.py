@@ -1,0 +1,59 @@
+"""The Snapshot in force, read from the store's folder in a thread of its own as the worker publishes them. Needs no ROS."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from vggt3_ros.mapping.snapshot import Snapshot
+
+
+class SnapshotShelf:
+    """folder: that of the numbered snapshots. adopted(snapshot, previous) is called in the shelf's thread for each that comes into force.
+    The newest stored one is in force at once; `current` is None while there is none."""
+
+    def __init__(self, folder, adopted, logger):
+        self._folder, self._adopted, self._log = folder, adopted, logger
+        self._lock = threading.Lock()
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="snapshot_loader")
+        newest = max((int(path.name) for path in folder.glob("*") if path.name.isdigit()), default=0)
+        self.current = self._read(newest) if newest else None
+
+    def announced(self, generation):
+        """The worker has published it: a Future that ends when it is in force."""
+        return self._loader.submit(self._adopt, generation)
+
+    def wait(self, timeout=None):
+        """Until all that were announced are in force."""
+        self._loader.submit(lambda: None).result(timeout)
+
+    def get(self, generation):
+        """An announced Snapshot, once it is in force or was. ValueError when it cannot be read."""
+        self.wait()
+        with self._lock:
+            if self.current is not None and self.current.generation == generation:
+                return self.current
+        return Snapshot.load(self._path(generation))
+
+    def forget(self, timeout):
+        self.wait(timeout)  # one on its way must not come after this
+        with self._lock:
+            self.current = None
+
+    def close(self):
+        self._loader.shutdown()
+
+    def _path(self, generation):
+        return self._folder / f"{generation:06d}"
+
+    def _read(self, generation):
+        try:
+            return Snapshot.load(self._path(generation))
+        except ValueError as error:
+            self._log.error(f"snapshot {generation} is not used: {error}")
+
+    def _adopt(self, generation):
+        snapshot = self._read(generation)
+        if snapshot is None:
+            return
+        with self._lock:
+            previous, self.current = self.current, snapshot
+        self._adopted(snapshot, previous)
