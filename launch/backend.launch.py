@@ -28,7 +28,7 @@ def generate_launch_description():
         "camera_info_topic": ("camera_info", "Topic of the images' camera_info"),
         "depth_topic": ("depth", "Topic of the depth images; compressed ones are on TOPIC/compressedDepth"),
         "odometry_topic": ("odometry", "Topic of the odometry (nav_msgs/msg/Odometry)"),
-        "frontend_pose_topic": ("frontend_pose", "Topic of the front end's poses (geometry_msgs/msg/PoseStamped, PoseWithCovarianceStamped)"),
+        "frontend_pose_topic": ("frontend_pose", "Topic of the front end's poses (PoseStamped or PoseWithCovarianceStamped)"),
         "tf_topic": ("/tf", "Topic of map->odom; `tf` gives each namespaced robot its own"),
         "map_frame": ("map", "Frame of the corrected poses and the map"),
         "publish_tf": ("true", "Broadcast map->odom"),

@@ -19,7 +19,7 @@ def generate_launch_description():
         "image_topic": ("image", "Topic of the images; compressed ones are on TOPIC/compressed"),
         "camera_info_topic": ("camera_info", "Topic of the images' camera_info"),
         "odometry_topic": ("odometry", "Topic of the odometry (nav_msgs/msg/Odometry)"),
-        "frontend_pose_topic": ("frontend_pose", "Topic of the front end's poses (geometry_msgs/msg/PoseStamped, PoseWithCovarianceStamped)"),
+        "frontend_pose_topic": ("frontend_pose", "Topic of the front end's poses (PoseStamped or PoseWithCovarianceStamped)"),
         "tf_topic": ("/tf", "Topic of map->odom; `tf` gives each namespaced robot its own"),
         "map_frame": ("map", "Frame of the map"),
         "publish_tf": ("true", "Broadcast map->odom"),

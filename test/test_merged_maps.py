@@ -42,7 +42,8 @@ def test_the_loaded_map_is_placed_to_centimetres(merged, rendered):
 
 def test_the_next_refinement_ties_both_runs_together(merged, rendered):
     _, snapshot, index = merged
-    across = [loop for loop in snapshot.loops if loop.accepted and (loop.source_id >= merging.FIRST_ID) != (loop.target_id >= merging.FIRST_ID)]
+    across = [loop for loop in snapshot.loops
+              if loop.accepted and (loop.source_id >= merging.FIRST_ID) != (loop.target_id >= merging.FIRST_ID)]
     assert len(across) >= 6
     error = se3.inverse(START @ rendered.T_world_cam[index]) @ snapshot.T_map_cam
     # Against one rigid placement of all keyframes of both runs: the map is one.

@@ -32,9 +32,10 @@ def test_unseen_views_give_pose_and_map_to_odom(graph, rendered, refined_copy):
     expected = T_map_cam @ se3.inverse(T_odom_cam)
 
     def close():
-        transform = heard[-1].transforms[0] if heard else None
-        return transform and transform.child_frame_id == "odom2" and np.allclose(
-            [transform.transform.translation.x, transform.transform.translation.y, transform.transform.translation.z], expected[:3, 3], atol=0.15)
+        if not heard or heard[-1].transforms[0].child_frame_id != "odom2":
+            return False
+        at = heard[-1].transforms[0].transform.translation
+        return np.allclose([at.x, at.y, at.z], expected[:3, 3], atol=0.15)
 
     until(close)
     assert len(backend._core.store) == len(rendered.keyframes)

@@ -59,8 +59,8 @@ class Core:
             self._shelf.close()
             self.store.close()
             raise ValueError(f"mode localization needs a refined map, {self.store.folder} holds none")
-        self.worker = WorkerClient(self.store.folder, parameters.backend, node.idle_distillation, self._shelf.announced, self._worker_changed,
-                                   node.worker_timeout, backend, logger)
+        self.worker = WorkerClient(self.store.folder, parameters.backend, node.idle_distillation, self._shelf.announced,
+                                   self._worker_changed, node.worker_timeout, backend, logger)
         self.refinery = Refinery(self.worker, self._limits, self._unrefined(), on_change, logger)
         self.refinery.pause()
         self.tracker = Tracker(self.worker, self.map_odom, lambda: parameters.node.gate, on_pose, logger)

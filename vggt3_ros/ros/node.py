@@ -28,7 +28,8 @@ def explained(transition):
         try:
             return transition(self, state)
         except Exception as error:
-            self.get_logger().error(f"{transition.__name__.removeprefix('on_')} failed, everything is stopped: {type(error).__name__}: {error}")
+            self.get_logger().error(f"{transition.__name__.removeprefix('on_')} failed, everything is stopped: "
+                                    f"{type(error).__name__}: {error}")
             raise
     return wrapped
 
