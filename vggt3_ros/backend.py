@@ -17,6 +17,7 @@ from vggt3_ros.mapping.closing import close_loops
 from vggt3_ros.mapping.frame import FrameSource
 from vggt3_ros.mapping.fusion_process import FusionProcess
 from vggt3_ros.mapping.network_stage import network_stage
+from vggt3_ros.mapping.structure import Structure
 from vggt3_ros.mapping.snapshot import MEMORY_FILE, PLACES_FILE, Snapshot
 from vggt3_ros.memory.distillation import distil
 from vggt3_ros.memory.localizer import Localizer, Scene
@@ -47,6 +48,7 @@ class Backend:
         self.frames = FrameSource(store, self.encoder, config.resources.frame_cache_mb)
         self.localizer = Localizer(config.localizer, self.encoder, self.matcher)
         self.network = network_stage(config, self.device, store, self.frames, network)
+        self.structure = Structure(self.frames, config, self.device)
         self._work = threading.Lock()
         self._scene = self._load_newest()
 
@@ -88,7 +90,18 @@ class Backend:
             if self.network is not None:
                 with stages("network") as step:
                     advice = self.network(poses, step)
-            closing = close_loops(poses, self.frames, self._scene, self.matcher, self.localizer, self.config, stages, advice)
+            by_motion = not (advice and advice.report.get("used", True)) and self.config.depth.estimate and bool(self.structure.wanted(ids))
+            frames = self.frames
+            if by_motion:
+                with stages("structure") as step:
+                    frames = self.structure.sparse(poses, step)
+            closing = close_loops(poses, frames, self._scene, self.matcher, self.localizer, self.config, stages, advice)
+            if by_motion:
+                with stages("bundle") as step:
+                    solved = self.structure.bundled(poses, closing, step)
+                    closing = replace(closing, T_map_cam=solved.T_map_cam)
+                with stages("depth") as step:
+                    self.structure.dense(poses, solved, step)
             with stages("fusion") as step:
                 keyframes = (self.frames.estimated.completed(self.store.get(i)) for i in ids)
                 cloud = fuse(keyframes, closing.T_map_cam, self.config.map, progress=step)

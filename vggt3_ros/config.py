@@ -103,6 +103,13 @@ class PoseGraphConfig(Checked):
 
 
 @dataclass(frozen=True)
+class DepthConfig(Checked):
+    estimate: bool = value(False, "Estimate the depth of keyframes that come without, from their neighbours; scale is then the odometry's")
+    planes: int = value(64, "Depths tried at first, even in inverse depth", low=8, high=512)
+    neighbours: int = value(4, "Keyframes that a keyframe is compared with", low=1, high=16)
+
+
+@dataclass(frozen=True)
 class MapConfig(Checked):
     voxel_size: float = value(0.02, "Edge of a TSDF voxel", "m", 0.002, 1.0)
     max_depth: float = value(5.0, "Depth beyond this is not fused", "m", 0.1, 100.0)
@@ -186,6 +193,7 @@ class BackendConfig(Nested):
     features: FeatureConfig = field(default_factory=FeatureConfig)
     loops: LoopConfig = field(default_factory=LoopConfig)
     pose_graph: PoseGraphConfig = field(default_factory=PoseGraphConfig)
+    depth: DepthConfig = field(default_factory=DepthConfig)
     map: MapConfig = field(default_factory=MapConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     localizer: LocalizerConfig = field(default_factory=LocalizerConfig)

@@ -11,6 +11,7 @@ def add_parser(subparsers):
     parser.add_argument("--out", help="write the figures as JSON here")
     parser.add_argument("--plot", help="write the trajectories as PNG here")
     parser.add_argument("--fixed-poses", action="store_true", help="trust the given poses: map and localize, correct nothing")
+    parser.add_argument("--no-depth", action="store_true", help="withhold the measured depth: what a camera without depth would give")
     parser.add_argument("--grow", type=int, default=0, metavar="K",
                         help="refine without the last K keyframes first, then add them: what growing a map costs")
     parser.add_argument("--store", help="keep keyframes and snapshots in this folder (it must not hold any); temporary by default")
@@ -35,6 +36,8 @@ def run(arguments):
     settings = parse_settings(arguments.set)
     if arguments.fixed_poses:
         settings["fixed_poses"] = True
+    if arguments.no_depth:
+        settings.setdefault("depth.estimate", True)
     config = BackendConfig.from_flat(settings)
     sequence = open_dataset(arguments.path, options(arguments, arguments.queries))
     if sequence.groundtruth is None:
@@ -45,7 +48,8 @@ def run(arguments):
         folder = Path(arguments.store or temporary)
         if any(folder.glob("keyframes.db")):
             raise ValueError(f"{folder} already holds keyframes: name a new folder with --store")
-        evaluation = evaluate_sequence(sequence, folder, config, bars, arguments.grow, surfaces_of(arguments.path))
+        evaluation = evaluate_sequence(sequence, folder, config, bars, arguments.grow, surfaces_of(arguments.path),
+                                       not arguments.no_depth)
     print(table(evaluation.result))
     if arguments.out:
         write_json(evaluation.result, arguments.out)

@@ -1,6 +1,6 @@
 """The whole back end on one sequence with known truth -> every figure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,21 +22,22 @@ class Evaluation:
     snapshot: object
 
 
-def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None):
+def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None, depth=True):
     """Sequence with ground truth, an empty store folder, BackendConfig, progress(stage, fraction) -> Evaluation.
 
     grow: hold the last so many keyframes back, refine, add them and refine again: result["grow"] tells what that cost.
+    depth: False withholds the measured depth from the back end.
     surfaces: the scene's exact ones (datasets.apartment.surfaces_of); without them the map is compared to depth fused at true poses.
     The alignment of map to truth is the SE(3) that aligns the corrected trajectory; the localized queries and the map use it too.
     """
     with KeyframeStore(folder) as store:
         backend = Backend(store, config)
         first = len(sequence) - grow
-        _add(backend, sequence, range(first), progress)
+        _add(backend, sequence, range(first), progress, depth)
         snapshot = backend.refine(progress=progress)
         seconds, peak = dict(snapshot.seconds), peak_memory_mb()
         if grow:
-            _add(backend, sequence, range(first, len(sequence)), progress)
+            _add(backend, sequence, range(first, len(sequence)), progress, depth)
             snapshot = backend.refine(progress=progress)
         odometry = trajectory_error(sequence.T_odom_cam, sequence.groundtruth, sequence.stamps_ns)
         corrected = trajectory_error(snapshot.T_map_cam, sequence.groundtruth, sequence.stamps_ns)
@@ -62,9 +63,10 @@ def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None)
     return Evaluation(result, trajectories, snapshot)
 
 
-def _add(backend, sequence, indices, progress):
+def _add(backend, sequence, indices, progress, depth):
     for i in indices:
-        backend.add(sequence.keyframes[i])
+        keyframe = sequence.keyframes[i]
+        backend.add(keyframe if depth else replace(keyframe, depth=None))
         progress("keyframes", (i + 1) / len(sequence))
 
 

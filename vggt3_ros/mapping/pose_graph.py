@@ -43,7 +43,7 @@ def solve(T_odom_cam, odometry_noise, loops, config, initial=None, covariances=T
     initial = T_odom_cam if initial is None else initial
     kept = np.ones(len(loops), bool)
     for _ in range(config.rejection_rounds):
-        graph = _graph(T_odom_cam, odometry_noise, [e for e, k in zip(loops, kept) if k], config)
+        graph = build(T_odom_cam, odometry_noise, [e for e, k in zip(loops, kept) if k], config)
         values = _optimize(graph, initial)
         initial = np.array([values.atPose3(i).matrix() for i in range(len(T_odom_cam))])
         residual_m, residual_rad = _residuals(initial, loops)
@@ -58,7 +58,8 @@ def solve(T_odom_cam, odometry_noise, loops, config, initial=None, covariances=T
     return Solution(se3.orthonormalize(initial), covariance, kept, residual_m, residual_rad)
 
 
-def _graph(T_odom_cam, odometry_noise, loops, config):
+def build(T_odom_cam, odometry_noise, loops, config):
+    """The factor graph of poses 0..N-1: the first one fixed, odometry steps, Edges with robust kernels."""
     graph = gtsam.NonlinearFactorGraph()
     graph.add(gtsam.PriorFactorPose3(0, gtsam.Pose3(T_odom_cam[0]), gtsam.noiseModel.Isotropic.Sigma(6, ANCHOR_SIGMA)))
     steps = se3.inverse(T_odom_cam[:-1]) @ T_odom_cam[1:]
