@@ -22,7 +22,7 @@ class Topic:
         self.count = self.bad = 0
         self.reason = self.refused_policy = ""
         self._heard = self._stamp_ns = None
-        self.subscription = node.create_subscription(kind, name, self._take, profile, callback_group=group,
+        self.subscription = node.create_subscription(kind, name, self._take, qos.own(profile), callback_group=group,
                                                      event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._incompatible),
                                                      qos_overriding_options=qos.overridable_input())
 

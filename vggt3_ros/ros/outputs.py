@@ -32,7 +32,7 @@ class Outputs:
 
     def __init__(self, node, map_frame):
         self._node, self._frame = node, map_frame
-        self._publishers = {name: node.create_publisher(kind, name, profile, qos_overriding_options=qos.overridable())
+        self._publishers = {name: node.create_publisher(kind, name, qos.own(profile), qos_overriding_options=qos.overridable())
                             for name, (kind, profile) in TOPICS.items()}
         self._lock = threading.Lock()
         self._map_waiting = None

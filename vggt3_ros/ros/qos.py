@@ -1,5 +1,7 @@
 """Quality of service of every topic. Each can be overridden by parameters (qos_overrides.<topic>...)."""
 
+from copy import copy
+
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
@@ -22,6 +24,11 @@ ODOMETRY = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=400, reliability=Re
                       durability=DurabilityPolicy.VOLATILE)
 TF_STATIC = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100, reliability=ReliabilityPolicy.RELIABLE,
                        durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def own(profile):
+    """A copy: rclpy writes a topic's overrides into the profile it is given, which other topics share."""
+    return copy(profile)
 
 
 def overridable():

@@ -14,7 +14,7 @@ class StatusPublisher:
 
     def __init__(self, node, core, localize):
         self._node, self._core, self._localize = node, core, localize
-        self._status = node.create_publisher(Status, "status", qos.LATCHED, qos_overriding_options=qos.overridable())
+        self._status = node.create_publisher(Status, "status", qos.own(qos.LATCHED), qos_overriding_options=qos.overridable())
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.EVENTS)
         self._state = None
 
