@@ -15,7 +15,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from vggt3_ros.datasets.recording import Recording
 from vggt3_ros.datasets.rosbag_topics import TF_MESSAGE, TF_STATIC, Topics, choose_topics
-from vggt3_ros.datasets.static_frames import StaticFrames
+from vggt3_ros.geometry.static_frames import StaticFrames
 from vggt3_ros.datasets.trajectories import associate, poses_at
 from vggt3_ros.ros import images
 from vggt3_ros.ros.compressed_depth import decompress_depth
@@ -153,7 +153,7 @@ def _stream(bag, topics, T_base_cam, rectified):
         raise ValueError(f"{topics.camera_info if camera is None else topics.image} holds no message")
     stamps = {topic: np.array(sorted(found), np.int64) for topic, found in places.items()}
     if T_base_cam is None:
-        T_base_cam = frames.between(base_frame, camera_frame) if topics.odometry or topics.groundtruth else np.eye(4)
+        T_base_cam = _camera_on_base(frames, base_frame, camera_frame) if topics.odometry or topics.groundtruth else np.eye(4)
     stamps_ns, image_places, depth_places = stamps[topics.image], places[topics.image], places[topics.depth]
     at_images = lambda topic: poses_at(*_series(poses[topic]), stamps_ns) @ T_base_cam if topic and poses[topic] else None
     depth_of = {}
@@ -194,3 +194,14 @@ def _image(message, camera):
 
 def _depth(message):
     return decompress_depth(message) if hasattr(message, "format") else images.to_depth(message)
+
+
+def _camera_on_base(frames, base, camera):
+    """T_base_camera (4, 4). A base without a name is the camera itself."""
+    if not base:
+        return np.eye(4)
+    found = frames.lookup(base, camera or "")
+    if found is None:
+        raise ValueError(f"/tf_static does not say where the camera '{camera}' sits on '{base}', whose motion the odometry is: give "
+                         "--camera-in-base 'x y z qx qy qz qw'")
+    return found

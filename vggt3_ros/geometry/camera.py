@@ -55,6 +55,11 @@ class Camera:
         return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1.0]])
 
     @property
+    def pinhole(self):
+        """Without distortion, as poselib takes it."""
+        return {"model": "PINHOLE", "width": self.width, "height": self.height, "params": [self.fx, self.fy, self.cx, self.cy]}
+
+    @property
     def is_distorted(self):
         return any(self.distortion)
 

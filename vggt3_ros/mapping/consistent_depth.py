@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.geometry.camera import Camera
 
 LEAST_SIMILARITY = 0.4
 AGREE_PX, AGREE_SHARE = 1.5, 0.015  # a neighbour agrees within so many pixels of parallax, or so much of the depth
@@ -18,7 +17,7 @@ def consistent(swept, camera, T_map_cam, neighbours):
     depth is then the mean of all that agree. 0 elsewhere.
     """
     height, width = swept.inverse.shape
-    small = _resized(camera, width, height)
+    small = camera.scaled(width, height)
     y, x = np.indices((height, width), np.float32)
     pixels = np.stack([x, y], -1).reshape(-1, 2)
     points = small.unproject(pixels, 1 / swept.inverse.reshape(-1))
@@ -26,7 +25,7 @@ def consistent(swept, camera, T_map_cam, neighbours):
     for other, other_camera, T_map_other in neighbours:
         T_other_cam = se3.inverse(T_map_other) @ T_map_cam
         seen = se3.transform_points(T_other_cam, points)
-        theirs = _resized(other_camera, other.inverse.shape[1], other.inverse.shape[0])
+        theirs = other_camera.scaled(*other.inverse.shape[::-1])
         ahead = seen[:, 2] > 0.05
         at = np.full((len(seen), 2), -1e4, np.float32)
         at[ahead] = theirs.project(seen[ahead])
@@ -43,8 +42,3 @@ def consistent(swept, camera, T_map_cam, neighbours):
         votes += agrees
     believed = (votes >= min(CONFIRMATIONS, len(neighbours))) & (swept.similarity > LEAST_SIMILARITY) & (votes > 0)
     return np.where(believed, (votes + 1) / np.maximum(total, 1e-6), 0).astype(np.float32)
-
-
-def _resized(camera, width, height):
-    sx, sy = width / camera.width, height / camera.height
-    return Camera(width, height, camera.fx * sx, camera.fy * sy, (camera.cx + 0.5) * sx - 0.5, (camera.cy + 0.5) * sy - 0.5)

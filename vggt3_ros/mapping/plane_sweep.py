@@ -99,19 +99,13 @@ def _fine(reference, neighbours, coarse, limits, device):
 def _epipolar(reference, view, size, other_size, device):
     """A pixel x of the reference at inverse depth w lies at rays(x) + w shift in the other image (homogeneous): (3, h, w), (3,)."""
     T_view_reference = se3.inverse(view.T_map_cam) @ reference.T_map_cam
-    matrix, other = _scaled(reference.camera, size), _scaled(view.camera, other_size)
+    matrix, other = reference.camera.scaled(*size).matrix, view.camera.scaled(*other_size).matrix
     y, x = np.indices(size[::-1])
     pixels = np.stack([x, y, np.ones_like(x)]).reshape(3, -1)
     rays = other @ T_view_reference[:3, :3] @ np.linalg.inv(matrix) @ pixels
     shift = other @ T_view_reference[:3, 3]
     return (torch.tensor(rays.reshape(3, *size[::-1]), dtype=torch.float32, device=device),
             torch.tensor(shift, dtype=torch.float32, device=device))
-
-
-def _scaled(camera, size):
-    """Camera matrix of the image resized to `size` (width, height); pixel centres at integers in both."""
-    sx, sy = size[0] / camera.width, size[1] / camera.height
-    return np.array([[camera.fx * sx, 0, (camera.cx + 0.5) * sx - 0.5], [0, camera.fy * sy, (camera.cy + 0.5) * sy - 0.5], [0, 0, 1]])
 
 
 def _pixels(homogeneous):

@@ -38,8 +38,10 @@ class Solution:
 
 
 def solve(T_odom_cam, odometry_noise, loops, config, initial=None, covariances=True, progress=None):
-    """(N, 4, 4) odometry, (N, 6, 6) covariance of each step in the later camera's frame, list of Edge -> Solution. progress(fraction) is called
-    between covariances, which take most of the time; what it raises ends the solution."""
+    """(N, 4, 4) odometry, (N, 6, 6) covariance of each step in the later camera's frame, list of Edge -> Solution.
+
+    progress(fraction) is called between covariances, which take most of the time; what it raises ends the solution.
+    """
     initial = T_odom_cam if initial is None else initial
     kept = np.ones(len(loops), bool)
     for _ in range(config.rejection_rounds):

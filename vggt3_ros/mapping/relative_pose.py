@@ -103,10 +103,8 @@ def _trusted(information, T_target_source, source, target, inliers, reprojection
 
 
 def _ransac(points, pixels, camera, threshold):
-    model = {"model": "PINHOLE", "width": camera.width, "height": camera.height,
-             "params": [camera.fx, camera.fy, camera.cx, camera.cy]}
     options = {"max_reproj_error": threshold, "max_iterations": 2000, "min_iterations": 50, "seed": 0}
-    pose, info = poselib.estimate_absolute_pose(pixels, points, model, options, {"loss_type": "CAUCHY"})
+    pose, info = poselib.estimate_absolute_pose(pixels, points, camera.pinhole, options, {"loss_type": "CAUCHY"})
     return se3.from_rotation_translation(pose.R, pose.t) if info["num_inliers"] >= 4 else None
 
 

@@ -147,8 +147,8 @@ class Structure:
             matches = mutual_nearest(first.features, second.features)[0]
             if len(matches) >= LEAST_MATCHES:
                 pixels = first.features.keypoints[matches[:, 0]], second.features.keypoints[matches[:, 1]]
-                _, found = poselib.estimate_relative_pose(*(p.astype(np.float64) for p in pixels), _model(first.camera),
-                                                          _model(second.camera), {"max_epipolar_error": EPIPOLAR_PX,
+                _, found = poselib.estimate_relative_pose(*(p.astype(np.float64) for p in pixels), first.camera.pinhole,
+                                                          second.camera.pinhole, {"max_epipolar_error": EPIPOLAR_PX,
                                                           "max_iterations": 500, "seed": 0}, {})
                 matches = matches[np.asarray(found["inliers"], bool)]
             self._matches[source, target] = (matches if len(matches) >= LEAST_MATCHES else matches[:0]).astype(np.uint16)
@@ -204,7 +204,3 @@ def rescaled(solved, scale):
     T_map_cam = solved.T_map_cam.copy()
     T_map_cam[:, :3, 3] = origin + scale * (T_map_cam[:, :3, 3] - origin)
     return replace(solved, T_map_cam=T_map_cam, points=origin + scale * (solved.points - origin))
-
-
-def _model(camera):
-    return {"model": "PINHOLE", "width": camera.width, "height": camera.height, "params": [camera.fx, camera.fy, camera.cx, camera.cy]}

@@ -209,10 +209,8 @@ def _ransac(pixels, points, camera, threshold):
     """P3P with local optimization -> (T_map_cam, how many agree within `threshold` px)."""
     if len(pixels) < 4:
         return np.eye(4), 0
-    model = {"model": "PINHOLE", "width": camera.width, "height": camera.height,
-             "params": [camera.fx, camera.fy, camera.cx, camera.cy]}
     options = {"max_reproj_error": threshold, "max_iterations": 1000, "min_iterations": 60, "seed": 0}
-    pose, info = poselib.estimate_absolute_pose(pixels, points, model, options, {"loss_type": "CAUCHY", "loss_scale": threshold / 4})
+    pose, info = poselib.estimate_absolute_pose(pixels, points, camera.pinhole, options, {"loss_type": "CAUCHY", "loss_scale": threshold / 4})
     return se3.inverse(se3.from_rotation_translation(pose.R, pose.t)), int(info["num_inliers"])
 
 

@@ -16,7 +16,8 @@ class GridOutput:
 
     def __init__(self, node, core, period):
         self._node, self._core, self._shown = node, core, (None, None)
-        self._publisher = node.create_publisher(OccupancyGrid, "occupancy_grid", qos.own(qos.LATCHED), qos_overriding_options=qos.overridable())
+        self._publisher = node.create_publisher(OccupancyGrid, "occupancy_grid", qos.own(qos.LATCHED),
+                                                qos_overriding_options=qos.overridable())
         # A group of its own: a grid of many rooms takes seconds.
         self._timer = node.create_timer(period, self._update, callback_group=MutuallyExclusiveCallbackGroup(),
                                         clock=Clock(clock_type=ClockType.STEADY_TIME))

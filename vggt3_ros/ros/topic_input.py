@@ -16,7 +16,7 @@ from vggt3_ros.ros.compressed_depth import decompress_depth
 from vggt3_ros.ros.conversions import from_camera, from_nanoseconds, from_transform, to_camera, to_nanoseconds, to_transform
 from vggt3_ros.ros.input_monitor import InputMonitor
 from vggt3_ros.ros.pose_track import PoseTrack, motion_covariance
-from vggt3_ros.ros.static_frames import StaticFrames
+from vggt3_ros.ros.static_frames_topic import StaticFramesTopic
 from vggt3_ros.ros.synchronizer import WAIT, Nearest, Synchronizer
 
 POSES = {"odometry": (Odometry, "odometry"), "pose": (PoseStamped, "frontend_pose"),
@@ -57,7 +57,7 @@ class TopicInput:
         if config.depth_transport != "none":
             tracks["depth"] = self._depth
             self.monitor.subscribe(*DEPTHS[config.depth_transport], self._take_depth, qos.IMAGES, group)
-        self._frames = StaticFrames(node, group, self._proceed)
+        self._frames = StaticFramesTopic(node, group, self._proceed)
         self._sync = Synchronizer(tracks, config.sync_queue)
 
     @property
