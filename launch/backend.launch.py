@@ -12,7 +12,8 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from vggt3_ros.environment import OMP_WAIT_POLICY
 
-TOPICS = ("keyframes", "image", "camera_info", "depth", "odometry", "frontend_pose")
+TOPICS = {"keyframes": "keyframes", "image": "image", "camera_info": "camera_info", "depth": "depth", "right_image": "right/image",
+          "right_camera_info": "right/camera_info", "odometry": "odometry", "frontend_pose": "frontend_pose"}
 
 
 def generate_launch_description():
@@ -23,13 +24,17 @@ def generate_launch_description():
         "store": ("", "Folder of the keyframe store, continued when it exists; empty: a new one in ~/.ros/vggt3_ros"),
         "mode": ("mapping", "mapping; or localization: localize in the map of `store`, and store nothing"),
         "input_source": ("keyframes", "keyframes, odometry, pose or pose_with_covariance: what arrives; see parameter input.source"),
+        "image_transport": ("raw", "raw or compressed: which of the images arrive"),
+        "depth_transport": ("none", "none, raw, compressedDepth or stereo: what depth comes from"),
         "keyframes_topic": ("keyframes", "Topic of the front end's keyframes (vggt3_ros/msg/Keyframe)"),
         "image_topic": ("image", "Topic of the images; compressed ones are on TOPIC/compressed"),
         "camera_info_topic": ("camera_info", "Topic of the images' camera_info"),
         "depth_topic": ("depth", "Topic of the depth images; compressed ones are on TOPIC/compressedDepth"),
+        "right_image_topic": ("right/image", "Topic of the second camera's images, with depth_transport stereo"),
+        "right_camera_info_topic": ("right/camera_info", "Topic of the second camera's camera_info"),
         "odometry_topic": ("odometry", "Topic of the odometry (nav_msgs/msg/Odometry)"),
         "frontend_pose_topic": ("frontend_pose", "Topic of the front end's poses (PoseStamped or PoseWithCovarianceStamped)"),
-        "tf_topic": ("/tf", "Topic of map->odom; `tf` gives each namespaced robot its own"),
+        "tf_topic": ("tf", "Topic of map->odom, each namespace has its own; /tf: one for all. Static frames come on TOPIC_static"),
         "map_frame": ("map", "Frame of the corrected poses and the map"),
         "publish_tf": ("true", "Broadcast map->odom"),
         "checkpoint": ("", "Weights of the network: a file, a folder or a hub id; empty: none"),
@@ -37,24 +42,28 @@ def generate_launch_description():
         "use_sim_time": ("false", "Take time from /clock"),
         "autostart": ("true", "Configure and activate at once; false: wait for a lifecycle manager"),
         "log_level": ("info", "debug, info, warn, error or fatal"),
-        "rviz": ("false", "Start RViz with map, path and TF"),
+        "rviz": ("false", "Start RViz with map, path, loops, status and TF"),
     }
     value = {name: LaunchConfiguration(name) for name in arguments}
 
     def typed(name, kind):
         return ParameterValue(value[name], value_type=kind)
 
+    tf = [("/tf", value["tf_topic"]), ("/tf_static", [value["tf_topic"], "_static"])]
     node = LifecycleNode(
         package="vggt3_ros", executable="backend", name="vggt3_ros", namespace=value["namespace"], output="screen",
         parameters=[value["params_file"], {
             "store": typed("store", str), "mode": typed("mode", str), "input.source": typed("input_source", str),
+            "input.image_transport": typed("image_transport", str), "input.depth_transport": typed("depth_transport", str),
             "network.checkpoint": typed("checkpoint", str), "map_frame": typed("map_frame", str), "publish_tf": typed("publish_tf", bool),
             "device": typed("device", str), "use_sim_time": typed("use_sim_time", bool), "autostart": typed("autostart", bool)}],
-        remappings=[*((topic, value[f"{topic}_topic"]) for topic in TOPICS), ("image/compressed", [value["image_topic"], "/compressed"]),
-                    ("depth/compressedDepth", [value["depth_topic"], "/compressedDepth"]), ("/tf", value["tf_topic"])],
+        remappings=[*((topic, value[f"{name}_topic"]) for name, topic in TOPICS.items()),
+                    ("image/compressed", [value["image_topic"], "/compressed"]),
+                    ("right/image/compressed", [value["right_image_topic"], "/compressed"]),
+                    ("depth/compressedDepth", [value["depth_topic"], "/compressedDepth"]), *tf],
         ros_arguments=["--log-level", value["log_level"]])
     rviz = Node(package="rviz2", executable="rviz2", namespace=value["namespace"], condition=IfCondition(value["rviz"]),
-                arguments=["-d", os.path.join(share, "config", "backend.rviz")], remappings=[("/tf", value["tf_topic"])],
+                arguments=["-d", os.path.join(share, "config", "backend.rviz")], remappings=tf,
                 parameters=[{"use_sim_time": typed("use_sim_time", bool)}])
     declared = [DeclareLaunchArgument(name, default_value=default, description=text) for name, (default, text) in arguments.items()]
     # The worker gets its allocator from the node, which knows where it lies (vggt3_ros/environment.py).

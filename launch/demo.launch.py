@@ -18,8 +18,8 @@ def generate_launch_description():
     player = Node(package="vggt3_ros", executable="vggt3", name="vggt3_player", output="screen",
                   arguments=["replay", LaunchConfiguration("folder"), "--rate", LaunchConfiguration("rate"), "--quiet"])
     return LaunchDescription([
-        DeclareLaunchArgument("folder", description="Folder in the TUM layout: rgb.txt, depth.txt, camera.yaml, odometry.txt"),
+        DeclareLaunchArgument("folder", description="Folder in the TUM, 7-Scenes or EuRoC layout, or a rosbag2"),
         DeclareLaunchArgument("rate", default_value="5.0", description="Keyframes a second"),
         DeclareLaunchArgument("store", default_value="", description="Folder of the keyframe store; empty: a new one"),
-        DeclareLaunchArgument("rviz", default_value="true", description="Start RViz with map, path and TF"),
+        DeclareLaunchArgument("rviz", default_value="true", description="Start RViz with map, path, loops, status and TF"),
         backend, player])

@@ -22,14 +22,16 @@ activate() {
     export PATH=$ROOT/install/vggt3_ros/lib/vggt3_ros:$PATH
 }
 
-# torch on a CPU is ten times slower without these two: glibc gives large tensors back to the kernel after every step, and
-# libgomp spins at barriers while another process wants the core. vggt3_ros/environment.py does the same for the worker.
+# torch on a CPU is ten times slower without the first two: glibc gives large tensors back to the kernel after every step, and libgomp
+# spins at barriers while another process wants the core; numpy's own threads only get in the way of torch's.
+# vggt3_ros/environment.py does the same for the worker.
 set_traps() {
     local allocator
-    allocator=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p | awk '/libjemalloc\.so\.2/ {print $NF; exit}')
+    # awk reads to the end: ldconfig, cut off, would end the script by SIGPIPE now and then.
+    allocator=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p | awk '/libjemalloc\.so\.2/ && !found++ {print $NF}')
     if [ -n "$allocator" ] && [[ ${LD_PRELOAD:-} != *jemalloc* ]]; then
         export LD_PRELOAD=$allocator${LD_PRELOAD:+:$LD_PRELOAD}
         export MALLOC_CONF=${MALLOC_CONF:-dirty_decay_ms:-1,muzzy_decay_ms:-1}
     fi
-    export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
+    export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE} OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-1}
 }

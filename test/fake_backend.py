@@ -2,7 +2,8 @@
 
 It corrects nothing but the origin: map = odom shifted by 1 m along x. memory.steps is the length of a refinement in 10 ms;
 an image whose first pixel is (1, 2, 3) ends the process, as a crash in native code would, one with (4, 5, n) takes n / 20 s,
-one with (7, 8, n) was taken n decimetres along x of the map from its origin.
+one with (7, 8, n) was taken n decimetres along x of the map from its origin, one with (9, 9, 9) is never answered. Refining
+keyframes DEADLY ends the process, STUCK takes for ever, LARGE runs out of memory where max_pairs is above 200,000, POISON raises.
 """
 
 import os
@@ -14,7 +15,8 @@ import numpy as np
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.snapshot import Loop, PointMap, Snapshot
 
-CRASH, SLOW, AT = (1, 2, 3), (4, 5), (7, 8)
+CRASH, SLOW, AT, NEVER = (1, 2, 3), (4, 5), (7, 8), (9, 9, 9)
+DEADLY, STUCK, LARGE, POISON = 1001, 1002, 1003, 1004
 SHIFT = se3.exp([1.0, 0, 0, 0, 0, 0])
 
 
@@ -35,6 +37,8 @@ class Localization:
 
 
 class Backend:
+    touched = staticmethod(lambda keyframe_id: None)
+
     def __init__(self, store, config):
         if config.device == "cuda:99":
             raise ValueError("device cuda:99 does not exist")
@@ -51,7 +55,29 @@ class Backend:
             if cancelled():
                 raise Cancelled("refinement cancelled")
             time.sleep(0.01)
+        for id in map(int, poses.ids):
+            self.touched(id)
+            self._work_on(id)
+            progress("memory", 1.0)
         return self._publish(poses)
+
+    def begin_session(self):
+        number, new_ids = self.store.begin_session()
+        if self.snapshot is not None:
+            self.snapshot = self.snapshot.renumbered(self.snapshot.generation + 1, new_ids, number)
+            self.snapshot.save(self.store.snapshots / f"{self.snapshot.generation:06d}")
+        return number
+
+    def _work_on(self, id):
+        if id == DEADLY:
+            os._exit(7)
+        if id == STUCK:
+            time.sleep(1e6)
+        if id == LARGE and self.config.memory.max_pairs > 200_000:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: "
+                               "you tried to allocate 9 bytes")
+        if id == POISON:
+            raise RuntimeError("this keyframe is poison")
 
     def distil(self, seconds, cancelled=None):
         if self.snapshot is None or self.snapshot.generation % 2 == 0:
@@ -66,7 +92,8 @@ class Backend:
                  Loop(int(poses.ids[-1]), int(poses.ids[0]), False, "too few inliers", "place", 5))
         snapshot = Snapshot(generation, poses.ids, poses.stamps_ns, SHIFT @ poses.T_odom_cam, poses.T_odom_cam,
                             np.tile(np.diag([1, 2, 3, 4, 5, 6]) * 1e-4, (len(poses), 1, 1)), loops, cloud, {"total": 0.5},
-                            {"network": {"summary": "not used: it stands still"}} if self.config.network.checkpoint else {})
+                            {"network": {"summary": "not used: it stands still"}} if self.config.network.checkpoint else {},
+                            poses.sessions, self.store.session)
         self.store.snapshots.mkdir(exist_ok=True)
         snapshot.save(self.store.snapshots / f"{generation:06d}")
         self.snapshot = snapshot
@@ -75,6 +102,8 @@ class Backend:
     def localize(self, image, camera, hint=None, verify=True):
         if tuple(image[0, 0]) == CRASH:
             os._exit(7)
+        if tuple(image[0, 0]) == NEVER:
+            time.sleep(1e6)
         if tuple(image[0, 0, :2]) == SLOW:
             time.sleep(image[0, 0, 2] / 20)
         if self.snapshot is None:

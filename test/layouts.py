@@ -90,10 +90,13 @@ def write_bag(path, sequence, storage="mcap", form="raw", compression=None, late
     return path
 
 
-def keyframe_message(bag, frame, depth, header):
-    """vggt3_ros/Keyframe with a raw image and depth (uint16 millimetres)."""
+def keyframe_message(bag, frame, depth, header, right=None, right_info=None):
+    """vggt3_ros/Keyframe with a raw image and depth (uint16 millimetres), or without depth and with a right image."""
     empty = bag.compressed(np.zeros((1, 1), np.uint8), ".png", "", header)
     empty.data = np.zeros(0, np.uint8)
+    image = lambda pixels, encoding: bag.image(np.zeros((0, 0), np.uint8) if pixels is None else pixels, encoding, header)
     return bag.make("vggt3_ros/msg/Keyframe", header=header, camera_frame_id="camera", id=frame.id,
-                    t_odom_camera=bag.pose(frame.T_odom_cam), odometry_covariance=np.zeros(36), camera_info=bag.camera_info(frame.camera, header),
-                    image=bag.image(frame.image, "rgb8", header), compressed_image=empty, depth=bag.image(depth, "16UC1", header))
+                    t_odom_camera=bag.pose(frame.T_odom_cam), odometry_covariance=np.zeros(36),
+                    camera_info=bag.camera_info(frame.camera, header),
+                    image=image(frame.image, "rgb8"), compressed_image=empty, depth=image(depth, "16UC1"), right_image=image(right, "rgb8"),
+                    right_camera_info=right_info or bag.camera_info(frame.camera, header), right_compressed_image=empty)

@@ -51,8 +51,16 @@ def test_known_pairs_are_not_proposed_again_and_only_new_keyframes_are_asked_abo
     T, config = round_trip(), LoopConfig()
     pairs = candidates.proximity(T, config, set())
     assert candidates.proximity(T, config, set(pairs)) == []
-    newer = candidates.proximity(T, config, set(), newest=30)
+    newer = candidates.proximity(T, config, set(), range(30, 40))
     assert newer and newer == [pair for pair in pairs if pair[0] >= 30]
+
+
+def test_keyframes_merged_in_before_the_others_find_those_that_come_after_them():
+    T, config = round_trip(), LoopConfig()
+    pairs = candidates.proximity(T, config, set())
+    asked = candidates.proximity(T, config, set(), range(5))
+    assert set(asked) <= set(pairs) and {pair for pair in pairs if pair[1] < 5} <= set(asked)
+    assert any(i >= 20 for i, _ in asked)
 
 
 def test_near_pose_lists_the_same_view_first_and_leaves_out_the_excluded():

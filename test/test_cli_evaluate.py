@@ -16,16 +16,20 @@ QUICK = ["--quiet", "--set", "memory.steps=60", "--set", "map.voxel_size=0.05", 
 KITCHEN = Path(__file__).parents[1] / "../shared/data/kitchen"
 
 
-@pytest.fixture(scope="module")
-def folder(rendered, tmp_path_factory):
-    """Twelve rendered keyframes and three queries in the TUM layout."""
-    folder = tmp_path_factory.mktemp("tum")
-    some = rendered.keyframes[:12]
-    keyframes = KeyframeList(rendered.camera, rendered.stamps_ns[:12], rendered.T_odom_cam[:12], lambda i: some[i].image, lambda i: some[i].depth)
+def write(folder, rendered, count):
+    """The first keyframes of the rendered home and three queries, which are keyframes, in the TUM layout."""
+    some = rendered.keyframes[:count]
+    keyframes = KeyframeList(rendered.camera, rendered.stamps_ns[:count], rendered.T_odom_cam[:count], lambda i: some[i].image,
+                             lambda i: some[i].depth)
     queries = [Query(int(rendered.stamps_ns[-1]) + (k + 1) * 10**9, lambda k=k: some[2 * k + 1].image, rendered.T_world_cam[2 * k + 1])
                for k in range(3)]
-    write_tum(folder, Sequence("some", rendered.camera, rendered.stamps_ns[:12], keyframes, rendered.T_world_cam[:12], queries))
+    write_tum(folder, Sequence("some", rendered.camera, rendered.stamps_ns[:count], keyframes, rendered.T_world_cam[:count], queries))
     return folder
+
+
+@pytest.fixture(scope="module")
+def folder(rendered, tmp_path_factory):
+    return write(tmp_path_factory.mktemp("tum"), rendered, 12)
 
 
 def test_writes_every_figure_a_table_and_a_plot(folder, tmp_path, capsys):
@@ -58,11 +62,18 @@ def test_fixed_poses_are_scored_as_they_are_given(folder, tmp_path):
     assert result["map"]["median_error_m"] < 1e-3
 
 
-def test_a_camera_without_depth_is_evaluated_without_a_map(folder, tmp_path):
-    blind = shutil.copytree(folder, tmp_path / "blind")
-    (blind / "depth.txt").unlink()
+def test_a_camera_without_depth_is_mapped_too_and_compared_after_sim3(rendered, tmp_path, capsys):
+    """Twenty keyframes: the first dozen lie on a line, which leaves the rotation to the truth open."""
+    blind = write(tmp_path / "blind", rendered, 20)
     out = tmp_path / "out.json"
-    assert main(["evaluate", str(blind), "--out", str(out)] + QUICK) == 0
+    assert main(["evaluate", str(blind), "--no-depth", "--out", str(out)] + QUICK) == 0
+    result = json.loads(out.read_text())
+    assert result["map"]["points"] > 1000 and result["corrected"]["ate_m"] < result["odometry"]["ate_m"]
+    assert result["sim3"]["corrected"]["ate_m"] < min(0.03, result["corrected"]["ate_m"]) and result["sim3"]["map"]["median_error_m"] < 0.05
+    assert result["localization"]["localized"] == 1 and result["sim3"]["localization"]["within_10cm_10deg"] == 1
+    assert "images do not tell scale" in capsys.readouterr().out
+    (blind / "depth.txt").unlink()
+    assert main(["evaluate", str(blind), "--out", str(out), "--set", "depth.estimate=never"] + QUICK) == 0
     result = json.loads(out.read_text())
     assert result["map"]["points"] == 0 and result["corrected"]["ate_m"] == pytest.approx(result["odometry"]["ate_m"], rel=0.5)
     assert result["localization"]["localized"] == 0 and result["localization"]["median_m"] is None

@@ -66,14 +66,19 @@ def test_bayer_keeps_a_picture_where_it_is(pattern):
     assert np.abs(to_rgb(message(raw, f"bayer_{pattern}8"))[inner].astype(int) - rgb[inner]).max() <= 3
 
 
-def blocks():
-    """Random colours in 2x2 blocks, so that halving the chroma loses nothing, and their Y, U, V (BT.601, as video has it)."""
-    rgb = np.random.default_rng(1).integers(0, 256, (6, 8, 3)).repeat(2, axis=0).repeat(2, axis=1)
+def yuv(rgb):
+    """Y, U, V planes (BT.601, as video has it)."""
     r, g, b = np.moveaxis(rgb.astype(float), -1, 0)
     y = 16 + 0.257 * r + 0.504 * g + 0.098 * b
     u = 128 - 0.148 * r - 0.291 * g + 0.439 * b
     v = 128 + 0.439 * r - 0.368 * g - 0.071 * b
-    return rgb, *(np.rint(plane).astype(np.uint8) for plane in (y, u, v))
+    return tuple(np.rint(plane).astype(np.uint8) for plane in (y, u, v))
+
+
+def blocks():
+    """Random colours in 2x2 blocks, so that halving the chroma loses nothing, and their Y, U, V."""
+    rgb = np.random.default_rng(1).integers(0, 256, (6, 8, 3)).repeat(2, axis=0).repeat(2, axis=1)
+    return rgb, *yuv(rgb)
 
 
 @pytest.mark.parametrize("encoding", ["uyvy", "yuv422", "yuyv", "yuv422_yuy2"])
@@ -93,6 +98,13 @@ def test_yuv_with_its_chroma_below(encoding, padding):
     below = np.dstack([plane[::2, ::2] for plane in order]).reshape(len(y) // 2, -1)
     planes = np.vstack([y, below])
     assert np.abs(to_rgb(message(planes, encoding, padding, height=len(y))).astype(int) - rgb).max() <= 4
+
+
+def test_yuv_with_chroma_of_every_pixel():
+    rgb = np.random.default_rng(1).integers(0, 256, (5, 7, 3))
+    y, u, v = yuv(rgb)
+    planes = np.vstack([y, np.dstack([u, v]).reshape(10, 7)])
+    assert np.abs(to_rgb(message(planes, "nv24", height=5)).astype(int) - rgb).max() <= 4
 
 
 @given(arrays(np.uint16, (3, 4)), st.integers(0, 5), st.booleans())

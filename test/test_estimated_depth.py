@@ -54,3 +54,12 @@ def test_frames_have_it_from_the_moment_it_is_there(store, encoder):
     frames.estimate(0, np.full((60, 80), 4.0, np.float32))
     assert frames(0).keypoint_depth.max(initial=4.0) == 4.0 and np.median(frames(0).cell_depth[1:-1, 1:-1]) == 4.0
     assert np.median(frames(1).cell_depth) == 2.0
+
+
+def test_what_is_not_sure_is_in_the_frame_and_not_in_the_map(store, encoder):
+    frames, sure = FrameSource(store, encoder, 100), np.zeros((60, 80), bool)
+    sure[:, :40] = True
+    frames.estimate(0, np.full((60, 80), 3.0, np.float32), sure)
+    assert (frames(0).cell_depth[1:-1, 1:-1] == 3.0).all()
+    mapped = frames.estimated.completed(store.get(0)).depth
+    assert (mapped[:, :78] == 3.0).all() and not mapped[:, 82:].any()

@@ -10,7 +10,7 @@ from layouts import write_euroc
 from vggt3_ros.datasets.dataset import Options, open_dataset
 from vggt3_ros.datasets.euroc import read_euroc
 from vggt3_ros.datasets.sequence import KeyframeList, Sequence
-from vggt3_ros.datasets.stereo import StereoPair
+from vggt3_ros.geometry.stereo import StereoPair
 from vggt3_ros.datasets.tum_files import write_trajectory_tum
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera

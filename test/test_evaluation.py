@@ -94,6 +94,7 @@ def test_the_table_tells_every_figure():
     for figure in ("19.34 cm", "4.12 cm", "1.23 cm", "0.45 deg", "60.0%", "80.0%", "0.21 s", "123,456", "2.34 cm", "features 4.2",
                    "33.0", "1234 MB", "network: not used: too few"):
         assert figure in text, figure
+    assert "none: fewer than half localized" in text and "inf" not in text
 
 
 def test_a_table_without_queries_or_true_map_is_shorter():

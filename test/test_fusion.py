@@ -2,14 +2,17 @@
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from vggt3_ros.config import MapConfig
 from vggt3_ros.datasets import apartment
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
-from vggt3_ros.mapping.fusion import fuse, limited
+from vggt3_ros.mapping.fusion import Surface, fuse
 from vggt3_ros.mapping.keyframe import Keyframe
 from vggt3_ros.mapping.snapshot import PointMap
+from vggt3_ros.mapping.surface_points import SurfacePoints
+from vggt3_ros.mapping.voxel_blocks import held_blocks
 
 CAMERA = Camera(160, 120, 130.0, 130.0, 79.5, 59.5)
 COLOR = (200, 40, 90)
@@ -83,13 +86,13 @@ def test_at_most_as_many_points_as_asked_for():
 def test_thinning_keeps_points_with_their_colours():
     rng = np.random.default_rng(0)
     cloud = PointMap(rng.normal(size=(5000, 3)).astype(np.float32), rng.integers(0, 256, (5000, 3), np.uint8), rng.random(5000, np.float32))
-    thin = limited(cloud, 700)
+    thin = cloud.thinned(700)
     row = {point.tobytes(): k for k, point in enumerate(cloud.points)}
     index = [row[point.tobytes()] for point in thin.points]
     assert len(set(index)) == 700
     np.testing.assert_array_equal(cloud.colors[index], thin.colors)
     np.testing.assert_array_equal(cloud.confidence[index], thin.confidence)
-    assert limited(cloud, 5000) is cloud
+    assert cloud.thinned(5000) is cloud
 
 
 def test_a_distorted_camera_sees_the_same_wall():
@@ -111,3 +114,56 @@ def test_a_rendered_room_is_mapped_to_its_true_surfaces(rendered):
     cloud = fuse(rendered.keyframes[:10], rendered.T_world_cam[:10], MapConfig(voxel_size=0.03))
     off = apartment.surfaces().distance(cloud.points)
     assert len(cloud) > 5000 and np.median(off) < 0.01 and np.quantile(off, 0.9) < 0.04
+
+
+def same_surface(cloud, expected, voxel=0.04):
+    """As many points, in the same places to a hundredth of a voxel, as sure."""
+    assert len(cloud) == len(expected) > 0
+    distance, nearest = cKDTree(expected.points).query(cloud.points)
+    assert distance.max() < voxel / 100 and len(np.unique(nearest)) == len(expected)
+    np.testing.assert_allclose(cloud.confidence, expected.confidence[nearest], atol=1e-6)
+    assert np.abs(cloud.colors.astype(int) - expected.colors[nearest]).max() <= 1
+
+
+def test_what_is_taken_out_leaves_the_surface_of_the_others():
+    config, elsewhere = MapConfig(voxel_size=0.04), se3.exp([0.3, 0.1, 0.5, 0.2, 0, 0.4])
+    surface = Surface(config)
+    for pose in POSES:
+        surface.add(wall(2.0, pose), pose)
+    for _ in range(3):
+        surface.add(wall(1.7, POSES[0]), elsewhere)
+        surface.remove(wall(2.0, POSES[2]), POSES[2])
+        surface.remove(wall(1.7, POSES[0]), elsewhere)
+        surface.add(wall(2.0, POSES[2]), POSES[2])
+    surface.remove(wall(2.0, POSES[5]), POSES[5])
+    same_surface(surface.cloud(), fuse([wall(2.0, pose) for pose in POSES[:5]], np.array(POSES[:5]), config))
+    for pose in POSES[:5]:
+        surface.remove(wall(2.0, pose), pose)
+    assert len(surface.cloud()) == 0
+
+
+def test_what_was_never_fused_there_cannot_be_taken_out():
+    surface = Surface(MapConfig(voxel_size=0.04))
+    surface.add(wall(2.0, POSES[0]), POSES[0])
+    with pytest.raises(ValueError, match="keyframe 7"):
+        surface.remove(wall(2.0, POSES[0], id=7), se3.exp([0, 0, 1.0, 0, 0, 0]))
+    surface.remove(wall(2.0, POSES[0], depth=False), POSES[3])  # without depth there is nothing to take out
+    assert len(surface.cloud()) == 0 or surface.cloud().confidence.max() <= 1 / 8
+
+
+def test_the_points_brought_up_to_date_here_and_there_are_those_of_the_whole_surface():
+    config = MapConfig(voxel_size=0.02)
+    poses = [se3.exp([0.9 * k, 0.01 * k, 0, 0, 0, 0]) for k in range(12)]  # a long wall, each sees a part of it
+    surface, rest = Surface(config), lambda k: 2.013 + 0.03 * (k % 2)
+    for k, pose in enumerate(poses[:10]):
+        surface.add(wall(rest(k), pose), pose)
+        surface.add(wall(rest(k) + 0.004, pose), pose)
+    whole = len(surface.cloud())
+    surface.remove(wall(rest(0), poses[0]), poses[0])  # of what two saw one is left: too few
+    for k in (10, 10, 11):
+        surface.add(wall(rest(k), poses[k]), poses[k])
+    partly = surface.cloud()
+    fresh = SurfacePoints(config).update(surface._grid, held_blocks(surface._grid))
+    same_surface(partly, fresh, 0.02)
+    assert 0 < abs(len(partly) - whole) < 0.5 * whole
+    same_surface(surface.cloud(), fresh, 0.02)

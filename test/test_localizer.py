@@ -68,6 +68,19 @@ def test_the_same_image_gives_the_same_answer_from_any_thread(backend, rendered,
             np.testing.assert_allclose(first.T_map_cam, second.T_map_cam, atol=1e-4)
 
 
+@pytest.mark.parametrize("offset", [(0, 0, -1.5), (0, 0, 1), (1, 0, 0), (-1, 0, 0)])
+def test_a_hint_a_metre_off_leads_to_the_same_pose(backend, rendered, T_world_map, offset):
+    """By the hint alone. Keypoints found around where a wrong pose expects them confirm it: poses on the way there were answered once."""
+    scene = replace(backend._scene, memory=None, places=None)
+    errors = []
+    for image, truth in zip(rendered.queries, rendered.T_world_query):
+        hint = se3.inverse(T_world_map) @ truth @ se3.exp([*offset, 0, 0, 0])
+        answer = backend.localizer.localize(scene, image, rendered.camera, hint)
+        errors.append(off(answer, truth, T_world_map)[0])
+    found = np.isfinite(errors)
+    assert found.mean() >= 0.9 and np.array(errors)[found].max() < 0.03, errors
+
+
 def test_a_wrong_hint_does_no_harm(backend, rendered, answers):
     for image, without in list(zip(rendered.queries, answers))[:3]:
         told = backend.localize(image, rendered.camera, hint=se3.exp([5, 5, 5, 0, 2.0, 0]))

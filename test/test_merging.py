@@ -101,7 +101,8 @@ def remove_map(saved):
 def test_a_map_that_cannot_be_read_changes_nothing(saved, held, spoil, words):
     store, snapshot = held
     spoil(saved)
-    for load in (merging.replace, lambda store, folder: merging.merge(store, folder, snapshot, finder)):
+    nowhere = lambda image, camera: Localization("not_localized", "", None, None, 0, 0.0, 1, 0.0)
+    for load in (merging.replace, lambda store, folder: merging.merge(store, folder, snapshot, nowhere)):
         with pytest.raises(ValueError, match=words):
             load(store, saved)
         assert store.ids() == [0, 1, 2] and Snapshot.load(store.snapshots / "000001").generation == 1

@@ -48,6 +48,34 @@ def test_a_wrong_reference_output_is_found(tmp_path, capsys):
     assert "NOT within 0.0001" in capsys.readouterr().out
 
 
+def parts_of(case, path, *names, **changes):
+    with np.load(case) as file:
+        kept = {name: file[name] for name in names if name in file.files}
+        np.savez(path, images=file["images"], config=file["config"], **kept | changes)
+    return path
+
+
+@pytest.mark.parametrize("names", [("query_pose_enc",), ("map_pose_enc",), ("depth",), ("map_all_layer0_w0_heads_0_1",), ()])
+def test_a_case_may_hold_any_part_of_the_outputs(tmp_path, names):
+    case = DATA / "vits_d4_ttt_s3_70x98.npz"
+    with np.load(case) as file:
+        names = [name for name in file.files if any(name.startswith(wanted) for wanted in names)]
+    result = run_case(parts_of(case, tmp_path / "case.npz", *names))
+    assert set(result.relative_error) == set(names) and not result.not_compared
+    assert all(error < 1e-4 for error in result.relative_error.values())
+
+
+def test_a_query_of_a_network_without_scenes_is_not_compared(tmp_path):
+    path = parts_of(DATA / "vits_d4_softmax_s3_70x98.npz", tmp_path / "case.npz", query_pose_enc=np.zeros((1, 9)))
+    assert run_case(path).not_compared == ("query_pose_enc",)
+
+
+@pytest.mark.parametrize("changes, word", [({"depth": np.zeros((3, 70, 98))}, "depth has shape"), ({"query_depth": np.zeros((3, 70, 98, 1))}, "map of 0")])
+def test_an_output_of_another_shape_is_named(tmp_path, changes, word):
+    with pytest.raises(ParityError, match=word):
+        run_case(parts_of(DATA / "vits_d4_ttt_s3_70x98.npz", tmp_path / "case.npz", **changes))
+
+
 def test_what_a_case_asks_beyond_the_network_is_named(tmp_path):
     with np.load(CASES[0]) as file:
         entries = json.loads(str(file["config"])) | {"author": "someone"}

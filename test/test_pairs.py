@@ -1,5 +1,6 @@
 """(key, point) pairs: the points are where the depth at the given poses says, and no keyframe is forgotten."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -46,3 +47,15 @@ def test_without_depth_there_are_no_pairs(some):
     mixed = collect_pairs(iter(blind[:1] + some[0][1:2]), some[1][:2], 2, MemoryConfig())
     only = collect_pairs(iter(some[0][1:2]), some[1][1:2], 1, MemoryConfig())
     assert len(mixed[1]) == len(only[1])
+
+
+def test_the_pairs_of_many_keyframes_are_never_held_twice(some):
+    frames, poses = list(some[0]) * 20, np.concatenate([some[1]] * 20)
+    tracemalloc.start()
+    try:
+        pairs = collect_pairs(iter(frames), poses, len(frames), MemoryConfig(max_pairs=1000 * len(frames)))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    held = sum(part.nbytes for part in pairs)
+    assert held > 30e6 and peak < 1.6 * held

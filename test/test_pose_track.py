@@ -78,6 +78,33 @@ def test_noise_lost_messages_and_brisk_motion_are_no_jumps(seed, rate):
     assert not jumps
 
 
+@pytest.mark.parametrize("rate", [5, 10, 30])
+@pytest.mark.parametrize("standing_seconds", [0, 2])
+def test_a_fast_start_costs_one_step_and_no_more(rate, standing_seconds):
+    """A car that drives when the first pose comes, a simulated robot that starts from one pose to the next."""
+    speed = 8.0
+    t = np.arange(0, 4, 1 / rate)
+    twist = np.zeros((len(t), 6))
+    twist[:, 0] = speed * np.maximum(0, t - standing_seconds)
+    poses = se3.exp(twist) @ se3.exp([1.0, 2, 0, 0, 0, 0.7])
+    track, jumps = track_of(np.rint(t * 1e9).astype(np.int64) + 10**18, poses, jump_translation=0.1, jump_rotation=0.1)
+    assert len(jumps) <= 1
+    kept = np.stack([pose.T_kept_body for pose in track._poses])
+    np.testing.assert_allclose(np.linalg.norm(np.diff(kept[-8:, :3, 3], axis=0), axis=1), speed / rate, rtol=1e-6)
+
+
+def test_two_closures_one_after_the_other_are_both_bridged():
+    stamps, poses = walk(4, 30)
+    sent = poses.copy()
+    sent[60:] = se3.exp([0.8, 0, 0, 0, 0, 0.2]) @ sent[60:]
+    sent[61:] = se3.exp([0, -0.9, 0.4, 0, 0, -0.5]) @ sent[61:]
+    track, jumps = track_of(stamps, sent, jump_translation=0.1, jump_rotation=0.1)
+    assert len(jumps) == 2
+    motion = se3.inverse(track.at(int(stamps[58])).T_kept_body) @ track.at(int(stamps[-1])).T_kept_body
+    difference = se3.inverse(se3.inverse(poses[58]) @ poses[-1]) @ motion
+    assert np.linalg.norm(difference[:3, 3]) < 0.05 and se3.rotation_angle(difference) < 0.05
+
+
 def test_jumps_are_left_alone_when_not_looked_for():
     track, jumps = track_of([0, 33 * MS], [np.eye(4), se3.exp([5.0, 0, 0, 0, 0, 1])])
     assert not jumps

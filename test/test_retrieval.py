@@ -60,3 +60,12 @@ def test_an_index_is_the_same_after_saving_and_damage_is_named(views, tmp_path):
 def test_the_same_images_give_the_same_ranking(views):
     first, second = PlaceIndex.build(views), PlaceIndex.build(views)
     np.testing.assert_array_equal(first.vectors, second.vectors)
+
+
+def test_a_vocabulary_is_outgrown_by_twice_the_images_until_it_came_from_enough(views, tmp_path):
+    places, path = PlaceIndex.build(views[:6]), tmp_path / "places.safetensors"
+    assert not places.outgrown(12) and places.outgrown(13)
+    grown = places.regrown([*range(6), *[-1] * 5], lambda k: views[k])
+    grown.save(path)
+    assert PlaceIndex.load(path).outgrown(13) and not PlaceIndex.load(path).outgrown(12)
+    assert not PlaceIndex(places.centres, places.vectors, 256).outgrown(10_000)

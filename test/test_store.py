@@ -16,7 +16,7 @@ from random_keyframes import CAMERA, assert_same, make_keyframe
 
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping import codec
-from vggt3_ros.mapping.store import KeyframeStore, StoreError
+from vggt3_ros.mapping.store import DamagedKeyframe, KeyframeStore, StoreError
 
 
 @pytest.mark.parametrize("depth", [None, "millimetres", "float"])
@@ -219,3 +219,18 @@ def test_depth_in_sixteen_bits_only_where_it_is_exact():
         data, used = codec.encode_depth(depth)
         assert used == kind
         np.testing.assert_array_equal(codec.decode_depth(data, used, 4, 3), depth)
+
+
+def test_a_keyframe_without_its_image_is_damaged_and_not_loaded(tmp_path):
+    with KeyframeStore(tmp_path / "saved") as saved:
+        for number in (1, 2):
+            saved.put(make_keyframe(number))
+    with sqlite3.connect(tmp_path / "saved" / "keyframes.db") as database:
+        database.execute("DELETE FROM images WHERE id=2")
+    with KeyframeStore(tmp_path / "saved") as saved, KeyframeStore(tmp_path / "ours") as ours:
+        assert saved.get(1).id == 1
+        with pytest.raises(DamagedKeyframe, match="keyframe 2 .* image"):
+            saved.get(2)
+        with pytest.raises(StoreError, match="keyframe 2"):
+            ours.absorb(saved, {1: 1, 2: 2}, np.array([np.eye(4)] * 2), {})
+        assert ours.ids() == []

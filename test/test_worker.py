@@ -4,17 +4,20 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 
 import numpy as np
 import pytest
+from fake_backend import DEADLY, LARGE, POISON, STUCK
 from random_keyframes import CAMERA, make_keyframe
 
-from vggt3_ros import frames
+from vggt3_ros import frames, worker_client
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.mapping.snapshot import Snapshot
-from vggt3_ros.mapping.store import KeyframeStore
+from vggt3_ros.mapping.store import FIRST_ID, KeyframeStore
+from vggt3_ros.suspects import Suspects
 from vggt3_ros.worker_client import WorkerClient, WorkerError
 
 IMAGE = np.full((CAMERA.height, CAMERA.width, 3), 200, np.uint8)
@@ -34,7 +37,8 @@ def start(store):
     clients = []
 
     def start(steps=1, **options):
-        config = BackendConfig.from_flat({"memory.steps": steps, "device": options.pop("device", "auto")})
+        config = BackendConfig.from_flat({"memory.steps": steps, "device": options.pop("device", "auto"),
+                                          "resources.memory_limit_mb": options.pop("limit", 0)})
         clients.append(WorkerClient(store.folder, config, backend="fake_backend:Backend", **options).start())
         until(lambda: clients[-1].pid)
         return clients[-1]
@@ -49,6 +53,24 @@ def until(condition, seconds=20.0):
     while not condition():
         assert time.monotonic() < limit, "waited in vain"
         time.sleep(0.01)
+
+
+def test_a_client_closed_while_its_worker_is_being_started_leaves_none(store, monkeypatch):
+    spawning, closing, started = threading.Event(), threading.Event(), []
+
+    def slow(*arguments, **options):
+        started.append(real(*arguments, **options))
+        spawning.set()
+        assert closing.wait(10)
+        return started[-1]
+
+    real = subprocess.Popen
+    monkeypatch.setattr(worker_client.subprocess, "Popen", slow)
+    client = WorkerClient(store.folder, BackendConfig(), backend="fake_backend:Backend").start()
+    assert spawning.wait(10)
+    threading.Timer(0.2, closing.set).start()  # once close() has begun
+    client.close()
+    assert not client._supervisor.is_alive() and started[0].poll() is not None and len(started) == 1
 
 
 def test_refines_reports_progress_and_announces_the_snapshot(store, start):
@@ -148,6 +170,83 @@ def test_a_hanging_worker_is_replaced(start):
     until(lambda: client.ready and client.pid != first, 30)
 
 
+def test_a_refinement_that_does_not_get_on_is_ended_although_the_process_is_alive(store, start):
+    client = start(hang_seconds=6.0, suspects=Suspects(store))
+    client.refine().result(30)
+    store.put(make_keyframe(STUCK))
+    with pytest.raises(WorkerError, match="has not got on with memory for [67] s") as error:
+        client.refine().result(40)
+    assert error.value.code == "died"
+    until(lambda: client.ready, 30)
+    assert client.localize(IMAGE, CAMERA).result(20)["generation"] == 1
+
+
+def test_a_localization_that_does_not_end_is_ended(start):
+    client = start(hang_seconds=6.0)
+    client.refine().result(30)
+    never = IMAGE.copy()
+    never[0, 0] = (9, 9, 9)
+    with pytest.raises(WorkerError, match="has not got on with localize"):
+        client.localize(never, CAMERA).result(40)
+
+
+def test_a_keyframe_that_ends_the_worker_three_times_is_set_aside_and_named(store, start):
+    client = start(suspects=Suspects(store))
+    store.put(make_keyframe(DEADLY))
+    for death in range(3):
+        until(lambda: client.ready, 30)
+        with pytest.raises(WorkerError, match="exit status 7"):
+            client.refine().result(20)
+    until(lambda: client.ready, 30)
+    client.refine().result(20)
+    assert Snapshot.load(store.snapshots / "000001").keyframe_ids.tolist() == [0, 1, 2]
+    assert "3 times, in memory" in store.aside()[DEADLY] and DEADLY in store
+
+
+def test_a_keyframe_that_fails_a_refinement_three_times_is_set_aside(store, start):
+    client = start(suspects=Suspects(store))
+    store.put(make_keyframe(POISON))
+    for failure in range(3):
+        with pytest.raises(WorkerError, match="this keyframe is poison"):
+            client.refine().result(20)
+    client.refine().result(20)
+    assert client.restarts == 0 and "is poison" in store.aside()[POISON]
+
+
+def test_an_image_that_ends_the_worker_three_times_is_not_asked_about_again(store, start):
+    client = start(suspects=Suspects(store))
+    bomb = IMAGE.copy()
+    bomb[0, 0] = (1, 2, 3)
+    for death in range(3):
+        until(lambda: client.ready, 30)
+        with pytest.raises(WorkerError, match="exit status 7"):
+            client.localize(bomb, CAMERA).result(20)
+    until(lambda: client.ready, 30)
+    with pytest.raises(WorkerError, match="ended the worker 3 times") as error:
+        client.localize(bomb, CAMERA).result(20)
+    assert error.value.code == "set_aside" and client.restarts == 3
+    client.refine().result(20)
+    assert client.localize(IMAGE, CAMERA).result(20)["code"] == "ok"
+
+
+def test_a_refinement_that_runs_out_of_memory_goes_on_with_a_smaller_plan_and_says_so(store, start):
+    client = start(suspects=Suspects(store))
+    store.put(make_keyframe(LARGE))
+    assert client.refine().result(20) == {"generation": 1}
+    assert LARGE in Snapshot.load(store.snapshots / "000001").keyframe_ids
+    assert "out of memory in memory: [enforce fail" in client.memory_msg and "150000 pairs" in client.memory_msg
+    os.kill(client.pid, signal.SIGKILL)
+    until(lambda: client.restarts == 1 and client.ready)
+    assert client.refine().result(20) == {"generation": 2} and client.restarts == 1
+
+
+def test_a_worker_beyond_its_memory_limit_gives_back_shrinks_and_at_last_gives_up(store, start):
+    client = start(steps=400, limit=20)
+    with pytest.raises(WorkerError, match="the limit is 20 .*no smaller plan") as error:
+        client.refine().result(60)
+    assert error.value.code == "failed" and "goes on with less" in client.memory_msg and client.restarts == 0
+
+
 def test_a_back_end_that_cannot_start_says_why(start):
     client = start(device="cuda:99")
     with pytest.raises(WorkerError, match="cuda:99 does not exist"):
@@ -172,6 +271,17 @@ def test_reset_forgets_keyframes_and_map(store, start):
     client.refine().result(20)
     assert client.reset().result(20) == {"keyframes": 3}
     assert len(store) == 0 and client.localize(IMAGE, CAMERA).result(20)["code"] == "no_map"
+
+
+def test_a_new_session_keeps_the_map_under_other_ids(store, start):
+    client = start()
+    assert client.begin_session().result(20) == {"session": 1, "generation": 0}
+    client.refine().result(20)
+    assert client.begin_session().result(20) == {"session": 2, "generation": 2}
+    snapshot = Snapshot.load(store.snapshots / "000002")
+    assert snapshot.keyframe_ids.tolist() == store.ids() == [FIRST_ID, FIRST_ID + 1, FIRST_ID + 2] and not snapshot.places_odometry
+    store.put(make_keyframe(0))
+    assert store.poses().sessions.tolist() == [0, 0, 0, 2]
 
 
 def test_the_client_loads_neither_torch_nor_ros(start):

@@ -1,6 +1,8 @@
 """The worker with the real back end: it localizes while it refines, and stops refining when told to, in every phase."""
 
+import shutil
 import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -8,17 +10,35 @@ from vggt3_ros.config import BackendConfig
 from vggt3_ros.worker_client import WorkerClient, WorkerError
 
 PHASES = ("features", "loops", "pose_graph", "fusion", "memory")
-ENDLESS = BackendConfig.from_flat({"device": "cpu", "memory.warm_steps": 100_000, "map.voxel_size": 0.03})
+# Whatever moved at all is distilled again, and for ever.
+ENDLESS = {"device": "cpu", "memory.steps": 100_000, "memory.steps_per_keyframe": 100_000, "memory.warm_steps": 100_000,
+           "memory.refinement_steps": 1_000_000, "memory.strain": 0.0, "map.voxel_size": 0.03}
+
+
+@contextmanager
+def working(folder, **config):
+    ready = threading.Event()
+    client = WorkerClient(folder, BackendConfig.from_flat(ENDLESS | config), on_change=lambda: client.ready and ready.set())
+    client.start()
+    try:
+        assert ready.wait(120)
+        yield client
+    finally:
+        client.close()
 
 
 @pytest.fixture
 def worker(refined_copy):
-    ready = threading.Event()
-    client = WorkerClient(refined_copy, ENDLESS, on_change=lambda: client.ready and ready.set())
-    client.start()
-    assert ready.wait(120)
-    yield client
-    client.close()
+    with working(refined_copy) as client:
+        yield client
+
+
+@pytest.fixture
+def beginner(refined_copy):
+    """It has everything still to do: features of so many keypoints are not in the store."""
+    shutil.rmtree(refined_copy / "snapshots")
+    with working(refined_copy, **{"features.keypoints": 1000}) as client:
+        yield client
 
 
 class Refinement:
@@ -37,11 +57,11 @@ class Refinement:
             assert self._changed.wait_for(lambda: self.phase in PHASES[PHASES.index(phase):], 300)
 
 
-def test_a_refinement_is_cancelled_in_the_phase_it_is_in(worker):
+def test_a_refinement_is_cancelled_in_the_phase_it_is_in(beginner):
     for phase in PHASES:
-        refinement = Refinement(worker)
+        refinement = Refinement(beginner)
         refinement.wait_for(phase)
-        worker.cancel(refinement.future)
+        beginner.cancel(refinement.future)
         with pytest.raises(WorkerError) as error:
             refinement.future.result(120)
         assert error.value.code == "cancelled"

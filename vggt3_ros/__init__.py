@@ -17,6 +17,7 @@ _EXPORTS = {
     "Keyframe": "vggt3_ros.mapping.keyframe",
     "KeyframeStore": "vggt3_ros.mapping.store",
     "SceneMemory": "vggt3_ros.memory.scene_memory",
+    "StereoPair": "vggt3_ros.geometry.stereo",
     "Snapshot": "vggt3_ros.mapping.snapshot",
     "distil": "vggt3_ros.memory.distillation",
 }

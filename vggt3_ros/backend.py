@@ -1,7 +1,6 @@
 """The back end: keyframes in; corrected poses, a map and a localization service out. No ROS."""
 
 import logging
-import resource
 import threading
 import time
 from contextlib import contextmanager
@@ -15,14 +14,15 @@ from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.features.xfeat import XFeatEncoder
 from vggt3_ros.mapping.closing import close_loops
 from vggt3_ros.mapping.frame import FrameSource
-from vggt3_ros.mapping.fusion_process import FusionProcess
+from vggt3_ros.mapping.fusion_process import FusionError, FusionProcess
 from vggt3_ros.mapping.network_stage import network_stage
+from vggt3_ros.mapping.sessions import in_one_frame
 from vggt3_ros.mapping.structure import Structure
-from vggt3_ros.mapping.snapshot import MEMORY_FILE, PLACES_FILE, Snapshot
-from vggt3_ros.memory.distillation import distil
+from vggt3_ros.mapping.snapshot import PLACES_FILE, Snapshot
+from vggt3_ros.memory_use import peak_mb
+from vggt3_ros.mapping.store import DamagedKeyframe
 from vggt3_ros.memory.localizer import Localizer, Scene
-from vggt3_ros.memory.pairs import collect_pairs
-from vggt3_ros.memory.scene_memory import SceneMemory
+from vggt3_ros.memory.keeper import MemoryKeeper
 from vggt3_ros.memory.second_opinion import reviewed
 
 
@@ -39,6 +39,9 @@ class Backend:
     store: KeyframeStore holding the keyframes and the snapshots. The newest readable snapshot is served at once.
     network: instead of the one that config.network names; Vggt3 or what has its map() and query(). Raises ValueError where the
     configured checkpoint cannot be loaded.
+
+    touched: may be set to a function that hears the id of every keyframe before it is worked on, so that one whose data ends the process
+    is known.
     """
 
     def __init__(self, store, config=BackendConfig(), network=None):
@@ -49,8 +52,18 @@ class Backend:
         self.localizer = Localizer(config.localizer, self.encoder, self.matcher)
         self.network = network_stage(config, self.device, store, self.frames, network)
         self.structure = Structure(self.frames, config, self.device)
+        self.keeper = MemoryKeeper(store.folder, self.frames, config, self.device)
+        self.fusion = FusionProcess()
         self._work = threading.Lock()
         self._scene = self._load_newest()
+
+    @property
+    def touched(self):
+        return self.frames.touched
+
+    @touched.setter
+    def touched(self, function):
+        self.frames.touched = function
 
     @property
     def snapshot(self):
@@ -60,6 +73,11 @@ class Backend:
     def add(self, keyframe):
         """Store a keyframe; durable on return. A known id updates its pose."""
         return self.store.put(keyframe)
+
+    def close(self):
+        """End the process that fuses; a later refinement starts another. Without it that ends when the back end is forgotten."""
+        with self._work:
+            self.fusion.close()
 
     def localize(self, image, camera, hint=None, verify=True):
         """(height, width, 3) uint8 RGB and its Camera -> Localization in the last snapshot's map; see Localizer.localize."""
@@ -76,26 +94,29 @@ class Backend:
         progress(phase, fraction of the phase); cancelled() -> bool is asked between small steps. Raises Cancelled, and ValueError
         when there is nothing to refine.
         """
-        with self._work, FusionProcess() as fuse:
+        with self._work:
             stages = _Stages(progress, cancelled)
-            poses = self.store.poses()
-            if not len(poses):
+            self.fusion.start()
+            with stages("features") as step:
+                stored = self._readable(self.store.poses(), step)
+            if not len(stored):
                 raise ValueError("there are no keyframes to refine")
+            poses, T_map_cam, waiting = self._in_one_frame(stored, stages)
             ids = [int(i) for i in poses.ids]
             with stages("features") as step:
-                for i, keyframe_id in enumerate(ids):
-                    self.frames(keyframe_id)
-                    step((i + 1) / len(ids))
+                places = self._recognisable(ids, lambda: step(0.9))
+                step(1.0)
             advice = None
             if self.network is not None:
                 with stages("network") as step:
-                    advice = self.network(poses, step)
-            by_motion = not (advice and advice.report.get("used", True)) and self.config.depth.estimate and bool(self.structure.wanted(ids))
+                    advice = self.network(poses if len(set(poses.sessions)) == 1 else replace(poses, T_odom_cam=T_map_cam), step)
+            by_motion = not (advice and advice.report.get("used", True)) and self.structure.serves(ids)
             frames = self.frames
             if by_motion:
                 with stages("structure") as step:
                     frames = self.structure.sparse(poses, step)
-            closing = close_loops(poses, frames, self._scene, self.matcher, self.localizer, self.config, stages, advice)
+            closing = close_loops(poses, frames, self._scene, places, self.matcher, self.localizer, self.config, stages, advice,
+                                  T_map_cam)
             if by_motion:
                 with stages("bundle") as step:
                     solved = self.structure.bundled(poses, closing, step)
@@ -103,17 +124,67 @@ class Backend:
                 with stages("depth") as step:
                     self.structure.dense(poses, solved, step)
             with stages("fusion") as step:
-                keyframes = (self.frames.estimated.completed(self.store.get(i)) for i in ids)
-                cloud = fuse(keyframes, closing.T_map_cam, self.config.map, progress=step)
+                cloud = self._fused(ids, closing.T_map_cam, step)
             with stages("memory") as step:
-                memory = self._distil(ids, closing.T_map_cam, step)
-                places = PlaceIndex.build([frame.features for frame in self._frames(ids, lambda: step(1.0))])
-            report = dict(closing.report, keyframes=len(ids), points=len(cloud), peak_memory_mb=peak_memory_mb(),
-                          memory_error_m=memory.validation_error_m if memory else float("nan"))
+                memory = self.keeper.kept(self._scene.memory if self._scene else None, ids, closing.T_map_cam, step)
+            report = dict(closing.report, keyframes=len(ids), points=len(cloud), peak_memory_mb=peak_mb(),
+                          memory_error_m=memory.validation_error_m if memory else float("nan"), submaps=len(memory) if memory else 0,
+                          sessions=len(set(poses.sessions.tolist())), sessions_waiting=waiting)
             snapshot = Snapshot(self._next_generation(), poses.ids, poses.stamps_ns, closing.T_map_cam,
-                                poses.T_odom_cam, closing.covariances, tuple(closing.loops), cloud, stages.seconds, report)
+                                poses.T_odom_cam, closing.covariances, tuple(closing.loops), cloud, stages.seconds, report, poses.sessions,
+                                self.store.session)
             self._publish(snapshot, memory, places)
             return snapshot
+
+    def _in_one_frame(self, stored, stages):
+        """See sessions.in_one_frame. Most maps are of one session, and take no time here."""
+        if self.config.fixed_poses:
+            return stored, stored.T_odom_cam, {}
+        if len(np.unique(stored.sessions)) == 1:
+            return in_one_frame(self.store, stored, self.snapshot, self.localize, lambda: None)
+        with stages("sessions") as step:
+            poses, T_map_cam, waiting = in_one_frame(self.store, stored, self.snapshot, self.localize, lambda: step(0.0))
+        for session, reason in waiting.items():
+            _log.warning("session %s of the front end waits, for it has no place in the map: %s", session, reason)
+        return poses, T_map_cam, waiting
+
+    def begin_session(self):
+        """The front end started anew, with odometry and ids of its own: the session's number. The map stays, its keyframes under other ids;
+        new keyframes join it once they are found in it."""
+        with self._work:
+            number, new_ids = self.store.begin_session()
+            self.frames.clear()
+            self.fusion.renumber(new_ids)
+            scene = self._scene
+            if scene is not None:
+                snapshot = scene.snapshot.renumbered(self._next_generation(), new_ids, number)
+                self._publish(snapshot, scene.memory.renumbered(new_ids) if scene.memory else None, scene.places)
+            return number
+
+    def _readable(self, poses, step):
+        """Those of StoredPoses whose keyframes can be read, encoded; the others are set aside."""
+        missing, damaged = self.frames.missing([int(i) for i in poses.ids]), set()
+        for i, keyframe_id in enumerate(missing):
+            try:
+                self.frames(keyframe_id)
+            except DamagedKeyframe as error:
+                damaged.add(keyframe_id)
+                self.store.set_aside(keyframe_id, str(error))
+                _log.error("set aside: %s", error)
+            step(0.9 * (i + 1) / len(missing))
+        return poses.only([int(i) not in damaged for i in poses.ids]) if damaged else poses
+
+    def _fused(self, ids, T_map_cam, step):
+        def read(keyframe_id):
+            self.touched(keyframe_id)
+            return self.frames.estimated.completed(self.store.get(keyframe_id))
+
+        try:
+            return self.fusion(ids, T_map_cam, read, self.config.map, self.frames.renewed, progress=step)
+        except FusionError as error:
+            if error.keyframe is not None:
+                self.touched(error.keyframe)
+            raise
 
     def distil(self, seconds, cancelled=None):
         """Spend idle `seconds` on the scene memory; the new Snapshot when it got better, else None. Raises Cancelled."""
@@ -123,30 +194,21 @@ class Backend:
                 return None
             stages = _Stages(None, cancelled)
             with stages("memory") as step:
-                ids = [int(i) for i in scene.snapshot.keyframe_ids]
-                better = self._distil(ids, scene.snapshot.T_map_cam, step, scene.memory, seconds)
-            if better is None or better.validation_error_m >= scene.memory.validation_error_m:
+                better = self.keeper.bettered(scene.memory, scene.snapshot, step, seconds)
+            if better is None:
                 return None
             report = dict(scene.snapshot.report, memory_error_m=better.validation_error_m)
             snapshot = replace(scene.snapshot, generation=self._next_generation(), report=report)
             self._publish(snapshot, better, scene.places)
             return snapshot
 
-    def _distil(self, ids, T_map_cam, step, initial=None, seconds=None):
-        config = self.config.memory
-        initial = initial or (self._scene.memory if self._scene else None)
-        pairs = collect_pairs(self._frames(ids, lambda: step(0.0)), T_map_cam, len(ids), config)
-        if pairs is None:
-            return None
-        steps = config.warm_steps if initial is not None else config.steps
-        keys, points, importance = pairs
-        return distil(keys, points, config, importance, initial, steps, seconds, self.device, progress=step)
-
-    def _frames(self, ids, step):
-        """Each may have to be read from the store: step() in between may raise Cancelled."""
-        for i in ids:
-            step()
-            yield self.frames(i)
+    def _recognisable(self, ids, step):
+        """PlaceIndex of the keyframes. What the last one knows of old ones is kept, until it is outgrown."""
+        old = self._scene.places if self._scene else None
+        if old is None or old.outgrown(len(ids)):
+            return PlaceIndex.build(_Each(ids, self.frames, step))
+        row = {int(i): k for k, i in enumerate(self._scene.snapshot.keyframe_ids)}
+        return old.regrown([row.get(i, -1) for i in ids], lambda k: self.frames(ids[k]).features)
 
     def _next_generation(self):
         """Beyond every number used so far; a damaged snapshot keeps its own."""
@@ -156,7 +218,10 @@ class Backend:
     def _publish(self, snapshot, memory, places):
         folder = self.store.snapshots / f"{snapshot.generation:06d}"
         snapshot.save(folder, memory, places)
+        memory = memory.moved_to(folder) if memory else None
         self._scene = Scene(snapshot, memory, places, self.frames)
+        if memory:
+            memory.hold_these()
         for old in sorted(self.store.snapshots.glob("[0-9]" * 6))[:-self.config.resources.snapshots_kept]:
             Snapshot.remove(old)
 
@@ -164,12 +229,25 @@ class Backend:
         for folder in sorted(self.store.snapshots.glob("[0-9]" * 6), reverse=True):
             try:
                 snapshot = Snapshot.load(folder)
-                memory = SceneMemory.load(folder / MEMORY_FILE, self.device) if (folder / MEMORY_FILE).exists() else None
+                memory = self.keeper.load(folder, snapshot)
                 places = PlaceIndex.load(folder / PLACES_FILE) if (folder / PLACES_FILE).exists() else None
                 return Scene(snapshot, memory, places, self.frames)
             except ValueError as error:
                 _log.warning("%s; an older one is served", error)
         return None
+
+
+class _Each:
+    """Features of keyframes, as often as they are gone through; each may have to be read from the store: step() in between may raise
+    Cancelled."""
+
+    def __init__(self, ids, frames, step):
+        self._ids, self._frames, self._step = ids, frames, step
+
+    def __iter__(self):
+        for i in self._ids:
+            self._step()
+            yield self._frames(i).features
 
 
 class _Stages:
@@ -192,13 +270,8 @@ class _Stages:
         step(0.0)
         yield step
         now = time.perf_counter()
-        self.seconds[name] = now - started
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - started
         self.seconds["total"] = now - self._started
-
-
-def peak_memory_mb():
-    """Peak resident memory of this process and of the largest that it started and ended, MB."""
-    return sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
 
 
 def _device(name):

@@ -70,6 +70,8 @@ def _checked(owner, f, given):
 
 @dataclass(frozen=True)
 class FeatureConfig(Checked):
+    """What is kept of an image: XFeat keypoints with descriptors, and dense features."""
+
     image_side: int = value(640, "Longer side of the image the encoder sees; larger images are reduced", "px", 64, 4096, live=False)
     keypoints: int = value(1024, "Keypoints kept per keyframe", low=64, high=8192)
     detection_threshold: float = value(0.05, "Least keypoint score", low=0.0, high=1.0)
@@ -77,65 +79,87 @@ class FeatureConfig(Checked):
 
 @dataclass(frozen=True)
 class LoopConfig(Checked):
+    """Pairs of keyframes that are tried as loops, and when one is believed."""
+
     pairs_per_keyframe: int = value(4, "Pairs tried for each new keyframe", low=1, high=50)
     proximity_radius: float = value(1.2, "Keyframes nearer than this by odometry are tried", "m", 0.0, 100.0)
-    proximity_angle: float = value(1.05, "Viewing directions closer than this are tried", "rad", 0.0, math.pi)
-    minimum_inliers: int = value(30, "Fewest matches agreeing on the motion", low=6, high=1000)
-    reprojection_threshold: float = value(3.0, "A match agrees when reprojected closer than this", "px", 0.1, 50.0)
+    proximity_angle: float = value(1.05, "Keyframes in reach are tried when their viewing directions differ by less", "rad", 0.0, math.pi)
+    minimum_inliers: int = value(30, "Fewest matches that agree on the motion of a loop", low=6, high=1000)
+    reprojection_threshold: float = value(3.0, "A match of a loop agrees when reprojected closer than this", "px", 0.1, 50.0)
     thorough_per_keyframe: int = value(1, "Pairs a keyframe may try with the slow matcher when the fast one fails", low=0, high=20)
     place_candidates: int = value(3, "Look-alike keyframes tried while no scene memory exists", low=0, high=20)
     memory_candidates: int = value(3, "Keyframes tried around where the scene memory places a new keyframe", low=0, high=20)
-    drift_per_metre: float = value(0.15, "A loop may contradict the odometry by this much of the path between", "m/m", 0.0, 10.0)
-    drift_allowance: float = value(0.5, "plus this much", "m", 0.0, 1000.0)
+    drift_per_metre: float = value(0.15, "A loop may contradict the odometry by so much for every metre between", "m/m", 0.0, 10.0)
+    drift_allowance: float = value(0.5, "A loop may contradict the odometry by so much besides", "m", 0.0, 1000.0)
 
 
 @dataclass(frozen=True)
 class PoseGraphConfig(Checked):
-    odometry_translation_noise: float = value(0.003, "Odometry noise a keyframe where the front end gives none", "m", 1e-5, 10.0)
-    odometry_noise_per_metre: float = value(0.1, "and this much for every metre since the last keyframe", "m/m", 0.0, 10.0)
-    odometry_rotation_noise: float = value(0.003, "Odometry noise of rotation a keyframe", "rad", 1e-5, 3.0)
-    odometry_noise_per_radian: float = value(0.1, "and this much for every radian since the last keyframe", "rad/rad", 0.0, 10.0)
+    """How odometry and loops weigh against each other, and which loops the solved graph drops."""
+
+    odometry_translation_noise: float = value(0.003, "Odometry noise (sigma) of a step where the front end gives none", "m", 1e-5, 10.0)
+    odometry_noise_per_metre: float = value(0.1, "Odometry noise besides, for every metre of the step", "m/m", 0.0, 10.0)
+    odometry_rotation_noise: float = value(0.003, "Odometry noise of a step's rotation where none is given", "rad", 1e-5, 3.0)
+    odometry_noise_per_radian: float = value(0.1, "Odometry noise of rotation besides, for every radian of the step", "rad/rad", 0.0, 10.0)
     odometry_kernel: float = value(3.0, "Huber kernel of odometry steps, in standard deviations", "", 0.1, 100.0)
     loop_kernel: float = value(3.0, "Cauchy kernel of loops, in standard deviations", "", 0.1, 100.0)
-    loop_residual_translation: float = value(0.25, "Loops the solved graph disagrees with by more are dropped", "m", 0.01, 10.0)
-    loop_residual_rotation: float = value(0.15, "The same for rotation", "rad", 0.01, 3.0)
+    loop_residual_translation: float = value(0.25, "Loops the solved graph disagrees with by a longer way are dropped", "m", 0.01, 10.0)
+    loop_residual_rotation: float = value(0.15, "Loops the solved graph disagrees with by a larger turn are dropped", "rad", 0.01, 3.0)
     rejection_rounds: int = value(6, "Most times loops are dropped and the graph is solved again", low=1, high=50)
 
 
 @dataclass(frozen=True)
 class DepthConfig(Checked):
-    estimate: bool = value(False, "Estimate the depth of keyframes that come without, from their neighbours; scale is then the odometry's")
+    """Depth of keyframes that come without, from the images alone."""
+
+    estimate: str = value("auto", "Estimate the depth of keyframes that come without, from their neighbours, which takes about a second for "
+                          "each; scale is then the odometry's; auto: where at least nine of ten keyframes come without",
+                          choices=("auto", "always", "never"))
     planes: int = value(64, "Depths tried at first, even in inverse depth", low=8, high=512)
     neighbours: int = value(4, "Keyframes that a keyframe is compared with", low=1, high=16)
 
 
 @dataclass(frozen=True)
 class MapConfig(Checked):
+    """Fusion of depth into the surface that is published as `map`."""
+
     voxel_size: float = value(0.02, "Edge of a TSDF voxel", "m", 0.002, 1.0)
     max_depth: float = value(5.0, "Depth beyond this is not fused", "m", 0.1, 100.0)
+    moved: float = value(0.005, "A keyframe whose surfaces moved by more since it was fused is fused anew", "m", 0.0, 1.0)
     minimum_weight: float = value(2.0, "Fewest observations of a published surface", low=0.0, high=1000.0)
     max_points: int = value(500_000, "Most points published", low=1000, high=20_000_000)
 
 
 @dataclass(frozen=True)
 class MemoryConfig(Checked):
+    """The scene memory: an MLP, distilled from pairs of features and points of the map; large maps have several."""
+
     steps: int = value(1200, "Optimizer steps of one distillation", low=1, high=100_000)
-    warm_steps: int = value(200, "Steps when a memory of the scene exists already", low=1, high=100_000)
-    batch: int = value(512, "Pairs in a step", low=64, high=65536)
+    steps_per_keyframe: int = value(20, "A first distillation of few keyframes takes at most so many steps for each", low=1, high=100_000)
+    warm_steps: int = value(200, "Optimizer steps when a memory of the scene exists already", low=1, high=100_000)
+    batch: int = value(512, "(feature, point) pairs in an optimizer step", low=64, high=65536)
     learning_rate: float = value(6e-3, "Peak of Adam's learning rate", "", 1e-6, 0.1)
     width: int = value(512, "Hidden units of the MLP", low=32, high=4096, live=False)
-    blocks: int = value(3, "Residual blocks of two layers each", low=1, high=16, live=False)
+    blocks: int = value(3, "Residual blocks of the MLP, two layers each", low=1, high=16, live=False)
     anchors: int = value(64, "Points spread over the scene that the MLP chooses among before it refines", low=1, high=4096, live=False)
     max_pairs: int = value(600_000, "Most (feature, point) pairs kept for training; bounds memory", low=10_000, high=20_000_000)
     max_depth: float = value(6.0, "Points farther than this are not remembered", "m", 0.1, 100.0)
+    refinement_steps: int = value(1200, "Optimizer steps of one refinement, shared by the submaps that need any", low=1, high=1_000_000)
+    submap_keyframes: int = value(150, "Most keyframes that share a memory; those beyond get another", low=2, high=1_000_000)
+    submap_cells: int = value(2000, "Most cells of 0.25 m with a surface in them that one memory holds: about a large room",
+                              low=50, high=100_000_000)
+    strain: float = value(0.01, "A submap whose keyframes moved against each other by more, on average, is distilled again", "m", 0.0, 10.0)
 
 
 @dataclass(frozen=True)
 class LocalizerConfig(Checked):
+    """When an image counts as localized in the map."""
+
     verify_keyframes: int = value(3, "Nearest keyframes a coarse pose is matched against", low=1, high=20)
     minimum_inliers: int = value(40, "Fewer agreeing matches: not localized", low=6, high=10000)
     single_inliers: int = value(25, "Matches with one keyframe that make a pose worth a closer look", low=6, high=10000)
     cells: int = value(2400, "Cells of the query the scene memory is asked about, the most reliable first", low=100, high=100_000)
+    submaps_asked: int = value(3, "Memories that a query asks, the likeliest first", low=1, high=100)
     coarse_threshold: float = value(12.0, "A remembered point agrees when reprojected closer than this", "px", 1.0, 200.0)
     search_radius: float = value(20.0, "A keypoint is looked for this far from where the coarse pose expects it", "px", 1.0, 500.0)
     verify_inlier_ratio: float = value(0.44, "Least share of matches with keyframes that agree with a verified pose", "", 0.0, 1.0)
@@ -146,42 +170,43 @@ class LocalizerConfig(Checked):
     point_sigma: float = value(0.003, "Standard deviation of a mapped point", "m", 1e-4, 1.0)
     coarse_inlier_ratio: float = value(0.12, "Least share of cells that agree on the coarse pose", "", 0.0, 1.0)
 
-    def search_radii(self):
-        """Pixels: first as far as the coarse pose may be off, then as far as a keypoint may, until that settles."""
-        return self.search_radius, 3 * self.verify_threshold, 3 * self.verify_threshold, 2 * self.verify_threshold
-
-    def agreeing_shares(self):
-        """Shares of the matches that must agree at each radius: by chance alone a quarter does at the last, and an imperfect map's
-        keyframes contradict each other by a pixel or two."""
-        return 0.16, 0.24, 0.32, self.verify_inlier_ratio
+    def searches(self):
+        """(share of the matches that must agree, pixels around where a keypoint is expected): first as far as the coarse pose may be off,
+        then as far as a keypoint may, until that settles. A pose that is wrong has few that agree: it is given up early."""
+        return [(0.16, self.search_radius), (0.24, 3 * self.verify_threshold)] + 8 * [(0.32, 3 * self.verify_threshold)]
 
 
 @dataclass(frozen=True)
 class NetworkConfig(Checked):
-    """What the back end does with a checkpoint of the published network; the network's own shape is network.config.NetworkConfig."""
+    """What the back end does with a checkpoint of the published network."""
 
     checkpoint: str = value("", "Weights of the network: a .safetensors or .pt file, a folder, or a hub id (owner/name[@revision]); "
                             "empty: none", live=False)
     dtype: str = value("auto", "Numbers of the trunk; auto: bfloat16 where the device multiplies it faster than float32",
                        choices=("auto", "float32", "bfloat16", "float16"), live=False)
-    image_side: int = value(518, "Longer side of the images it sees, in whole patches of 14", "px", 28, 2072)
-    max_keyframes: int = value(1000, "Keyframes mapped at once, evenly spread; the others are queried", low=3, high=100_000)
+    image_side: int = value(518, "Longer side of the images the network sees, in whole patches of 14", "px", 28, 2072)
+    max_keyframes: int = value(1000, "Keyframes the network maps at once, evenly spread; the others are queried", low=3, high=100_000)
     growth: float = value(0.1, "New keyframes are queried in the mapped scene until they are this share of it; then all are mapped again",
                           "", 0.0, 10.0)
-    memory_limit: int = value(0, "Device memory a pass may take; 0: what is free", "MB", 0, 10_000_000)
-    max_disagreement: float = value(0.25, "Refused when it differs from the odometry by more than this share of the path's extent",
-                                    "", 0.01, 1.0)
-    candidates: int = value(3, "Keyframes it sees the same surface in, tried as loops for each new keyframe", low=0, high=20)
-    estimate_depth: bool = value(True, "Its depth serves keyframes that come without")
-    depth_confidence: float = value(1.5, "Pixels it is less sure of have no depth; 1 is not sure at all", "", 1.0, 1000.0)
-    second_opinion: str = value("failed", "Images to localize that it is asked about as well; failed: those not localized, its answer "
-                                "is then verified; all: answers that it contradicts are refused too", choices=("none", "failed", "all"))
+    memory_limit: int = value(0, "Device memory a pass of the network may take; 0: what is free", "MB", 0, 10_000_000)
+    max_disagreement: float = value(0.25, "Poses of the network that differ from the odometry by a larger share of the path's extent are "
+                                    "refused", "", 0.01, 1.0)
+    candidates: int = value(3, "Keyframes the network sees the same surface in, tried as loops for each new keyframe", low=0, high=20)
+    estimate_depth: bool = value(True, "The network's depth serves keyframes that come without")
+    depth_confidence: float = value(1.5, "Pixels the network is less sure of have no depth; 1 is not sure at all", "", 1.0, 1000.0)
+    second_opinion: str = value("failed", "Images to localize that the network is asked about as well; failed: those not localized, its "
+                                "answer is then verified; all: answers that it contradicts are refused", choices=("none", "failed", "all"))
 
 
 @dataclass(frozen=True)
 class ResourceConfig(Checked):
+    """What may be taken of disk and memory."""
+
     snapshots_kept: int = value(2, "Refined snapshots kept on disk", low=1, high=1000)
+    memory_cache_mb: int = value(256, "Scene memories kept loaded, 7 MB each; the rest is read from the snapshot again", "MB", 16, 1_000_000)
     frame_cache_mb: int = value(800, "Decoded features kept in memory; the rest is read from the store again", "MB", 16, 1_000_000)
+    memory_limit_mb: int = value(0, "Memory the worker and the process that fuses may take: beyond it a refinement goes on with less; "
+                                 "0: three quarters of the machine's, or of the control group's", "MB", 0, 10_000_000)
 
 
 @dataclass(frozen=True)

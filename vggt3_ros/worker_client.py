@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import os
 import signal
 import socket
 import subprocess
@@ -14,21 +13,28 @@ from dataclasses import asdict
 
 import numpy as np
 
-from vggt3_ros import frames
+from vggt3_ros import frames, memory_limits
 from vggt3_ros.environment import worker_environment
+from vggt3_ros.suspects import FATAL, digest
 
 FIRST_RESTART_SECONDS = 0.5
 LONGEST_RESTART_SECONDS = 30.0
 EXIT_SECONDS = 2.0  # then it is killed: the store survives that
 HEALTHY_SECONDS = 60.0  # a worker that lived this long starts the back-off anew
+PATIENCE = 10  # times hang_seconds for what waits for a disk or a download
 
 
 class WorkerError(RuntimeError):
-    """The worker refused or failed a request. code: invalid, cancelled, busy, failed, died."""
+    """The worker refused or failed a request. code: invalid, cancelled, busy, failed, died, hopeless (it died of the same once more),
+    set_aside (it died of this image too often to be asked again)."""
 
     def __init__(self, code, message):
         super().__init__(message)
         self.code = code
+
+
+class _Hung(Exception):
+    """The worker lives, but does not get on; the text says with what."""
 
 
 class WorkerClient:
@@ -36,12 +42,12 @@ class WorkerClient:
 
     config: BackendConfig; distil_seconds: idle time the worker spends on the memory after a refinement.
     on_snapshot(generation) is called (in a thread of this client) when a refinement or idle distillation published a snapshot,
-    on_change() when the worker started, became ready or died. hang_seconds: without a sign of life for so long, the worker is
-    killed and replaced.
+    on_change() when the worker started, became ready or died. hang_seconds: without a sign of life, or stuck in one step, for so long,
+    the worker is killed and replaced. suspects: Suspects, told what was in hand when it died; None: nothing is set aside.
     """
 
     def __init__(self, folder, config, distil_seconds=0.0, on_snapshot=None, on_change=None, hang_seconds=120.0,
-                 backend="vggt3_ros.backend:Backend", logger=None):
+                 backend="vggt3_ros.backend:Backend", logger=None, suspects=None):
         self._folder, self._config, self._distil_seconds = str(folder), config, distil_seconds
         self._on_snapshot, self._on_change = on_snapshot or (lambda generation: None), on_change or (lambda: None)
         self._hang_seconds, self._backend, self._log = hang_seconds, backend, logger or logging.getLogger("vggt3_ros.worker_client")
@@ -50,7 +56,9 @@ class WorkerClient:
         self._lock = threading.RLock()  # guards what follows
         self._pending, self._connection, self._process, self._closing = {}, None, None, threading.Event()
         self.restarts = 0
-        self.memory_mb = 0.0
+        self.memory_mb = self.device_mb = 0.0
+        self.memory_msg = ""
+        self._suspects, self._hand, self._shrink, self._oom_kills = suspects, {}, 0, 0
         self.ready = False
         self.fault = ""
         self._supervisor = threading.Thread(target=self._supervise, name="worker_supervisor", daemon=True)
@@ -77,18 +85,31 @@ class WorkerClient:
         """Future of the fields of Localization. image: (height, width, 3) uint8 RGB; hint: T_map_cam (4, 4) or None."""
         header = {"command": "localize", "camera": asdict(camera), "verify": bool(verify),
                   "hint": None if hint is None else np.ravel(hint).tolist()}
-        return self._request(header, np.ascontiguousarray(image).data.cast("B"))
+        image = np.ascontiguousarray(image)
+        if self._suspects is not None:
+            header["digest"] = digest(image, camera)
+            if self._suspects.refuses(header["digest"]):
+                refused = Future()
+                refused.set_exception(WorkerError("set_aside", f"this image ended the worker {FATAL} times and is not asked about again"))
+                return refused
+        return self._request(header, image.data.cast("B"))
 
     def configure(self, config, distil_seconds=None):
         """Use another BackendConfig from now on, also after a restart."""
         with self._lock:
             self._config = config
             self._distil_seconds = self._distil_seconds if distil_seconds is None else distil_seconds
+            self._shrink, self.memory_msg = 0, ""
         return self._request(self._configuration())
 
     def reset(self):
         """Future of {"keyframes": number forgotten}: clears the store and starts over. Cancel a running refinement first."""
         return self._request({"command": "reset"})
+
+    def begin_session(self):
+        """Future of {"session": its number, "generation": of the map, which stays, 0: none}: the front end started anew, its keyframes are
+        tied to the map where they are found in it. Cancel a running refinement first."""
+        return self._request({"command": "session"})
 
     def load(self, folder, merge):
         """Future of {"code": ok, unreadable, conflict, no_map or not_localized; "message"; when ok: "keyframes" and "added", counts,
@@ -106,7 +127,7 @@ class WorkerClient:
 
     def _configuration(self):
         return {"command": "configure", "config": {name: value for name, (value, _) in self._config.flat().items()},
-                "distil_seconds": self._distil_seconds}
+                "distil_seconds": self._distil_seconds, "shrink": self._shrink}
 
     def _request(self, header, payload=b"", progress=None):
         future = Future()
@@ -115,7 +136,7 @@ class WorkerClient:
             if self._connection is None:
                 future.set_exception(WorkerError("died", self.fault or "the worker process is not running yet"))
                 return future
-            self._pending[future.number] = (future, progress)
+            self._pending[future.number] = (future, progress, header["command"])
             connection = self._connection
         try:
             with self._sending:
@@ -155,7 +176,9 @@ class WorkerClient:
                                        start_new_session=True)
         ours.settimeout(self._hang_seconds)
         with self._lock:
-            self._connection, self._process = ours, process
+            self._connection, self._process, self._hand, self._oom_kills = ours, process, {}, memory_limits.oom_kills()
+            if self._closing.is_set():  # close() came while there was no connection that it could end
+                ours.shutdown(socket.SHUT_RDWR)
         configured = self._request(self._configuration())
         configured.add_done_callback(self._configured)
         self._on_change()
@@ -164,7 +187,7 @@ class WorkerClient:
         error = future.exception()
         with self._lock:
             self.ready, self.fault = error is None, "" if error is None else str(error)
-        if error is not None and error.code != "died":
+        if error is not None and error.code not in ("died", "cancelled"):  # it stops because we do
             self._log.error(f"the worker cannot work: {error}")
         self._on_change()
 
@@ -181,27 +204,52 @@ class WorkerClient:
             except frames.FrameError as error:
                 self._kill()
                 return f"the worker sent what cannot be read: {error}"
-            self._handle(header)
+            try:
+                self._handle(header)
+            except _Hung as hung:
+                self._kill()
+                return str(hung)
 
     def _handle(self, header):
         event, number = header.get("event"), header.get("request")
         if event == "alive":
-            self.memory_mb = header["memory_mb"]
+            self.memory_mb, self.device_mb = header["memory_mb"], header["device_mb"]
+            self._check_still(header["still"])
+        elif event == "hand":
+            self._hand = header["hand"]
+        elif event == "shrink":
+            self._shrink, self.memory_msg = header["level"], header["message"]
+            self._on_change()
         elif event == "snapshot":
             self._on_snapshot(header["generation"])
         elif event == "progress":
-            _, progress = self._pending.get(number, (None, None))
+            _, progress, _ = self._pending.get(number, (None, None, ""))
             if progress is not None:
                 progress(header["phase"], header["fraction"])
         else:
             with self._lock:
-                future, _ = self._pending.pop(number, (None, None))
+                future, _, command = self._pending.pop(number, (None, None, ""))
             if future is None:
                 self._log.warning(f"the worker answered request {number}, which nobody made")
             elif event == "result":
+                self._passed(command)
                 future.set_result({k: v for k, v in header.items() if k not in ("event", "request")})
             else:
+                if command == "refine" and header["code"] == "failed" and self._suspects is not None:
+                    self._suspects.died({**self._hand, "query": ""}, header["message"])
                 future.set_exception(WorkerError(header["code"], header["message"]))
+
+    def _check_still(self, still):
+        """Raises _Hung when a job has not got on for too long: the thread that says it is alive knows nothing of the others."""
+        limit = self._hang_seconds * (PATIENCE if still and still["patient"] else 1)
+        if still and still["seconds"] > limit:
+            raise _Hung(f"the worker has not got on with {still['what']} for {still['seconds']:.0f} s and was ended")
+
+    def _passed(self, command):
+        if self._suspects is not None and command == "refine":
+            self._suspects.refined()
+        if self._suspects is not None and command == "localize" and self._hand.get("query"):
+            self._suspects.answered(self._hand["query"])
 
     def _wait_for_exit(self):
         try:
@@ -211,8 +259,8 @@ class WorkerClient:
             return self._process.wait()
 
     def _kill(self):
-        if self._process is not None and self._process.poll() is None:
-            os.kill(self._process.pid, signal.SIGKILL)
+        if self._process is not None:
+            self._process.kill()  # unlike os.kill it bears with a process that another thread has just waited for
 
     def _bury(self, reason):
         with self._lock:
@@ -220,7 +268,19 @@ class WorkerClient:
                 self._connection.close()
             if self._process is not None:
                 self._wait_for_exit()
-            self._connection, self.ready, self.fault, self.memory_mb = None, False, reason, 0.0
+            self._connection, self.ready, self.fault, self.memory_mb, self.device_mb = None, False, reason, 0.0, 0.0
             pending, self._pending = self._pending, {}
-        for future, _ in pending.values():
-            future.set_exception(WorkerError("cancelled", "the back end stops") if self._closing.is_set() else WorkerError("died", reason))
+        of_use = self._closing.is_set() or self._learn(reason)
+        for future, _, command in pending.values():
+            code = "died" if of_use or command != "refine" else "hopeless"
+            future.set_exception(WorkerError("cancelled", "the back end stops") if self._closing.is_set() else WorkerError(code, reason))
+
+    def _learn(self, reason):
+        """From a death: what was in hand, and whether memory ran out. Whether trying the same again is of use."""
+        if "SIGKILL" in reason and memory_limits.oom_kills() > self._oom_kills and self._shrink < memory_limits.SMALLEST_PLAN:
+            self._shrink += 1
+            plan = memory_limits.plan_text(memory_limits.shrunk(self._config, self._shrink))
+            self.memory_msg = f"the kernel was out of memory and {reason}; it goes on with less: {plan}"
+            self._log.error(self.memory_msg)
+            return True
+        return self._suspects is None or self._suspects.died(self._hand, reason)

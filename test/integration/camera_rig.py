@@ -19,6 +19,7 @@ from vggt3_ros.ros.conversions import from_camera, from_nanoseconds, from_transf
 
 START_NS = 1_700_000_000_000_000_000
 MS = 1_000_000
+BASELINE, DISPARITY = 0.1, 4  # metres and pixels of the stereo rig
 POSES = {"odometry": (Odometry, "odometry"), "pose": (PoseStamped, "frontend_pose"),
          "pose_with_covariance": (PoseWithCovarianceStamped, "frontend_pose")}
 T_BASE_MOUNT = se3.exp([0.2, 0.0, 0.3, 0, 0, 0.1])
@@ -48,7 +49,9 @@ class CameraRig:
         self._image = create(CompressedImage, "image/compressed", profile) if compressed else create(Image, "image", profile)
         self._info = create(CameraInfo, "camera_info", profile)
         self._poses = create(*POSES[source], profile)
-        if depth is not None:
+        if depth == "stereo":
+            self._depth, self._right_info = create(Image, "right/image", profile), create(CameraInfo, "right/camera_info", profile)
+        elif depth is not None:
             self._depth = create(Image, "depth", profile) if depth == "raw" else create(CompressedImage, "depth/compressedDepth", profile)
         self._backend = None
 
@@ -89,11 +92,17 @@ class CameraRig:
             self._publish(self._image, message)
 
     def info(self, camera=CAMERA):
-        self._publish(self._info, from_camera(camera, Header(stamp=_stamp(0), frame_id="camera_optical")))
+        info = from_camera(camera, Header(stamp=_stamp(0), frame_id="camera_optical"))
+        self._publish(self._info, info)
+        if self._depth_kind == "stereo":
+            info.p[3] = -BASELINE * camera.fx
+            self._publish(self._right_info, info)
 
     def depth(self, number, ms):
         header = Header(stamp=_stamp(ms), frame_id="camera_optical")
-        if self._depth_kind == "raw":
+        if self._depth_kind == "stereo":  # the wall that `picture` is, DISPARITY px farther left
+            self._publish(self._depth, images.from_rgb(np.roll(picture(number), -DISPARITY, axis=1), header))
+        elif self._depth_kind == "raw":
             self._publish(self._depth, images.from_depth(depth_counts(number), header))
         else:
             message = CompressedImage(header=header, format="16UC1; compressedDepth png")

@@ -1,11 +1,13 @@
 """Real rclpy over real DDS: a domain of its own per test process, nothing leaves the machine."""
 
 import os
+from types import SimpleNamespace
 
-os.environ["ROS_DOMAIN_ID"] = str(5 + os.getpid() % 90)
-os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+import ros_domain  # noqa: F401  before rclpy
 
+import numpy as np
 import pytest
+from random_keyframes import CAMERA, make_keyframe
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed: scripts/setup brings it")
 
@@ -20,10 +22,22 @@ def context():
 
 
 @pytest.fixture
-def graph(context, tmp_path, monkeypatch):
-    """Starts back-end nodes on the fake back end, and clients; ends them all."""
+def fake_backend_path(monkeypatch):
+    """Processes that this test starts find the fake back end, and what it imports."""
     tests = os.path.dirname(os.path.dirname(__file__))
     monkeypatch.setenv("PYTHONPATH", tests + ":" + os.environ.get("PYTHONPATH", ""))
+
+
+@pytest.fixture
+def graph(context, tmp_path, fake_backend_path):
+    """Starts back-end nodes on the fake back end, and clients; ends them all."""
     graph = Graph(tmp_path)
     yield graph
     graph.close()
+
+
+@pytest.fixture
+def random_sequence(fake_backend_path):
+    """Five keyframes of noise, as a Sequence without truth, for the load tools on the fake back end."""
+    keyframes = [make_keyframe(id) for id in range(5)]
+    return SimpleNamespace(keyframes=keyframes, camera=CAMERA, groundtruth=None, T_odom_cam=np.array([k.T_odom_cam for k in keyframes]))

@@ -71,6 +71,7 @@ class Graph:
             node.stop()
         executor.shutdown()
         thread.join(10)
+        assert not thread.is_alive(), "a callback does not end"
         if isinstance(node, BackendNode):
             node.close()
         node.destroy_node()

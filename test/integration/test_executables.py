@@ -1,10 +1,12 @@
 """The executables as users start them: `backend` and `vggt3 replay`, in processes of their own."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -107,6 +109,23 @@ def test_a_store_that_cannot_be_used_ends_it_with_a_text(graph, backend):
     assert "cannot configure" in process.communicate(timeout=20)[1] and process.returncode == 1
 
 
+def test_a_repeated_ctrl_c_ends_it_in_order_also_while_it_refines(graph, backend):
+    process = backend(**{"memory.steps": 10_000})
+    status = graph.status()
+
+    def taken():  # a node killed in an earlier test may still count as a subscription: known ids are only updated
+        graph.send(*FRAMES[1:12])
+        time.sleep(0.5)
+        return status and status[-1].keyframes >= 11
+
+    until(taken)
+    until(lambda: status[-1].phase == "memory")
+    for _ in range(20):  # launch sends it once more than the terminal does, at any moment
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    assert process.wait(15) == 0, process.stderr.read()
+
+
 def test_two_robots_in_namespaces_do_not_hear_each_other(graph, backend):
     robots = {"robot1": FRAMES[1:4], "robot2": FRAMES[10:15]}
     for robot in robots:
@@ -129,3 +148,12 @@ def test_two_robots_in_namespaces_do_not_hear_each_other(graph, backend):
 def test_without_autostart_it_waits_for_a_manager(graph, backend):
     backend(autostart=False)
     assert graph.ask(GetState, "/vggt3_ros/get_state", GetState.Request()).current_state.label == "unconfigured"
+
+
+def test_memory_of_the_network_is_measured_in_processes_that_import_the_command():
+    assert shutil.which("vggt3"), "not built: run scripts/setup"
+    ran = subprocess.run(["vggt3", "benchmark", "network", "--memory", "--images", "2", "--attention", "ttt", "--dtype", "float32", "--json"],
+                         capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    row, = json.loads(ran.stdout)["memory"]
+    assert row["images"] == 2 and row["peak"] > row["before"] > 0

@@ -1,5 +1,6 @@
 """Topic keyframes: what a front end sends is stored bit for bit, what is wrong is refused by name, the next one is taken."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import cv2
@@ -42,7 +43,15 @@ def broken(change, id=5):
     return message
 
 
+def stereo(message, baseline=0.1, width=64):
+    """Its depth gone, a second camera instead."""
+    message.right_image, message.right_camera_info, message.depth = message.image, deepcopy(message.camera_info), type(message.depth)()
+    message.right_camera_info.p[3], message.right_camera_info.width = -baseline * message.camera_info.p[0], width
+
+
 BROKEN = {
+    "right camera": (lambda m: stereo(m, baseline=-0.1), "right_camera_info.p[3] must be -fx * baseline"),
+    "right size": (lambda m: stereo(m, width=32), "right_camera_info: the stereo images differ in size: 64x48 and 32x48"),
     "unknown encoding": (lambda m: setattr(m.image, "encoding", "yuv_nonsense"), "image.encoding 'yuv_nonsense'"),
     "size": (lambda m: setattr(m.camera_info, "width", 32), "image is 64x48, camera_info says 32x48"),
     "data cut": (lambda m: setattr(m.image, "data", m.image.data[:-1]), "image.data must hold"),

@@ -36,6 +36,7 @@ def slow_request(twentieths):
 
 
 def test_a_manager_takes_it_through_its_states_and_the_store_stays(graph):
+    earlier = set(threading.enumerate())  # of nodes of other tests, which may still be ending
     backend = graph.backend(activate=False)
     assert state(graph) == State.PRIMARY_STATE_UNCONFIGURED
     for _ in range(3):
@@ -51,7 +52,8 @@ def test_a_manager_takes_it_through_its_states_and_the_store_stays(graph):
         worker = backend._core.worker._process
         assert change(graph, CLEANUP) and state(graph) == State.PRIMARY_STATE_UNCONFIGURED
         assert worker.poll() is not None  # its memory and the device are free
-        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("worker_supervisor", "snapshot_loader"))]
+        until(lambda: not [thread for thread in set(threading.enumerate()) - earlier
+                           if thread.name.startswith(("worker_supervisor", "snapshot_loader"))])
     assert change(graph, CONFIGURE)
     assert len(backend._core.store) == 6
 

@@ -13,7 +13,7 @@ from sensor_msgs.msg import PointCloud2
 from vggt3_ros.geometry import se3
 from vggt3_ros.msg import KeyframePoses, Status
 from vggt3_ros.ros.conversions import to_transform
-from vggt3_ros.srv import LoadMap, Localize, Reset, SaveMap
+from vggt3_ros.srv import LoadMap, Localize, Reset, SaveMap, SetMode
 
 REPLACE, MERGE, CODES = LoadMap.Request.REPLACE, LoadMap.Request.MERGE, LoadMap.Response
 HOUR = 3600 * 10**9
@@ -58,6 +58,25 @@ def test_a_loaded_map_replaces_what_is_held_and_serves_localization(graph, saved
     assert (saved / "keyframes.db").exists()
 
 
+def test_mapping_goes_on_with_a_loaded_map(graph, saved):
+    backend = graph.backend()
+    load(graph)
+    status, heard = graph.status(), graph.listen(KeyframePoses, "keyframe_poses")
+    graph.send(at(3, id=0, odometry_x=4.0, stamp_ns=5), odom_frame="another_odom")  # ids, clock and frame of another run
+    until(lambda: status and status[-1].localized)
+    seen = backend._core.map_odom.T_map_odom
+    answer = graph.call(SetMode, "set_mode", SetMode.Request(mode=SetMode.Request.MAPPING))
+    assert (answer.error_code, answer.error_msg, answer.mode) == (0, "", SetMode.Request.MAPPING)
+    np.testing.assert_array_equal(backend._core.map_odom.T_map_odom, seen)
+    graph.send(at(4, id=0, odometry_x=4.0, stamp_ns=6), odom_frame="another_odom")
+    until(lambda: len(backend._core.store) == 7)
+    assert backend._core.store.poses().sessions.tolist() == [0] * 6 + [1] and backend._core.store.ids()[-1] == 0
+    snapshot = backend._core.load_snapshot(backend._core.refinery.request().result(30))
+    until(lambda: heard and len(heard[-1].ids) == 7)
+    assert snapshot.places_odometry
+    np.testing.assert_allclose(backend._core.map_odom.T_map_odom, snapshot.T_map_odom, atol=1e-9)
+
+
 def test_after_a_restart_a_loaded_map_is_still_only_localized_in(graph, saved):
     first = graph.backend()
     load(graph)
@@ -100,7 +119,7 @@ def test_what_cannot_be_loaded_is_refused_with_the_reason_and_changes_nothing(gr
     assert backend._core.store.ids() == [50, 51] and not backend._core.localizing
 
 
-def test_merging_needs_a_map_the_same_place_and_older_keyframes(graph, saved):
+def test_merging_needs_a_map_the_same_place_and_keyframes_not_held(graph, saved):
     save(graph, "cellar", [replace(frame, image=0 * frame.image) for frame in (at(n, stamp_ns=10**9 + n) for n in range(6))])
     backend = graph.backend()
     graph.send(make_keyframe(50, stamp_ns=HOUR))
@@ -111,5 +130,5 @@ def test_merging_needs_a_map_the_same_place_and_older_keyframes(graph, saved):
     assert answer.error_code == CODES.NOT_LOCALIZED and "0 of 6 images" in answer.error_msg
     assert load(graph, MERGE).error_code == CODES.NONE
     answer = load(graph, MERGE)
-    assert answer.error_code == CODES.CONFLICT and "older than those held" in answer.error_msg
+    assert answer.error_code == CODES.CONFLICT and "held already" in answer.error_msg
     assert len(backend._core.store) == 8

@@ -1,5 +1,6 @@
 """Action refine: phases as feedback, a report as result, a cancel that works; and refinements that start by themselves."""
 
+import json
 import os
 import signal
 import time
@@ -29,6 +30,7 @@ def test_reports_phases_and_result(graph):
     result = answer.result
     assert (result.error_code, result.generation, result.keyframes, result.map_points) == (Refine.Result.NONE, 1, 2, 100)
     assert (result.loops_accepted, result.loops_rejected) == (1, 1) and result.seconds > 0.2
+    assert json.loads(result.report)["seconds"] == {"total": 0.5}
     assert len(heard) > 1 and all(phase == "memory" and 0 <= progress <= 1 for phase, progress in heard)
 
 

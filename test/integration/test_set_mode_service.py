@@ -1,5 +1,7 @@
 """Service set_mode and parameter mode: in localization mode keyframes are looked for in the map, and nothing is stored."""
 
+import time
+
 import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
@@ -7,6 +9,7 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from places import at
 from random_keyframes import make_keyframe
 from rclpy.action import ActionClient
+from rclpy.parameter import Parameter
 from ros_graph import until
 from tf2_msgs.msg import TFMessage
 
@@ -119,3 +122,44 @@ def test_localization_mode_does_not_start_without_a_map(graph, store):
     backend = graph.backend(activate=False, store=str(graph.folder / store) if store else "", mode="localization")
     assert backend.trigger_configure() != backend.trigger_configure().SUCCESS
     assert store != "missing" or not (graph.folder / store).exists()
+
+
+def new_session(graph, mode=MAPPING):
+    return graph.call(SetMode, "set_mode", SetMode.Request(mode=mode, new_session=True))
+
+
+def test_a_front_end_that_began_anew_goes_on_with_the_map_as_a_session_of_its_own(graph):
+    """A simulation that was reset: ids and stamps begin again, odometry elsewhere."""
+    backend = graph.backend()
+    status, heard = graph.status(), graph.listen(TFMessage, "/tf", qos.TF)
+    assert new_session(graph).error_code == CODES.NO_MAP and new_session(graph, LOCALIZATION).error_code == CODES.BAD_MODE
+    graph.refined(*(at(n, stamp_ns=10**18 + n) for n in range(4)), backend=backend)
+    until(lambda: heard)
+    again = at(5, id=0, stamp_ns=5 * 10**9, odometry_x=4.0)
+    graph.send(again, odom_frame="odom")
+    until(lambda: status and status[-1].refused == 1)
+    assert "set_mode with new_session" in status[-1].last_refusal or "stored with stamp_ns" in status[-1].last_refusal
+
+    answer = new_session(graph)
+    assert (answer.error_code, answer.error_msg, answer.mode) == (CODES.NONE, "", MAPPING)
+    time.sleep(0.2)
+    heard.clear()
+    time.sleep(0.3)
+    assert not heard  # where the new odometry lies in the map nobody knows yet
+    graph.send(again, at(6, id=1, stamp_ns=6 * 10**9, odometry_x=4.0), odom_frame="odom_of_now")
+    until(lambda: len(backend._core.store) == 6)
+    assert backend._core.store.poses().sessions.tolist() == [0] * 4 + [1] * 2
+    snapshot = backend._core.load_snapshot(backend._core.refinery.request().result(30))
+    assert len(snapshot) == 6 and snapshot.places_odometry
+    until(lambda: heard and heard[-1].transforms[0].child_frame_id == "odom_of_now")
+
+
+def test_a_running_refinement_ends_for_a_new_session_and_the_map_is_kept(graph):
+    backend = graph.backend()
+    graph.refined(at(0), at(1), backend=backend)
+    backend.set_parameters([Parameter("memory.steps", value=10_000)])
+    wish = backend._core.refinery.request()
+    until(lambda: backend._core.refinery.running)
+    assert new_session(graph).error_code == CODES.NONE
+    until(wish.done)
+    assert wish.exception().code == "cancelled" and len(backend._core.snapshot) == 2

@@ -1,12 +1,14 @@
-"""Topics status and /diagnostics: what goes on, and what went wrong, in words."""
+"""Topic status: what goes on, and what went wrong, in words."""
 
 import os
 import signal
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from fake_backend import DEADLY, LARGE
 from random_keyframes import make_keyframe
 from ros_graph import until
 
+from vggt3_ros import worker_client
 from vggt3_ros.msg import Status
 from vggt3_ros.ros import qos
 
@@ -23,14 +25,12 @@ def test_tells_phase_progress_and_the_outcome(graph):
     assert last.refinement_seconds > 0.5 and last.worker_memory_mb > 10 and last.error_msg == ""
 
 
-def test_a_dead_worker_shows_in_status_and_diagnostics_and_the_node_stays(graph):
+def test_a_dead_worker_shows_and_the_node_stays(graph):
     backend = graph.backend()
-    heard, diagnostics = graph.status(), graph.listen(DiagnosticArray, "/diagnostics", qos.EVENTS)
+    heard = graph.status()
     os.kill(backend._core.worker.pid, signal.SIGKILL)
     fault = until(lambda: next((s for s in heard if s.state == Status.STARTING and s.error_msg), None))
     assert "SIGKILL" in fault.error_msg
-    warned = until(lambda: [d.status[0] for d in diagnostics if d.status[0].level != DiagnosticStatus.OK])
-    assert "SIGKILL" in warned[0].message
     until(lambda: heard[-1].state == Status.IDLE)
     assert heard[-1].worker_restarts == 1 and heard[-1].error_msg == ""
     graph.send(make_keyframe(0))
@@ -44,22 +44,24 @@ def test_a_back_end_that_cannot_work_is_a_fault_with_a_text(graph):
     assert "cuda:99 does not exist" in heard[-1].error_msg
 
 
-def test_refusals_are_counted_in_diagnostics(graph):
+def test_a_keyframe_that_ends_the_worker_is_named_and_the_others_are_refined(graph, monkeypatch):
+    monkeypatch.setattr(worker_client, "FIRST_RESTART_SECONDS", 0.1)
+    graph.backend(refine_every_keyframes=1)
+    heard, diagnostics = graph.status(), graph.listen(DiagnosticArray, "/diagnostics", qos.EVENTS)
+    graph.send(make_keyframe(0), make_keyframe(1), make_keyframe(DEADLY))
+    until(lambda: heard and heard[-1].set_aside and heard[-1].generation and heard[-1].state == Status.IDLE, 60)
+    assert heard[-1].set_aside.startswith(f"keyframe {DEADLY} is set aside: ended the worker 3 times, in memory")
+    assert heard[-1].keyframes == 3 and heard[-1].keyframes_refined == 2 and heard[-1].worker_restarts == 3
+    last = until(lambda: next((d.status[0] for d in reversed(diagnostics) if f"keyframe {DEADLY}" in d.status[0].message), None))
+    assert last.level == DiagnosticStatus.WARN
+    graph.send(make_keyframe(DEADLY + 100))
+    until(lambda: heard[-1].keyframes_refined == 3, 30)
+    assert heard[-1].worker_restarts == 3
+
+
+def test_running_out_of_memory_is_told_and_the_refinement_goes_on(graph):
     backend = graph.backend()
-    diagnostics = graph.listen(DiagnosticArray, "/diagnostics", qos.EVENTS)
-    graph.send(make_keyframe(0), odom_frame="")
-    until(lambda: backend._core.intake.refused == 1)
-
-    def values():
-        return {pair.key: pair.value for pair in diagnostics[-1].status[0].values} if diagnostics else {}
-
-    until(lambda: values().get("refused") == "1")
-    assert "header.frame_id is empty" in values()["last_refusal"]
-
-
-def test_why_the_network_is_not_used_is_in_diagnostics(graph):
-    backend = graph.backend(network__checkpoint="weights.safetensors")
-    diagnostics = graph.listen(DiagnosticArray, "/diagnostics", qos.EVENTS)
-    graph.refined(*[make_keyframe(i) for i in range(3)], backend=backend)
-    until(lambda: any(pair.key == "network" and pair.value == "not used: it stands still"
-                      for heard in diagnostics for pair in heard.status[0].values))
+    heard = graph.status()
+    graph.refined(make_keyframe(0), make_keyframe(LARGE), backend=backend)
+    until(lambda: heard and heard[-1].keyframes_refined == 2)
+    assert "out of memory in memory" in heard[-1].memory_msg and "150000 pairs" in heard[-1].memory_msg

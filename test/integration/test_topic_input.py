@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 import pytest
-from camera_rig import CAMERA, MS, START_NS, T_BASE_CAM, CameraRig, depth_counts, jpeg, path, picture, publish_static_frames
+from camera_rig import (BASELINE, CAMERA, DISPARITY, MS, START_NS, T_BASE_CAM, CameraRig, depth_counts, jpeg, path, picture,
+                        publish_static_frames)
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from ros_graph import until
@@ -81,6 +82,18 @@ def test_jittered_and_missing_depth(graph, transport):
         np.testing.assert_allclose(keyframe.depth, depth_counts(number) / 1000, rtol=1e-6)
         assert_pose(keyframe, number)
     assert backend._active_parts.input._sync.missed["depth"] >= 2
+
+
+def test_a_right_image_gives_depth(graph):
+    rig = CameraRig(graph, depth="stereo")
+    backend = start(graph, rig, input__depth_transport="stereo", input__rectified=True)
+    drive(rig, range(4), depth=lambda number: 5)
+    for number, keyframe in enumerate(stored(backend, 4)):
+        np.testing.assert_array_equal(keyframe.image, picture(number))
+        inner = keyframe.depth[4:-4, 8:-8]
+        assert (inner > 0).mean() > 0.9
+        np.testing.assert_allclose(np.median(inner[inner > 0]), CAMERA.fx * BASELINE / DISPARITY, rtol=0.02)
+        assert_pose(keyframe, number)
 
 
 def test_the_sync_tolerance_may_change_while_running(graph):

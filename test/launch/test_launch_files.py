@@ -13,8 +13,7 @@ import pytest
 pytest.importorskip("launch_ros", reason="no ROS distribution here: launch and launch_ros are on no wheel; "
                     "test_executables.py starts the same by hand")
 
-os.environ["ROS_DOMAIN_ID"] = str(5 + os.getpid() % 90)
-os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+import ros_domain  # noqa: E402, F401  before rclpy
 
 import numpy as np  # noqa: E402
 import rclpy  # noqa: E402
@@ -77,7 +76,7 @@ def wait_until_active(node, name):
 
 
 def test_a_namespaced_back_end_becomes_active_answers_and_shuts_down(client, launch, tmp_path):
-    launch("backend.launch.py", namespace="robot", store=tmp_path / "store", tf_topic="tf", keyframes_topic="frontend/keyframes")
+    launch("backend.launch.py", namespace="robot", store=tmp_path / "store", keyframes_topic="frontend/keyframes")
     wait_until_active(client, "/robot/vggt3_ros")
     assert call(client, SaveMap, "/robot/save_map", SaveMap.Request(name="x")).error_code == SaveMap.Response.NOTHING
     topics = dict(client.get_topic_names_and_types())
@@ -87,7 +86,7 @@ def test_a_namespaced_back_end_becomes_active_answers_and_shuts_down(client, lau
 def test_two_robots_have_a_back_end_each_with_topics_and_tf_of_their_own(client, launch, tmp_path):
     robots = ("robot1", "robot2")
     for robot in robots:
-        launch("backend.launch.py", namespace=robot, store=tmp_path / robot, tf_topic="tf")
+        launch("backend.launch.py", namespace=robot, store=tmp_path / robot)
     for robot in robots:
         wait_until_active(client, f"/{robot}/vggt3_ros")
     topics = dict(client.get_topic_names_and_types())
@@ -103,7 +102,7 @@ def test_a_saved_map_is_served_for_localization(client, launch, tmp_path):
         poses = store.poses()
         Snapshot(1, poses.ids, poses.stamps_ns, poses.T_odom_cam, poses.T_odom_cam, np.zeros((3, 6, 6)), (), empty_map()).save(
             store.snapshots / "000001")
-    launch("localization.launch.py", map=tmp_path / "office", namespace="robot", tf_topic="tf")
+    launch("localization.launch.py", map=tmp_path / "office", namespace="robot")
     wait_until_active(client, "/robot/vggt3_ros")
     trajectory = call(client, GetTrajectory, "/robot/get_trajectory", GetTrajectory.Request())
     assert list(trajectory.ids) == [0, 1, 2]

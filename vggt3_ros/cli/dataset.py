@@ -8,14 +8,17 @@ def add_frame_arguments(parser):
     parser.add_argument("path", help=HELP)
     topics = parser.add_argument_group("bags", "topics are guessed by type and name where they are not given")
     for name, what in (("image", "sensor_msgs/Image or CompressedImage"), ("camera-info", "sensor_msgs/CameraInfo"),
-                       ("depth", "depth registered to the image; '': none"), ("keyframes", "vggt3_ros/Keyframe, instead of all others"),
+                       ("depth", "depth registered to the image; '': none"),
+                       ("right", "image of a second camera to the right, which gives depth where no topic does"),
+                       ("right-camera-info", "its sensor_msgs/CameraInfo, p[3] = -fx * baseline"),
+                       ("keyframes", "vggt3_ros/Keyframe, instead of all others"),
                        ("odometry", "nav_msgs/Odometry, or poses as PoseStamped or TransformStamped"),
                        ("groundtruth", "truth for what the odometry is of, same types; never guessed")):
         topics.add_argument(f"--{name}-topic", metavar="TOPIC", help=what)
     topics.add_argument("--camera-in-base", metavar="'X Y Z QX QY QZ QW'",
                         help="optical frame of the camera in the odometry's child frame, metres; /tf_static by default")
     topics.add_argument("--rectified", action="store_true", help="the images are rectified: p of the CameraInfo holds, k and d do not")
-    parser.add_argument("--no-stereo", action="store_true", help="EuRoC: cam0 alone, without depth from stereo")
+    parser.add_argument("--no-stereo", action="store_true", help="the left camera alone, without depth from stereo (EuRoC, bags)")
 
 
 def add_sequence_arguments(parser):

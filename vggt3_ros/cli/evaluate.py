@@ -36,8 +36,6 @@ def run(arguments):
     settings = parse_settings(arguments.set)
     if arguments.fixed_poses:
         settings["fixed_poses"] = True
-    if arguments.no_depth:
-        settings.setdefault("depth.estimate", True)
     config = BackendConfig.from_flat(settings)
     sequence = open_dataset(arguments.path, options(arguments, arguments.queries))
     if sequence.groundtruth is None:

@@ -16,31 +16,23 @@ def add_parser(subparsers):
 
 def run(arguments):
     from functools import partial
-    from pathlib import Path
 
     from tqdm import tqdm
 
+    from vggt3_ros.cli.saved_map import open_map
     from vggt3_ros.datasets.tum_files import write_trajectory_tum
     from vggt3_ros.mapping.export import write_ply
-    from vggt3_ros.mapping.fusion import limited
-    from vggt3_ros.mapping.snapshot import Snapshot
-    from vggt3_ros.mapping.store import KeyframeStore
 
     if not any((arguments.tum, arguments.ply, arguments.colmap, arguments.gltf, arguments.rerun)):
         raise ValueError("nothing to write: name a file with --tum, --ply, --colmap, --gltf or --rerun")
     if arguments.max_points is not None and arguments.max_points < 1:
         raise ValueError(f"--max-points must be 1 or more, got {arguments.max_points}")
-    if not (Path(arguments.path) / "keyframes.db").is_file():
-        raise ValueError(f"{arguments.path} is no saved map: it holds no keyframes.db")
     bar = lambda name: partial(tqdm, desc=name, unit="keyframe", disable=arguments.quiet or None)
-    with KeyframeStore(arguments.path, read_only=True) as store:
-        folders = sorted(store.snapshots.glob("[0-9]" * 6))
-        if not folders:
-            raise ValueError(f"{arguments.path} holds {len(store)} keyframes but no refined map: refine it first")
-        snapshot = Snapshot.load(folders[-1])
-        cloud = limited(snapshot.cloud, arguments.max_points or len(snapshot.cloud))
+    with open_map(arguments.path) as (store, snapshot):
+        cloud = snapshot.cloud.thinned(arguments.max_points or len(snapshot.cloud))
         if arguments.tum:
-            write_trajectory_tum(arguments.tum, snapshot.stamps_ns, snapshot.T_map_cam, "T_map_cam")
+            order = snapshot.stamps_ns.argsort(kind="stable")
+            write_trajectory_tum(arguments.tum, snapshot.stamps_ns[order], snapshot.T_map_cam[order], "T_map_cam")
         if arguments.ply:
             write_ply(arguments.ply, cloud)
         if arguments.gltf:

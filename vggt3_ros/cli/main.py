@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 
-COMMANDS = ("evaluate", "replay", "frontend", "export", "demo", "checkpoint", "benchmark")
+COMMANDS = ("evaluate", "replay", "frontend", "localize", "view", "merge", "export", "demo", "checkpoint", "benchmark", "soak")
 
 
 def build_parser():

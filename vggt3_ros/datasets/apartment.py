@@ -49,7 +49,7 @@ def sequence(keyframes=None, queries=QUERIES, seed=0, camera=CAMERA, ate=ATE, de
     covariances: attach those of the odometry to the keyframes. threads: CPU threads, 0 for all.
     """
     renderer = _renderer(flat, seed, threads)
-    return _record("apartment", renderer, TOUR, keyframes, queries, seed, camera, ate, depth_noise, covariances)
+    return record("apartment", renderer, TOUR, keyframes, queries, seed, camera, ate, depth_noise, covariances)
 
 
 def surfaces(seed=0, threads=0):
@@ -72,7 +72,7 @@ def twin_rooms(come_back=False, keyframes=None, queries=0, seed=0, camera=CAMERA
     Other arguments as for :func:`sequence`; by default all keyframes of the walk.
     """
     renderer, tour = _renderer(twins.twins, seed, threads), twins.tour(come_back)
-    return _record("twin_rooms", renderer, tour, keyframes, queries, seed, camera, ate, depth_noise, covariances)
+    return record("twin_rooms", renderer, tour, keyframes, queries, seed, camera, ate, depth_noise, covariances)
 
 
 def write(folder, progress=tqdm, **options):
@@ -80,18 +80,22 @@ def write(folder, progress=tqdm, **options):
 
     An apartment written with other options or by another version is replaced; ValueError when the folder holds anything else.
     """
-    folder = Path(folder)
+    return write_once(Path(folder), _STAMP, VERSION, sequence, progress, options)
+
+
+def write_once(folder, stamp_file, version, make, progress, options):
+    """The same for `make(**options)` of any kind: what folder/stamp_file says was made of which options, by which version."""
     chosen = {name: repr(value) for name, value in sorted(options.items()) if name not in ("seed", "threads")}
-    stamp = json.dumps({"version": VERSION, "seed": options.get("seed", 0), **chosen})
-    if (folder / _STAMP).exists() and (folder / _STAMP).read_text() == stamp:
+    stamp = json.dumps({"version": version, "seed": options.get("seed", 0), **chosen})
+    if (folder / stamp_file).exists() and (folder / stamp_file).read_text() == stamp:
         return folder
-    if folder.exists() and any(folder.iterdir()) and not (folder / _STAMP).exists():
-        raise ValueError(f"{folder} holds other files: name an empty folder for the apartment")
+    if folder.exists() and any(folder.iterdir()) and not (folder / stamp_file).exists():
+        raise ValueError(f"{folder} holds other files: name an empty folder for the {stamp_file.removesuffix('.json')}")
     partial = folder.with_name(folder.name + ".partial")
     for old in (partial, folder):
         shutil.rmtree(old, ignore_errors=True)
-    write_tum(partial, sequence(**options), progress)
-    (partial / _STAMP).write_text(stamp)
+    write_tum(partial, make(**options), progress)
+    (partial / stamp_file).write_text(stamp)
     partial.rename(folder)
     return folder
 
@@ -111,7 +115,8 @@ def _renderer(plan, seed, threads):
     return Renderer(*plan(seed), seed=seed, threads=threads)
 
 
-def _record(name, renderer, tour, keyframes, queries, seed, camera, ate, depth_noise, covariances):
+def record(name, renderer, tour, keyframes=None, queries=0, seed=0, camera=CAMERA, ate=ATE, depth_noise=1.0, covariances=False):
+    """A Sequence of a walk along `tour` (way points x, y, yaw) through what `renderer` shows; other arguments as for :func:`sequence`."""
     stamps, path = walk(tour, seed)
     picked = pick_keyframes(path)
     while len(picked) < (keyframes or 0):

@@ -1,6 +1,6 @@
 """Any data set by its path: TUM, 7-Scenes and EuRoC folders, rosbag2 recordings."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,8 @@ class Options:
     odometry, groundtruth: trajectory files (TUM lines, camera poses) instead of what the data set holds. drift: metres; the odometry
     is the truth made to drift by so much. queries: a list of images as in the TUM layout, or another data set of the same camera
     whose truth is in the same frame. limits: which frames become keyframes; every_frame: all that have a pose do, which None takes for
-    granted of TUM folders and Keyframe messages alone. topics, T_base_cam, rectified: see read_rosbag. stereo: see read_euroc.
+    granted of TUM folders and Keyframe messages alone. topics, T_base_cam, rectified: see read_rosbag. stereo: depth from a second camera
+    where there is one.
     """
 
     odometry: str | None = None
@@ -63,7 +64,8 @@ def open_recording(path, options=Options(), odometry_needed=False):
     if kind == "tum":
         return read_tum(path)
     if kind == "rosbag":
-        return read_rosbag(path, options.topics, options.T_base_cam, odometry_needed, options.rectified)
+        topics = options.topics if options.stereo else replace(options.topics, right="")
+        return read_rosbag(path, topics, options.T_base_cam, odometry_needed, options.rectified)
     return read_seven_scenes(path) if kind == "seven_scenes" else read_euroc(path, options.stereo)
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from vggt3_ros.datasets.image_files import read_image
 from vggt3_ros.datasets.recording import Recording
-from vggt3_ros.datasets.stereo import StereoPair
+from vggt3_ros.geometry.stereo import StereoPair
 from vggt3_ros.datasets.trajectories import associate, poses_at
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera

@@ -19,7 +19,7 @@ from vggt3_ros.geometry.static_frames import StaticFrames
 from vggt3_ros.datasets.trajectories import associate, poses_at
 from vggt3_ros.ros import images
 from vggt3_ros.ros.compressed_depth import decompress_depth
-from vggt3_ros.ros.reading import to_camera, to_keyframe, to_nanoseconds, to_transform
+from vggt3_ros.ros.reading import to_camera, to_keyframe, to_nanoseconds, to_stereo_pair, to_transform
 
 SUFFIXES = (".mcap", ".db3")
 
@@ -36,7 +36,8 @@ def read_rosbag(path, topics=Topics(), T_base_cam=None, odometry_needed=True, re
     """A bag as a Recording: image (raw or compressed), CameraInfo, odometry [, depth, truth], or vggt3_ros/Keyframe messages.
 
     T_base_cam: (4, 4) where the camera (optical axes) sits on the odometry's child frame; None: from /tf_static. Depth must be
-    registered to the image. rectified: p of the CameraInfo holds, k and d do not. The bag stays open as long as the Recording lives.
+    registered to the image; without any, a right image whose CameraInfo has p[3] = -fx * baseline gives it. rectified: p of
+    the CameraInfo holds, k and d do not. The bag stays open as long as the Recording lives.
     ValueError says what is missing or damaged.
     """
     bag = Bag(path)
@@ -128,10 +129,10 @@ def _keyframes(bag, topics):
 
 
 def _stream(bag, topics, T_base_cam, rectified):
-    places = {topics.image: {}, topics.depth: {}}
+    places = {topic: {} for topic in (topics.image, topics.depth, topics.right)}
     poses = {topics.odometry: [], topics.groundtruth: []}
-    frames, camera, camera_frame, base_frame = StaticFrames(), None, None, None
-    wanted = {topics.image, topics.depth, topics.camera_info, topics.odometry, topics.groundtruth, TF_STATIC}
+    frames, infos, base_frame = StaticFrames(), {}, None
+    wanted = {*places, topics.camera_info, topics.right_camera_info, topics.odometry, topics.groundtruth, TF_STATIC}
     for place, data in bag.messages(wanted):
         topic = place.connection.topic
         if topic in places:
@@ -144,24 +145,31 @@ def _stream(bag, topics, T_base_cam, rectified):
         elif topic == TF_STATIC:
             for transform in bag.decode(place, data).transforms:
                 frames.add(transform.header.frame_id, transform.child_frame_id, _pose(transform))
-        elif camera is None:
-            message = bag.decode(place, data)
+        elif topic not in infos:
+            infos[topic] = message = bag.decode(place, data)
             if rectified:
-                message.k, message.d = np.asarray(message.p).reshape(3, 4)[:, :3].ravel(), np.zeros(0)
-            camera, camera_frame = to_camera(message), message.header.frame_id
-    if camera is None or not places[topics.image]:
-        raise ValueError(f"{topics.camera_info if camera is None else topics.image} holds no message")
+                message.k, message.d, message.r = np.asarray(message.p).reshape(3, 4)[:, :3].ravel(), np.zeros(0), np.eye(3).ravel()
+    for topic, needed in ((topics.camera_info, infos), (topics.image, places), (topics.right_camera_info, infos)):
+        if topic and not needed.get(topic):
+            raise ValueError(f"{topic} holds no message")
+    camera, camera_frame = to_camera(infos[topics.camera_info]), infos[topics.camera_info].header.frame_id
     stamps = {topic: np.array(sorted(found), np.int64) for topic, found in places.items()}
     if T_base_cam is None:
         T_base_cam = _camera_on_base(frames, base_frame, camera_frame) if topics.odometry or topics.groundtruth else np.eye(4)
-    stamps_ns, image_places, depth_places = stamps[topics.image], places[topics.image], places[topics.depth]
+    stamps_ns, image_places = stamps[topics.image], places[topics.image]
     at_images = lambda topic: poses_at(*_series(poses[topic]), stamps_ns) @ T_base_cam if topic and poses[topic] else None
-    depth_of = {}
-    if topics.depth:
-        depth_of = {int(i): depth_places[int(stamps[topics.depth][j])] for i, j in zip(*associate(stamps_ns, stamps[topics.depth]))}
-    load_depth = lambda i: _depth(bag.read(depth_of[i])) if i in depth_of else None
-    return Recording(Path(bag.path).stem, camera, stamps_ns, lambda i: _image(bag.read(image_places[int(stamps_ns[i])]), camera),
-                     load_depth if topics.depth else None, at_images(topics.odometry), at_images(topics.groundtruth))
+    load_image = lambda i: _image(bag.read(image_places[int(stamps_ns[i])]), camera)
+    beside, depth_of = topics.depth or topics.right, {}
+    if beside:
+        depth_of = {int(i): places[beside][int(stamps[beside][j])] for i, j in zip(*associate(stamps_ns, stamps[beside]))}
+    measure = lambda i: _depth(bag.read(depth_of[i]))
+    if topics.right:
+        right = to_camera(infos[topics.right_camera_info], "right_camera_info")
+        pair = to_stereo_pair(infos[topics.camera_info], infos[topics.right_camera_info])
+        measure = lambda i: pair.depth_of_left(load_image(i), _image(bag.read(depth_of[i]), right))
+    load_depth = lambda i: measure(i) if i in depth_of else None
+    return Recording(Path(bag.path).stem, camera, stamps_ns, load_image, load_depth if beside else None, at_images(topics.odometry),
+                     at_images(topics.groundtruth))
 
 
 def _pose(message):

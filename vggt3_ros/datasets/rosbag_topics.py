@@ -14,7 +14,8 @@ class Topics:
     """Names of topics; None: guess. keyframes goes instead of image, camera_info, odometry and depth.
 
     groundtruth (Odometry, PoseStamped, PoseWithCovarianceStamped or TransformStamped: where the odometry's child frame is) is never
-    guessed. depth "": none.
+    guessed. depth "": none. right, right_camera_info: of a second camera to the right of the image's, taken where there is no depth and
+    the image's topic says left; right "": none.
     """
 
     keyframes: str | None = None
@@ -22,6 +23,8 @@ class Topics:
     camera_info: str | None = None
     odometry: str | None = None
     depth: str | None = None
+    right: str | None = None
+    right_camera_info: str | None = None
     groundtruth: str | None = None
 
 
@@ -42,8 +45,10 @@ def choose_topics(types, wanted=Topics(), odometry_needed=True):
     if odometry is None and odometry_needed:
         raise ValueError(f"no nav_msgs/Odometry topic: name the front end's with --odometry-topic, or a trajectory file with --odometry; "
                          f"the bag holds {_listed(types)}")
+    depth = _depth(types, wanted.depth, image)
+    right, right_info = (None, None) if depth else _right(types, wanted, image)
     return Topics(None, _checked(types, image, (IMAGE, COMPRESSED), "image"), _checked(types, camera_info, (CAMERA_INFO,), "camera_info"),
-                  odometry, _depth(types, wanted.depth, image), _checked(types, wanted.groundtruth, POSES, "groundtruth"))
+                  odometry, depth, right, right_info, _checked(types, wanted.groundtruth, POSES, "groundtruth"))
 
 
 def _image(types, wanted):
@@ -69,6 +74,19 @@ def _depth(types, wanted, image):
     if len(candidates) > 1:
         raise ValueError(f"several depth topics ({', '.join(candidates)}): name the one registered to {image} with --depth-topic")
     return candidates[0] if candidates else None
+
+
+def _right(types, wanted, image):
+    """The second camera's image and calibration, or twice None."""
+    name = image.replace("left", "right") if wanted.right is None else wanted.right
+    if not name or name == image or name not in types:
+        return None, None
+    info = wanted.right_camera_info or _sibling(types, name)
+    if info is None and wanted.right is None:
+        return None, None  # a guess needs its calibration
+    if info is None:
+        raise ValueError(f"no sensor_msgs/CameraInfo beside {name}: name it with --right-camera-info-topic; the bag holds {_listed(types)}")
+    return _checked(types, name, (IMAGE, COMPRESSED), "right"), _checked(types, info, (CAMERA_INFO,), "right_camera_info")
 
 
 def _sibling(types, image):

@@ -9,7 +9,7 @@ from vggt3_ros.geometry import se3
 
 @dataclass(frozen=True)
 class LocalizationScore:
-    """Medians over the localized queries, metres and degrees; shares over all of them (a query not localized counts as missed)."""
+    """Medians (metres, degrees) and shares over all queries; one that is not localized is infinitely far off."""
 
     queries: int
     localized: float

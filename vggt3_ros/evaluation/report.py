@@ -31,11 +31,15 @@ def table(result):
         lines += ["", f"{'localization':<28}{'median':>12}{'':>14}{'5 cm/5 deg':>14}{'10 cm/10 deg':>14}{'a query':>10}"]
         for name, title in (("localization_memory", "scene memory alone"), ("localization", "verified")):
             row = result[name]
-            lines.append(f"  {title:<26}{100 * row['median_m']:>9.2f} cm{row['median_deg']:>10.2f} deg{row['within_5cm_5deg']:>14.1%}"
+            median = (f"{100 * row['median_m']:>9.2f} cm{row['median_deg']:>10.2f} deg" if math.isfinite(row["median_m"])
+                      else f"{'none: fewer than half localized':>26}")
+            lines.append(f"  {title:<26}{median}{row['within_5cm_5deg']:>14.1%}"
                          f"{row['within_10cm_10deg']:>14.1%}{row['seconds_per_query']:>8.2f} s")
     mapped = result["map"]
     error = mapped.get("median_error_m")
     lines += ["", f"map: {mapped['points']:,} points" + (f", median error {100 * error:.2f} cm" if error is not None else "")]
+    if "sim3" in result:
+        lines += ["", _after_sim3(result["sim3"])]
     seconds = result["seconds"]
     lines.append("seconds: " + ", ".join(f"{stage} {seconds[stage]:.1f}" for stage in seconds))
     if "grow" in result:
@@ -45,6 +49,15 @@ def table(result):
         lines.append(f"network: {result['network']['summary']}")
     lines.append(f"peak memory: {result['peak_memory_mb']:.0f} MB")
     return "\n".join(lines)
+
+
+def _after_sim3(fitted):
+    text = f"scaled by {fitted['scale']:.4f} (images do not tell scale): ATE {100 * fitted['corrected']['ate_m']:.2f} cm"
+    if "localization" in fitted:
+        row = fitted["localization"]
+        text += (f", localization {100 * row['median_m']:.2f} cm, {row['within_5cm_5deg']:.1%} within 5 cm/5 deg, "
+                 f"{row['within_10cm_10deg']:.1%} within 10 cm/10 deg")
+    return text + (f", map {100 * fitted['map']['median_error_m']:.2f} cm" if "map" in fitted else "")
 
 
 def plot_trajectories(path, trajectories, title):

@@ -1,16 +1,18 @@
 """The whole back end on one sequence with known truth -> every figure."""
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vggt3_ros.backend import Backend, peak_memory_mb
+from vggt3_ros.backend import Backend
 from vggt3_ros.evaluation.cloud import cloud_error, surface_error
 from vggt3_ros.evaluation.localization import score_localizations
 from vggt3_ros.evaluation.trajectory import trajectory_error
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.fusion import fuse
 from vggt3_ros.mapping.store import KeyframeStore
+from vggt3_ros.memory_use import peak_mb
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,16 +28,16 @@ def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None,
     """Sequence with ground truth, an empty store folder, BackendConfig, progress(stage, fraction) -> Evaluation.
 
     grow: hold the last so many keyframes back, refine, add them and refine again: result["grow"] tells what that cost.
-    depth: False withholds the measured depth from the back end.
+    depth: False withholds the measured depth from the back end. Where there is none, scale is the odometry's: result["sim3"] says what is
+    left after aligning with the scale that fits the truth, too; all other figures are after SE(3) alignment.
     surfaces: the scene's exact ones (datasets.apartment.surfaces_of); without them the map is compared to depth fused at true poses.
     The alignment of map to truth is the SE(3) that aligns the corrected trajectory; the localized queries and the map use it too.
     """
-    with KeyframeStore(folder) as store:
-        backend = Backend(store, config)
+    with KeyframeStore(folder) as store, closing(Backend(store, config)) as backend:
         first = len(sequence) - grow
         _add(backend, sequence, range(first), progress, depth)
         snapshot = backend.refine(progress=progress)
-        seconds, peak = dict(snapshot.seconds), peak_memory_mb()
+        seconds, peak = dict(snapshot.seconds), peak_mb()
         if grow:
             _add(backend, sequence, range(first, len(sequence)), progress, depth)
             snapshot = backend.refine(progress=progress)
@@ -43,14 +45,19 @@ def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None,
         corrected = trajectory_error(snapshot.T_map_cam, sequence.groundtruth, sequence.stamps_ns)
         result = {"odometry": {"ate_m": odometry.ate_m, "rotation_deg": odometry.rotation_deg},
                   "corrected": {"ate_m": corrected.ate_m, "rotation_deg": corrected.rotation_deg}}
-        result.update(_localizations(sequence, backend, corrected.T_truth_estimate, progress))
+        queries = [query for query in sequence.queries if query.T_world_cam is not None and np.isfinite(query.T_world_cam).all()]
+        answers = _localizations(queries, sequence.camera, backend, progress)
+        result.update(_localization_scores(queries, answers, corrected))
         result["map"] = {"points": len(snapshot.cloud)}
-        if len(snapshot.cloud) and surfaces is not None:
-            result["map"]["median_error_m"] = surface_error(snapshot.cloud.points, surfaces, corrected.T_truth_estimate).median_m
-        elif len(snapshot.cloud):
-            truth = fuse(sequence.keyframes, sequence.groundtruth, config.map, progress=lambda f: progress("true map", f))
-            if len(truth):  # without measured depth there is nothing to compare with
-                result["map"]["median_error_m"] = cloud_error(snapshot.cloud.points, truth.points, corrected.T_truth_estimate).median_m
+        map_error = _map_judge(sequence, snapshot, config, surfaces, progress)
+        if map_error is not None:
+            result["map"]["median_error_m"] = map_error(corrected)
+        if len(store.without_depth()) == len(store):
+            fitted = trajectory_error(snapshot.T_map_cam, sequence.groundtruth, sequence.stamps_ns, correct_scale=True)
+            result["sim3"] = {"scale": fitted.scale, "corrected": {"ate_m": fitted.ate_m, "rotation_deg": fitted.rotation_deg},
+                              **_localization_scores(queries, answers, fitted)}
+            if map_error is not None:
+                result["sim3"]["map"] = {"median_error_m": map_error(fitted)}
         result["loops"] = {name: value for name, value in snapshot.report.items() if name.startswith("loop")}
         if "network" in snapshot.report:
             result["network"] = snapshot.report["network"]
@@ -70,16 +77,39 @@ def _add(backend, sequence, indices, progress, depth):
         progress("keyframes", (i + 1) / len(sequence))
 
 
-def _localizations(sequence, backend, T_truth_map, progress):
-    queries = [query for query in sequence.queries if query.T_world_cam is not None and np.isfinite(query.T_world_cam).all()]
-    if not queries:
-        return {}
+def _map_judge(sequence, snapshot, config, surfaces, progress):
+    """TrajectoryError -> median distance of the map's points from the truth, metres; None where there is nothing to compare."""
+    if not len(snapshot.cloud):
+        return None
+    points = snapshot.cloud.points
+    if surfaces is not None:
+        return lambda error: surface_error(error.scale * points, surfaces, error.T_truth_estimate).median_m
+    truth = fuse(sequence.keyframes, sequence.groundtruth, config.map, progress=lambda f: progress("true map", f))
+    if not len(truth):  # no measured depth
+        return None
+    return lambda error: cloud_error(error.scale * points, truth.points, error.T_truth_estimate).median_m
+
+
+def _localizations(queries, camera, backend, progress):
+    """{verified or not: answers to the queries}."""
     answers = {True: [], False: []}
     for i, query in enumerate(queries):
         image = query.image
         for verify in answers:
-            answers[verify].append(backend.localize(image, sequence.camera, verify=verify))
+            answers[verify].append(backend.localize(image, camera, verify=verify))
         progress("localization", (i + 1) / len(queries))
+    return answers
+
+
+def _localization_scores(queries, answers, error):
+    if not queries:
+        return {}
     truth = [query.T_world_cam for query in queries]
-    return {"localization": score_localizations(answers[True], truth, T_truth_map).as_dict(),
-            "localization_memory": score_localizations(answers[False], truth, T_truth_map).as_dict()}
+    score = lambda verify: score_localizations([_scaled(answer, error.scale) for answer in answers[verify]], truth, error.T_truth_estimate)
+    return {"localization": score(True).as_dict(), "localization_memory": score(False).as_dict()}
+
+
+def _scaled(answer, scale):
+    if scale == 1 or answer.T_map_cam is None:
+        return answer
+    return replace(answer, T_map_cam=se3.from_rotation_translation(answer.T_map_cam[:3, :3], scale * answer.T_map_cam[:3, 3]))

@@ -10,18 +10,20 @@ from evo.core.trajectory import PoseTrajectory3D
 @dataclass(frozen=True, eq=False)
 class TrajectoryError:
     """ate_m: rmse of positions after SE(3) alignment, metres; rotation_deg: rmse of the rotation left, degrees;
-    T_truth_estimate (4, 4): the alignment; distances_m (N,): per keyframe."""
+    T_truth_estimate (4, 4): the alignment; distances_m (N,): per keyframe; scale: the estimate's lengths are multiplied by it first."""
 
     ate_m: float
     rotation_deg: float
     T_truth_estimate: np.ndarray
     distances_m: np.ndarray
+    scale: float = 1.0
 
 
-def trajectory_error(T_map_cam, T_truth_cam, stamps_ns):
+def trajectory_error(T_map_cam, T_truth_cam, stamps_ns, correct_scale=False):
     """(N, 4, 4) estimate and truth at (N,) stamps -> TrajectoryError; rows whose truth is NaN are left out.
 
-    Absolute trajectory error as in Sturm et al., IROS 2012, by evo. Raises ValueError for fewer than 3 poses with truth.
+    Absolute trajectory error as in Sturm et al., IROS 2012, by evo. correct_scale: after Sim(3) alignment instead (evo_ape -as), as
+    monocular systems are compared, which do not see scale. Raises ValueError for fewer than 3 poses with truth.
     """
     known = np.isfinite(T_truth_cam).all(axis=(1, 2))
     if known.sum() < 3:
@@ -29,7 +31,7 @@ def trajectory_error(T_map_cam, T_truth_cam, stamps_ns):
     seconds = np.asarray(stamps_ns)[known] / 1e9
     estimate = PoseTrajectory3D(poses_se3=list(np.array(T_map_cam)[known]), timestamps=seconds)
     truth = PoseTrajectory3D(poses_se3=list(np.array(T_truth_cam)[known]), timestamps=seconds)
-    rotation, translation, _ = estimate.align(truth)
+    rotation, translation, scale = estimate.align(truth, correct_scale=correct_scale)
     alignment = np.eye(4)
     alignment[:3, :3], alignment[:3, 3] = rotation, translation
     errors = {}
@@ -40,4 +42,4 @@ def trajectory_error(T_map_cam, T_truth_cam, stamps_ns):
     position = errors[metrics.PoseRelation.translation_part]
     rotation = errors[metrics.PoseRelation.rotation_angle_deg]
     return TrajectoryError(position.get_statistic(metrics.StatisticsType.rmse), rotation.get_statistic(metrics.StatisticsType.rmse),
-                           alignment, position.error)
+                           alignment, position.error, float(scale))

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 
 MAX_SIDE = 16384  # pixels; a larger image is a broken message, not a camera
+MAX_PIXELS = 2**26  # of an image that comes from outside; a flat JPEG of the longest sides is 4 MB, and 800 MB once it is decoded
+MAX_COEFFICIENTS = 14
 COEFFICIENTS = {"": (0,), "none": (0,), "plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
 
 
@@ -40,7 +42,9 @@ class Camera:
                 raise ValueError(f"camera {name} must lie near the image, got {value}")
         if self.distortion_model not in COEFFICIENTS:
             known = ", ".join(sorted(filter(None, COEFFICIENTS)))
-            raise ValueError(f"camera distortion_model '{self.distortion_model}' is unknown; known: {known}")
+            raise ValueError(f"camera distortion_model '{self.distortion_model[:80]}' is unknown; known: {known}")
+        if len(self.distortion) > MAX_COEFFICIENTS:
+            raise ValueError(f"camera distortion must have at most {MAX_COEFFICIENTS} coefficients, got {len(self.distortion)}")
         object.__setattr__(self, "distortion", tuple(float(d) for d in self.distortion))
         if not np.all(np.isfinite(self.distortion)):
             raise ValueError("camera distortion holds NaN or infinity")

@@ -75,6 +75,17 @@ def orthonormalize(transform):
     return transform
 
 
+def mean_motion(T_target_cam, T_source_cam):
+    """The average T_target_source (4, 4) of cameras (N, 4, 4) known in both frames, taken in the cameras' middle: there their rotation
+    errors do not lever it away."""
+    T_target_cam, T_source_cam = np.asarray(T_target_cam, float), np.asarray(T_source_cam, float)
+    middle = np.eye(4)
+    middle[:3, 3] = T_source_cam[:, :3, 3].mean(axis=0)
+    T_target_middle = T_target_cam @ inverse(T_source_cam) @ middle
+    steps = log(inverse(T_target_middle[0]) @ T_target_middle)
+    return orthonormalize(T_target_middle[0] @ exp(steps.mean(axis=0)) @ inverse(middle))
+
+
 def check(transform, name="transform"):
     """Return `transform` as a float64 (4, 4) or raise ValueError naming what is wrong with `name`."""
     transform = np.asarray(transform, float)

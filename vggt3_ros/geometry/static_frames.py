@@ -5,6 +5,9 @@ import numpy as np
 from vggt3_ros.geometry import se3
 
 
+MAX_FRAMES = 10_000
+
+
 class StaticFrames:
     """Not thread-safe. Frame names may begin with a slash, as ROS 1 drivers still write them."""
 
@@ -12,7 +15,9 @@ class StaticFrames:
         self._parents = {}  # child -> (parent, T_parent_child)
 
     def add(self, parent, child, T_parent_child):
-        """The newest word on a child holds. T_parent_child (4, 4)."""
+        """The newest word on a child holds. T_parent_child (4, 4). ValueError when there are too many to be a robot's."""
+        if len(self._parents) >= MAX_FRAMES and _bare(child) not in self._parents:
+            raise ValueError(f"{MAX_FRAMES} frames are known already")
         self._parents[_bare(child)] = _bare(parent), T_parent_child
 
     def lookup(self, target, source):

@@ -1,6 +1,7 @@
 """Which keyframe pairs are worth matching: neighbours in time, keyframes seen from nearby, and places that look alike."""
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from vggt3_ros.geometry import se3
 
@@ -10,23 +11,26 @@ def sequence(count, reach=2):
     return [(i, j) for i in range(count) for j in range(max(0, i - reach), i)]
 
 
-def proximity(T_map_cam, config, known, newest=0):
-    """Pairs (i, j), i > j, i >= newest, of keyframes near each other and looking the same way, best first, at most
-    `pairs_per_keyframe` each.
+def proximity(T_map_cam, config, known, asked=None):
+    """Pairs (i, j), i > j, of keyframes near each other and looking the same way, best first, at most `pairs_per_keyframe` each.
 
     Best is most overlap, yet spread along the path: a second pair two keyframes from the first says little new. known: a set of
-    pairs not to propose again; each of them takes its place in the count.
+    pairs not to propose again; each of them takes its place in the count. asked: indices of keyframes to find partners for, before
+    or after them; all by default. The effort grows with them and their neighbours, not with the map.
     """
-    positions = T_map_cam[:, :3, 3]
-    forward = T_map_cam[:, :3, 2]
+    positions, forward = T_map_cam[:, :3, 3], T_map_cam[:, :3, 2]
+    tree = cKDTree(positions)
+    asked = range(len(T_map_cam)) if asked is None else sorted(
+        set(asked) | {i for j in asked for i in tree.query_ball_point(positions[j], config.proximity_radius) if i > j})
     pairs = []
-    for i in range(newest, len(T_map_cam)):
-        distance = np.linalg.norm(positions[:i] - positions[i], axis=1)
-        angle = np.arccos(np.clip(forward[:i] @ forward[i], -1, 1))
+    for i in asked:
+        earlier = np.array([j for j in sorted(tree.query_ball_point(positions[i], config.proximity_radius)) if j < i], np.int64)
+        distance = np.linalg.norm(positions[earlier] - positions[i], axis=1)
+        angle = np.arccos(np.clip(forward[earlier] @ forward[i], -1, 1))
         near = np.flatnonzero((distance < config.proximity_radius) & (angle < config.proximity_angle))
         cost = distance[near] / config.proximity_radius + angle[near] / config.proximity_angle
         chosen = []
-        for j in near[np.argsort(cost)]:
+        for j in earlier[near[np.argsort(cost)]]:
             if len(chosen) == config.pairs_per_keyframe:
                 break
             if i - j > 2 and all(abs(j - k) > 2 for k in chosen):

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping import candidates, pose_graph
 from vggt3_ros.mapping.loops import LoopVerifier, odometry_contradiction
+from vggt3_ros.mapping.prior import beside_loops
 
 SURE_MEMORY_M = 0.06  # median error on pairs it was not trained on; unseen views are several times worse
+MOVED = 0.1  # of the radius and the angle of proximity
 EXACT = 1e-6  # variance of a pose the user declared fixed
 
 
@@ -24,18 +25,22 @@ class Closing:
     report: dict
 
 
-def close_loops(poses, frames, scene, matcher, localizer, config, stages, advice=None):
-    """StoredPoses, frames(id) -> Frame, the last Scene or None -> Closing. stages(name) times and reports a stage.
+def close_loops(poses, frames, scene, places, matcher, localizer, config, stages, advice=None, T_map_cam=None):
+    """StoredPoses, frames(id) -> Frame, the last Scene or None, PlaceIndex over the poses or None -> Closing.
 
-    advice: network_stage.Advice, whose edges join the graph and whose candidates are tried.
+    stages(name) times and reports a stage. Only pairs with a keyframe that is new or has moved are matched; what was tried before
+    stays as it was found. advice: network_stage.Advice, whose edges join the graph and whose candidates are tried.
+    T_map_cam (N, 4, 4): where the keyframes are as far as is known, see sessions.in_one_frame; where odometry has them by default.
     """
     if config.fixed_poses:
         report = {"network": advice.report} if advice else {}
         return Closing(poses.T_odom_cam, np.tile(np.eye(6) * EXACT, (len(poses), 1, 1)), (), report)
-    closer = _Closer(poses, frames, scene, matcher, localizer, config, advice)
+    closer = _Closer(poses, frames, scene, places, matcher, localizer, config, advice, T_map_cam)
     with stages("loops") as step:
         closer.verify(closer.first_candidates(), lambda done: step(0.7 * done))
+    with stages("pose_graph"):
         closer.solve(covariances=False)
+    with stages("loops") as step:
         closer.verify(closer.proximity_candidates(), lambda done: step(0.7 + 0.3 * done))
     with stages("pose_graph") as step:
         solution = closer.solve(covariances=True, progress=step)
@@ -43,14 +48,15 @@ def close_loops(poses, frames, scene, matcher, localizer, config, stages, advice
 
 
 class _Closer:
-    def __init__(self, poses, frames, scene, matcher, localizer, config, advice=None):
+    def __init__(self, poses, frames, scene, places, matcher, localizer, config, advice=None, T_map_cam=None):
         self.poses, self.frames, self.scene, self.localizer, self.config = poses, frames, scene, localizer, config
+        self.places = places
         self.advice, self.advised_kept = advice, 0
         self.fresh = advice.fresh if advice else frozenset()
         self.index = {int(keyframe_id): i for i, keyframe_id in enumerate(poses.ids)}
         self.verifier = LoopVerifier(config.loops, matcher)
         self.noise = odometry_noise(poses, config.pose_graph)
-        self.T_map_cam = _start(poses, scene)
+        self.T_map_cam = self.believed = poses.T_odom_cam if T_map_cam is None else T_map_cam
         self.loops = [loop for loop in (scene.snapshot.loops if scene else ())
                       if loop.source_id in self.index and loop.target_id in self.index
                       and loop.source_id not in self.fresh and loop.target_id not in self.fresh]
@@ -62,9 +68,21 @@ class _Closer:
         held = set(map(int, self.scene.snapshot.keyframe_ids)) - self.fresh if self.scene else ()
         return [i for i, keyframe_id in enumerate(self.poses.ids) if int(keyframe_id) not in held]
 
+    def moved(self):
+        """Indices of keyframes that have moved since the last snapshot by so much that they may see others now."""
+        if self.scene is None:
+            return []
+        snapshot, loops = self.scene.snapshot, self.config.loops
+        held = {int(keyframe_id): k for k, keyframe_id in enumerate(snapshot.keyframe_ids)}
+        here, there = np.array([(i, held[keyframe_id]) for keyframe_id, i in self.index.items() if keyframe_id in held]).reshape(-1, 2).T
+        motion = se3.inverse(snapshot.T_map_cam[there]) @ self.T_map_cam[here]
+        far = np.linalg.norm(motion[:, :3, 3], axis=1) > MOVED * loops.proximity_radius
+        return here[far | (se3.rotation_angle(motion) > MOVED * loops.proximity_angle)].tolist()
+
     def first_candidates(self):
         new = set(self.new())
-        sequence = [(i, j) for i, j in candidates.sequence(len(self.poses)) if i in new or j in new]
+        sessions = self.poses.sessions
+        sequence = [(i, j) for i, j in candidates.sequence(len(self.poses)) if sessions[i] == sessions[j] and (i in new or j in new)]
         return ([(i, j, "sequence", i - j == 1) for i, j in sequence]
                 + list(self._remembered(sorted(new)))
                 + list(self._look_alikes(sorted(new)))
@@ -72,7 +90,8 @@ class _Closer:
                 + self.proximity_candidates())
 
     def proximity_candidates(self):
-        return [(i, j, "proximity", False) for i, j in candidates.proximity(self.T_map_cam, self.config.loops, self.tried)]
+        asked = self.new() + self.moved()
+        return [(i, j, "proximity", False) for i, j in candidates.proximity(self.T_map_cam, self.config.loops, self.tried, asked)]
 
     def _remembered(self, new):
         """Around where the last snapshot's memory sees each new keyframe; it was not trained on them."""
@@ -92,16 +111,13 @@ class _Closer:
         """Place recognition, until the memory knows the scene well enough to place a view it was not trained on."""
         count = self.config.loops.place_candidates
         memory = self.scene.memory if self.scene else None
-        if not count or len(self.poses) < 10 or (memory is not None and memory.validation_error_m < SURE_MEMORY_M):
-            return
-        places = PlaceIndex.build([self.frames(int(i)).features for i in self.poses.ids])
-        if places is None:
+        if not count or self.places is None or len(self.poses) < 10 or (memory is not None and memory.validation_error_m < SURE_MEMORY_M):
             return
         positions, index = self.T_map_cam[:, :3, 3], np.arange(len(self.poses))
         for i in new:
             # What odometry places nearby is tried anyway.
             far = np.linalg.norm(positions - positions[i], axis=1) > self.config.loops.proximity_radius
-            for rank, j in enumerate(places.similar(i, count, far & (index < i - 10))):
+            for rank, j in enumerate(self.places.similar(i, count, far & (index < i - 10))):
                 yield i, j, "place", rank == 0
 
     def _covisible(self, new):
@@ -124,7 +140,9 @@ class _Closer:
                 self.thorough[i] += thorough
             loop = self.verifier.verify(origin, self.frames(int(self.poses.ids[i])), self.frames(int(self.poses.ids[j])), thorough)
             if loop.accepted:
-                reason = odometry_contradiction(loop, i, j, self.poses.T_odom_cam, self.config.loops)
+                one_session = self.poses.sessions[i] == self.poses.sessions[j]
+                believed = self.poses.T_odom_cam if one_session else self.believed
+                reason = odometry_contradiction(loop, i, j, believed, self.config.loops)
                 loop = replace(loop, accepted=False, reason=reason, T_source_target=None, information=None) if reason else loop
             self.loops.append(loop)
         progress(1.0)
@@ -134,7 +152,7 @@ class _Closer:
         accepted = [k for k, loop in enumerate(self.loops) if loop.accepted]
         edges = [pose_graph.Edge(self.index[loop.source_id], self.index[loop.target_id], loop.T_source_target, loop.information)
                  for loop in (self.loops[k] for k in accepted)]
-        edges += self.advice.edges if self.advice else ()
+        edges += beside_loops(self.advice.edges, edges) if self.advice else ()
         solution = pose_graph.solve(self.poses.T_odom_cam, self.noise, edges, self.config.pose_graph, self.T_map_cam, covariances,
                                     progress)
         for k, kept, metres, radians in zip(accepted, solution.kept, solution.residual_m, solution.residual_rad):
@@ -171,21 +189,3 @@ def odometry_noise(poses, config):
             rotation = config.odometry_rotation_noise + config.odometry_noise_per_radian * radians[i - 1]
             out[i] = np.diag([translation**2] * 3 + [rotation**2] * 3)
     return out
-
-
-def _start(poses, scene):
-    """Known keyframes where the last snapshot has them, new ones carried on by odometry -> (N, 4, 4)."""
-    T_map_cam = poses.T_odom_cam.copy()
-    if scene is None:
-        return T_map_cam
-    snapshot = scene.snapshot
-    held = dict(zip(map(int, snapshot.keyframe_ids), snapshot.T_map_cam))
-    oldest = int(np.argmin(snapshot.stamps_ns))
-    T_map_odom = snapshot.T_map_cam[oldest] @ se3.inverse(snapshot.T_odom_cam[oldest])  # of what was merged in before it
-    for i, keyframe_id in enumerate(map(int, poses.ids)):
-        if keyframe_id in held:
-            T_map_cam[i] = held[keyframe_id]
-            T_map_odom = T_map_cam[i] @ se3.inverse(poses.T_odom_cam[i])
-        else:
-            T_map_cam[i] = T_map_odom @ poses.T_odom_cam[i]
-    return T_map_cam

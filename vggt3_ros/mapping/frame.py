@@ -1,5 +1,6 @@
 """A keyframe as the stages see it: features with their depth, encoded once and cached in the store."""
 
+import logging
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, fields, replace
@@ -13,6 +14,7 @@ from vggt3_ros.geometry.camera import Camera, undistort
 from vggt3_ros.mapping.estimated_depth import EstimatedDepth
 from vggt3_ros.mapping.relative_pose import sample_depth
 
+_log = logging.getLogger(__name__)
 CACHE_NAME = "frame"
 CELL_EDGE = 0.06  # relative depth change within a cell's 3x3 above which the cell straddles an edge
 
@@ -68,27 +70,29 @@ def with_depth(frame, depth):
 class FrameSource:
     """frame(id): from memory, else the store's cache, else encoded now. Holds at most `limit_mb` of decoded frames. Thread-safe.
 
-    Frames that no sensor gave depth have what is estimated (EstimatedDepth), if anything.
+    Frames that no sensor gave depth have what is estimated (EstimatedDepth), if anything. touched(id) hears of every one asked for.
     """
 
     def __init__(self, store, encoder, limit_mb):
         self.store, self.encoder, self.limit = store, encoder, limit_mb * 2**20
-        self.estimated = EstimatedDepth(store)
+        self.estimated, self.touched = EstimatedDepth(store), lambda keyframe_id: None
+        self.renewed = set()  # keyframes whose estimated depth changed since whoever remembers it looked
         self.version = f"{VERSION}/{encoder.config}"
         self._frames, self._size, self._lock = OrderedDict(), 0, threading.Lock()
 
     def __call__(self, keyframe_id):
+        self.touched(keyframe_id)
         with self._lock:
             frame = self._frames.get(keyframe_id)
             if frame is not None:
                 self._frames.move_to_end(keyframe_id)
                 return frame
         blob = self.store.get_cache(keyframe_id, CACHE_NAME, self.version)
-        if blob is not None:
-            frame = _unpack(keyframe_id, self.store.camera(keyframe_id).undistorted(), blob)
-        else:
+        frame = None if blob is None else _unpack(keyframe_id, self.store.camera(keyframe_id).undistorted(), blob)
+        if frame is None:
             frame = encode_frame(self.store.get(keyframe_id), self.encoder)
-            self.store.put_cache(keyframe_id, CACHE_NAME, self.version, _pack(frame))
+            if not self.store.read_only:
+                self.store.put_cache(keyframe_id, CACHE_NAME, self.version, _pack(frame))
         if not frame.has_depth:
             depth = self.estimated.at_size(keyframe_id, frame.camera.width, frame.camera.height)
             frame = frame if depth is None else replace(with_depth(frame, depth), estimated=True)
@@ -100,9 +104,17 @@ class FrameSource:
                 self._size -= self._frames.popitem(last=False)[1].nbytes
         return frame
 
-    def estimate(self, keyframe_id, depth):
-        """Give a keyframe without measured depth an estimate (h, w), metres, at any resolution; from now on its frame has it."""
-        self.estimated.put(keyframe_id, depth)
+    def missing(self, ids):
+        """Those of the keyframe ids that still have to be encoded."""
+        cached = self.store.cached(CACHE_NAME, self.version)
+        return [i for i in ids if i not in cached]
+
+    def estimate(self, keyframe_id, depth, sure=None):
+        """Give a keyframe without measured depth an estimate (h, w), metres, at any resolution; from now on its frame has it.
+
+        sure: mask (h, w) of what may be mapped, all by default."""
+        self.estimated.put(keyframe_id, depth, sure)
+        self.renewed.add(keyframe_id)
         with self._lock:
             frame = self._frames.pop(keyframe_id, None)
             self._size -= frame.nbytes if frame is not None else 0
@@ -119,6 +131,25 @@ def _pack(frame):
 
 
 def _unpack(keyframe_id, camera, blob):
-    size = int.from_bytes(blob[:8], "little")
-    depth = safetensors.numpy.load(blob[8:8 + size])
-    return Frame(keyframe_id, camera, depth["gray"], Features.from_bytes(blob[8 + size:]), depth["keypoint_depth"], depth["cell_depth"])
+    """Inverse of :func:`_pack`; None where the bytes are damaged: they can be made again."""
+    try:
+        size = int.from_bytes(blob[:8], "little")
+        depth, features = safetensors.numpy.load(blob[8:8 + size]), Features.from_bytes(blob[8 + size:])
+        frame = Frame(keyframe_id, camera, depth["gray"], features, depth["keypoint_depth"], depth["cell_depth"])
+        if not _plausible(frame):
+            raise ValueError("sizes or numbers make no sense")
+        return frame
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
+        _log.warning("the features of keyframe %d kept in the store are damaged and made anew: %s", keyframe_id, error)
+        return None
+
+
+def _plausible(frame):
+    """Whether the arrays of a Frame are what Frame and Features say."""
+    features, count, grid = frame.features, len(frame.features.keypoints), frame.features.reliability.shape
+    shapes = [(frame.gray.shape, (frame.camera.height, frame.camera.width)), ((features.width, features.height), frame.gray.shape[::-1]),
+              (features.keypoints.shape, (count, 2)), (features.scores.shape, (count,)), (features.descriptors.shape, (count, 64)),
+              (features.dense.shape, (64, *grid)), (frame.keypoint_depth.shape, (count,)), (frame.cell_depth.shape, grid)]
+    floats = (features.keypoints, features.scores, features.descriptors, features.reliability, frame.keypoint_depth, frame.cell_depth)
+    return (len(grid) == 2 and all(have == want for have, want in shapes) and frame.gray.dtype == np.uint8
+            and all(array.dtype.kind == "f" and bool(np.isfinite(array).all()) for array in floats))

@@ -3,88 +3,95 @@
 import numpy as np
 import open3d as o3d
 
+from vggt3_ros import memory_limits
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import undistort
 from vggt3_ros.mapping.snapshot import PointMap
+from vggt3_ros.mapping.surface_points import SurfacePoints
+from vggt3_ros.mapping.voxel_blocks import erase, held_blocks, make_room, new_grid, places, values
 
-BLOCK = 8  # voxels along the edge of a block
-BLOCKS = 8_000  # allocated at first (80 MB); the grid grows by itself
-FULL_CONFIDENCE = 8.0  # observations after which a surface is as sure as it gets
+BLOCKS = 8_000  # allocated at first (80 MB), more when they are needed
+BLOCKS_OF_ONE = 1_500  # what one keyframe sees
 
 
-def fuse(keyframes, T_map_cam, config, device="CPU:0", progress=None):
-    """Iterable of Keyframes with depth, their (N, 4, 4) poses -> PointMap in the map frame.
-
-    TSDF with the default truncation of 4 voxels (Curless and Levoy 1996; Dong et al., ASH, for the voxel hashing). Keyframes without
-    depth are left out; without any the map is empty. At most `config.max_points` points, the surest kept.
-    """
-    device = o3d.core.Device(device)
-    grid = o3d.t.geometry.VoxelBlockGrid(("tsdf", "weight", "color"), (o3d.core.float32,) * 3, ((1), (1), (3)),
-                                         config.voxel_size, BLOCK, BLOCKS, device)
-    fused = 0
+def fuse(keyframes, T_map_cam, config, progress=None):
+    """Iterable of Keyframes with depth, their (N, 4, 4) poses -> PointMap in the map frame, as :meth:`Surface.cloud` gives it."""
+    surface = Surface(config)
     for i, (keyframe, pose) in enumerate(zip(keyframes, T_map_cam)):
-        if keyframe.depth is not None and (keyframe.depth > 0).any():
-            fused += _integrate(grid, keyframe, pose, config, device)
+        surface.add(keyframe, pose)
         if progress:
             progress((i + 1) / len(T_map_cam))
-    if not fused:
-        return empty_map()
-    cloud = grid.extract_point_cloud(weight_threshold=config.minimum_weight)
-    if "positions" not in cloud.point or len(cloud.point.positions) == 0:
-        return empty_map()
-    points = cloud.point.positions.cpu().numpy().astype(np.float32)
-    colors = (np.clip(cloud.point.colors.cpu().numpy(), 0, 1) * 255).astype(np.uint8)
-    weights = _weights_at(grid, points, config.voxel_size)
-    confidence = np.clip(weights / FULL_CONFIDENCE, 0, 1).astype(np.float32)
-    return limited(PointMap(points, colors, confidence), config.max_points)
+    return surface.cloud()
+
+
+class Surface:
+    """A TSDF that keyframes are fused into, and taken out of again when their poses turn out to be others.
+
+    The default truncation of Open3D (Curless and Levoy 1996; Dong et al., ASH, for the voxel hashing). A voxel holds the mean of what
+    the keyframes saw there and how many they are, so that one keyframe, fused alone, can be subtracted (BundleFusion, Dai et al. 2017);
+    what remains is the surface of the others up to rounding. Keyframes without depth in reach leave it as it is.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self._grid = new_grid(config.voxel_size, BLOCKS)
+        self._points, self._touched = SurfacePoints(config), []
+
+    def add(self, keyframe, T_map_cam):
+        """Fuse a Keyframe at T_map_cam (4, 4)."""
+        self._touched.append(self._integrated(self._grid, keyframe, T_map_cam))
+
+    def remove(self, keyframe, T_map_cam):
+        """Take a Keyframe out that was fused with the same depth at the same pose, to the bit; ValueError when it was not."""
+        alone = new_grid(self.config.voxel_size, BLOCKS_OF_ONE)
+        if not len(self._integrated(alone, keyframe, T_map_cam)):
+            return
+        blocks = held_blocks(alone)
+        (theirs, _), (ours, found) = places(alone, blocks), places(self._grid, blocks)
+        seen, weight = values(alone, "weight")[theirs], values(self._grid, "weight")
+        if seen[~found].any() or (weight[ours[found]] < seen[found]).any():
+            raise ValueError(f"keyframe {keyframe.id} was never fused at this pose")
+        # Blocks in which it saw nothing may be gone with another keyframe.
+        blocks, theirs, ours, seen = blocks[found], theirs[found], ours[found], seen[found]
+        before = weight[ours]
+        after = before - seen
+        left = after > 0.5  # weights are counts
+        for name in ("tsdf", "color"):
+            mean = values(self._grid, name)
+            total = mean[ours] * before - values(alone, name)[theirs] * seen
+            mean[ours] = np.divide(total, after, out=np.zeros_like(total), where=left)
+        weight[ours] = after
+        erase(self._grid, blocks[~left.reshape(len(left), -1).any(axis=1)])
+        self._touched.append(blocks)
+
+    def cloud(self):
+        """PointMap of the surfaces seen by `minimum_weight` keyframes, at most `max_points`; empty without any."""
+        cloud = self._points.update(self._grid, np.vstack(self._touched) if self._touched else [])
+        self._touched = []
+        return cloud.thinned(self.config.max_points)
+
+    def _integrated(self, grid, keyframe, T_map_cam):
+        """(N, 3) int32: the blocks that the keyframe, fused into the grid, may have changed; none without depth within reach."""
+        nothing = np.zeros((0, 3), np.int32)
+        if keyframe.depth is None or not (keyframe.depth > 0).any():
+            return nothing
+        camera, reach = keyframe.camera, self.config.max_depth
+        depth = undistort(keyframe.depth, camera, nearest=True)
+        depth = np.where(depth <= reach, depth, 0).astype(np.float32)
+        color = np.ascontiguousarray(undistort(keyframe.image, camera)).astype(np.float32) / 255
+        depth, color = (o3d.t.geometry.Image(o3d.core.Tensor(np.ascontiguousarray(image))) for image in (depth, color))
+        intrinsic, extrinsic = o3d.core.Tensor(camera.matrix), o3d.core.Tensor(se3.inverse(T_map_cam))
+        try:
+            blocks = grid.compute_unique_block_coordinates(depth, intrinsic, extrinsic, 1.0, reach)
+        except RuntimeError as error:
+            if "No block is touched" not in str(error):
+                raise
+            return nothing  # all of it too far, or too little of it for the pixels that Open3D samples
+        if make_room(grid, blocks.numpy()) and grid is self._grid:
+            memory_limits.give_back()  # the copies
+        grid.integrate(blocks, depth, color, intrinsic, extrinsic, 1.0, reach)
+        return blocks.numpy()
 
 
 def empty_map():
     return PointMap(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
-
-
-def limited(cloud, max_points):
-    """At most `max_points` of the cloud, thinned evenly over space by growing voxels."""
-    if len(cloud) <= max_points:
-        return cloud
-    rng = np.random.default_rng(0)
-    keep = np.sort(rng.choice(len(cloud), max_points, replace=False))
-    return PointMap(cloud.points[keep], cloud.colors[keep], cloud.confidence[keep])
-
-
-def _integrate(grid, keyframe, T_map_cam, config, device):
-    """Whether the keyframe held any depth within reach."""
-    camera = keyframe.camera
-    depth = undistort(keyframe.depth, camera, nearest=True)
-    depth = np.where(depth <= config.max_depth, depth, 0).astype(np.float32)
-    color = np.ascontiguousarray(undistort(keyframe.image, camera)).astype(np.float32) / 255
-    depth = o3d.t.geometry.Image(o3d.core.Tensor(np.ascontiguousarray(depth), device=device))
-    color = o3d.t.geometry.Image(o3d.core.Tensor(color, device=device))
-    intrinsic = o3d.core.Tensor(camera.matrix)
-    extrinsic = o3d.core.Tensor(se3.inverse(T_map_cam))
-    try:
-        blocks = grid.compute_unique_block_coordinates(depth, intrinsic, extrinsic, 1.0, config.max_depth)
-    except RuntimeError as error:
-        if "No block is touched" not in str(error):
-            raise
-        return False  # all of it too far, or too little of it for the pixels that Open3D samples
-    grid.integrate(blocks, depth, color, intrinsic, extrinsic, 1.0, config.max_depth)
-    return True
-
-
-def _weights_at(grid, points, voxel_size):
-    """(M,) TSDF weight of the voxel nearest to each point: how many keyframes saw that surface."""
-    coordinates, indices = grid.voxel_coordinates_and_flattened_indices()
-    weights = grid.attribute("weight").reshape((-1, 1))[indices].cpu().numpy().ravel()
-    observed = weights > 0
-    keys, weights = _voxel_keys(coordinates.cpu().numpy()[observed], voxel_size), weights[observed]
-    order = np.argsort(keys)
-    wanted = _voxel_keys(points, voxel_size)
-    at = np.clip(np.searchsorted(keys, wanted, sorter=order), 0, len(order) - 1)
-    return np.where(keys[order[at]] == wanted, weights[order[at]], 1.0)
-
-
-def _voxel_keys(points, voxel_size):
-    """One int64 a voxel for points (M, 3): 21 bits an axis."""
-    index = np.rint(points / voxel_size).astype(np.int64) + 2**20
-    return (index[:, 0] << 42) | (index[:, 1] << 21) | index[:, 2]

@@ -54,8 +54,10 @@ def check_depth(depth, shape):
         raise ValueError(f"depth is {depth.shape[1]}x{depth.shape[0]}, its image {shape[1]}x{shape[0]}; register it to the image"
                          if depth.ndim == 2 else f"depth must have shape {shape}, got {depth.shape}")
     depth = np.where(np.isfinite(depth), depth, 0).astype(np.float32)
-    known = depth[depth != 0]
-    if known.size and (known.min() < 0 or np.median(known) > MAX_DEPTH_M):
+    # That half of what is known lies beyond is ten times cheaper to see than the median itself.
+    far, count = np.count_nonzero(depth > MAX_DEPTH_M), np.count_nonzero(depth)
+    if depth.min(initial=0) < 0 or 2 * far > count:
+        known = depth[depth != 0]
         raise ValueError(f"depth must be metres along z (0 = unknown): its median is {np.median(known):.4g}, its least "
                          f"{known.min():.4g}; 16-bit millimetres have to be divided by 1000")
     return depth

@@ -1,7 +1,5 @@
 """Candidate pairs -> loops: matched, measured by PnP on depth, accepted or rejected with a reason."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from vggt3_ros.features.matching import guided, mutual_nearest
@@ -11,19 +9,8 @@ from vggt3_ros.mapping.relative_pose import View, estimate
 from vggt3_ros.mapping.snapshot import Loop
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A pair to try, keyframe indices source > target; origin: sequence, proximity, memory or place.
-    thorough: worth the slow matcher when the fast one fails."""
-
-    source: int
-    target: int
-    origin: str
-    thorough: bool = False
-
-
 class LoopVerifier:
-    """verify(candidate) -> Loop."""
+    """verify(origin, source, target, thorough) -> Loop."""
 
     def __init__(self, config, matcher):
         self.config, self.matcher = config, matcher

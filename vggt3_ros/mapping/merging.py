@@ -8,9 +8,8 @@ import numpy as np
 
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.snapshot import Snapshot
-from vggt3_ros.mapping.store import LOADED, SEGMENTS, KeyframeStore
+from vggt3_ros.mapping.store import ASIDE, FIRST_ID, LOADED, PLACED, SESSION, KeyframeStore
 
-FIRST_ID = 2**62  # of merged keyframes; front ends count from zero
 TRIED = 24  # images localized at most to place a map
 AGREEING = 4  # of these must agree on where it lies, and be most of those localized
 ENOUGH = 8  # when so many agree, and three quarters of those localized, no more are tried
@@ -39,6 +38,10 @@ def replace(store, folder):
     without a snapshot, never a snapshot of other keyframes."""
     other, snapshot = _open(folder)
     with other:
+        theirs = other.poses(aside=True)
+        ids, placed = theirs.ids.tolist(), json.dumps(other.placed)
+        notes = {LOADED: str(folder), SESSION: str(max(other.session, int(theirs.sessions.max()))), PLACED: placed,
+                 ASIDE: other.get_note(ASIDE) or "{}"}
         used = [int(path.name) for path in store.snapshots.glob("[0-9]" * 6)]
         generation = max(used, default=0) + 1
         arriving = store.folder / "arriving"
@@ -50,10 +53,8 @@ def replace(store, folder):
         shutil.rmtree(leaving, ignore_errors=True)
         store.snapshots.mkdir(exist_ok=True)
         store.snapshots.rename(leaving)
-        ids = other.ids()
         try:
-            store.absorb(other, dict(zip(ids, ids)), other.poses().T_odom_cam,
-                         {LOADED: str(folder), SEGMENTS: other.get_note(SEGMENTS) or "[]"}, clear=True)
+            store.absorb(other, dict(zip(ids, ids)), theirs.T_odom_cam, notes, True, theirs.sessions)
         except BaseException:
             leaving.rename(store.snapshots)
             raise
@@ -63,28 +64,65 @@ def replace(store, folder):
 
 
 def merge(store, folder, snapshot, localize):
-    """Add the keyframes of a saved map to `store` under new ids: Loaded.
+    """Add the keyframes of a saved map, or of a store, to `store` under new ids: Loaded.
 
     snapshot: the Snapshot in force (None: LoadError); localize(image, camera) -> Localization in it. The loaded keyframes enter with their
-    corrected poses, moved into our map, as odometry of a segment of their own; the next refinement finds the loops between both.
+    corrected poses, moved into our map, as odometry of sessions of their own that come before ours, whatever their stamps; the next
+    refinement finds the loops between both.
     """
     if snapshot is None:
         raise LoadError("no_map", "there is no refined map yet to localize the loaded images in: refine first")
     other, loaded = _open(folder)
     with other:
         ours, theirs = store.poses(), other.poses()
-        if theirs.stamps_ns[-1] >= ours.stamps_ns[0]:
-            raise LoadError("conflict", "its keyframes must all be older than those held; its newest is of "
-                            f"{theirs.stamps_ns[-1] / 1e9:.3f} s, the oldest held of {ours.stamps_ns[0] / 1e9:.3f} s")
-        T_loaded_cam = _corrected(theirs, loaded)
+        twice = store.held_already(other)
+        if twice:
+            raise LoadError("conflict", f"{twice} of its {len(theirs)} keyframes are held already: a map is merged once")
+        theirs, T_loaded_cam = _corrected(theirs, loaded)
         T_map_loaded = place(other, theirs.ids, T_loaded_cam, localize)
-        first = max([FIRST_ID - 1, *(int(id) for id in ours.ids if id >= FIRST_ID)]) + 1
+        first = max([FIRST_ID - 1, *(id for id in store.ids() if id >= FIRST_ID)]) + 1
         new_ids = {int(id): first + k for k, id in enumerate(theirs.ids)}
-        starts = [new_ids[id] for id in json.loads(other.get_note(SEGMENTS) or "[]") if id in new_ids]
-        starts += json.loads(store.get_note(SEGMENTS) or "[]") + [int(ours.ids[0])]
-        # The map frame is that of odometry where our run began: before it, odometry is in the map frame.
-        store.absorb(other, new_ids, T_map_loaded @ T_loaded_cam, {SEGMENTS: json.dumps(sorted(set(starts)))})
+        numbers, rank = np.unique(theirs.sessions, return_inverse=True)
+        sessions = int(ours.sessions.min()) - len(numbers) + rank  # below ours: new keyframes go on with the highest
+        placed = sorted({*store.placed, *sessions.tolist()})
+        store.absorb(other, new_ids, T_map_loaded @ T_loaded_cam, {PLACED: json.dumps(placed)}, sessions=sessions)
     return Loaded(snapshot.generation, len(new_ids), T_map_loaded)
+
+
+def merge_all(folders, out, config, progress):
+    """Maps in `folders`, the first of which gives the frame -> (Snapshot of all, [(folder, Loaded), ...]), written to the new folder `out`.
+
+    Those that were never refined, or not with all their keyframes, are refined first; the folders are left as they are.
+    progress(stage, fraction). Raises LoadError.
+    """
+    from vggt3_ros.backend import Backend
+
+    for folder in folders:
+        _store(folder).close()  # what cannot be read is said before hours are spent
+    _copy(folders[0], out)
+    with KeyframeStore(out) as store:
+        backend, merged = Backend(store, config), []
+        for folder in folders[1:]:
+            if backend.snapshot is None or len(backend.snapshot) < len(store):
+                backend.refine(progress)
+            arriving = out / "arriving"
+            _copy(folder, arriving)
+            with KeyframeStore(arriving) as other:
+                theirs = Backend(other, config)
+                if theirs.snapshot is None or len(theirs.snapshot) < len(other):
+                    theirs.refine(progress)
+            merged.append((folder, merge(store, arriving, backend.snapshot, backend.localize)))
+            shutil.rmtree(arriving)
+        return backend.refine(progress), merged
+
+
+def _copy(folder, target):
+    """Keyframes and newest snapshot."""
+    target.mkdir()
+    with _store(folder) as store:
+        store.backup(target)
+        for newest in sorted(store.snapshots.glob("[0-9]" * 6))[-1:]:
+            shutil.copytree(newest, target / "snapshots" / newest.name)
 
 
 def place(other, ids, T_loaded_cam, localize):
@@ -103,7 +141,7 @@ def place(other, ids, T_loaded_cam, localize):
     if agree.sum() < AGREEING or 2 * agree.sum() <= len(seen):
         raise LoadError("not_localized", f"{len(seen)} of {tried} images of it were found in the map held, {agree.sum()} agree on "
                         f"where it lies; {AGREEING} must, and most of those found: do both maps show the same place?")
-    return _mean(np.array(T_map_cam)[agree], T_loaded_cam[seen][agree])
+    return se3.mean_motion(np.array(T_map_cam)[agree], T_loaded_cam[seen][agree])
 
 
 def _agreeing(T_map_cam, T_loaded_cam):
@@ -116,19 +154,29 @@ def _agreeing(T_map_cam, T_loaded_cam):
     return best
 
 
-def _mean(T_map_cam, T_loaded_cam):
-    """Average T_map_loaded, taken in the cameras' middle: there their rotation errors do not lever it away."""
-    middle = np.eye(4)
-    middle[:3, 3] = T_loaded_cam[:, :3, 3].mean(axis=0)
-    T_map_middle = T_map_cam @ se3.inverse(T_loaded_cam) @ middle
-    twists = [se3.log(step) for step in se3.inverse(T_map_middle[0]) @ T_map_middle]
-    return se3.orthonormalize(T_map_middle[0] @ se3.exp(np.mean(twists, axis=0)) @ se3.inverse(middle))
+def carried_on(poses, held):
+    """StoredPoses of one session, {id: T_map_cam} with some of them -> (N, 4, 4): the others are where odometry takes them from there."""
+    first = next(i for i, keyframe_id in enumerate(poses.ids) if int(keyframe_id) in held)
+    T_map_odom, out = held[int(poses.ids[first])] @ se3.inverse(poses.T_odom_cam[first]), []
+    for keyframe_id, pose in zip(poses.ids, poses.T_odom_cam):
+        if int(keyframe_id) in held:
+            T_map_odom = held[int(keyframe_id)] @ se3.inverse(pose)
+        out.append(T_map_odom @ pose)
+    return np.array(out)
 
 
 def _corrected(poses, snapshot):
-    """(N, 4, 4) of the stored keyframes in their map; those that were never refined are carried on by odometry."""
+    """(StoredPoses of the sessions that the map has, their T_map_cam (N, 4, 4)); those never refined are carried on by odometry."""
     held = dict(zip(map(int, snapshot.keyframe_ids), snapshot.T_map_cam))
-    return np.array([held.get(int(id), snapshot.T_map_odom @ pose) for id, pose in zip(poses.ids, poses.T_odom_cam)])
+    poses = poses.only(np.isin(poses.sessions, poses.sessions[np.isin(poses.ids, snapshot.keyframe_ids)]))
+    return poses, np.concatenate([carried_on(poses.only(poses.sessions == session), held) for session in np.unique(poses.sessions)])
+
+
+def _store(folder):
+    try:
+        return KeyframeStore(folder, read_only=True)
+    except ValueError as error:
+        raise LoadError("unreadable", str(error)) from error
 
 
 def _newest(store):
@@ -140,10 +188,7 @@ def _newest(store):
 
 def _open(folder):
     """(KeyframeStore, newest Snapshot) of a saved map, not to be written to."""
-    try:
-        store = KeyframeStore(folder, read_only=True)
-    except ValueError as error:
-        raise LoadError("unreadable", str(error)) from error
+    store = _store(folder)
     try:
         snapshot = Snapshot.load(_newest(store))
         if not len(snapshot) or not set(snapshot.keyframe_ids.tolist()) <= set(store.ids()):

@@ -2,12 +2,12 @@
 
 import logging
 import shutil
-import zipfile
 from dataclasses import dataclass, replace
 
 import numpy as np
 from safetensors import SafetensorError
 
+from vggt3_ros.arrays import load_arrays
 from vggt3_ros.geometry.camera import undistort
 from vggt3_ros.network.keyframe_view import NetworkView
 from vggt3_ros.network.values import SceneState
@@ -41,7 +41,7 @@ class NetworkScene:
             self._load(store.snapshots / FOLDER)
         except FileNotFoundError:
             pass
-        except (OSError, KeyError, ValueError, EOFError, SafetensorError, zipfile.BadZipFile) as error:
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
             _log.warning("the network maps the keyframes anew: %s cannot be read: %s", store.snapshots / FOLDER, error)
 
     def look(self, ids, without_depth, step):
@@ -79,11 +79,14 @@ class NetworkScene:
         scene = SceneState.load(folder / "scene.safetensors")
         if scene.network != self.viewer.fingerprint():
             raise ValueError("another network made it")
-        with np.load(folder / "keyframes.npz", allow_pickle=False) as arrays:
-            view = NetworkView(arrays["T_network_cam"], arrays["confidence"], {}, scene)
-            self.sensor_scale = tuple(map(float, arrays["sensor_scale"])) or None
-            self.depth_scale = float(arrays["depth_scale"])
-            self.last = Seen(tuple(map(int, arrays["ids"])), view, int(arrays["basis"]))
+        arrays = load_arrays(folder / "keyframes.npz", ("ids", "T_network_cam", "confidence", "basis", "sensor_scale", "depth_scale"))
+        ids = tuple(map(int, arrays["ids"]))
+        if arrays["T_network_cam"].shape != (len(ids), 4, 4) or arrays["confidence"].shape != (len(ids),):
+            raise ValueError("its sizes do not agree")
+        view = NetworkView(arrays["T_network_cam"], arrays["confidence"], {}, scene)
+        self.sensor_scale = tuple(map(float, arrays["sensor_scale"])) or None
+        self.depth_scale = float(arrays["depth_scale"])
+        self.last = Seen(ids, view, int(arrays["basis"]))
 
     def place(self, image, camera):
         """Pose (4, 4) of an image (height, width, 3) uint8 RGB in the network's frame; None where it says nothing."""

@@ -10,6 +10,7 @@ import gtsam
 import numpy as np
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.mapping.marginals import all_marginals
 
 _TO_GTSAM = [3, 4, 5, 0, 1, 2]  # GTSAM orders rotation first; ours (and ROS) translation first
 ANCHOR_SIGMA = 1e-4  # metres, radians: the first keyframe stays where the odometry put it
@@ -40,7 +41,7 @@ class Solution:
 def solve(T_odom_cam, odometry_noise, loops, config, initial=None, covariances=True, progress=None):
     """(N, 4, 4) odometry, (N, 6, 6) covariance of each step in the later camera's frame, list of Edge -> Solution.
 
-    progress(fraction) is called between covariances, which take most of the time; what it raises ends the solution.
+    progress(fraction) is called between covariances; what it raises ends the solution.
     """
     initial = T_odom_cam if initial is None else initial
     kept = np.ones(len(loops), bool)
@@ -98,11 +99,7 @@ def _residuals(T_map_cam, loops):
 
 def _marginals(graph, values, T_map_cam, progress):
     """GTSAM gives them in the camera's frame, rotation first; ROS wants the map's axes, translation first."""
-    marginals = gtsam.Marginals(graph, values)
-    out = np.empty((len(T_map_cam), 6, 6))
-    for i, pose in enumerate(T_map_cam):
-        if progress:
-            progress(i / len(T_map_cam))
-        turn = np.kron(np.eye(2), pose[:3, :3])
-        out[i] = turn @ marginals.marginalCovariance(i)[np.ix_(_TO_GTSAM, _TO_GTSAM)] @ turn.T
-    return out
+    covariances = all_marginals(graph, values, progress)[:, _TO_GTSAM][:, :, _TO_GTSAM]
+    turn = np.zeros_like(covariances)
+    turn[:, :3, :3] = turn[:, 3:, 3:] = T_map_cam[:, :3, :3]
+    return turn @ covariances @ turn.swapaxes(1, 2)

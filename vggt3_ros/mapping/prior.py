@@ -5,7 +5,7 @@ and smooth and drifts. So the network is aligned to the odometry as a whole (rob
 between keyframes far apart, weighted by how far the two disagree there.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from vggt3_ros.mapping.pose_graph import Edge
 LAGS = (8, 24, 72, 216)  # keyframes between the ends of an edge
 FLOOR_M, FLOOR_RAD = 0.05, 0.02  # published accuracy of the network at room scale: it is never believed beyond this
 CAUTION = 2.0  # on standard deviations: edges share endpoints, and a smooth warp is wrong in many of them at once
+BESIDE_LOOPS = 3.0  # the same, further, between keyframes that verified loops tie: those are right to 2 cm, and the odometry does the rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,22 @@ def relative_edges(T_odom_cam, T_aligned_cam, trusted):
         information = np.diag([sigma_m**-2] * 3 + [sigma_rad**-2] * 3) / CAUTION**2
         edges += [Edge(int(a), int(b), motion, information) for a, b, motion in zip(source, target, by_network)]
     return edges
+
+
+def beside_loops(edges, loops):
+    """The edges, those with less say between whose ends at least two loops end that are half as long or longer -> list of Edge.
+
+    edges, loops: of pose_graph.Edge.
+    """
+    spans = np.array([abs(loop.source - loop.target) for loop in loops])
+    ends = np.array([(loop.source, loop.target) for loop in loops])
+    out = []
+    for edge in edges:
+        low, high = sorted((edge.source, edge.target))
+        inside = (ends[spans >= (high - low) / 2] if len(loops) else ends).ravel()
+        tied = ((inside >= low) & (inside <= high)).sum() >= 2
+        out.append(replace(edge, information=edge.information / BESIDE_LOOPS**2) if tied else edge)
+    return out
 
 
 def _trusted_pairs(trusted, lag):

@@ -15,7 +15,7 @@ LEAST_KNOWN = 0.1  # share of them with depth; with less, all are put at the ass
 
 @dataclass(frozen=True)
 class SelectionConfig(Checked):
-    """An image is a keyframe when one of them is passed."""
+    """Which images of plain topics become keyframes: those that pass one of these."""
 
     translation: float = value(0.2, "Motion since the last keyframe that makes another; 0: not looked at", "m", 0.0, 1000.0)
     rotation: float = value(0.25, "Turn since the last keyframe that makes another; 0: not looked at", "rad", 0.0, math.pi)

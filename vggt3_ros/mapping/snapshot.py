@@ -3,14 +3,20 @@
 import json
 import os
 import shutil
-import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-FORMAT = 1
-MEMORY_FILE = "memory.safetensors"
+from vggt3_ros.arrays import load_arrays
+from vggt3_ros.geometry import se3
+
+FORMAT = 2
+READABLE = 1, 2  # 1: one session, one memory of all keyframes
+MAX_TEXT_BYTES = 2**28  # of snapshot.json
+SHAPES = {"keyframe_ids": ("i8", ("N",)), "stamps_ns": ("i8", ("N",)), "T_map_cam": ("f8", ("N", 4, 4)), "T_odom_cam": ("f8", ("N", 4, 4)),
+          "covariances": ("f8", ("N", 6, 6)), "loop_motions": ("f8", ("L", 4, 4)), "loop_information": ("f8", ("L", 6, 6)),
+          "points": ("f4", ("M", 3)), "colors": ("u1", ("M", 3)), "confidence": ("f4", ("M",)), "sessions": ("i8", ("N",))}
 PLACES_FILE = "places.safetensors"
 
 
@@ -24,6 +30,13 @@ class PointMap:
 
     def __len__(self):
         return len(self.points)
+
+    def thinned(self, most):
+        """At most `most` of the points, drawn evenly: itself when there are no more."""
+        if len(self) <= most:
+            return self
+        keep = np.sort(np.random.default_rng(0).choice(len(self), most, replace=False))
+        return PointMap(self.points[keep], self.colors[keep], self.confidence[keep])
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +66,8 @@ class Snapshot:
 
     keyframe_ids, stamps_ns (N,) int64; T_map_cam, T_odom_cam (N, 4, 4); covariances (N, 6, 6) of T_map_cam in the map frame,
     x y z rotX rotY rotZ (as ROS has it). loops: tuple of Loop. cloud: PointMap. seconds: stage name -> seconds.
-    report: numbers for people (counts, residuals, peak memory).
+    report: numbers for people (counts, residuals, peak memory). sessions (N,) int64: the run of a front end that a keyframe comes from
+    (one run by default); session: the one that was running, of which there may be no keyframe here yet.
     """
 
     generation: int
@@ -66,28 +80,57 @@ class Snapshot:
     cloud: PointMap
     seconds: dict = field(default_factory=dict)
     report: dict = field(default_factory=dict)
+    sessions: np.ndarray | None = None
+    session: int = 0
+
+    def __post_init__(self):
+        if self.sessions is None:
+            object.__setattr__(self, "sessions", np.full(len(self.keyframe_ids), self.session, np.int64))
 
     def __len__(self):
         return len(self.keyframe_ids)
 
     @property
+    def newest(self):
+        """Index of the newest keyframe of the last session."""
+        return int(np.lexsort((self.stamps_ns, self.sessions))[-1])
+
+    @property
+    def places_odometry(self):
+        """Whether the running session is in the map, so that T_map_odom is of its odometry."""
+        return bool((self.sessions == self.session).any())
+
+    @property
     def T_map_odom(self):
         """(4, 4) from the newest keyframe: T_map_cam @ T_odom_cam^-1, both at its stamp (REP 105 map->odom)."""
-        from vggt3_ros.geometry import se3
-
-        newest = int(np.argmax(self.stamps_ns))
+        newest = self.newest
         return se3.orthonormalize(self.T_map_cam[newest] @ se3.inverse(self.T_odom_cam[newest]))
 
+    def renumbered(self, generation, new_ids, session):
+        """The same under other keyframe ids ({old: new}; those not named stay), while another session runs."""
+        new = lambda keyframe_id: new_ids.get(int(keyframe_id), int(keyframe_id))
+        loops = tuple(replace(loop, source_id=new(loop.source_id), target_id=new(loop.target_id)) for loop in self.loops)
+        return replace(self, generation=generation, keyframe_ids=np.array([new(i) for i in self.keyframe_ids], np.int64), loops=loops,
+                       session=session)
+
     def save(self, folder, memory=None, places=None):
-        """Write into `folder` (which must not exist), with a SceneMemory and PlaceIndex if given; it appears whole or not at all."""
+        """Write into `folder` (which must not exist), with its Submaps and PlaceIndex if given; it appears whole or not at all."""
         folder = Path(folder)
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        try:
+            partial.mkdir(parents=True)
+            self._write(partial, memory, places)
+            os.rename(partial, folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)  # on a full disk the next keyframe needs the room
+            raise
+
+    def _write(self, partial, memory, places):
         accepted = [loop for loop in self.loops if loop.accepted]
         arrays = {
             "keyframe_ids": self.keyframe_ids, "stamps_ns": self.stamps_ns, "T_map_cam": self.T_map_cam,
-            "T_odom_cam": self.T_odom_cam, "covariances": self.covariances,
+            "T_odom_cam": self.T_odom_cam, "covariances": self.covariances, "sessions": self.sessions,
             "loop_motions": np.array([loop.T_source_target for loop in accepted]).reshape(-1, 4, 4),
             "loop_information": np.array([loop.information for loop in accepted]).reshape(-1, 6, 6),
             "points": self.cloud.points, "colors": self.cloud.colors, "confidence": self.cloud.confidence,
@@ -97,18 +140,18 @@ class Snapshot:
             file.flush()
             os.fsync(file.fileno())
         if memory is not None:
-            memory.save(partial / MEMORY_FILE)
+            memory.save(partial)
         if places is not None:
             places.save(partial / PLACES_FILE)
         loops = [{"source": loop.source_id, "target": loop.target_id, "accepted": loop.accepted, "reason": loop.reason,
                   "origin": loop.origin, "inliers": loop.inliers, "residual_m": loop.residual_m,
                   "residual_rad": loop.residual_rad} for loop in self.loops]
-        text = {"format": FORMAT, "generation": self.generation, "loops": loops, "seconds": self.seconds, "report": self.report}
+        text = {"format": FORMAT, "generation": self.generation, "session": self.session, "loops": loops, "seconds": self.seconds,
+                "report": self.report}
         with open(partial / "snapshot.json", "w") as file:
-            json.dump(text, file)
+            file.write(json.dumps(text))  # json.dump writes without the C encoder
             file.flush()
             os.fsync(file.fileno())
-        os.rename(partial, folder)
 
     @staticmethod
     def renumber(folder, generation):
@@ -126,19 +169,65 @@ class Snapshot:
         """Read what :meth:`save` wrote; ValueError when it is of another format or incomplete."""
         folder = Path(folder)
         try:
-            text = json.loads((folder / "snapshot.json").read_text())
-            if text["format"] != FORMAT:
-                raise ValueError(f"format {text['format']}, this version reads {FORMAT}")
-            with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
-                arrays = dict(arrays)
+            text = _read_text(folder / "snapshot.json")
+            old = text["format"] == 1
+            arrays = load_arrays(folder / "arrays.npz", [name for name in SHAPES if not (old and name == "sessions")])
+            if old:
+                arrays["sessions"] = np.zeros(arrays["keyframe_ids"].shape, np.int64)
+            arrays, session = _checked(arrays), 0 if old else _count(text["session"])
+            if sum(bool(row["accepted"]) for row in text["loops"]) != len(arrays["loop_motions"]):
+                raise ValueError("its loops are not all there")
             accepted = iter(zip(arrays["loop_motions"], arrays["loop_information"]))
             loops = []
             for row in text["loops"]:
                 motion, information = next(accepted) if row["accepted"] else (None, None)
-                loops.append(Loop(row["source"], row["target"], row["accepted"], row["reason"], row["origin"], row["inliers"],
-                                  motion, information, row["residual_m"], row["residual_rad"]))
-            return cls(text["generation"], *(arrays[k] for k in ("keyframe_ids", "stamps_ns", "T_map_cam", "T_odom_cam",
+                loops.append(Loop(_count(row["source"], 2**63), _count(row["target"], 2**63), bool(row["accepted"]), str(row["reason"]),
+                                  str(row["origin"]), _count(row["inliers"]), motion, information, float(row["residual_m"]),
+                                  float(row["residual_rad"])))
+            return cls(_count(text["generation"]), *(arrays[k] for k in ("keyframe_ids", "stamps_ns", "T_map_cam", "T_odom_cam",
                        "covariances")), tuple(loops), PointMap(arrays["points"], arrays["colors"], arrays["confidence"]),
-                       text["seconds"], text["report"])
-        except (OSError, KeyError, StopIteration, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+                       text["seconds"], text["report"], arrays["sessions"], session)
+        except (OSError, KeyError, StopIteration, TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
             raise ValueError(f"{folder} is not a readable snapshot: {error}") from error
+
+
+def _read_text(path):
+    """snapshot.json; ValueError when it is too long, or another format's."""
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        raise ValueError(f"{path.name} has more than {MAX_TEXT_BYTES} bytes")
+    text = json.loads(path.read_text())
+    if not isinstance(text, dict):
+        raise ValueError(f"{path.name} holds a {type(text).__name__}")
+    if text["format"] not in READABLE:
+        raise ValueError(f"format {text['format']}, this version reads {' and '.join(map(str, READABLE))}")
+    if not (isinstance(text["loops"], list) and isinstance(text["seconds"], dict) and isinstance(text["report"], dict)):
+        raise ValueError(f"{path.name} holds other things than a snapshot")
+    return text
+
+
+def _checked(arrays):
+    """The arrays of a snapshot, their shapes found to agree and their poses to be poses; ValueError."""
+    sizes = {}
+    for name, (dtype, shape) in SHAPES.items():
+        array = arrays[name]
+        fits = array.ndim == len(shape) and all(sizes.setdefault(want, have) == have if isinstance(want, str) else want == have
+                                                for want, have in zip(shape, array.shape))
+        if array.dtype != np.dtype(dtype) or not fits:
+            raise ValueError(f"{name} is {array.dtype} {array.shape}, not {dtype} {shape}")
+    for name in ("T_map_cam", "T_odom_cam", "loop_motions"):
+        rotation = arrays[name][:, :3, :3]
+        off = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max(initial=0)  # NaN is not below
+        if not (off < 1e-3 and np.all(np.isfinite(arrays[name])) and np.all(np.linalg.det(rotation) > 0)
+                and np.all(arrays[name][:, 3] == (0, 0, 0, 1))):
+            raise ValueError(f"{name} are not all rigid transforms")
+    if not all(np.all(np.isfinite(arrays[name])) for name in ("covariances", "loop_information", "points", "confidence")):
+        raise ValueError("covariances or points hold NaN or infinity")
+    if len(np.unique(arrays["keyframe_ids"])) != sizes["N"] or min(arrays["keyframe_ids"].min(initial=0), arrays["stamps_ns"].min(initial=0)) < 0:
+        raise ValueError("keyframe_ids are not unique, or stamps_ns negative")
+    return arrays
+
+
+def _count(value, limit=2**32):
+    if not isinstance(value, int) or not 0 <= value < limit:
+        raise ValueError(f"{value!r:.80} is not a number from 0 to {limit - 1}")
+    return value

@@ -15,13 +15,14 @@ from vggt3_ros.geometry import se3
 from vggt3_ros.mapping import bundle, pose_graph
 from vggt3_ros.mapping.closing import odometry_noise
 from vggt3_ros.mapping.consistent_depth import consistent
+from vggt3_ros.mapping.odometry_scale import motion_noise, odometry_scale
 from vggt3_ros.mapping.plane_sweep import SweepView, sweep
 from vggt3_ros.mapping.tracks import build_tracks, reprojection
 
 SPAN = 5  # neighbours in time that are matched
 EPIPOLAR_PX = 1.5
 LEAST_MATCHES = 20
-SCALE_SPAN = 0.5  # metres of path over which odometry's scale is read: over single steps its noise hides it
+MOST = 0.9  # of the keyframes without depth: the camera has none
 MOVED, TURNED = 0.02, np.radians(0.1)  # of the baseline; a neighbour that moved by more is swept against again
 
 
@@ -51,6 +52,13 @@ class Structure:
     def __init__(self, frames, config, device):
         self.frames, self.config, self.device = frames, config, device
         self._matches, self._swept = {}, {}
+
+    def serves(self, ids):
+        """Whether these keyframes are to get depth here: depth.estimate. What a camera with depth now and then lacks is not worth it."""
+        choice = self.config.depth.estimate
+        if choice != "auto":
+            return choice == "always" and bool(self.wanted(ids))
+        return len(self.frames.store.without_depth().intersection(ids)) >= MOST * len(ids)
 
     def wanted(self, ids):
         """Keyframe ids whose depth no sensor measured."""
@@ -91,7 +99,8 @@ class Structure:
         solved = self._bundle(poses, sorted(pairs), closing.T_map_cam, measured, step)
         if measured or self.config.fixed_poses:
             return solved
-        return rescaled(solved, odometry_scale(poses.T_odom_cam, solved.T_map_cam))
+        noise = motion_noise(poses.T_odom_cam, odometry_noise(poses, self.config.pose_graph), [given is None for given in poses.covariances])
+        return rescaled(solved, odometry_scale(poses.T_odom_cam, noise, solved.T_map_cam))
 
     def dense(self, poses, solved, step):
         """Sweep every keyframe without measured depth whose neighbourhood changed, keep what its neighbours confirm."""
@@ -111,8 +120,8 @@ class Structure:
         for done, keyframe_id in enumerate(known):
             step(0.9 + 0.1 * done / len(known))
             neighbours = [(self._swept[i][1], self.frames(i).camera, T_map_cam[i]) for i in around[keyframe_id].ids if i in self._swept]
-            self.frames.estimate(keyframe_id, consistent(self._swept[keyframe_id][1], self.frames(keyframe_id).camera,
-                                                         T_map_cam[keyframe_id], neighbours))
+            self.frames.estimate(keyframe_id, *consistent(self._swept[keyframe_id][1], self.frames(keyframe_id).camera,
+                                                          T_map_cam[keyframe_id], neighbours))
         step(1.0)
 
     def _kept(self, keyframe_id, neighbourhood):
@@ -180,22 +189,6 @@ class Structure:
     def _view(self, keyframe_id, T):
         frame = self.frames(keyframe_id)
         return SweepView(frame.camera, frame.gray, frame.features.dense, T)
-
-
-def odometry_scale(T_odom_cam, T_map_cam):
-    """Metres of odometry per unit of the map: the weighted median over spans of SCALE_SPAN metres of path. 1.0 without such spans."""
-    path = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(T_odom_cam[:, :3, 3], axis=0), axis=1))])
-    end = np.searchsorted(path, path + SCALE_SPAN)
-    start = np.flatnonzero(end < len(path))
-    if not len(start):
-        return 1.0
-    end = end[start]
-    by_odometry, by_map = ((se3.inverse(T[start]) @ T[end])[:, :3, 3] for T in (T_odom_cam, T_map_cam))
-    weight = (by_map**2).sum(1)
-    ratio = (by_odometry * by_map).sum(1) / np.maximum(weight, 1e-9)
-    order = np.argsort(ratio)
-    total = np.cumsum(weight[order])
-    return float(ratio[order][np.searchsorted(total, total[-1] / 2)])
 
 
 def rescaled(solved, scale):

@@ -17,12 +17,16 @@ WARM_RATE = 0.4  # a warm start learns at this share of the full rate: enough to
 LOG_SCALE_RANGE = (-7.0, 2.0)  # of the predicted uncertainty, in units of the scene
 
 
-def distil(keys, points, config=MemoryConfig(), importance=None, initial=None, steps=None, seconds=None, device="cpu", progress=None, seed=0):
+def distil(keys, points, config=MemoryConfig(), importance=None, initial=None, steps=None, seconds=None, device="cpu", progress=None,
+           seed=0, key_noise=0.0):
     """(M, C) keys and (M, 3) points in metres -> SceneMemory; one call, any features.
 
-    config: MemoryConfig. importance (M,): a pair is drawn in proportion to it (all alike by default). initial: a SceneMemory to go on from (its standardisation is kept). steps: optimizer steps, config.steps by
-    default; seconds: stop in time, with the learning rate schedule following the clock instead. progress(fraction) is called between
-    steps; what it raises ends the distillation.
+    config: MemoryConfig. importance (M,): a pair is drawn in proportion to it (all alike by default). initial: a SceneMemory to go on
+    from (its standardisation is kept). steps: optimizer steps, config.steps by default;
+    seconds: stop in time, with the learning rate schedule following the clock instead. progress(fraction) is called between steps; what
+    it raises ends the distillation.
+
+    key_noise: keys are disturbed by so much of their own deviation, where what is asked later lies between those learned.
 
     Loss: the Laplace likelihood |error| / s + log s with the scale s predicted (Kendall and Gal, NeurIPS 2017), which tells sure
     cells from unsure ones. Raises ValueError for fewer than 64 pairs or unequal lengths.
@@ -46,7 +50,8 @@ def distil(keys, points, config=MemoryConfig(), importance=None, initial=None, s
             for group in optimizer.param_groups:
                 group["lr"] = rate * _schedule(done)
             batch = draw(config.batch)
-            loss = _loss(memory, keys[batch].to(device), points[batch].to(device))
+            noise = key_noise * torch.randn((config.batch, keys.shape[1]), generator=generator)
+            loss = _loss(memory, keys[batch].to(device), points[batch].to(device), noise.to(device))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -103,8 +108,8 @@ def _schedule(done):
     return min(1.0, done / 0.03 + 0.05) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
-def _loss(memory, keys, points):
-    out = memory.network((keys.float() - memory.key_mean) * memory.key_scale)
+def _loss(memory, keys, points, noise):
+    out = memory.network((keys.float() - memory.key_mean) * memory.key_scale + noise)
     error = torch.sqrt(((out[:, :3] - (points - memory.centre) / memory.scale) ** 2).sum(1) + 1e-6)
     log_scale = out[:, 3].clamp(*LOG_SCALE_RANGE)
     return (error * torch.exp(-log_scale) + log_scale).mean()

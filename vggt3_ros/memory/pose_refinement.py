@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import poselib
 
 from vggt3_ros.geometry import se3
 
@@ -19,6 +20,15 @@ class RefinedPose:
     covariance: np.ndarray
     inliers: np.ndarray
     reprojection_px: float
+
+
+def ransac(pixels, points, camera, threshold):
+    """P3P with local optimization -> (T_map_cam, how many agree within `threshold` px)."""
+    if len(pixels) < 4:
+        return np.eye(4), 0
+    options = {"max_reproj_error": threshold, "max_iterations": 1000, "min_iterations": 60, "seed": 0}
+    pose, info = poselib.estimate_absolute_pose(pixels, points, camera.pinhole, options, {"loss_type": "CAUCHY", "loss_scale": threshold / 4})
+    return se3.inverse(se3.from_rotation_translation(pose.R, pose.t)), int(info["num_inliers"])
 
 
 def refine(T_cam_map, camera, pixels, points, sigma, threshold):

@@ -15,6 +15,7 @@ from torch import nn
 
 FORMAT = "2"
 MAX_FILE_BYTES = 256 * 2**20
+MAX_BLOCKS = 64
 
 
 class MemoryNetwork(nn.Module):
@@ -73,26 +74,59 @@ class SceneMemory:
                     "validation_error_m": repr(self.validation_error_m), "steps": str(self.steps)}
         safetensors.torch.save_file({name: tensor.detach().contiguous().cpu() for name, tensor in state.items()}, path, metadata)
 
+    @property
+    def nbytes(self):
+        return sum(t.numel() * t.element_size() for t in (*self.network.state_dict().values(), self.key_mean, self.key_scale))
+
+    @staticmethod
+    def facts(path):
+        """(validation_error_m, steps) of a file, whose values are not read; ValueError as :meth:`load`."""
+        try:
+            with _opened(path) as file:
+                return float(file.metadata()["validation_error_m"]), int(file.metadata()["steps"])
+        except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
+            raise ValueError(f"{path} is not a readable scene memory: {error}") from error
+
     @classmethod
     def load(cls, path, device="cpu"):
         """Read what :meth:`save` wrote; ValueError naming the file when it is damaged or of another format."""
         try:
-            with open(path, "rb") as file:
-                size = file.seek(0, 2)
-            if size > MAX_FILE_BYTES:
-                raise ValueError(f"{size} bytes, more than a memory can have")
-            with safetensors.safe_open(path, "pt", device=str(device)) as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise ValueError(f"format {metadata.get('format')}, this version reads {FORMAT}")
+            with _opened(path, device) as file:
+                metadata = file.metadata()
                 state = {name: file.get_tensor(name) for name in file.keys()}
             extras = {name: state.pop(name) for name in ("key_mean", "key_scale", "centre", "scale")}
             width, blocks = int(metadata["width"]), int(metadata["blocks"])
-            if state["enter.weight"].shape != (width, len(extras["key_mean"])) or blocks > 64:
-                raise ValueError("its sizes do not agree")
-            network = MemoryNetwork(len(extras["key_mean"]), width, blocks, torch.zeros_like(state["anchors"]))
-            network.load_state_dict(state)
+            _check(state, extras, width, blocks)
+            with torch.device("meta"):  # what the file's numbers announce takes no memory before its tensors are found to be so
+                network = MemoryNetwork(len(extras["key_mean"]), width, blocks, torch.zeros_like(state["anchors"], device="meta"))
+            network.load_state_dict(state, assign=True)
             return cls(network.to(device).requires_grad_(False), validation_error_m=float(metadata["validation_error_m"]),
                        steps=int(metadata["steps"]), **extras)
-        except (OSError, safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        except (OSError, safetensors.SafetensorError, KeyError, IndexError, TypeError, OverflowError, ValueError, RuntimeError) as error:
             raise ValueError(f"{path} is not a readable scene memory: {error}") from error
+
+
+def _opened(path, device="cpu"):
+    """A safetensors file of the right size and format."""
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f"{size} bytes, more than a memory can have")
+    file = safetensors.safe_open(path, "pt", device=str(device))
+    written = (file.metadata() or {}).get("format")
+    if written != FORMAT:
+        raise ValueError(f"format {written}, this version reads {FORMAT}")
+    return file
+
+
+def _check(state, extras, width, blocks):
+    """ValueError where tensors are not what a memory consists of."""
+    if not all(tensor.dtype == torch.float32 for tensor in state.values()):
+        raise ValueError("its weights are not float32")
+    if not all(tensor.is_floating_point() and bool(torch.isfinite(tensor).all()) for tensor in {**state, **extras}.values()):
+        raise ValueError("it holds NaN or infinity")
+    inputs, anchors = extras["key_mean"].shape, state["anchors"].shape
+    if not (1 <= blocks <= MAX_BLOCKS and len(inputs) == 1 and state["enter.weight"].shape == (width, *inputs)
+            and extras["key_scale"].shape == inputs and len(anchors) == 2 and anchors[1] == 3 and extras["centre"].shape == (3,)
+            and extras["scale"].shape == ()):
+        raise ValueError("its sizes do not agree")

@@ -4,17 +4,12 @@ Blocks work in place on the residual stream x [images, tokens, channels]: the ca
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .attention import attend
+from .linear import linear
 from .rope import RotaryTable, rotate
 from .scratch import Scratch
-
-
-def linear_into(out: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """out [..., outputs] = x [..., inputs] weight^T + bias, into memory that exists already."""
-    torch.addmm(bias, x.flatten(0, -2), weight.t(), out=out.view(-1, weight.shape[0]))
-    return out
 
 
 class LayerScale(nn.Module):
@@ -38,11 +33,8 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, out or dim)
 
     def forward(self, x: Tensor, scratch: Scratch) -> Tensor:
-        hidden = scratch.take("mlp_hidden", *x.shape[:-1], self.fc1.out_features)
-        linear_into(hidden, x, self.fc1.weight, self.fc1.bias)
-        torch.ops.aten.gelu.out(hidden, out=hidden)
-        out = scratch.take("mlp_out", *x.shape[:-1], self.fc2.out_features)
-        return linear_into(out, hidden, self.fc2.weight, self.fc2.bias)
+        hidden = linear(x, self.fc1.weight, self.fc1.bias, scratch, "mlp_hidden", gelu=True)
+        return linear(hidden, self.fc2.weight, self.fc2.bias, scratch, "mlp_out")
 
 
 class Attention(nn.Module):
@@ -61,8 +53,7 @@ class Attention(nn.Module):
 
     def queries_keys_values(self, x: Tensor, table: RotaryTable | None, scratch: Scratch) -> tuple[Tensor, Tensor, Tensor]:
         """Three tensors [sequences, tokens, heads, head_dim]; values are a view of scratch memory."""
-        qkv = scratch.take("qkv", *x.shape[:-1], 3 * x.shape[-1])
-        linear_into(qkv, x, self.qkv.weight, self.qkv.bias)
+        qkv = linear(x, self.qkv.weight, self.qkv.bias, scratch, "qkv")
         q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
         if self.normalise_qk:
             q, k = self.q_norm(q), self.k_norm(k)
@@ -76,15 +67,7 @@ class Attention(nn.Module):
 
     def project(self, attended: Tensor, scratch: Scratch) -> Tensor:
         """attended [sequences, tokens, heads, head_dim] -> [sequences, tokens, channels]."""
-        attended = attended.flatten(-2)
-        out = scratch.take("attention_out", *attended.shape)
-        return linear_into(out, attended, self.proj.weight, self.proj.bias)
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention; q [sequences, queries, heads, d], k and v [sequences, keys, heads, d]; returns q's shape."""
-    out = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
-    return out.transpose(1, 2)
+        return linear(attended.flatten(-2), self.proj.weight, self.proj.bias, scratch, "attention_out")
 
 
 class Block(nn.Module):

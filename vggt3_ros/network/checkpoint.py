@@ -184,7 +184,7 @@ def _best_config(names: Mapping[str, str], source: TensorSource) -> tuple[Networ
     shapes = {name: source.stored[stored].shape for name, stored in names.items()}
     try:
         candidates.insert(0, _declared_config(source) or _suggested_config(shapes))
-    except (KeyError, IndexError, ValueError, TypeError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, AttributeError, OverflowError, RecursionError) as error:
         log.debug("the checkpoint suggests no configuration: %s", error)
     reports = [(config, _compare(config, names, source)) for config in candidates]
     return min(reports, key=lambda pair: pair[1].problems)

@@ -1,7 +1,9 @@
 """Where a checkpoint's tensors come from: a file, a folder or a hub id, read lazily and without unpickling objects."""
 
 import json
+import math
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +16,9 @@ from torch import Tensor
 
 _HUB_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 _TORCH_SUFFIXES = (".pt", ".pth")
+MAX_BYTES = 64 * 2**30  # of a checkpoint; the published one has 4.8 GB
+MAX_PICKLE_BYTES = 64 * 2**20  # of what a .pt file says of its tensors
+MAX_INDEX_BYTES = 64 * 2**20
 
 
 class CheckpointError(ValueError):
@@ -47,6 +52,7 @@ class SafetensorsSource:
         self.stored: dict[str, StoredTensor] = {}
         self._where = {}
         self._stack = ExitStack()
+        _check_size(files)
         for path in files:
             try:
                 file = self._stack.enter_context(safe_open(path, framework="pt"))
@@ -56,7 +62,7 @@ class SafetensorsSource:
                     dtype = _SAFETENSORS_DTYPES.get(part.get_dtype(), torch.uint8)
                     self.stored[name] = StoredTensor(tuple(part.get_shape()), dtype)
                     self._where[name] = file
-            except SafetensorError as error:
+            except (SafetensorError, OSError, ValueError, RuntimeError) as error:
                 raise CheckpointError(f"{path} is not a complete .safetensors file: {error}") from error
 
     def read(self, name: str) -> Tensor:
@@ -74,15 +80,50 @@ class TorchSource:
     def __init__(self, path: Path):
         self.files = (path,)
         self.metadata: dict[str, str] = {}
+        _check_size(self.files)
+        _check_archive(path)
         try:
             content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         except Exception as error:  # torch raises RuntimeError, UnpicklingError, ValueError and more, by what is wrong
-            raise CheckpointError(f"{path} is not a .pt file of tensors alone: {str(error).splitlines()[0]}") from error
+            text = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CheckpointError(f"{path} is not a .pt file of tensors alone: {text}") from error
         self._tensors = _state_dict(content, path)
+        _check_tensors(self._tensors, path)
         self.stored = {name: StoredTensor(tuple(t.shape), t.dtype) for name, t in self._tensors.items()}
 
     def read(self, name: str) -> Tensor:
         return self._tensors[name]
+
+
+def _check_size(files: Sequence[Path]) -> None:
+    size = sum(file.stat().st_size for file in files)
+    if size > MAX_BYTES:
+        raise CheckpointError(f"{files[0]}: {size} bytes are more than the {MAX_BYTES} that a checkpoint may have")
+
+
+def _check_archive(path: Path) -> None:
+    """A .pt file is a zip of stored members: compressed ones could unpack to any size."""
+    size = path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError) as error:
+        raise CheckpointError(f"{path} is not a .pt file of tensors alone: {error}") from error
+    for member in members:
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size > size:
+            raise CheckpointError(f"{path}: {member.filename} is compressed, or larger than the file")
+        if member.filename.endswith(".pkl") and member.file_size > MAX_PICKLE_BYTES:
+            raise CheckpointError(f"{path}: {member.filename} has {member.file_size} bytes, more than the {MAX_PICKLE_BYTES} it may have")
+
+
+def _check_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Plain tensors that the file holds in full: a view may announce any size."""
+    size = path.stat().st_size
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.device.type != "cpu":
+            raise CheckpointError(f"{path}: {name[:200]} is no plain tensor")
+        if math.prod(tensor.shape) * tensor.element_size() > size:
+            raise CheckpointError(f"{path}: {name[:200]} announces more values than the file holds")
 
 
 def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
@@ -120,8 +161,7 @@ def open_source(spec: str | Path, cache_dir: Path | None = None) -> TensorSource
 def _open_folder(folder: Path) -> TensorSource:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        files = [folder / Path(name).name for name in names]  # a name that points outside the folder stays inside it
+        files = [folder / name for name in _indexed(index)]
         missing = [file.name for file in files if not file.is_file()]
         if missing:
             raise CheckpointError(f"{folder} lacks {', '.join(missing)}, named in {index.name}")
@@ -134,6 +174,19 @@ def _open_folder(folder: Path) -> TensorSource:
         if preferred:
             raise CheckpointError(f"{folder} holds several checkpoints: {', '.join(file.name for file in files)}; name one")
     raise CheckpointError(f"{folder} holds no .safetensors, .pt or .pth file")
+
+
+def _indexed(index: Path) -> list[str]:
+    """File names that a model.safetensors.index.json lists; one that points outside the folder stays inside it."""
+    try:
+        if index.stat().st_size > MAX_INDEX_BYTES:
+            raise ValueError(f"more than {MAX_INDEX_BYTES} bytes")
+        names = {Path(name).name for name in json.loads(index.read_text())["weight_map"].values()}
+        if not names or "" in names:
+            raise ValueError("it names no files")
+        return sorted(names)
+    except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{index} is not readable: {type(error).__name__}: {error}") from error
 
 
 def _hub_snapshot(repository: str, revision: str | None, cache_dir: Path | None) -> Path:

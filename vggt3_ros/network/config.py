@@ -28,6 +28,14 @@ ENCODERS = {
 }
 
 
+# A checkpoint may announce any numbers; a network a few times as large as the published ones is described in a second.
+_LARGEST = {
+    "embed_dim": 8192, "depth": 128, "num_heads": 256, "mlp_ratio": 64, "num_register_tokens": 1024, "image_size": 16_384,
+    "patch_size": 1024, "tapped_layers": 127, "inner_steps": 1000, "newton_schulz_steps": 100, "fast_hidden_ratio": 64,
+    "camera_depth": 128, "camera_heads": 256, "camera_iterations": 100, "dense_features": 8192, "dense_channels": 16_384,
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """Configuration of the network; the defaults are the published VGG-T³ checkpoint.
@@ -57,6 +65,11 @@ class NetworkConfig:
     dense_channels: tuple[int, ...] = (256, 512, 1024, 1024)
 
     def __post_init__(self) -> None:
+        for name, most in _LARGEST.items():
+            value = getattr(self, name)
+            values = value if isinstance(value, tuple) else (value,)
+            if not all(isinstance(number, (int, float)) and 0 <= number <= most for number in values):
+                raise ValueError(f"{name} must be 0 to {most}, got {value!r:.80}")
         if self.encoder not in ENCODERS:
             raise ValueError(f"unknown encoder {self.encoder!r}: one of {', '.join(ENCODERS)}")
         if self.encoder_shape.embed_dim != self.embed_dim:

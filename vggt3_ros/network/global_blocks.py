@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import fast_weights
-from .blocks import Attention, Block, LayerScale, Mlp, attend, linear_into
+from .attention import attend
+from .blocks import Attention, Block, LayerScale, Mlp
 from .config import NetworkConfig
 from .fast_weights import Associations
 from .layout import TokenLayout
+from .linear import linear
 from .progress import Progress
 from .rope import rotate
 from .scratch import Scratch
@@ -46,8 +48,7 @@ class FastWeightAttention(nn.Module):
     def associations(self, x: Tensor, layout: TokenLayout, scratch: Scratch, out: Tensor) -> None:
         """Write keys, values and rates of x [images, tokens, channels] (already normed) to out [.., 2 * channels + 3 * heads]."""
         dim = x.shape[-1]
-        kv = scratch.take("keys_values", *x.shape[:-1], 2 * dim)
-        linear_into(kv, x, self.qkv.weight[dim:], self.qkv.bias[dim:])
+        kv = linear(x, self.qkv.weight[dim:], self.qkv.bias[dim:], scratch, "keys_values")
         k, v = kv.split(dim, dim=-1)
         v[:, layout.special_tokens :] = self._mix_neighbours(v[:, layout.special_tokens :], layout)
         out[..., :dim] = self._unit(k, layout).flatten(-2)
@@ -66,10 +67,9 @@ class FastWeightAttention(nn.Module):
     def recall(self, x: Tensor, weights: Tensor, layout: TokenLayout, scratch: Scratch) -> Tensor:
         """What the scene answers to x [images, tokens, channels] (already normed)."""
         dim = x.shape[-1]
-        q = scratch.take("queries", *x.shape)
-        linear_into(q, x, self.qkv.weight[:dim], self.qkv.bias[:dim])
+        q = linear(x, self.qkv.weight[:dim], self.qkv.bias[:dim], scratch, "queries")
         answers = fast_weights.read_out(weights, self._unit(q, layout).flatten(0, 1), scratch)
-        return linear_into(scratch.take("attention_out", *x.shape), answers.view(x.shape), self.proj.weight, self.proj.bias)
+        return linear(answers.view(x.shape), self.proj.weight, self.proj.bias, scratch, "attention_out")
 
     def _unit(self, x: Tensor, layout: TokenLayout) -> Tensor:
         """SiLU, rotary position, unit length, per head: [images, tokens, channels] -> [images, tokens, heads, d]."""
@@ -118,8 +118,7 @@ class SoftmaxBlock(Block):
     def keys_values(self, x: Tensor, layout: TokenLayout, scratch: Scratch, out: Tensor) -> None:
         """Write keys and values of the stream x to out [images, tokens, 2, heads, d]."""
         attention, dim = self.attn, x.shape[-1]
-        kv = scratch.take("keys_values", *x.shape[:-1], 2 * dim)
-        linear_into(kv, self.norm1(x), attention.qkv.weight[dim:], attention.qkv.bias[dim:])
+        kv = linear(self.norm1(x), attention.qkv.weight[dim:], attention.qkv.bias[dim:], scratch, "keys_values")
         k, v = kv.unflatten(-1, (2, attention.num_heads, -1)).unbind(-3)
         out[:, :, 0] = rotate(attention.k_norm(k), layout.rotary)
         out[:, :, 1] = v
@@ -136,8 +135,7 @@ class SoftmaxBlock(Block):
     ) -> Tensor:
         """Advance x [images, tokens, channels] in place; keys and values [1, all tokens, heads, d]."""
         attention, dim = self.attn, x.shape[-1]
-        q = scratch.take("queries", *x.shape)
-        linear_into(q, self.norm1(x), attention.qkv.weight[:dim], attention.qkv.bias[:dim])
+        q = linear(self.norm1(x), attention.qkv.weight[:dim], attention.qkv.bias[:dim], scratch, "queries")
         q = rotate(attention.q_norm(q.unflatten(-1, (attention.num_heads, -1))), layout.rotary)
         q = q.flatten(0, 1).unsqueeze(0)
         parts = []

@@ -104,7 +104,7 @@ def case_config(entries: Mapping[str, object]) -> NetworkConfig:
 def relative_error(ours: np.ndarray, reference: np.ndarray) -> float:
     """max |ours - reference| / max |reference| over the finite values; infinite where they are infinite in other places."""
     if ours.shape != reference.shape:
-        raise ParityError(f"shape {ours.shape}, the reference has {reference.shape}")
+        raise ParityError(f"shape {ours.shape} here, {reference.shape} in the reference")
     finite = np.isfinite(reference)
     if not np.array_equal(ours[~finite], reference[~finite], equal_nan=True) or not np.isfinite(ours[finite]).all():
         return float("inf")
@@ -128,7 +128,10 @@ def run_case(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype 
     network.aggregator.to(dtype)
     errors = {}
     for name, ours in _outputs(network, images, case):
-        errors[name] = relative_error(ours.double().cpu().numpy(), case[name])
+        try:
+            errors[name] = relative_error(ours.double().cpu().numpy(), case[name])
+        except ParityError as error:
+            raise ParityError(f"{path}: {name} has {error}") from error
     return ParityResult(
         errors, tuple(sorted(set(case) - set(errors))), tuple(sorted(set(entries) - set(_CONFIG_NAMES)))
     )
@@ -154,18 +157,21 @@ def _outputs(network: Vggt3, images: Tensor, case: Mapping[str, np.ndarray]) -> 
             yield name, tokens[:, ::token_step, ::channel_step]
         elif scene is not None and (match := _WEIGHTS.fullmatch(name)):
             yield name, _fast_weight(scene, *match.groups())
-    mapped_names = [name for name in case if name.startswith("map_") and not name.startswith("map_all_")]
-    if not mapped_names:
+    mapped_names = [name for name in case if name.startswith("map_") and name[4:] in known]
+    asked = [name for name in case if name.startswith("query_") and name[6:] in known]
+    if not mapped_names and not asked:
         return
-    mapped = len(case[mapped_names[0]])
+    # A case that gives no outputs of the smaller map mapped what it does not ask for.
+    mapped = len(case[mapped_names[0]]) if mapped_names else len(images) - len(case[asked[0]])
+    if not 0 < mapped <= len(images):
+        raise ParityError(f"a map of {mapped} of the {len(images)} images")
     predictions, scene = network.map(images[:mapped], **{**dense, "depth_frames": range(mapped)})
     known = _named(predictions)
-    yield from ((name, known[name[4:]]()) for name in mapped_names if name[4:] in known)
-    asked = [name for name in case if name.startswith("query_")]
+    yield from ((name, known[name[4:]]()) for name in mapped_names)
     if asked and scene is not None:
         queries = images[mapped : mapped + len(case[asked[0]])]
         known = _named(network.query(queries, scene, **{**dense, "depth_frames": range(len(queries))}))
-        yield from ((name, known[name[6:]]()) for name in asked if name[6:] in known)
+        yield from ((name, known[name[6:]]()) for name in asked)
 
 
 def _named(predictions: Predictions) -> dict[str, Callable[[], Tensor]]:

@@ -5,7 +5,7 @@ import struct
 import cv2
 import numpy as np
 
-from vggt3_ros.geometry.camera import MAX_SIDE
+from vggt3_ros.geometry.camera import MAX_PIXELS, MAX_SIDE
 
 HEADER = struct.Struct("<iff")  # kind of compression, then the two parameters of the inverse depth
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -17,16 +17,19 @@ def decompress_depth(message, name="depth", size=None):
     A 16UC1 image holds millimetres; a 32FC1 image holds v of z = A / (v - B), 0 where unknown, A and B in its header. ValueError
     names the field that is wrong; the size is read from the PNG's header before it is decoded.
     """
-    data, format_ = bytes(message.data), str(message.format)
+    data, format_ = bytes(message.data), str(message.format)[:80]
     headed = not data.startswith(PNG)
     png = data[HEADER.size:] if headed else data
-    if not png.startswith(PNG) or len(png) < 24:
+    if not png.startswith(PNG) or len(png) < 29 or png[12:16] != b"IHDR":
         raise ValueError(f"{name}.data is no PNG (format '{format_}'): RVL is not supported, set the publisher's format to png")
     width, height = struct.unpack(">II", png[16:24])
-    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
-        raise ValueError(f"{name}.data is {width}x{height}: sides must be 1..{MAX_SIDE} pixels")
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
+        raise ValueError(f"{name}.data is {width}x{height}: sides must be 1..{MAX_SIDE} pixels, at most {MAX_PIXELS} in all")
     if size is not None and (width, height) != size:
         raise ValueError(f"{name}.data is {width}x{height}, its image {size[0]}x{size[1]}; register it to the image")
+    bits, kind = png[24], png[25]
+    if (bits, kind) != (16, 0):
+        raise ValueError(f"{name}.data must be a PNG of one channel of 16 bits (format '{format_}')")
     try:
         stored = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:

@@ -9,10 +9,10 @@ from std_msgs.msg import Header
 from vggt3_ros.geometry import se3
 from vggt3_ros.msg import Keyframe as KeyframeMessage
 from vggt3_ros.ros import images
-from vggt3_ros.ros.reading import NANOSECONDS, to_camera, to_image, to_keyframe, to_nanoseconds, to_transform
+from vggt3_ros.ros.reading import NANOSECONDS, to_camera, to_image, to_keyframe, to_nanoseconds, to_stamp, to_transform
 
-__all__ = ["from_camera", "from_keyframe", "from_nanoseconds", "from_transform", "to_camera", "to_image", "to_keyframe", "to_nanoseconds",
-           "to_transform", "to_transform_message", "with_covariance"]
+__all__ = ["from_camera", "from_keyframe", "from_nanoseconds", "from_transform", "to_camera", "to_image", "to_keyframe", "to_matrix",
+           "to_nanoseconds", "to_stamp", "to_transform", "to_transform_message", "with_covariance"]
 
 
 def from_nanoseconds(nanoseconds):
@@ -29,6 +29,12 @@ def to_transform_message(transform):
     """(4, 4) -> geometry_msgs/Transform."""
     translation, rotation = se3.to_quaternion(transform)
     return Transform(translation=Vector3(**_xyz(translation)), rotation=Quaternion(**_xyz(rotation), w=float(rotation[3])))
+
+
+def to_matrix(transform, name="transform"):
+    """geometry_msgs/Transform -> (4, 4)."""
+    at = transform.translation
+    return to_transform(Pose(position=Point(x=at.x, y=at.y, z=at.z), orientation=transform.rotation), name)
 
 
 def _xyz(vector):

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from vggt3_ros.mapping.store import LOADED, KeyframeStore
-from vggt3_ros.ros.gate import MapOdom
+from vggt3_ros.ros.gate import MapOdom, jump
 from vggt3_ros.ros.intake import Intake
 from vggt3_ros.ros.refinery import Refinery
 from vggt3_ros.ros.snapshot_shelf import SnapshotShelf
 from vggt3_ros.ros.tracker import Tracker
+from vggt3_ros.suspects import Suspects
 from vggt3_ros.worker_client import WorkerClient
 
 
@@ -40,31 +41,32 @@ class Core:
 
     on_snapshot(snapshot, change) is called, in one thread of its own, for every snapshot that comes; change: Change of a refinement, None
     when a map was loaded, both None when it was forgotten. on_pose(stamp_ns, T_map_cam, covariance): localization mode found the
-    robot. on_change(): a state changed that the status shows.
+    robot. on_change(): a state changed that the status shows. now_ns(): the node's clock.
     """
 
-    def __init__(self, parameters, backend, on_snapshot, on_pose, on_change, logger):
+    def __init__(self, parameters, backend, on_snapshot, on_pose, on_change, logger, now_ns):
         self.parameters, self._on_snapshot, self._on_change, self._log = parameters, on_snapshot, on_change, logger
         node = parameters.node
         self.store = _open(node)
         self._mode_lock = threading.Lock()
         self._shelf = SnapshotShelf(self.store.snapshots, self._adopted, logger)
         self.map_odom = MapOdom()
-        # The map of another run of the front end: its odometry is not that of now, so that nothing can be added to it.
+        self.last_correction = ""  # what it moved the newest keyframe by, in words
+        # The map of another run of the front end: its odometry is not that of now, so that what is added belongs to another session.
         self._other_run = node.mode == "localization" or self.store.get_note(LOADED) is not None
         self.localizing = self._other_run
         if self.snapshot is not None:
-            self.map_odom.reset(None if self.localizing else self.snapshot.T_map_odom)
+            self.map_odom.reset(None if self.localizing else self._placed_odometry())
         elif self.localizing:
             self._shelf.close()
             self.store.close()
             raise ValueError(f"mode localization needs a refined map, {self.store.folder} holds none")
         self.worker = WorkerClient(self.store.folder, parameters.backend, node.idle_distillation, self._shelf.announced,
-                                   self._worker_changed, node.worker_timeout, backend, logger)
+                                   self._worker_changed, node.worker_timeout, backend, logger, Suspects(self.store, logger))
         self.refinery = Refinery(self.worker, self._limits, self._unrefined(), on_change, logger)
         self.refinery.pause()
         self.tracker = Tracker(self.worker, self.map_odom, lambda: parameters.node.gate, on_pose, logger)
-        self.intake = Intake(self.store, node.odom_frame, self.refinery.keyframe_added, logger, node.map_frame)
+        self.intake = Intake(self.store, node.odom_frame, self._keyframe_added, logger, node.map_frame, now_ns)
         if self.localizing:
             self._localize_only()
         self.worker.start()
@@ -75,7 +77,11 @@ class Core:
 
     def _unrefined(self):
         refined = set() if self.snapshot is None else set(self.snapshot.keyframe_ids.tolist())
-        return len(set(self.store.ids()) - refined)
+        return len(set(self.store.poses().ids.tolist()) - refined)
+
+    def _keyframe_added(self):
+        self.refinery.keyframe_added()
+        self._on_change()
 
     def _worker_changed(self):
         self._on_change()
@@ -93,14 +99,25 @@ class Core:
         return self._shelf.get(generation)
 
     def _adopted(self, snapshot, previous):
-        self._on_snapshot(snapshot, None if self.localizing else Change(previous, *self._correct(snapshot)))
+        change = None
+        if not self.localizing and snapshot.places_odometry:
+            before, withheld = self._correct(snapshot)
+            change = None if before is None else Change(previous, before, withheld)
+        self._on_snapshot(snapshot, change)
 
     def _correct(self, snapshot):
         """(T_map_odom until now, why the new one is withheld)"""
         before = self.map_odom.correct(snapshot, self.parameters.node.gate)
         if self.map_odom.withheld:
             self._log.warning(f"the correction of refinement {snapshot.generation} is not broadcast: {self.map_odom.withheld}")
+        if before is not None:
+            metres, radians = jump(before, snapshot.T_map_odom, snapshot.T_odom_cam[snapshot.newest])
+            self.last_correction = f"{metres:.3f} m, {radians:.4f} rad by refinement {snapshot.generation}"
         return before, self.map_odom.withheld
+
+    def _placed_odometry(self):
+        """T_map_odom by the snapshot in force; None while the running session is not in it."""
+        return self.snapshot.T_map_odom if self.snapshot.places_odometry else None
 
     @property
     def T_map_frontend(self):
@@ -123,18 +140,26 @@ class Core:
         if not self.localizing:
             self.refinery.resume()
 
-    def set_mode(self, localizing):
-        """Map, or localize only. Raises Refused when there is no map, or none that can be added to."""
+    def set_mode(self, localizing, timeout, new_session=False):
+        """Map, or localize only. Mapping on a map of another run begins a session of its own, tied to the map where it is found in it; so
+        does new_session: the front end began anew, its clock too perhaps.
+        Raises Refused when there is no map, or none that can be added to; WorkerError or TimeoutError when the worker does not follow."""
         with self._mode_lock:
-            if localizing == self.localizing:
+            if new_session and localizing:
+                raise Refused("mode", "new_session needs mode MAPPING: localization keeps nothing of a front end's run")
+            if localizing == self.localizing and not new_session:
                 return
+            if new_session and self.snapshot is None:
+                raise Refused("no_map", "there is no refined map yet to find a new session in: refine first, or call reset")
             if localizing:
                 if self.snapshot is None:
                     raise Refused("no_map", "there is no refined map yet to localize in")
                 self._localize_only()
-            elif self._other_run:
-                raise Refused("other_odometry", "the map was made in another run of the front end, whose odometry is not that of now: "
-                                                "map anew (reset, or another store), then load_map merges the old one in")
+            elif self._other_run and self.parameters.node.mode == "localization":
+                raise Refused("other_odometry", "this node was started to localize in the map of its store, and adds nothing to it: start "
+                                                "one that maps, and load_map")
+            elif self._other_run or new_session:
+                self._begin_session(timeout)
             else:
                 self._map()
         self._on_change()
@@ -148,11 +173,26 @@ class Core:
         self.tracker.start()
         self.intake.divert(self.tracker.take)
 
+    def _begin_session(self, timeout):
+        # Where localization mode saw the robot holds until a refinement knows better; what was of the odometry before does not.
+        found = self.map_odom.T_map_odom if self._other_run else None
+        self.refinery.pause()
+        self.intake.divert(lambda keyframe: None)  # of neither session
+        try:
+            answer = self.worker.begin_session().result(timeout)
+            self._shelf.announced(answer["generation"]).result(timeout)
+            self.intake.forget()
+        finally:
+            self.intake.divert(self.tracker.take if self.localizing else None)
+            self.resume()
+        self._map()
+        self.map_odom.reset(found)
+
     def _map(self):
         self.intake.divert(None)
         self.tracker.stop()
         self.localizing = self._other_run = False
-        self.map_odom.reset(np.eye(4) if self.snapshot is None else self.snapshot.T_map_odom)
+        self.map_odom.reset(np.eye(4) if self.snapshot is None else self._placed_odometry())
         self.refinery.resume(waiting=self._unrefined())
 
     # everything changes -----------------------------------------------------------------------------------------------

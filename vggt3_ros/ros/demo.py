@@ -1,19 +1,15 @@
 """The main job over real DDS: a player process publishes keyframes, the back-end node refines them, a client localizes images."""
 
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
-import psutil
 import rclpy
 from rclpy.action import ActionClient
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 
@@ -24,6 +20,8 @@ from vggt3_ros.ros import qos
 from vggt3_ros.ros.clouds import from_cloud
 from vggt3_ros.ros.conversions import from_camera, to_transform
 from vggt3_ros.ros.images import from_rgb
+from vggt3_ros.ros.processes import MemoryWatch, backend_process, end, refined, tail, wait_for, wait_until
+from vggt3_ros.ros.spinner import Spinner
 from vggt3_ros.srv import Localize
 
 NAMESPACE = ["-r", "__ns:=/vggt3_demo", "-r", "/tf:=tf"]  # a robot that happens to be in reach must not hear of this
@@ -65,18 +63,10 @@ class Client(Node):
         self.create_subscription(PointCloud2, "map", lambda message: setattr(self, "cloud", message), qos.LATCHED)
         self.localizer = self.create_client(Localize, "localize")
         self.refiner = ActionClient(self, Refine, "refine")
-        executor = SingleThreadedExecutor()
-        executor.add_node(self)
-        threading.Thread(target=_spin, args=(executor,), daemon=True).start()
+        self._spinner = Spinner(self)
 
-    def refine(self, heard):
-        """Result of the refine action; heard(phase, fraction) is called meanwhile."""
-        goal = wait_for(self.refiner.send_goal_async(
-            Refine.Goal(), lambda message: heard(message.feedback.phase, message.feedback.progress)), START_SECONDS)
-        result = wait_for(goal.get_result_async(), REFINE_SECONDS).result
-        if result.error_code:
-            raise RuntimeError(f"the refinement failed: {result.error_msg}")
-        return result
+    def close(self):
+        self._spinner.close()
 
     def localize(self, image, camera, verify):
         """Answer of the localize service."""
@@ -93,14 +83,14 @@ def run(folder, odometry, sequence, out, rate, bars):
     bars(description, total, unit) -> a tqdm-like bar. Logs of the processes go to `out`. RuntimeError when one of them fails.
     """
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    with rclpy.init(args=["--ros-args", *NAMESPACE]), _backend(out, len(sequence)) as backend:
-        client, memory = Client(), _PeakMemory(backend.pid)
+    with rclpy.init(args=["--ros-args", *NAMESPACE]), _backend(out, len(sequence)) as backend, closing(Client()) as client:
+        memory = MemoryWatch(backend.pid)
         wait_until(lambda: client.status is not None and client.status.state == Status.IDLE, START_SECONDS, backend, out / "backend.log",
                    "the back end does not come up")
         _play(client, folder, odometry, len(sequence), rate, out, bars, backend)
         _follow(client, PhaseBars(bars, "first refinement"))
         phases = PhaseBars(bars, "refinement")
-        result = client.refine(phases)
+        result = refined(client.refiner, REFINE_SECONDS, phases)
         phases.close()
         stages = Snapshot.load(out / "store" / "snapshots" / f"{result.generation:06d}").seconds
         # Idle distillation may publish a better memory from now on: same poses, same map.
@@ -123,18 +113,11 @@ def _point_map(message):
                     np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], axis=1).astype(np.uint8), points["confidence"])
 
 
-@contextmanager
 def _backend(out, keyframes):
-    """The node as a process, refining by itself once on the way; SIGINT at the end."""
-    parameters = {"store": out / "store", "refine_every_keyframes": keyframes // 2 + 1, "refine_every_seconds": 0.0, "map_folder": out / "maps"}
-    arguments = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
-    with open(out / "backend.log", "w") as log:
-        process = subprocess.Popen([sys.executable, "-P", "-m", "vggt3_ros.ros.main", "--ros-args", *NAMESPACE, *arguments],
-                                   stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-        try:
-            yield process
-        finally:
-            _end(process)
+    """The node as a process, refining by itself once on the way."""
+    parameters = {"store": out / "store", "refine_every_keyframes": keyframes // 2 + 1, "refine_every_seconds": 0.0,
+                  "map_folder": out / "maps"}
+    return backend_process(out / "backend.log", parameters, NAMESPACE)
 
 
 def _play(client, folder, odometry, total, rate, out, bars, backend):
@@ -148,12 +131,12 @@ def _play(client, folder, odometry, total, rate, out, bars, backend):
                 bar.update(client.status.keyframes - bar.n)
                 bar.set_postfix_str(client.status.phase and f"refining: {client.status.phase}", refresh=False)
                 if backend.poll() is not None:
-                    raise RuntimeError(f"the back end ended, see {out / 'backend.log'}:\n{_tail(out / 'backend.log')}")
+                    raise RuntimeError(f"the back end ended, see {out / 'backend.log'}:\n{tail(out / 'backend.log')}")
             bar.update(total - bar.n)
         finally:
-            _end(player)
+            end(player)
     if player.returncode:
-        raise RuntimeError(f"the player failed:\n{_tail(out / 'player.log')}")
+        raise RuntimeError(f"the player failed:\n{tail(out / 'player.log')}")
 
 
 def _follow(client, heard):
@@ -182,58 +165,3 @@ class PhaseBars:
             self._bar.update(100 - self._bar.n)
             self._bar.close()
             self._bar = None
-
-
-class _PeakMemory:
-    """Resident memory of a process and its children, sampled twice a second while they live."""
-
-    def __init__(self, pid):
-        self.peak_mb = 0.0
-        threading.Thread(target=self._watch, args=(psutil.Process(pid),), daemon=True).start()
-
-    def _watch(self, process):
-        try:
-            while True:
-                family = [process, *process.children(recursive=True)]
-                self.peak_mb = max(self.peak_mb, sum(member.memory_info().rss for member in family) / 2**20)
-                time.sleep(0.5)
-        except psutil.NoSuchProcess:
-            return  # it has ended, and with it the watching
-
-
-def wait_for(future, seconds):
-    """Result of an rclpy future that another thread's executor completes."""
-    done = threading.Event()
-    future.add_done_callback(lambda _: done.set())
-    if not done.wait(seconds):
-        raise RuntimeError(f"the back end gave no answer within {seconds:.0f} s")
-    return future.result()
-
-
-def wait_until(condition, seconds, process, log, complaint):
-    limit = time.monotonic() + seconds
-    while not condition():
-        if process.poll() is not None or time.monotonic() > limit:
-            raise RuntimeError(f"{complaint}, see {log}:\n{_tail(log)}")
-        time.sleep(0.05)
-
-
-def _spin(executor):
-    try:
-        executor.spin()
-    except ExternalShutdownException:
-        return
-
-
-def _end(process):
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _tail(path, lines=15):
-    return "".join(path.read_text().splitlines(keepends=True)[-lines:])

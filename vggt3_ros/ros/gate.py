@@ -22,10 +22,10 @@ class MapOdom:
             self.T_map_odom, self.withheld, self._jump, self._sightings = T_map_odom, "", None, 0
 
     def correct(self, snapshot, gate):
-        """Put a Snapshot's correction in force unless `gate` (GateConfig) objects; returns what was in force before."""
+        """Put a Snapshot's correction in force unless `gate` (GateConfig) objects; returns what was in force before (None: nothing was)."""
         with self._lock:
             before = self.T_map_odom
-            self.withheld = objection(snapshot, before, gate)
+            self.withheld = "" if before is None else objection(snapshot, before, gate)
             if not self.withheld:
                 self.T_map_odom = snapshot.T_map_odom
             return before
@@ -49,7 +49,7 @@ def objection(snapshot, T_map_odom, gate):
     """Why the correction of `snapshot` against T_map_odom (4, 4) is beyond `gate` (GateConfig); empty when it is within."""
     if not len(snapshot):
         return ""
-    metres, radians = jump(T_map_odom, snapshot.T_map_odom, snapshot.T_odom_cam[int(np.argmax(snapshot.stamps_ns))])
+    metres, radians = jump(T_map_odom, snapshot.T_map_odom, snapshot.T_odom_cam[snapshot.newest])
     if gate.translation and metres > gate.translation:
         return f"the newest keyframe would jump {metres:.2f} m, gate.translation is {gate.translation:.2f}"
     if gate.rotation and radians > gate.rotation:

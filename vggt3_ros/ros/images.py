@@ -3,13 +3,11 @@
 Reading needs no ROS (bags are read without): the message types are imported where messages are made.
 """
 
-import struct
 import sys
 
-import cv2
 import numpy as np
 
-from vggt3_ros.mapping.codec import image_kind
+from vggt3_ros.mapping.codec import decode_encoded, encoded_size, image_kind
 from vggt3_ros.ros.encodings import to_depth, to_rgb
 
 __all__ = ["decompress", "encoded_size", "from_depth", "from_encoded", "from_rgb", "to_depth", "to_rgb"]
@@ -20,35 +18,11 @@ def decompress(message, width, height, name="compressed_image"):
     data = bytes(message.data)
     try:
         found = encoded_size(data)
+        if found != (width, height):
+            raise ValueError(f"is {found[0]}x{found[1]}, camera_info says {width}x{height}")
+        return decode_encoded(data, width, height), data
     except ValueError as error:
-        raise ValueError(f"{name}.data: {error} (format '{message.format}')") from error
-    if found != (width, height):
-        raise ValueError(f"{name}.data is {found[0]}x{found[1]}, camera_info says {width}x{height}")
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        raise ValueError(f"{name}.data cannot be decoded: {error.err}") from error
-    if image is None or image.shape[:2] != (height, width):
-        raise ValueError(f"{name}.data cannot be decoded (format '{message.format}', {len(data)} bytes)")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB), data
-
-
-def encoded_size(data):
-    """(width, height) that the first bytes of a JPEG or PNG announce."""
-    if image_kind(data) == "png":
-        if len(data) < 24:
-            raise ValueError("PNG is cut short")
-        return struct.unpack(">II", data[16:24])
-    at = 2
-    while at + 9 <= len(data):
-        marker, length = data[at + 1], struct.unpack(">H", data[at + 2:at + 4])[0]
-        if data[at] != 0xFF or length < 2:
-            break
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame
-            height, width = struct.unpack(">HH", data[at + 5:at + 9])
-            return width, height
-        at += 2 + length
-    raise ValueError("JPEG is cut short or damaged")
+        raise ValueError(f"{name}.data {error} (format '{message.format[:80]}')") from error
 
 
 def from_rgb(image, header=None):

@@ -13,24 +13,27 @@ SOURCES = ("keyframes", "odometry", "pose", "pose_with_covariance")
 
 @dataclass(frozen=True)
 class InputConfig(Checked):
+    """Where keyframes come from, and how messages of plain topics are put together."""
+
     source: str = value("keyframes", "keyframes: topic keyframes. Else topics image, camera_info and odometry or (pose, "
                         "pose_with_covariance) frontend_pose, of which keyframes are selected", choices=SOURCES, live=False)
     image_transport: str = value("raw", "raw: topic image; compressed: JPEG or PNG on image/compressed", choices=("raw", "compressed"),
                                  live=False)
-    depth_transport: str = value("none", "raw: topic depth; compressedDepth: PNG on depth/compressedDepth; none: no depth is waited for",
-                                 choices=("none", "raw", "compressedDepth"), live=False)
+    depth_transport: str = value("none", "raw: topic depth; compressedDepth: PNG on depth/compressedDepth; stereo: by matching "
+                                 "right/image (right/image/compressed) with right/camera_info, whose p[3] is -fx * baseline; none: no "
+                                 "depth is waited for", choices=("none", "raw", "compressedDepth", "stereo"), live=False)
     rectified: bool = value(False, "The images are rectified: p of camera_info holds, k and d do not", live=False)
     base_frame: str = value("", "Frame whose poses arrive. Empty: child_frame_id of the odometry; with frontend_pose the camera itself",
                             live=False)
     camera_frame: str = value("", "Optical frame of the camera (z forward). Empty: header.frame_id of the images", live=False)
     base_to_camera: str = value("", "Pose of the camera in base_frame: 'x y z qx qy qz qw', metres. Empty: from /tf_static", live=False)
-    sync_tolerance: float = value(0.02, "Depth belongs to an image when stamped closer than this", "s", 0.0, 1.0)
+    sync_tolerance: float = value(0.02, "Depth, or the right image, belongs to an image when stamped closer than this", "s", 0.0, 1.0)
     sync_queue: int = value(30, "Images that may wait for their depth and pose", low=1, high=1000, live=False)
     pose_gap: float = value(0.25, "Between poses farther apart none is interpolated; one stamped as the image always serves", "s", 0.0,
                             10.0)
     jump_translation: float = value(0.1, "A step of the poses that deviates by more from steady motion is a jump and bridged; 0: never",
                                     "m", 0.0, 1000.0)
-    jump_rotation: float = value(0.1, "The same for rotation", "rad", 0.0, math.pi)
+    jump_rotation: float = value(0.1, "A step of the poses that turns by more is a jump, too; 0: never", "rad", 0.0, math.pi)
     timeout: float = value(5.0, "After so long without input the node says what it waits for; 0: never", "s", 0.0, 3600.0)
 
     def __post_init__(self):

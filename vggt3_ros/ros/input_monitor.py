@@ -1,12 +1,16 @@
 """What arrives on the input topics, and when nothing does: what is waited for, and why it may not come."""
 
 import time
+import traceback
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.exceptions import InvalidHandle
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import DurabilityPolicy, QoSCompatibility, ReliabilityPolicy, qos_check_compatible, qos_policy_name_from_kind
+from rclpy.serialization import deserialize_message
 
 from vggt3_ros.ros import qos
+from vggt3_ros.ros.intake import shown
 from vggt3_ros.ros.reading import to_nanoseconds
 
 REPEAT_SECONDS = 30.0  # between two warnings of the same silence
@@ -14,33 +18,76 @@ SKEW_SECONDS = 5.0  # stamps farther from the node's clock are worth a word
 
 
 class Topic:
-    """One subscription and what came of it. Bad messages (ValueError in `callback`) are counted with their reason."""
+    """One subscription and what came of it. Where its QoS leaves the reliability open (best available), it follows the publishers:
+    reliable when all of them are, so that large images do not get lost, else best effort. Bad messages (`callback` raises, or they
+    cannot be decoded at all) are counted, and refuse(reason) is called with each."""
 
-    def __init__(self, node, kind, name, callback, profile, group):
-        self._node, self._callback = node, callback
+    def __init__(self, node, kind, name, callback, profile, group, refuse):
+        self._node, self._callback, self._type, self._refuse = node, callback, kind, refuse
         self.kind = f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
         self.count = self.bad = 0
         self.reason = self.refused_policy = ""
         self._heard = self._stamp_ns = None
-        self.subscription = node.create_subscription(kind, name, self._take, qos.own(profile), callback_group=group,
-                                                     event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._incompatible),
-                                                     qos_overriding_options=qos.overridable_input())
+        self.lost, self._profile, self._group = 0, qos.own(profile), group
+        self._reliability = qos.asked_reliability(node, name, profile)
+        follows = self._reliability == ReliabilityPolicy.BEST_AVAILABLE
+        self.subscription = self._subscribe(name, ReliabilityPolicy.BEST_EFFORT if follows else self._reliability)
+
+    def _subscribe(self, name, reliability):
+        profile = qos.own(self._profile)
+        profile.reliability = reliability
+        events = SubscriptionEventCallbacks(incompatible_qos=self._incompatible, message_lost=self._message_lost)
+        # Decoded here, at no more cost: rclpy drops without a word what it cannot decode.
+        return self._node.create_subscription(self._type, name, self._take, profile, callback_group=self._group, raw=True,
+                                              event_callbacks=events, qos_overriding_options=qos.overridable_input())
+
+    def follow(self):
+        """Be as reliable as all the publishers are, unless the reliability is fixed."""
+        fitting = [publisher for publisher in self.publishers if publisher.topic_type == self.kind]
+        if self._reliability != ReliabilityPolicy.BEST_AVAILABLE or not fitting:
+            return
+        reliable = all(publisher.qos_profile.reliability == ReliabilityPolicy.RELIABLE for publisher in fitting)
+        wanted = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        if wanted != self.subscription.qos_profile.reliability:
+            before, self.subscription = self.subscription, self._subscribe(self.name, wanted)
+            self._node.destroy_subscription(before)
 
     @property
     def name(self):
         return self.subscription.topic_name
 
-    def _take(self, message):
+    def _take(self, data):
         self.count += 1
-        self._heard, self._stamp_ns = time.monotonic(), to_nanoseconds(message.header.stamp)
+        self._heard = time.monotonic()
         try:
+            message = self._decoded(data)
+            if hasattr(message, "header"):
+                self._stamp_ns = to_nanoseconds(message.header.stamp)
             self._callback(message)
         except ValueError as error:
-            self.bad += 1
-            self.reason = str(error)
+            self._bad(str(error))
+        except InvalidHandle:
+            raise  # deactivated meanwhile
+        except Exception as error:  # whatever comes over the network, the next message must be taken
+            self._node.get_logger().error(f"{self.name}: a message failed unexpectedly:\n{traceback.format_exc()}")
+            self._bad(f"{type(error).__name__}: {error}")
+
+    def _decoded(self, data):
+        try:
+            return deserialize_message(data, self._type)
+        except Exception as error:  # RMWError, UnicodeDecodeError, MemoryError, by what is wrong
+            raise ValueError(f"{len(data)} bytes are no {self.kind} message") from error
+
+    def _bad(self, reason):
+        self.bad += 1
+        self.reason = shown(reason)
+        self._refuse(f"message on {self.name}: {reason}")
 
     def _incompatible(self, event):
         self.refused_policy = qos_policy_name_from_kind(event.last_policy_kind)
+
+    def _message_lost(self, event):
+        self.lost += event.total_count_change
 
     def describe(self):
         """Type, QoS, publishers, count and age of its messages: one line."""
@@ -50,7 +97,9 @@ class Topic:
     def _messages(self):
         if not self.count:
             return "no message" if self.publishers else ""
-        text = f"{self.count} messages, the last {time.monotonic() - self._heard:.1f} s ago"
+        text = f"{self.count} messages, the last {time.monotonic() - self._heard:.1f} s ago" + (f", {self.lost} lost" if self.lost else "")
+        if self._stamp_ns is None:
+            return text
         skew = (self._node.get_clock().now().nanoseconds - self._stamp_ns) / 1e9
         return text + (f" and stamped {skew:.1f} s before this node's clock (is use_sim_time right?)" if abs(skew) > SKEW_SECONDS else "")
 
@@ -84,18 +133,19 @@ class Topic:
 
 
 class InputMonitor:
-    """`notes()` adds what the input itself knows (list of texts). pauses: input that has come once may stay away as long as a
-    publisher is there (keyframes: the robot may stand still)."""
+    """refuse(reason) counts bad messages. `notes()` adds what the input itself knows (list of texts). pauses: input that has come once
+    may stay away as long as a publisher is there (keyframes: the robot may stand still)."""
 
-    def __init__(self, node, timeout, notes=lambda: [], pauses=False):
-        self._node, self._timeout, self._notes, self._pauses = node, timeout, notes, pauses
+    def __init__(self, node, timeout, refuse, notes=lambda: [], pauses=False):
+        self._node, self._timeout, self._refuse, self._notes, self._pauses = node, timeout, refuse, notes, pauses
         self.topics = []
         self._arrived, self._any = time.monotonic(), False
         self._warned = None
-        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.EVENTS)
+        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.own(qos.EVENTS),
+                                                 qos_overriding_options=qos.overridable())
 
     def subscribe(self, kind, name, callback, profile, group):
-        self.topics.append(Topic(self._node, kind, name, callback, profile, group))
+        self.topics.append(Topic(self._node, kind, name, callback, profile, group, self._refuse))
 
     def arrived(self):
         """Complete input has come."""
@@ -103,6 +153,8 @@ class InputMonitor:
 
     def check(self):
         """Warn when input has been missing for too long, and publish diagnostics. Returns what is missing; empty: nothing."""
+        for topic in self.topics:
+            topic.follow()
         text = self._complaint()
         now, log = time.monotonic(), self._node.get_logger()
         if text and (self._warned is None or now - self._warned > REPEAT_SECONDS):

@@ -2,14 +2,20 @@
 
 import json
 import threading
+import time
 
+import cv2
 import numpy as np
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.mapping.store import StoreError
 from vggt3_ros.ros.conversions import to_keyframe
+from vggt3_ros.ros.reading import MAX_FRAME_NAME
 
 ODOM_FRAME = "odom_frame"  # note in the store, so that TF is complete right after a restart
 T_KEPT_FRONTEND = "T_kept_frontend"  # likewise
+AHEAD_SECONDS = 3600.0  # a stamp farther ahead of every clock known here is refused: after it, all others would be too old
+SHOWN = 500  # characters of a refusal; the names in a message may have any length
 
 
 class Intake:
@@ -17,21 +23,29 @@ class Intake:
 
     T_kept_frontend (4, 4): the front end's frame as it is now, in that of the keyframes; identity until it jumps (see pose_track).
     track: a number that changes when the keyframes so far are forgotten. input_msg: what the input waits for, for the status.
+    now_ns(): the node's clock, nanoseconds; 0: it has not begun. fault: why the last keyframe could not be stored; empty: it could.
     """
 
-    def __init__(self, store, odom_frame, added, logger, map_frame=""):
-        self._store, self._added, self._log, self._map_frame = store, added, logger, map_frame
+    def __init__(self, store, odom_frame, added, logger, map_frame="", now_ns=time.time_ns):
+        self._store, self._added, self._log, self._map_frame, self._now_ns = store, added, logger, map_frame, now_ns
         self._lock = threading.Lock()
         self._configured_frame = odom_frame
         self.odom_frame = odom_frame or store.get_note(ODOM_FRAME) or ""  # empty: that of the first keyframe
         self.camera_frame = ""
-        self.received = self.updated = self.refused = 0
-        self.last_refusal = ""
+        self.received = self.updated = self.refused = self.images_dropped = 0
+        self.last_refusal = self.fault = ""
         self.newest_stamp_ns = self._newest()
         self._instead = None
         self.input_msg, self.track = "", 0
-        jumped = store.get_note(T_KEPT_FRONTEND)
-        self.T_kept_frontend = se3.check(json.loads(jumped), T_KEPT_FRONTEND) if jumped else np.eye(4)
+        self.T_kept_frontend = self._noted_jump()
+
+    def _noted_jump(self):
+        noted = self._store.get_note(T_KEPT_FRONTEND)
+        try:
+            return se3.check(json.loads(noted), T_KEPT_FRONTEND) if noted else np.eye(4)
+        except (TypeError, ValueError) as error:
+            self._log.error(f"the jump of the front end noted in the store is not used: {error}")
+            return np.eye(4)
 
     def divert(self, instead):
         """From now on hand keyframes to `instead` (called with the Keyframe), and store none; None: store them again."""
@@ -54,12 +68,14 @@ class Intake:
                     self._store.note(ODOM_FRAME, message.header.frame_id)
                     self.odom_frame = message.header.frame_id
                 outcome = self._store.put(keyframe, encoded, message.compressed_image.format)
-            except (ValueError, OverflowError, MemoryError) as error:  # StoreError is a ValueError
+            except (ValueError, OverflowError, MemoryError, cv2.error) as error:
+                self.fault = f"keyframes cannot be stored: {error}" if isinstance(error, StoreError) else self.fault
                 self._refuse(f"keyframe {message.id}: {error}")
                 return False
-            self.camera_frame = message.camera_frame_id
+            self.camera_frame = message.camera_frame_id[:MAX_FRAME_NAME]
             self.newest_stamp_ns = max(self.newest_stamp_ns, keyframe.stamp_ns)
             self.updated += outcome == "updated"
+            self.fault = ""
             self.received += 1  # counted when it is on disk: front ends take this as the acknowledgement
         self._added()
         return True
@@ -72,8 +88,8 @@ class Intake:
     def _refuse(self, reason):
         self.refused += 1
         self.received += 1
-        self.last_refusal = reason
-        self._log.warning(f"refused {reason}", throttle_duration_sec=1.0)
+        self.last_refusal = shown(reason)
+        self._log.warning(f"refused {self.last_refusal}", throttle_duration_sec=1.0)
 
     def moved(self, T_kept_frontend):
         """The front end's frame has jumped to T_kept_frontend (4, 4)."""
@@ -95,11 +111,14 @@ class Intake:
             self.track += 1
 
     def _newest(self):
-        return int(self._store.poses().stamps_ns.max(initial=-1))
+        poses = self._store.poses(aside=True)
+        return int(poses.stamps_ns[poses.sessions == self._store.session].max(initial=-1))
 
     def _check_order(self, message):
         if not message.header.frame_id:
             raise ValueError("header.frame_id is empty: the odometry frame is needed")
+        if len(message.header.frame_id) > MAX_FRAME_NAME or not message.header.frame_id.isprintable():
+            raise ValueError(f"header.frame_id must be at most {MAX_FRAME_NAME} printable characters, got {len(message.header.frame_id)}")
         if message.header.frame_id == self._map_frame:
             raise ValueError(f"header.frame_id is '{self._map_frame}', the name of this node's map frame: give one of them another name "
                              "(parameter map_frame), so that TF can hold what lies between")
@@ -107,6 +126,17 @@ class Intake:
             raise ValueError(f"header.frame_id is '{message.header.frame_id}', the poses so far are in '{self.odom_frame}'")
 
     def _check_stamp(self, keyframe):
+        now_ns = self._now_ns()
+        ahead = (keyframe.stamp_ns - max(now_ns, self.newest_stamp_ns)) / 1e9
+        if now_ns and ahead > AHEAD_SECONDS:
+            raise ValueError(f"header.stamp {keyframe.stamp_ns / 1e9:.3f} is {ahead:.0f} s ahead of this node's clock and of every "
+                             "keyframe before: is the clock of one of them wrong, or use_sim_time?")
         if keyframe.stamp_ns < self.newest_stamp_ns and keyframe.id not in self._store:
             raise ValueError(f"header.stamp {keyframe.stamp_ns / 1e9:.6f} is {(self.newest_stamp_ns - keyframe.stamp_ns) / 1e9:.3f} s "
-                             "before the newest keyframe's: did the clock or the bag restart? call reset")
+                             "before the newest keyframe's: did the clock or the bag restart? call reset, or set_mode with new_session")
+
+
+def shown(text):
+    """Text from outside for log and status: of bounded length, on one line."""
+    text = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

@@ -1,6 +1,8 @@
 """The executable `backend`."""
 
 import argparse
+import os
+import signal
 import sys
 import traceback
 
@@ -12,6 +14,7 @@ from rclpy.utilities import remove_ros_args
 
 from vggt3_ros.ros.node import BackendNode
 
+PRIVATE = 0o077  # what node and worker write shows where people live: the user's own, unless given to others with chmod
 THREADS = 16  # keyframes, TF, status, six services, parameters, lifecycle, and up to four waiting refine goals
 
 
@@ -21,6 +24,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description="The vggt3_ros back end as a ROS 2 node. ROS arguments follow --ros-args.")
     parser.add_argument("--backend", default="vggt3_ros.backend:Backend", help="module:class that refines and localizes")
     arguments = parser.parse_args(remove_ros_args(argv)[1:])
+    os.umask(os.umask(0) | PRIVATE)
     rclpy.init(args=argv)
     try:
         node = BackendNode(arguments.backend)
@@ -37,10 +41,13 @@ def main(argv=None):
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # asked to stop: what follows is the orderly end
     finally:
+        # ros2 launch repeats a Ctrl-C, and people do: it must not cut the orderly end short.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         node.stop()
         executor.shutdown(timeout_sec=5.0)
         node.close()
-        rclpy.try_shutdown()
+        rclpy.try_shutdown()  # gives signals back as they were
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     return 0
 
 

@@ -1,8 +1,10 @@
 """TF map->odom: re-broadcast with a stamp ahead of now, because a refinement takes long; identity before the first one."""
 
+import threading
+import time
+import traceback
+
 from geometry_msgs.msg import TransformStamped
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
@@ -17,10 +19,22 @@ class MapOdomBroadcaster:
 
     def __init__(self, node, rate, transform, frames, tolerance, enabled):
         self._node, self._transform, self._frames, self._tolerance, self._enabled = node, transform, frames, tolerance, enabled
-        self._publisher = node.create_publisher(TFMessage, "/tf", qos.TF)
-        # A steady clock: a paused or restarted simulation must not silence it.
-        self._timer = node.create_timer(1.0 / rate, self.broadcast, callback_group=MutuallyExclusiveCallbackGroup(),
-                                        clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._publisher = node.create_publisher(TFMessage, "/tf", qos.own(qos.TF), qos_overriding_options=qos.overridable())
+        self._period, self._stopped = 1.0 / rate, threading.Event()
+        self._thread = threading.Thread(target=self._rebroadcast, daemon=True, name="map_odom")
+        self._thread.start()
+
+    def _rebroadcast(self):
+        """In a thread of its own and by the steady clock: neither a busy executor nor a paused simulation may make map->odom stale."""
+        due = time.monotonic()
+        while not self._stopped.wait(max(0.0, due - time.monotonic())):
+            due = max(due + self._period, time.monotonic())
+            try:
+                self.broadcast()
+            except Exception:
+                if not self._node.context.ok():
+                    return
+                self._node.get_logger().error(f"map->odom was not sent:\n{traceback.format_exc()}", throttle_duration_sec=5.0)
 
     def broadcast(self):
         parent, child = self._frames()
@@ -34,5 +48,6 @@ class MapOdomBroadcaster:
         self._publisher.publish(TFMessage(transforms=[message]))
 
     def destroy(self):
-        self._node.destroy_timer(self._timer)
+        self._stopped.set()
+        self._thread.join()
         self._node.destroy_publisher(self._publisher)

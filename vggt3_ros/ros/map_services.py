@@ -7,7 +7,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 
 from vggt3_ros.ros.conversions import to_transform_message
 from vggt3_ros.ros.core import Refused
-from vggt3_ros.ros.localize_service import failed
+from vggt3_ros.ros.localize_service import answering, failed
 from vggt3_ros.ros.saving import BadName, map_to_load, save_map
 from vggt3_ros.srv import LoadMap, Reset, SaveMap, SetMode
 from vggt3_ros.worker_client import WorkerError
@@ -25,9 +25,11 @@ class MapServices:
         self._node, self._core = node, core
         # One group each: none waits for another.
         self._services = [
-            node.create_service(kind, name, handler, callback_group=MutuallyExclusiveCallbackGroup())
-            for kind, name, handler in ((SaveMap, "save_map", self._save_map), (LoadMap, "load_map", self._load_map),
-                                        (Reset, "reset", self._reset), (SetMode, "set_mode", self._set_mode))]
+            node.create_service(kind, name, answering(node, handler, code), callback_group=MutuallyExclusiveCallbackGroup())
+            for kind, name, handler, code in (
+                (SaveMap, "save_map", self._save_map, SaveMap.Response.WRITE_FAILED),
+                (LoadMap, "load_map", self._load_map, LoadMap.Response.FAILED),
+                (Reset, "reset", self._reset, Reset.Response.FAILED), (SetMode, "set_mode", self._set_mode, SetMode.Response.BAD_MODE))]
 
     def destroy(self):
         for service in self._services:
@@ -88,8 +90,10 @@ class MapServices:
         try:
             if request.mode not in (SetMode.Request.MAPPING, SetMode.Request.LOCALIZATION):
                 raise Refused("mode", f"mode must be MAPPING or LOCALIZATION, got {request.mode}")
-            self._core.set_mode(request.mode == SetMode.Request.LOCALIZATION)
+            self._core.set_mode(request.mode == SetMode.Request.LOCALIZATION, RESET_SECONDS, request.new_session)
         except Refused as error:
             response = failed(response, codes.get(error.code, kinds.BAD_MODE), str(error))
+        except (WorkerError, ValueError, FutureTimeout) as error:
+            response = failed(response, kinds.FAILED, str(error) or f"the worker did not answer within {RESET_SECONDS:.0f} s")
         response.mode = SetMode.Request.LOCALIZATION if self._core.localizing else SetMode.Request.MAPPING
         return response

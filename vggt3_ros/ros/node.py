@@ -48,7 +48,7 @@ class BackendNode(LifecycleNode):
     def on_configure(self, state):
         try:
             self._core = Core(self.parameters, self._backend, self._snapshot_changed, self._pose_found,
-                              self._state_changed, self.get_logger())
+                              self._state_changed, self.get_logger(), lambda: self.get_clock().now().nanoseconds)
         except (ValueError, OSError) as error:  # StoreError among them
             self.get_logger().error(f"cannot configure: {error}")
             return TransitionCallbackReturn.FAILURE
@@ -96,6 +96,11 @@ class BackendNode(LifecycleNode):
         if core is not None:
             core.close()
 
+    def destroy_node(self):
+        """As of any node; also what rclpy leaves of a lifecycle node in the ROS graph until Python collects it."""
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
     def _deactivate(self):
         parts, self._active_parts = self._active_parts, None
         if parts is not None:
@@ -138,7 +143,7 @@ class ActiveParts:
             raise
 
     def _create(self, node, core, config):
-        self.outputs = self._add(Outputs(node, config.node.map_frame))
+        self.outputs = self._add(Outputs(node, config.node.map_frame, lambda: config.backend.map.max_points))
         self.map_odom = self._add(MapOdomBroadcaster(
             node, config.node.tf_rate, lambda: core.T_map_frontend, lambda: (config.node.map_frame, core.intake.odom_frame),
             lambda: config.node.transform_tolerance, lambda: config.node.publish_tf))

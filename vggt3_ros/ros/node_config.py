@@ -17,7 +17,7 @@ class GateConfig(Checked):
     """Corrections of map->odom beyond these are published, but not broadcast."""
 
     translation: float = value(0.0, "Farthest the newest keyframe may jump in the map; 0: any distance", "m", 0.0, 1e6)
-    rotation: float = value(0.0, "Most it may turn; 0: any angle", "rad", 0.0, math.pi)
+    rotation: float = value(0.0, "Most the newest keyframe may turn in the map; 0: any angle", "rad", 0.0, math.pi)
     residual: float = value(0.0, "Median disagreement of the accepted loops with the solved poses; 0: any", "m", 0.0, 100.0)
     inlier_ratio: float = value(0.0, "Least share of the loops tried that were accepted; 0: any", "", 0.0, 1.0)
     relocalization: float = value(0.5, "In localization mode a jump beyond this must be seen by three images in a row; 0: by one", "m",
@@ -55,7 +55,7 @@ class NodeConfig(Nested):
     transform_tolerance: float = value(0.1, "map->odom is stamped so far ahead of now", "s", 0.0, 5.0)
 
     refine_every_keyframes: int = value(10, "New keyframes that start a refinement; 0: never", low=0, high=100_000)
-    refine_every_seconds: float = value(30.0, "Seconds after which any new keyframe starts one; 0: never", "s", 0.0, 86400.0)
+    refine_every_seconds: float = value(30.0, "Time after which any new keyframe starts a refinement; 0: never", "s", 0.0, 86400.0)
     idle_distillation: float = value(60.0, "Idle time spent on the memory after a refinement; 0: none", "s", 0.0, 86400.0)
     localize_timeout: float = value(5.0, "A localize request is answered within this time", "s", 0.1, 60.0)
     worker_timeout: float = value(120.0, "A worker without a sign of life for so long is replaced", "s", 5.0, 3600.0, live=False)

@@ -21,21 +21,22 @@ from vggt3_ros.ros.trajectory_service import to_path
 
 TOPICS = {
     "path": (Path, qos.LATCHED), "keyframe_poses": (KeyframePoses, qos.LATCHED), "map": (PointCloud2, qos.LATCHED),
-    "loops": (Loops, qos.LATCHED), "loop_markers": (MarkerArray, qos.LATCHED), "correction": (Correction, qos.EVENTS), "pose": (PoseWithCovarianceStamped, qos.EVENTS),
+    "loops": (Loops, qos.LATCHED), "loop_markers": (MarkerArray, qos.LATCHED), "correction": (Correction, qos.EVENTS),
+    "pose": (PoseWithCovarianceStamped, qos.EVENTS),
 }
 
 EMPTY = PointMap(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
 
 
 class Outputs:
-    """Publishers of everything a refinement yields."""
+    """Publishers of everything a refinement yields. max_points() limits the map."""
 
-    def __init__(self, node, map_frame):
-        self._node, self._frame = node, map_frame
+    def __init__(self, node, map_frame, max_points):
+        self._node, self._frame, self._max_points = node, map_frame, max_points
         self._publishers = {name: node.create_publisher(kind, name, qos.own(profile), qos_overriding_options=qos.overridable())
                             for name, (kind, profile) in TOPICS.items()}
         self._lock = threading.Lock()
-        self._map_waiting = None
+        self._map, self._map_sent = None, None  # (cloud, header); (cloud, points at most) as it went out
 
     def publish(self, snapshot):
         """What is latched; the map goes out when somebody listens: see :meth:`publish_map`."""
@@ -46,12 +47,12 @@ class Outputs:
         self._send("loops", loops(snapshot, header))
         self._send("loop_markers", to_markers(snapshot, header))
         with self._lock:
-            self._map_waiting = (snapshot.cloud, header)
+            self._map = (snapshot.cloud, header)
         self.publish_map()
 
     def publish_change(self, snapshot, change):
         """What a refinement moved (Change), and where the newest keyframe is now."""
-        newest = int(np.argmax(snapshot.stamps_ns))
+        newest = snapshot.newest
         header = Header(stamp=from_nanoseconds(snapshot.stamps_ns[newest]), frame_id=self._frame)
         self._send("correction", correction(snapshot, change, header))
         self.publish_pose(snapshot.stamps_ns[newest], snapshot.T_map_cam[newest], snapshot.covariances[newest])
@@ -68,16 +69,24 @@ class Outputs:
         self._send("loops", Loops(header=header))
         self._send("loop_markers", no_markers(header))
         with self._lock:
-            self._map_waiting = (EMPTY, header)
+            self._map = (EMPTY, header)
         self.publish_map()
 
     def publish_map(self):
-        """The newest map, once, if it has a subscriber by now (a large cloud costs more than all else together)."""
+        """The newest map, once for each limit, if it has a subscriber by now (a large cloud costs more than all else together)."""
         with self._lock:
-            if self._map_waiting is None or not self._publishers["map"].get_subscription_count():
+            most = self._max_points()
+            if self._map is None or not self._publishers["map"].get_subscription_count() or self._is_sent(most):
                 return
-            (cloud, header), self._map_waiting = self._map_waiting, None
-        self._send("map", to_cloud(cloud, header))
+            cloud, header = self._map
+            self._map_sent = cloud, most
+        self._send("map", to_cloud(cloud.thinned(most), header))
+
+    def _is_sent(self, most):
+        cloud, limit = self._map_sent or (None, 0)
+        # Idle time changes only the memory: the same points again.
+        same = cloud is not None and np.array_equal(cloud.points, self._map[0].points) and np.array_equal(cloud.colors, self._map[0].colors)
+        return same and (limit == most or len(cloud) <= min(limit, most))
 
     def _send(self, name, message):
         self._publishers[name].publish(message)
@@ -112,7 +121,7 @@ def correction(snapshot, change, header):
     """What `snapshot` moves against its Change (before the first refinement: against uncorrected odometry)."""
     message = Correction(header=header, generation=snapshot.generation, previous=to_transform_message(change.T_map_odom),
                          current=to_transform_message(snapshot.T_map_odom), withheld=change.withheld)
-    newest = snapshot.T_odom_cam[int(np.argmax(snapshot.stamps_ns))]
+    newest = snapshot.T_odom_cam[snapshot.newest]
     message.jump_translation, message.jump_rotation = jump(change.T_map_odom, snapshot.T_map_odom, newest)
     previous = change.previous
     if previous is not None:

@@ -65,6 +65,11 @@ class Player(Node):
         self._spin_until(lambda: self._taken() >= sent, 60.0, "the back end did not take all keyframes")
         return sent
 
+    def close(self):
+        """The executor first: what it holds of the node would complain at exit that it is gone."""
+        self._executor.shutdown()
+        self.destroy_node()
+
     def _taken(self):
         return self._received - self._received_before
 
@@ -89,4 +94,4 @@ def play(keyframes, first_ns, due, **options):
         try:
             return player.play(keyframes, due, wait)
         finally:
-            player.destroy_node()
+            player.close()

@@ -44,6 +44,7 @@ class PoseTrack:
 
     def clear(self):
         self._stamps, self._poses = [], []
+        self._given = []  # the last two (stamp_ns, T_frontend_body) as they came
 
     def add(self, stamp_ns, T_frontend_body, covariance=None):
         """Take one pose. Returns the (metres, radians) it jumped, or None; a pose older than the newest is left out."""
@@ -52,7 +53,8 @@ class PoseTrack:
         if self._stamps and stamp_ns <= self._stamps[-1]:
             return None
         pose = self.T_kept_frontend @ T_frontend_body
-        jump = self._jump(stamp_ns, pose)
+        jump = self._jump(stamp_ns, pose, T_frontend_body)
+        self._given = [*self._given[-1:], (stamp_ns, T_frontend_body)]
         if jump is not None:
             pose, size, allowed = jump
             self.T_kept_frontend = se3.orthonormalize(pose @ se3.inverse(T_frontend_body))
@@ -63,17 +65,29 @@ class PoseTrack:
             del self._stamps[:HISTORY // 4], self._poses[:HISTORY // 4]
         return None if jump is None else size
 
-    def _jump(self, stamp_ns, pose):
-        """(pose by steady motion, size of the jump, what was allowed), or None when `pose` is no jump."""
+    def _jump(self, stamp_ns, pose, T_frontend_body):
+        """(pose by steady motion, size of the jump, what was allowed), or None when `pose` is no jump: by the motion kept so far, or by
+        that of the step before, as it was given (fast from the first pose on; a simulated robot's sudden start)."""
         if not self._stamps or not (self.jump_translation or self.jump_rotation):
             return None
-        steady = self._steady(stamp_ns)
-        deviation = se3.inverse(steady) @ pose
-        size = float(np.linalg.norm(deviation[:3, 3])), float(se3.rotation_angle(deviation))
         square = ((stamp_ns - self._stamps[-1]) / 1e9) ** 2
         allowed = self.jump_translation + ACCELERATION * square, self.jump_rotation + ANGULAR_ACCELERATION * square
-        far, turned = self.jump_translation and size[0] > allowed[0], self.jump_rotation and size[1] > allowed[1]
-        return (steady, size, allowed) if far or turned else None
+        steady = self._steady(stamp_ns)
+        size = _apart(steady, pose)
+        again = self._next_given(stamp_ns)
+        if self._within(size, allowed) or (again is not None and self._within(_apart(again, T_frontend_body), allowed)):
+            return None
+        return steady, size, allowed
+
+    def _within(self, size, allowed):
+        return not ((self.jump_translation and size[0] > allowed[0]) or (self.jump_rotation and size[1] > allowed[1]))
+
+    def _next_given(self, stamp_ns):
+        """Where the last step of the poses as given leads, None without."""
+        if len(self._given) < 2 or stamp_ns - self._given[0][0] > STALE_NS:
+            return None
+        (before_ns, before), (last_ns, last) = self._given
+        return last @ se3.exp(se3.log(se3.inverse(before) @ last) * ((stamp_ns - last_ns) / (last_ns - before_ns)))
 
     def _steady(self, stamp_ns):
         """Where the motion so far leads."""
@@ -109,6 +123,12 @@ class PoseTrack:
         motion = se3.log(se3.inverse(earlier.T_kept_body) @ later.T_kept_body)
         pose = earlier.T_kept_body @ se3.exp(motion * ((stamp_ns - begin) / (end - begin)))
         return TrackedPose(pose, later.covariance, later.bridged)
+
+
+def _apart(a, b):
+    """(metres, radians) between two poses."""
+    between = se3.inverse(a) @ b
+    return float(np.linalg.norm(between[:3, 3])), float(se3.rotation_angle(between))
 
 
 def motion_covariance(earlier, later, T_body_cam):

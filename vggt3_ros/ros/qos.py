@@ -2,9 +2,11 @@
 
 from copy import copy
 
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
+RELIABILITIES = "best_available", "best_effort", "reliable"
 KEYFRAME_QUEUE = 50  # what may wait while the disk is busy
 
 # A keyframe is sent once and must not be lost.
@@ -17,10 +19,11 @@ EVENTS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10, reliability=Relia
                     durability=DurabilityPolicy.VOLATILE)
 TF = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100, reliability=ReliabilityPolicy.RELIABLE,
                 durability=DurabilityPolicy.VOLATILE)
-# Reads from reliable and best-effort publishers alike; an image that was lost is followed by the next.
-IMAGES = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.BEST_EFFORT,
+# As reliable as what is published (see input_monitor.Topic): best effort loses large images that arrive in bursts, and is all that
+# some drivers offer.
+IMAGES = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.BEST_AVAILABLE,
                     durability=DurabilityPolicy.VOLATILE)
-ODOMETRY = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=400, reliability=ReliabilityPolicy.BEST_EFFORT,
+ODOMETRY = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=400, reliability=ReliabilityPolicy.BEST_AVAILABLE,
                       durability=DurabilityPolicy.VOLATILE)
 TF_STATIC = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100, reliability=ReliabilityPolicy.RELIABLE,
                        durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -36,5 +39,23 @@ def overridable():
 
 
 def overridable_input():
-    """Durability too: a calibration may be latched."""
-    return QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY))
+    """Durability too: a calibration may be latched. Reliability: see asked_reliability."""
+    return QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY))
+
+
+def overridable_fully():
+    return QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY, QoSPolicyKind.RELIABILITY))
+
+
+def asked_reliability(node, topic, profile):
+    """ReliabilityPolicy of a subscription by its parameter qos_overrides.<topic>.subscription.reliability, that of `profile` by default.
+    Declared here, since rclpy would resolve "best_available" once and for all by the publishers of that moment. ValueError for another."""
+    name = f"qos_overrides.{node.resolve_topic_name(topic)}.subscription.reliability"
+    if not node.has_parameter(name):
+        node.declare_parameter(name, profile.reliability.short_key, ParameterDescriptor(
+            read_only=True, description="Reliability of the subscription; best_available: reliable when all publishers are",
+            additional_constraints=f"one of {', '.join(RELIABILITIES)}"))
+    value = node.get_parameter(name).value
+    if value not in RELIABILITIES:
+        raise ValueError(f"{name} must be one of {', '.join(RELIABILITIES)}, got '{value}'")
+    return ReliabilityPolicy.get_from_short_key(value)

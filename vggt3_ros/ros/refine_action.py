@@ -1,5 +1,6 @@
 """Action refine: starts a refinement (after the one that runs, if any), reports its phases, can be cancelled."""
 
+import json
 import threading
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
@@ -62,6 +63,7 @@ class RefineAction:
             result.loops_accepted = sum(loop.accepted for loop in snapshot.loops)
             result.loops_rejected = len(snapshot.loops) - result.loops_accepted
             result.seconds = self._core.refinery.seconds
+            result.report = json.dumps({"seconds": snapshot.seconds, **snapshot.report}, default=float)
             goal.succeed()
             return result
         if result.error_code == Refine.Result.CANCELED and goal.is_cancel_requested:

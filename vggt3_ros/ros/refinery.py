@@ -28,6 +28,11 @@ class Refinery:
         return self._running is not None
 
     @property
+    def waiting(self):
+        """Keyframes that no refinement has begun on."""
+        return self._new
+
+    @property
     def age(self):
         """Seconds since the last refinement that succeeded; 0 when there was none."""
         return time.monotonic() - self._ended if self.seconds else 0.0

@@ -2,10 +2,12 @@
 
 import re
 import shutil
+import stat
 from pathlib import Path
 
 from vggt3_ros.datasets.tum_files import write_trajectory_tum
 from vggt3_ros.mapping.export import write_ply
+from vggt3_ros.mapping.store import FOLDER_MODE, StoreError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -15,13 +17,18 @@ class BadName(ValueError):
 
 
 def map_to_load(root, name):
-    """Path of the saved map root/name. Raises BadName, FileNotFoundError when there is none, or it lies elsewhere by a link."""
+    """Path of the saved map root/name. Raises BadName, FileNotFoundError when there is none, or
+    anything in it lies elsewhere by a link."""
     root = _checked(root, name)
     folder = root / name
     if not (folder / "keyframes.db").is_file():
         raise FileNotFoundError(f"there is no saved map {folder}")
-    if not (folder / "keyframes.db").resolve().is_relative_to(root.resolve()):
+    if not folder.resolve().is_relative_to(root.resolve()):
         raise FileNotFoundError(f"{folder} is a link out of {root}")
+    for entry in folder.rglob("*"):
+        mode = entry.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # links lead elsewhere; reading a pipe never ends
+            raise FileNotFoundError(f"{entry} is a link or no file: a saved map has none")
     return folder
 
 
@@ -31,25 +38,38 @@ def _checked(root, name):
     return Path(root).expanduser()
 
 
+def _reason(error):
+    """In words. shutil.copytree collects what went wrong with each file."""
+    if isinstance(error, shutil.Error):
+        return error.args[0][0][2]
+    return getattr(error, "strerror", "") or str(error)
+
+
 def save_map(store, snapshot, root, name):
     """Write root/name; complete or not at all. Returns its Path.
 
-    Raises BadName, FileExistsError when there is such a folder, OSError or StoreError when it cannot be written.
+    Raises BadName, FileExistsError when there is such a folder, ValueError when it cannot be written or a snapshot not be read.
     """
     root = _checked(root, name)
     folder, partial = root / name, root / f".{name}.partial"
     if folder.exists() or folder.is_symlink():
         raise FileExistsError(f"{folder} exists; choose another name or remove it")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
+        root.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        partial.mkdir(mode=FOLDER_MODE)
         store.backup(partial)
         if snapshot is not None:
             generation = f"{snapshot.generation:06d}"
             shutil.copytree(store.snapshots / generation, partial / "snapshots" / generation)
             write_ply(partial / "map.ply", snapshot.cloud)
-            write_trajectory_tum(partial / "trajectory.txt", snapshot.stamps_ns, snapshot.T_map_cam, "T_map_cam")
+            order = snapshot.stamps_ns.argsort(kind="stable")
+            write_trajectory_tum(partial / "trajectory.txt", snapshot.stamps_ns[order], snapshot.T_map_cam[order], "T_map_cam")
         partial.rename(folder)
+    except FileExistsError as error:
+        raise ValueError(f"{error.filename} is in the way") from error
+    except (OSError, StoreError) as error:
+        raise ValueError(f"{folder} is not saved: {_reason(error)}. Make it writable, or room on it, or choose another map_folder") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder

@@ -8,14 +8,14 @@ from vggt3_ros.mapping.snapshot import Snapshot
 
 class SnapshotShelf:
     """folder: that of the numbered snapshots. adopted(snapshot, previous) is called in the shelf's thread for each that comes into force.
-    The newest stored one is in force at once; `current` is None while there is none."""
+    The newest stored one that can be read is in force at once; `current` is None while there is none."""
 
     def __init__(self, folder, adopted, logger):
         self._folder, self._adopted, self._log = folder, adopted, logger
         self._lock = threading.Lock()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="snapshot_loader")
-        newest = max((int(path.name) for path in folder.glob("*") if path.name.isdigit()), default=0)
-        self.current = self._read(newest) if newest else None
+        stored = sorted((int(path.name) for path in folder.glob("*") if path.name.isdigit()), reverse=True)
+        self.current = next((snapshot for snapshot in map(self._read, stored) if snapshot is not None), None)
 
     def announced(self, generation):
         """The worker has published it: a Future that ends when it is in force."""

@@ -2,12 +2,13 @@
 
 import threading
 
-import numpy as np
 from tf2_msgs.msg import TFMessage
 
-from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.static_frames import StaticFrames
 from vggt3_ros.ros import qos
+from vggt3_ros.ros.conversions import to_matrix
+from vggt3_ros.ros.intake import shown
+from vggt3_ros.ros.reading import MAX_FRAME_NAME
 
 
 class StaticFramesTopic:
@@ -15,19 +16,19 @@ class StaticFramesTopic:
 
     def __init__(self, node, callback_group, changed):
         self._node, self._changed, self._frames, self._lock = node, changed, StaticFrames(), threading.Lock()
-        self._subscription = node.create_subscription(TFMessage, "/tf_static", self._take, qos.TF_STATIC, callback_group=callback_group)
+        self._subscription = node.create_subscription(TFMessage, "/tf_static", self._take, qos.own(qos.TF_STATIC),
+                                                      callback_group=callback_group,
+                                                      qos_overriding_options=qos.overridable_fully())
 
     def _take(self, message):
         for entry in message.transforms:
             try:
-                transform = se3.from_quaternion(*_translation_and_rotation(entry.transform))
-                if not np.all(np.isfinite(transform)):
-                    raise ValueError("holds NaN or infinity")
+                transform = _transform(entry)
+                with self._lock:
+                    self._frames.add(entry.header.frame_id, entry.child_frame_id, transform)
             except ValueError as error:
-                self._node.get_logger().warning(f"{self.topic}: {entry.header.frame_id} -> {entry.child_frame_id}: {error}")
-                continue
-            with self._lock:
-                self._frames.add(entry.header.frame_id, entry.child_frame_id, transform)
+                text = shown(f"{self.topic}: {entry.header.frame_id} -> {entry.child_frame_id}: {error}")
+                self._node.get_logger().warning(text, throttle_duration_sec=1.0)
         self._changed()
 
     def lookup(self, target, source):
@@ -43,6 +44,8 @@ class StaticFramesTopic:
         self._node.destroy_subscription(self._subscription)
 
 
-def _translation_and_rotation(transform):
-    translation, rotation = transform.translation, transform.rotation
-    return (translation.x, translation.y, translation.z), (rotation.x, rotation.y, rotation.z, rotation.w)
+def _transform(entry):
+    """(4, 4) of a TransformStamped; ValueError when it is none."""
+    if max(len(entry.header.frame_id), len(entry.child_frame_id)) > MAX_FRAME_NAME:
+        raise ValueError(f"frame ids have at most {MAX_FRAME_NAME} characters")
+    return to_matrix(entry.transform)

@@ -1,11 +1,18 @@
-"""Topics status and /diagnostics: what the back end does, what it took and refused, what went wrong."""
+"""Topics status, status_marker and /diagnostics: what the back end does, what it took and refused, what went wrong."""
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from std_msgs.msg import Header
+from visualization_msgs.msg import Marker
 
 from vggt3_ros.msg import Status
 from vggt3_ros.ros import qos
+from vggt3_ros.ros.facts import facts
+from vggt3_ros.ros.status_marker import STATES, to_marker
 
-STATES = {Status.IDLE: "idle", Status.REFINING: "refining", Status.STARTING: "worker starting", Status.FAULT: "fault"}
+ACKNOWLEDGED = qos.KEYFRAME_QUEUE // 5  # keyframes after which a status is due
+NAMED = 5
 HIDDEN = ("stamp", "state", "error_msg")
 
 
@@ -15,18 +22,31 @@ class StatusPublisher:
     def __init__(self, node, core, localize):
         self._node, self._core, self._localize = node, core, localize
         self._status = node.create_publisher(Status, "status", qos.own(qos.LATCHED), qos_overriding_options=qos.overridable())
-        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.EVENTS)
-        self._state = None
+        self._marker = node.create_publisher(Marker, "status_marker", qos.own(qos.LATCHED), qos_overriding_options=qos.overridable())
+        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.own(qos.EVENTS),
+                                                 qos_overriding_options=qos.overridable())
+        self._state, self._received = None, 0
 
     def publish_if_changed(self):
-        if self._state != self._current_state():
+        """Also once in a few keyframes: front ends that wait for them to be counted go on."""
+        if self._state != self._current_state() or self._core.intake.received - self._received >= ACKNOWLEDGED:
             self.publish()
 
     def publish(self):
         message = self.message()
-        self._state = message.state
+        self._state, self._received = message.state, message.received
         self._status.publish(message)
         self._diagnostics.publish(self._as_diagnostics(message))
+        if self._marker.get_subscription_count():
+            header = Header(stamp=message.stamp, frame_id=self._core.parameters.node.map_frame)
+            self._marker.publish(to_marker(message, header, self._newest_position()))
+
+    def _newest_position(self):
+        """(3,) of the newest camera in the map; its origin while there is none."""
+        snapshot = self._core.snapshot
+        if snapshot is None or not len(snapshot):
+            return np.zeros(3)
+        return snapshot.T_map_cam[snapshot.newest, :3, 3]
 
     def _current_state(self):
         worker = self._core.worker
@@ -43,7 +63,8 @@ class StatusPublisher:
             refinement_age=refinery.age, worker_restarts=worker.restarts, worker_memory_mb=int(worker.memory_mb),
             mode=Status.LOCALIZATION if core.localizing else Status.MAPPING, withheld=core.map_odom.withheld,
             localizations=self._localize.asked + core.tracker.asked, localized=self._localize.localized + core.tracker.localized,
-            error_msg=worker.fault or refinery.error)
+            error_msg=worker.fault or intake.fault or refinery.error, set_aside=_named(core.store.aside()), memory_msg=worker.memory_msg,
+            device_memory_mb=int(worker.device_mb), images_dropped=core.intake.images_dropped)
         snapshot = core.snapshot
         if snapshot is not None:
             accepted = sum(loop.accepted for loop in snapshot.loops)
@@ -53,15 +74,13 @@ class StatusPublisher:
 
     def _as_diagnostics(self, message):
         level = {Status.FAULT: DiagnosticStatus.ERROR, Status.STARTING: DiagnosticStatus.WARN}.get(message.state, DiagnosticStatus.OK)
-        if message.error_msg and level == DiagnosticStatus.OK:
+        level = DiagnosticStatus.ERROR if self._core.intake.fault else level
+        reasons = [text for text in (message.error_msg, message.withheld, message.set_aside, message.memory_msg) if text]
+        if reasons and level == DiagnosticStatus.OK:
             level = DiagnosticStatus.WARN
-        if message.withheld and level == DiagnosticStatus.OK:
-            level = DiagnosticStatus.WARN
-        text = STATES[message.state] + "".join(f": {reason}" for reason in (message.error_msg, message.withheld) if reason)
+        text = ": ".join([STATES[message.state], *reasons])
         values = {n: str(getattr(message, n)) for n in message.get_fields_and_field_types() if n not in HIDDEN}
-        network = self._core.snapshot.report.get("network") if self._core.snapshot else None
-        if network:
-            values["network"] = network["summary"]
+        values |= facts(self._core)
         status = DiagnosticStatus(level=level, name=f"{self._node.get_fully_qualified_name().lstrip('/')}: back end", message=text,
                                   hardware_id="vggt3_ros", values=[KeyValue(key=n, value=v) for n, v in values.items()])
         out = DiagnosticArray(status=[status])
@@ -70,4 +89,11 @@ class StatusPublisher:
 
     def destroy(self):
         self._node.destroy_publisher(self._status)
+        self._node.destroy_publisher(self._marker)
         self._node.destroy_publisher(self._diagnostics)
+
+
+def _named(aside):
+    """{keyframe id: reason} -> one line; only the newest ones in full."""
+    texts = [f"keyframe {id} is set aside: {reason}" for id, reason in sorted(aside.items())]
+    return "; ".join(([f"{len(texts) - NAMED} more keyframes are set aside"] if len(texts) > NAMED else []) + texts[-NAMED:])

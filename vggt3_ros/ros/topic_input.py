@@ -13,9 +13,10 @@ from vggt3_ros.mapping.selection import KeyframeSelector
 from vggt3_ros.msg import Keyframe
 from vggt3_ros.ros import images, qos
 from vggt3_ros.ros.compressed_depth import decompress_depth
-from vggt3_ros.ros.conversions import from_camera, from_nanoseconds, from_transform, to_camera, to_nanoseconds, to_transform
+from vggt3_ros.ros.conversions import from_camera, from_nanoseconds, from_transform, to_camera, to_stamp, to_transform
 from vggt3_ros.ros.input_monitor import InputMonitor
 from vggt3_ros.ros.pose_track import PoseTrack, motion_covariance
+from vggt3_ros.ros.reading import MAX_FRAME_NAME, to_stereo_pair
 from vggt3_ros.ros.static_frames_topic import StaticFramesTopic
 from vggt3_ros.ros.synchronizer import WAIT, Nearest, Synchronizer
 
@@ -23,6 +24,7 @@ POSES = {"odometry": (Odometry, "odometry"), "pose": (PoseStamped, "frontend_pos
          "pose_with_covariance": (PoseWithCovarianceStamped, "frontend_pose")}
 IMAGES = {"raw": (Image, "image"), "compressed": (CompressedImage, "image/compressed")}
 DEPTHS = {"raw": (Image, "depth"), "compressedDepth": (CompressedImage, "depth/compressedDepth")}
+RIGHTS = {"raw": (Image, "right/image"), "compressed": (CompressedImage, "right/image/compressed")}
 REFUSED_SECONDS = 1.0  # after a refusal: no need to hear of the same fault with every image
 
 
@@ -48,13 +50,18 @@ class TopicInput:
         self._last_pose, self._quiet_until, self._track = None, 0.0, core.intake.track
         self._odom_frame = self._body_frame = self._camera_frame = None
         self._poses = PoseTrack(0, T_kept_frontend=core.intake.T_kept_frontend)
-        self._info, self._depth = None, Nearest(0, 2 * config.sync_queue)
+        self._info = self._right_info = None
+        self._depth = Nearest(0, 2 * config.sync_queue)  # depth, or the right image that it comes from
         tracks = {"camera_info": _Timeless(lambda: self._info), "poses": self._poses, "transform": _Timeless(self._T_body_cam)}
-        self.monitor = InputMonitor(node, lambda: self._config.timeout, self._notes)
+        self.monitor = InputMonitor(node, lambda: self._config.timeout, core.intake.refuse, self._notes)
         self.monitor.subscribe(*IMAGES[config.image_transport], self._take_image, qos.IMAGES, group)
         self.monitor.subscribe(CameraInfo, "camera_info", self._take_info, qos.IMAGES, group)
         self.monitor.subscribe(*POSES[config.source], self._take_pose, qos.ODOMETRY, group)
-        if config.depth_transport != "none":
+        if config.depth_transport == "stereo":
+            tracks.update(right=self._depth, right_info=_Timeless(lambda: self._right_info))
+            self.monitor.subscribe(*RIGHTS[config.image_transport], self._take_depth, qos.IMAGES, group)
+            self.monitor.subscribe(CameraInfo, "right/camera_info", self._take_right_info, qos.IMAGES, group)
+        elif config.depth_transport != "none":
             tracks["depth"] = self._depth
             self.monitor.subscribe(*DEPTHS[config.depth_transport], self._take_depth, qos.IMAGES, group)
         self._frames = StaticFramesTopic(node, group, self._proceed)
@@ -72,23 +79,30 @@ class TopicInput:
 
     def _take_image(self, message):
         self._follow_resets()
+        _check_frame(message.header.frame_id)
         self._camera_frame = self._config.camera_frame or message.header.frame_id
-        self._sync.add(_stamp(message), message)
+        self._sync.add(to_stamp(message.header), message)
         self._proceed()
 
     def _take_info(self, message):
         self._info = _rectified(message) if self._config.rectified else message
         self._proceed()
 
+    def _take_right_info(self, message):
+        self._right_info = _rectified(message) if self._config.rectified else message
+        self._proceed()
+
     def _take_depth(self, message):
-        self._depth.add(_stamp(message), message)
+        self._depth.add(to_stamp(message.header), message)
         self._proceed()
 
     def _take_pose(self, message):
         given = message.pose if isinstance(message, PoseStamped) else message.pose.pose
         covariance = None if isinstance(message, PoseStamped) else np.reshape(message.pose.covariance, (6, 6))
         self._follow_resets()
-        pose, stamp_ns = to_transform(given, "odometry" if isinstance(message, Odometry) else "frontend_pose"), _stamp(message)
+        pose, stamp_ns = to_transform(given, "odometry" if isinstance(message, Odometry) else "frontend_pose"), to_stamp(message.header)
+        for frame in (message.header.frame_id, getattr(message, "child_frame_id", "")):
+            _check_frame(frame)
         self._body_frame = self._config.base_frame or getattr(message, "child_frame_id", "")
         if message.header.frame_id != self._odom_frame:
             self._odom_frame = message.header.frame_id
@@ -108,7 +122,8 @@ class TopicInput:
         self._depth.tolerance_ns = round(self._config.sync_tolerance * 1e9)
         for stamp_ns, image, found in self._sync.ready():
             self.monitor.arrived()
-            self._consider(stamp_ns, image, found["camera_info"], found["poses"], found.get("depth"), found["transform"])
+            self._consider(stamp_ns, image, found)
+        self._core.intake.images_dropped = sum(self._sync.missed.values())
 
     def _T_body_cam(self):
         """(4, 4), or None while it is not known."""
@@ -119,15 +134,16 @@ class TopicInput:
             return np.eye(4)
         return self._frames.lookup(self._body_frame, self._camera_frame)
 
-    def _consider(self, stamp_ns, image, info, pose, depth, T_body_cam):
+    def _consider(self, stamp_ns, image, found):
         if time.monotonic() < self._quiet_until:
             return
         number = max(self._core.store.ids(), default=-1) + 1
+        info, pose, T_body_cam, depth = (found.get(name) for name in ("camera_info", "poses", "transform", "depth"))
         try:
             camera, T_kept_cam = to_camera(info), pose.T_kept_body @ T_body_cam
             if not self._selector.reason(stamp_ns, T_kept_cam, camera, self._core.parameters.node.selection):
                 return
-            metres = None if depth is None else _metres(depth, camera)
+            metres = _stereo(image, info, found["right"], found["right_info"]) if "right" in found else _metres(depth, camera)
         except (ValueError, MemoryError) as error:
             self._core.intake.refuse(f"keyframe {number}: {error}")
             self._quiet_until = time.monotonic() + REFUSED_SECONDS
@@ -149,8 +165,8 @@ class TopicInput:
             message.image = image
         else:
             message.compressed_image = image
-        if depth is not None:
-            message.depth = depth if isinstance(depth, Image) else images.from_depth(metres, depth.header)
+        if metres is not None:
+            message.depth = depth if isinstance(depth, Image) else images.from_depth(metres, image.header)
         return message
 
     def _follow_resets(self):
@@ -168,25 +184,40 @@ class TopicInput:
         if None not in (self._body_frame, self._camera_frame) and self._T_body_cam() is None:
             notes.append(f"{self._frames.topic} to say where '{self._camera_frame}' sits on '{self._body_frame}' "
                          "(or set input.base_to_camera)")
-        if "depth" in self._sync.tracks:
-            notes.append(f"depth within sync_tolerance {self._config.sync_tolerance} s of the image")
+        paired = next((name for name in ("depth", "right") if name in self._sync.tracks), None)
+        if paired:
+            notes.append(f"{paired} within sync_tolerance {self._config.sync_tolerance} s of the image")
         if self._sync.missed:
             counts = ", ".join(f"{count} for {name}" for name, count in self._sync.missed.items())
             notes.append(f"images dropped: {counts}; the last for {self._sync.last_miss}")
         return notes
 
 
-def _stamp(message):
-    stamp_ns = to_nanoseconds(message.header.stamp)
-    if stamp_ns <= 0:
-        raise ValueError("header.stamp is zero: the time of exposure is needed")
-    return stamp_ns
+def _check_frame(name):
+    if len(name) > MAX_FRAME_NAME or not name.isprintable():
+        raise ValueError(f"frame ids must be at most {MAX_FRAME_NAME} printable characters, got {len(name)}")
 
 
 def _metres(depth, camera):
+    if depth is None:
+        return None
     if isinstance(depth, Image):
         return _sized(images.to_depth(depth), camera)
     return decompress_depth(depth, size=(camera.width, camera.height))
+
+
+def _stereo(left, left_info, right, right_info):
+    """Depth registered to the left image, by the two images and their CameraInfos."""
+    pair = to_stereo_pair(left_info, right_info, "right/camera_info")
+    pixels = [_pixels(message, to_camera(info, name), name) for message, info, name in
+              ((left, left_info, "image"), (right, right_info, "right/image"))]
+    return pair.depth_of_left(*pixels)
+
+
+def _pixels(message, camera, name):
+    if isinstance(message, CompressedImage):
+        return images.decompress(message, camera.width, camera.height, name)[0]
+    return images.to_rgb(message, name)
 
 
 def _sized(depth, camera):

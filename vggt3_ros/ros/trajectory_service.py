@@ -7,7 +7,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from std_msgs.msg import Header
 
 from vggt3_ros.ros.conversions import from_nanoseconds, from_transform, to_nanoseconds
-from vggt3_ros.ros.localize_service import failed
+from vggt3_ros.ros.localize_service import answering, failed
 from vggt3_ros.srv import GetTrajectory
 
 
@@ -16,7 +16,8 @@ class TrajectoryService:
 
     def __init__(self, node, core):
         self._node, self._core = node, core
-        self._service = node.create_service(GetTrajectory, "get_trajectory", self._answer,
+        self._service = node.create_service(GetTrajectory, "get_trajectory",
+                                            answering(node, self._answer, GetTrajectory.Response.BAD_REQUEST),
                                             callback_group=MutuallyExclusiveCallbackGroup())
 
     def destroy(self):
@@ -29,6 +30,7 @@ class TrajectoryService:
             return failed(response, kinds.BAD_REQUEST, f"end, {end / 1e9:.3f} s, is before start, {start / 1e9:.3f} s")
         if request.source == GetTrajectory.Request.ODOMETRY:
             poses = self._core.store.poses()
+            poses = poses.only(poses.sessions == self._core.store.session)  # others have odometry frames of their own
             ids, stamps, transforms, frame = poses.ids, poses.stamps_ns, poses.T_odom_cam, self._core.intake.odom_frame
         elif request.source != GetTrajectory.Request.CORRECTED:
             return failed(response, kinds.BAD_REQUEST, f"source must be CORRECTED or ODOMETRY, got {request.source}")

@@ -14,13 +14,15 @@ _LIFT = 0.004  # metres off the surface, so that it does not shade itself
 
 @dataclass(frozen=True, eq=False)
 class Lamp:
-    """A shining rectangle: corner and edges right, down (3,) in metres; it shines along `normal`; color (3,) is its radiance."""
+    """A shining rectangle: corner and edges right, down (3,) in metres; it shines along `normal`; color (3,) is its radiance.
+    reach: metres beyond which it is left out, so that a house of many rooms need not be lit from each of them."""
 
     corner: np.ndarray
     right: np.ndarray
     down: np.ndarray
     normal: np.ndarray
     color: np.ndarray
+    reach: float = np.inf
 
 
 def bake(scene, patches, lamps, rng):
@@ -98,7 +100,7 @@ def _from_lamp(scene, points, normals, lamp, rng):
             way = target - points
             square = (way**2).sum(axis=-1)
             cosines = np.maximum((way * normals).sum(-1), 0) * np.maximum(-(way * facing).sum(-1), 0) / square
-            reached = np.flatnonzero(cosines > 0)
+            reached = np.flatnonzero((cosines > 0) & (square < lamp.reach**2))
             reached = reached[~scene.blocked(points[reached], target[reached])]
             light[reached] += (area * cosines[reached] / np.maximum(square[reached], 0.02) / np.pi)[:, None] * lamp.color
     return light

@@ -1,6 +1,6 @@
 """The shell of a flat: floors, ceilings, walls with openings, doors, windows and lamps, from a plan in metres."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -57,8 +57,8 @@ class Room:
     accents: tuple = ()
 
 
-def build(rng, rooms, doors=(), windows=()):
-    """Patches and Lamps of the empty flat."""
+def build(rng, rooms, doors=(), windows=(), reach=np.inf):
+    """Patches and Lamps of the empty flat. reach: metres that the lamps light."""
     patches, lamps = [], []
     for room in rooms:
         patches += _floor_and_ceiling(rng, room)
@@ -70,13 +70,13 @@ def build(rng, rooms, doors=(), windows=()):
             patches += place([Patch(glass.points[::-1], glass.texture, 2.2)], x, y)  # rows reversed: it faces down
             color = np.array(room.lamp_color) * room.lamp_power
             lamps.append(Lamp(np.array([x - 0.2, y - 0.2, HEIGHT - 0.08]), np.array([0.4, 0, 0]), np.array([0, 0.4, 0]),
-                              np.array([0, 0, -1.0]), color))
+                              np.array([0, 0, -1.0]), color, reach))
     for door in filter(lambda door: door.frame, doors):
         patches += _door(rng, door, rooms)
     for window in windows:
         more, light = _window(rng, window, rooms)
         patches += more
-        lamps.append(light)
+        lamps.append(replace(light, reach=reach))
     return patches, lamps
 
 

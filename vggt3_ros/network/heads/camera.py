@@ -4,8 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..blocks import Block, Mlp, attend, linear_into
+from ..attention import attend
+from ..blocks import Block, Mlp
 from ..config import NetworkConfig
+from ..linear import linear
 from ..progress import Progress
 from ..scratch import Scratch
 
@@ -58,7 +60,7 @@ class CameraHead(nn.Module):
         attention = block.attn
         qkv = scratch.take("camera_qkv", len(x), 3 * x.shape[-1])
         for part in parts:
-            linear_into(qkv[part], block.norm1(x[part]), attention.qkv.weight, attention.qkv.bias)
+            qkv[part] = linear(block.norm1(x[part]), attention.qkv.weight, attention.qkv.bias, scratch, "camera_part")
         q, k, v = qkv.unflatten(-1, (3, attention.num_heads, -1)).unbind(-3)
         for part in parts:
             attended = attend(q[None, part], k[None], v[None])[0]

@@ -1,0 +1,51 @@
+"""The soak and the load benchmark in seconds, on the fake back end: what they count is what happened."""
+
+import numpy as np
+
+from vggt3_ros.ros.load import benchmark, mischief, session, soak
+from vggt3_ros.mapping.store import KeyframeStore
+
+MEASURED = "its growth", "greatest age"  # depend on the machine and on what else runs on it
+QUICK = {"memory.steps": 5, "refine_every_keyframes": 3, "idle_distillation": 0.0}
+
+
+def test_a_soak_kills_the_worker_and_everything_goes_on(random_sequence, context, tmp_path, monkeypatch):
+    monkeypatch.setattr(mischief, "KILL_PAUSE", (1.0, 2.0))
+    table = soak.run(random_sequence, 0.15, 6.0, tmp_path, 3, "fake_backend:Backend", QUICK)
+    rows = {what: (measured, met) for what, measured, _, met in table}
+    missed = {what: row for what, row in rows.items() if row[1] is False and not what.startswith(MEASURED)}
+    assert not missed
+    assert rows["kills of the worker after which a refinement completed"][1] and rows["keyframes lost"][0] == "0 of 54"
+
+
+def test_the_benchmark_counts_what_was_stored(random_sequence, context, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "BURST", 60)
+    result = benchmark.run(random_sequence, 4.0, 5.0, 0.3, tmp_path, "fake_backend:Backend", QUICK)
+    with KeyframeStore(tmp_path / "load_store", read_only=True) as store:
+        assert store.ids() == list(range(20))
+    assert (result["load"]["lost"], result["load"]["refused"], result["ingest"]["taken"]) == (0, 0, 60)
+    assert result["load"]["refinements"] >= 1 and result["load"]["localize"]["localized"] > 0
+    assert 0 < result["load"]["greatest_age"] < 30 and result["ingest"]["per_second"] > 0
+
+
+def test_a_session_is_refined_batch_by_batch_and_its_memory_seen(random_sequence, context, tmp_path):
+    seen = []
+    result = session.run(random_sequence, 2, 0.2, tmp_path, "fake_backend:Backend", {**QUICK, "refine_every_keyframes": 0}, seen.append)
+    assert [row["keyframes"] for row in result["rows"]] == [row["refined"] for row in result["rows"]] == seen == [2, 4, 5]
+    assert result["lost"] == 0 and all(row["node_mb"] > 20 and row["worker_mb"] > 20 for row in result["rows"])
+    assert max(row["peak_mb"] for row in result["rows"]) <= result["peak_mb"]
+    assert [met for *_, met in session.table(result, result["peak_mb"] - 1) if met is not None] == [False, True]
+
+
+def test_lost_keyframes_and_old_transforms_are_told():
+    load = {"keyframes": 10, "rate": 1, "lost": 1, "refinements": 1, "refined": 9, "greatest_age": 0.3, "memory": {},
+            "localize": {"p50": 0.1, "p95": 0.6, "localized": 1, "asked": 2}}
+    rows = benchmark.table({"load": load, "ingest": {"per_second": 59.0}})
+    missed = [what for what, *_, met in rows if met is False]
+    assert missed == ["keyframes lost", "localize p95", "greatest age of map->odom", "ingest alone"]
+
+
+def test_memory_that_grows_is_seen():
+    seconds = np.arange(0, 120, 0.5)
+    curve = benchmark.memory_curve(np.stack([seconds, 100 + seconds / 60 * 5, np.full_like(seconds, 300)], axis=1))
+    assert abs(curve["node"]["slope"] - 5) < 1e-6 and abs(curve["worker"]["slope"]) < 1e-6

@@ -1,0 +1,43 @@
+"""Parameter use_sim_time: stamps are those of /clock; before it begins nothing is stamped; a simulation may pause and begin anew."""
+
+import time
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from random_keyframes import make_keyframe
+from ros_graph import until
+from rosgraph_msgs.msg import Clock
+from tf2_msgs.msg import TFMessage
+
+from vggt3_ros.ros import qos
+from vggt3_ros.ros.conversions import to_nanoseconds
+
+SECOND = 10**9
+
+
+def test_tf_status_and_diagnostics_live_in_simulated_time(graph):
+    backend = graph.backend(use_sim_time=True, transform_tolerance=0.5)
+    clock = graph.client.create_publisher(Clock, "/clock", 10)
+    heard, status = graph.listen(TFMessage, "/tf", qos.TF), graph.status()
+    diagnostics = graph.listen(DiagnosticArray, "/diagnostics", qos.EVENTS)
+    graph.send(make_keyframe(0, stamp_ns=900 * SECOND))
+    until(lambda: len(backend._core.store) == 1)
+    time.sleep(0.3)
+    assert not heard  # there is no time to stamp it with
+
+    def tell(seconds):
+        clock.publish(Clock(clock=Time(sec=seconds)))
+        return heard and heard[-1].transforms[0].header.stamp == Time(sec=seconds, nanosec=500_000_000)
+
+    until(lambda: tell(1000))
+    until(lambda: status[-1].stamp.sec == 1000 and any(message.header.stamp.sec == 1000 for message in list(diagnostics)))
+    count = len(heard)
+    until(lambda: len(heard) > count + 3)  # time stands still, the broadcast goes on: whoever comes now gets it too
+    assert {to_nanoseconds(message.transforms[0].header.stamp) for message in heard[count:]} == {1_000_500_000_000}
+    until(lambda: tell(7))  # the simulation began anew
+
+
+def test_a_refinement_is_due_by_real_time_while_simulated_time_stands(graph):
+    backend = graph.backend(use_sim_time=True, refine_every_seconds=0.5)
+    graph.send(make_keyframe(0), make_keyframe(1))
+    assert len(until(lambda: backend._core.snapshot)) == 2

@@ -1,0 +1,79 @@
+"""The odometry's scale against a map without one: outliers, a constant error of every step, hardly any motion."""
+
+import numpy as np
+import pytest
+
+from vggt3_ros.datasets.drift import drifting_odometry
+from vggt3_ros.datasets.synthetic.walk import pick_keyframes, walk
+from vggt3_ros.datasets.apartment import TOUR
+from vggt3_ros.geometry import se3
+from vggt3_ros.mapping.odometry_scale import motion_noise, odometry_scale
+
+
+@pytest.fixture(scope="module")
+def walked():
+    _, path = walk(TOUR, 0)
+    return path[pick_keyframes(path)]
+
+
+def even(T):
+    return np.tile(np.diag([0.02**2] * 3 + [0.01**2] * 3), (len(T), 1, 1))
+
+
+def scaled(T, factor):
+    T = T.copy()
+    T[:, :3, 3] *= factor
+    return T
+
+
+def test_scale_is_found_beside_outliers(walked):
+    wild = walked.copy()
+    wild[::9, :3, 3] += np.random.default_rng(0).normal(0, 0.5, wild[::9, :3, 3].shape)
+    assert odometry_scale(wild, even(wild), scaled(walked, 0.5)) == pytest.approx(2.0, rel=0.02)
+
+
+def test_without_motion_or_steps_nothing_is_said(walked):
+    assert odometry_scale(walked[:3], even(walked[:3]), scaled(walked[:3], 0.5)) == 1.0
+    still = np.tile(walked[0], (20, 1, 1))
+    assert odometry_scale(still, even(still), still) == 1.0
+
+
+def test_the_join_of_two_runs_is_no_step(walked):
+    joined, noise = walked.copy(), even(walked)
+    joined[60:] = se3.exp([5.0, 3.0, 0, 0, 0, 1.0]) @ joined[60:]
+    noise[60] = np.eye(6) * 1e4
+    assert odometry_scale(joined, noise, scaled(walked, 0.5)) == pytest.approx(2.0, rel=1e-6)
+
+
+def test_a_constant_error_of_the_steps_is_not_taken_for_scale(walked):
+    """Drift of every kind that the demo makes: with the bias left in, as the plain ratio of lengths has it, the scale is farther off."""
+    errors, plain = [], []
+    for seed in range(12):
+        odometry, noise = drifting_odometry(walked, seed)
+        errors.append(odometry_scale(odometry, noise, walked) - 1)
+        by_odometry, true = ((se3.inverse(T[:-1]) @ T[1:])[:, :3, 3] for T in (odometry, walked))
+        plain.append((by_odometry * true).sum() / np.square(true).sum() - 1)
+    rms = lambda values: np.sqrt(np.mean(np.square(values)))
+    assert rms(errors) < 0.75 * rms(plain) and rms(errors) < 0.02, (errors, plain)
+
+
+def test_creeping_while_turning_is_not_taken_for_scale_where_the_front_end_says_nothing_of_its_noise(walked):
+    def off(seed, guess):
+        odometry, _ = drifting_odometry(walked, seed)
+        steps = np.linalg.norm((se3.inverse(odometry[:-1]) @ odometry[1:])[:, :3, 3], axis=1)
+        noise = np.tile(np.eye(6), (len(odometry), 1, 1))
+        noise[1:] *= np.square(0.003 + 0.1 * steps)[:, None, None]  # of the pose graph: by length alone
+        return odometry_scale(odometry, guess(odometry, noise), walked) - 1
+
+    rms = lambda guess: np.sqrt(np.mean(np.square([off(seed, guess) for seed in range(12)])))
+    turning = rms(lambda odometry, noise: motion_noise(odometry, noise, np.ones(len(noise), bool)))
+    assert turning < 0.75 * rms(lambda odometry, noise: noise) and turning < 0.02
+
+
+def test_what_the_front_end_says_of_its_noise_is_kept(walked):
+    noise = even(walked)
+    guessed = np.arange(len(noise)) % 2 == 0
+    mixed = motion_noise(walked, noise, guessed)
+    np.testing.assert_array_equal(mixed[~guessed], noise[~guessed])
+    assert (mixed[guessed][1:, 0, 0] != noise[0, 0, 0]).all()
+    np.testing.assert_array_equal(mixed[:, 3:], noise[:, 3:])

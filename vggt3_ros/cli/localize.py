@@ -1,0 +1,67 @@
+"""vggt3 localize: where were these images taken, in a saved map? Without ROS."""
+
+
+def add_parser(subparsers):
+    parser = subparsers.add_parser("localize", help="say where images were taken in a saved map, without ROS", description="Prints a line "
+                                   "for each image: its name and the pose of the camera (optical axes) in the map, 'x y z qx qy qz qw' in "
+                                   "metres, with its standard deviation; or why it was not localized. Exit status 1 when one was not.")
+    parser.add_argument("path", metavar="MAP", help="a folder that save_map wrote, or a node's store (it may be in use)")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files that OpenCV reads")
+    parser.add_argument("--camera", metavar="FILE", help="camera.yaml with width, height, fx, fy, cx, cy [, distortion_model, distortion]; "
+                        "by default the camera of the map, where the image has its size")
+    parser.add_argument("--quick", action="store_true", help="the scene memory's answer alone: faster and coarser")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, with matrix and covariance")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a config value, as localizer.minimum_inliers=25")
+    parser.set_defaults(run=run)
+
+
+def run(arguments):
+    from pathlib import Path
+
+    from vggt3_ros.backend import Backend
+    from vggt3_ros.cli.saved_map import open_map
+    from vggt3_ros.cli.settings import parse_settings
+    from vggt3_ros.config import BackendConfig
+    from vggt3_ros.datasets.camera_file import read_camera
+    from vggt3_ros.datasets.image_files import read_image
+
+    config = BackendConfig.from_flat(parse_settings(arguments.set))
+    missing = [name for name in arguments.images if not Path(name).is_file()]
+    if missing:
+        raise ValueError(f"there is no file {missing[0]}")
+    with open_map(arguments.path) as (store, snapshot):
+        camera = read_camera(Path(arguments.camera), 1.0)[0] if arguments.camera else store.camera(int(snapshot.keyframe_ids[0]))
+        images = [read_image(name, camera) for name in arguments.images]
+        backend = Backend(store, config)
+        lost = 0
+        for name, image in zip(arguments.images, images):
+            found = backend.localize(image, camera, verify=not arguments.quick)
+            lost += found.code != "ok"
+            print(_as_json(name, found) if arguments.json else _as_text(name, found), flush=True)
+    return 1 if lost else 0
+
+
+def _as_text(name, found):
+    import numpy as np
+
+    from vggt3_ros.geometry import se3
+
+    if found.code != "ok":
+        return f"{name}: {found.code.replace('_', ' ')}: {found.message}"
+    position, quaternion = se3.to_quaternion(found.T_map_cam)
+    sigma = np.sqrt(np.diag(found.covariance))
+    numbers = " ".join(f"{value:.6f}" for value in (*position, *quaternion))
+    return f"{name}: {numbers}  +- {np.linalg.norm(sigma[:3]):.4f} m, {np.linalg.norm(sigma[3:]):.4f} rad, {found.inliers} inliers"
+
+
+def _as_json(name, found):
+    import json
+    import math
+
+    fields = {"image": name, "code": found.code, "message": found.message, "generation": int(found.generation),
+              "inliers": int(found.inliers), "seconds": float(found.seconds), "verified": bool(found.verified),
+              "reprojection_error_px": float(found.reprojection_error_px)}
+    for field in ("T_map_cam", "covariance"):
+        value = getattr(found, field)
+        fields[field] = None if value is None else value.tolist()
+    return json.dumps({key: None if isinstance(value, float) and math.isnan(value) else value for key, value in fields.items()})

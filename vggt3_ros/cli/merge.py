@@ -1,0 +1,45 @@
+"""vggt3 merge: maps of several runs or robots, as one."""
+
+
+def add_parser(subparsers):
+    parser = subparsers.add_parser("merge", help="saved maps or stores of several runs or robots -> one map",
+                                   description="The first map gives the frame. Each other one is found in it by localizing its images, "
+                                               "without a hint; all are then refined together. Ids and stamps may collide.")
+    parser.add_argument("maps", nargs="+", metavar="MAP", help="a folder that save_map wrote, or a node's store; two or more")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="the merged map: a store with its refined snapshot; must not exist")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a config value, as memory.steps=300")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.set_defaults(run=run)
+
+
+def run(arguments):
+    import shutil
+    from pathlib import Path
+
+    from vggt3_ros.cli.progress import StageBars
+    from vggt3_ros.cli.settings import parse_settings
+    from vggt3_ros.config import BackendConfig
+    from vggt3_ros.mapping.merging import merge_all
+
+    if len(arguments.maps) < 2:
+        raise ValueError("name two maps or more to merge")
+    out = Path(arguments.out)
+    if out.exists() or out.is_symlink():
+        raise ValueError(f"{out} exists: name a new folder with --out")
+    config = BackendConfig.from_flat(parse_settings(arguments.set))
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with StageBars(arguments.quiet) as bars:
+            snapshot, merged = merge_all(arguments.maps, partial, config, bars)
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    for folder, loaded in merged:
+        x, y, z = loaded.T_map_loaded[:3, 3]
+        print(f"{folder}: {loaded.added} keyframes, its frame lies at {x:.2f} {y:.2f} {z:.2f} m")
+    sessions = dict(zip(snapshot.keyframe_ids.tolist(), snapshot.sessions.tolist()))
+    across = sum(loop.accepted and sessions[loop.source_id] != sessions[loop.target_id] for loop in snapshot.loops)
+    print(f"{out}: {len(snapshot)} keyframes, {len(snapshot.cloud)} points, {across} loops between the runs")
+    return 0

@@ -1,0 +1,94 @@
+"""What befalls a node in a soak: its worker is killed, broken messages come, requests make no sense. Each in a thread of its own."""
+
+import random
+import time
+
+import psutil
+from rclpy.serialization import deserialize_message
+
+from vggt3_ros.msg import Keyframe
+from vggt3_ros.ros import qos
+from vggt3_ros.ros.conversions import from_camera, to_keyframe
+from vggt3_ros.ros.load.malformed import noise, spoil
+from vggt3_ros.srv import Localize
+
+RECOVERY_SECONDS = 600.0  # within which a refinement must complete after a kill; without it none is killed again
+KILL_PAUSE = 10.0, 60.0  # seconds from one recovery to the next kill
+BROKEN_IDS = 2**61  # of broken keyframes, so that none stands for a good one
+
+
+class WorkerKiller:
+    """SIGKILLs the worker of the node `pid` at random moments; `recoveries`: seconds from each kill to the next refinement that
+    completed, None where none did."""
+
+    def __init__(self, observer, pid, seed):
+        self._observer, self._node, self._rng = observer, psutil.Process(pid), random.Random(seed)
+        self.kills, self.recoveries = 0, []
+        observer.start(self._run)
+
+    def _run(self):
+        closing = self._observer.closing
+        while not closing.wait(self._rng.uniform(*KILL_PAUSE)):
+            worker = self._worker()
+            if worker is None or not self._observer.status.generation:
+                continue
+            worker.kill()
+            self.kills += 1
+            killed, generation = time.monotonic(), self._observer.status.generation
+            while self._observer.status.generation <= generation and time.monotonic() - killed < RECOVERY_SECONDS:
+                if closing.wait(0.2):
+                    self.kills -= 1  # the end came first: nothing is known
+                    return
+            recovered = self._observer.status.generation > generation
+            self.recoveries.append(time.monotonic() - killed if recovered else None)
+
+    def _worker(self):
+        for child in self._node.children():
+            if "vggt3_ros.worker" in " ".join(child.cmdline()):
+                return child
+
+
+class Vandal:
+    """Sends broken keyframes and nonsensical requests; sent: broken keyframes, each of which must be refused."""
+
+    def __init__(self, observer, stream, period, seed):
+        self._observer, self._stream, self._period, self._rng = observer, stream, period, random.Random(seed)
+        self._publisher = observer.create_publisher(Keyframe, "keyframes", qos.KEYFRAMES)
+        self.sent = self.asked = self.unanswered = 0
+        observer.start(self._run)
+
+    def _run(self):
+        while not self._observer.closing.wait(self._period * self._rng.uniform(0.2, 1.8)):
+            if self._rng.random() < 0.2:
+                self._ask()
+            else:
+                self._publisher.publish(self._broken())
+                self.sent += 1
+
+    def _broken(self):
+        """A keyframe that cannot be taken, as message or as bytes."""
+        while True:
+            message = self._stream.small(self._rng.randrange(len(self._stream)), time.time_ns())
+            message.id = BROKEN_IDS + self._rng.randrange(2**60)
+            for _ in range(self._rng.randint(1, 3)):
+                spoil(message, self._rng)
+            candidate = noise(message, self._rng) if self._rng.random() < 0.3 else message
+            if unusable(candidate):
+                return candidate
+
+    def _ask(self):
+        request = Localize.Request(camera_info=from_camera(self._stream.camera), verify=True)
+        request.image = self._stream.small(0, time.time_ns()).image
+        spoil(request, self._rng)
+        self.asked += 1
+        self.unanswered += self._observer.ask(request, count=False) is None
+
+
+def unusable(candidate):
+    """Whether a keyframe, or what should be one, cannot be read."""
+    try:
+        message = deserialize_message(candidate, Keyframe) if isinstance(candidate, bytes) else candidate
+        to_keyframe(message)
+        return message.header.frame_id != "odom"
+    except Exception:
+        return True

@@ -1,0 +1,83 @@
+"""Measurements behind `vggt3 benchmark session`: what the node's processes take in memory over a session of thousands of keyframes."""
+
+import math
+import os
+from dataclasses import replace
+
+from rclpy.action import ActionClient
+
+from vggt3_ros.action import Refine
+from vggt3_ros.mapping.store import KeyframeStore
+from vggt3_ros.ros.conversions import from_keyframe
+from vggt3_ros.ros.load.benchmark import NAMESPACE, answers, ready, ros
+from vggt3_ros.ros.load.observer import IN_FLIGHT, Observer
+from vggt3_ros.ros.processes import BACKEND, MemoryWatch, backend_process, refined
+
+REFINE_SECONDS = 1800.0  # the longest that one refinement may take
+
+
+class Walk:
+    """The keyframes of a Sequence once, from first to last, each read when it is sent. Serves as an Observer's stream."""
+
+    def __init__(self, sequence):
+        self.camera, self._keyframes, self.sent = sequence.camera, sequence.keyframes, 0
+
+    def __len__(self):
+        return max(1, self.sent)
+
+    def message(self, count, stamp_ns):
+        message = from_keyframe(replace(self._keyframes[self.sent], stamp_ns=stamp_ns), "odom", "camera")
+        self.sent += 1
+        return message
+
+    def image(self, index):
+        return from_keyframe(self._keyframes[index], "odom", "camera").image
+
+
+def run(sequence, batch, period, out, backend=BACKEND, settings=None, progress=None):
+    """Send all keyframes of a Sequence, refining after every `batch`, with a localize request every `period` seconds meanwhile.
+
+    Returns {"rows": one dict of numbers a refinement, "peak_mb": of node, worker and fusion together, "lost": keyframes that were not
+    stored, "localize": as benchmark.answers}. progress(keyframes refined). RuntimeError when a process fails.
+    """
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    parameters = {"store": out / "session_store", "map_folder": out / "maps", "refine_every_keyframes": 0, "refine_every_seconds": 0.0,
+                  **(settings or {})}
+    walk, log, rows, count = Walk(sequence), out / "session.log", [], len(sequence.keyframes)
+    with ros() as context, backend_process(log, parameters, NAMESPACE, backend) as node:
+        observer, memory = Observer("vggt3_session", context), MemoryWatch(node.pid)
+        try:
+            ready(observer, node, log)
+            observer.ask_forever(walk, period)
+            refiner = ActionClient(observer, Refine, "refine")
+            for _ in range(math.ceil(count / batch)):
+                rows.append(_grown(observer, refiner, walk, min(batch, count - walk.sent), memory))
+                if progress is not None:
+                    progress(walk.sent)
+        finally:
+            observer.close()
+    with KeyframeStore(out / "session_store", read_only=True) as store:
+        lost = count - len(store)
+    return {"rows": rows, "peak_mb": memory.peak_mb, "lost": lost, "localize": answers(observer)}
+
+
+def _grown(observer, refiner, walk, count, memory):
+    """`count` keyframes more, refined: what the processes took meanwhile, MB."""
+    first = len(memory.samples) - 1  # there is one every half second: a batch may be quicker
+    observer.send(walk, count, lambda k: 0.0, IN_FLIGHT)
+    result = refined(refiner, REFINE_SECONDS)
+    own, others = zip(*(sample[1:] for sample in memory.samples[first:]))
+    return {"keyframes": walk.sent, "refined": result.keyframes, "seconds": result.seconds, "node_mb": own[-1], "worker_mb": others[-1],
+            "peak_mb": max(map(sum, zip(own, others)))}
+
+
+def table(result, limit_mb):
+    """Rows (what, measured, target, whether it is met; None without a target)."""
+    for row in result["rows"]:
+        yield (f"{row['keyframes']} keyframes", f"node {row['node_mb']:.0f} MB, worker {row['worker_mb']:.0f} MB, at most "
+               f"{row['peak_mb']:.0f} MB; refined in {row['seconds']:.0f} s", "", None)
+    yield ("most memory, node, worker and fusion", f"{result['peak_mb']:.0f} MB", f"{limit_mb:.0f} MB", result["peak_mb"] <= limit_mb)
+    yield "keyframes lost", f"{result['lost']}", "0", result["lost"] == 0
+    localize = result["localize"]
+    yield "localized", f"{localize['localized']} of {localize['asked']}, {localize['lost']} without an answer", "", None
+    yield "localize p50, p95", f"{localize['p50']:.2f}, {localize['p95']:.2f} s", "", None

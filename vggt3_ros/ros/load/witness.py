@@ -1,0 +1,83 @@
+"""A front end and its robot that live through restarts of the node: keyframes go on, and what a restarted node serves is looked at."""
+
+import threading
+import time
+
+from nav_msgs.msg import Path
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import PointCloud2
+from tf2_msgs.msg import TFMessage
+
+from vggt3_ros.ros import qos
+from vggt3_ros.ros.conversions import from_camera, to_matrix
+from vggt3_ros.ros.load.observer import IN_FLIGHT, Observer
+from vggt3_ros.srv import GetTrajectory, Localize
+
+RETRY_SECONDS = 5.0  # DDS can lose an answer sent before server and client know each other fully
+
+
+class Witness(Observer):
+    """Of one life of the node. sent: ids of the keyframes published in it, in order; path, cloud: the latest messages; transforms:
+    (parent, child, (4, 4)) of every map->odom heard."""
+
+    def __init__(self, context, stream):
+        self.path = self.cloud = None
+        self.transforms, self.sent, self._stream = [], [], stream
+        super().__init__("vggt3_witness", context)
+        self.create_subscription(Path, "path", lambda message: setattr(self, "path", message), qos.LATCHED)
+        self.create_subscription(PointCloud2, "map", lambda message: setattr(self, "cloud", message), qos.LATCHED)
+        self._trajectory = self.create_client(GetTrajectory, "get_trajectory")
+        self._parameters = self.create_client(SetParameters, "vggt3_ros/set_parameters")
+
+    def _take_transform(self, message):
+        found = message.transforms[0]
+        self.transforms.append((found.header.frame_id, found.child_frame_id, to_matrix(found.transform)))
+
+    def send_forever(self, first_id, rate):
+        """A thread that publishes keyframes first_id, first_id + 1, ... while few of them wait to be acknowledged."""
+        self.start(lambda: self._send_forever(first_id, rate))
+
+    def _send_forever(self, first_id, rate):
+        while not self.closing.wait(1 / rate):
+            if self.status is not None and self.keyframes.get_subscription_count() and len(self.sent) - self._taken() < IN_FLIGHT:
+                self.sent.append(first_id + len(self.sent))
+                self.keyframes.publish(self._stream.message(self.sent[-1], time.time_ns()))
+
+    def acknowledged_ids(self):
+        """Of the keyframes that the node counted: it takes them in order."""
+        return self.sent[:self._taken() if self.status is not None else 0]
+
+    # questions, answered or None once this is closing -----------------------------------------------------------------
+
+    def stored_ids(self):
+        """Ids of all keyframes in the node's store, as get_trajectory has them."""
+        answer = self._answer(self._trajectory, GetTrajectory.Request(source=GetTrajectory.Request.ODOMETRY))
+        return None if answer is None else set(answer.ids)
+
+    def place(self, keyframe_id):
+        """The first answer of localize that a worker gave about the image of a keyframe."""
+        request = Localize.Request(image=self._stream.image(self._stream.index(keyframe_id)), camera_info=from_camera(self._stream.camera),
+                                   verify=True)
+        while (answer := self._answer(self.localizer, request)) is not None:
+            if answer.error_code not in (Localize.Response.NO_WORKER, Localize.Response.TIMEOUT):
+                return answer
+            self.closing.wait(0.05)
+
+    def set(self, **parameters):
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg() for name, value in parameters.items()])
+        answer = self._answer(self._parameters, request)
+        return answer is not None and all(result.successful for result in answer.results)
+
+    def _answer(self, client, request):
+        while not self.closing.is_set():
+            if not client.wait_for_service(0.1):
+                continue
+            future, done = client.call_async(request), threading.Event()
+            future.add_done_callback(lambda _: done.set())
+            limit = time.monotonic() + RETRY_SECONDS
+            while not self.closing.is_set() and time.monotonic() < limit:
+                if done.wait(0.02):
+                    return future.result()
+            client.remove_pending_request(future)
+        return None
