@@ -48,8 +48,9 @@ class Player(Node):
         """
         self._spin_until(lambda: self._keyframes.get_subscription_count() and self._received is not None, wait,
                          "no back end listens on topic keyframes (or none publishes status)")
-        begin, sent = time.monotonic(), 0
+        begin, sent = None, 0
         for keyframe in keyframes:
+            begin = time.monotonic() if begin is None else begin  # opening a bag takes a while: the pace begins with what it yields
             seconds, stamp_ns = due(sent, keyframe.stamp_ns), keyframe.stamp_ns + self._shift_ns
             if self._simulated:
                 self._simulated.run_to(stamp_ns, begin + seconds - time.monotonic())
