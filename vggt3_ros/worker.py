@@ -30,7 +30,7 @@ import numpy as np
 
 from vggt3_ros import frames, memory_limits
 from vggt3_ros.config import BackendConfig
-from vggt3_ros.environment import end_with_parent
+from vggt3_ros.environment import end_with_parent, take_short_turns
 from vggt3_ros.geometry.camera import Camera
 from vggt3_ros.in_hand import InHand
 from vggt3_ros.mapping import merging
@@ -329,6 +329,7 @@ def main(argv=None):
         return getattr(importlib.import_module(module), name)(store, config)
 
     end_with_parent()
+    take_short_turns()
     with KeyframeStore(arguments.store) as store:
         Worker(socket.socket(fileno=arguments.channel), store, make_backend).serve()
         os._exit(0)  # threads may be in the middle of a refinement nobody waits for

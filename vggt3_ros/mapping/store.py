@@ -26,6 +26,7 @@ ASIDE = "set_aside"  # note: JSON {keyframe id: why it takes no part in refineme
 FIRST_ID = 2**62  # of keyframes of earlier sessions; front ends count from zero
 NO_STEP = 1e4  # variance, m^2 and rad^2, of the step to the first keyframe of a session: nothing is known of it
 BUSY_SECONDS = 20.0  # how long one process waits while another writes
+PAGE_BYTES = 8192  # of the database: an image is written in half the time that SQLite's 4096 take
 MAX_VALUE_BYTES = 2**29  # of one image, depth map or cache entry
 FOLDER_MODE = 0o700  # images show where people live
 
@@ -149,10 +150,11 @@ class KeyframeStore:
                 raise StoreError(f"{path} holds no keyframes")
             return
         if empty:
+            connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")  # no fsync per keyframe: it costs as much as coding the image
-        connection.execute("PRAGMA wal_autocheckpoint=4000")  # pages of 4 kB
+        connection.execute(f"PRAGMA wal_autocheckpoint={2**24 // PAGE_BYTES}")
         connection.execute("PRAGMA foreign_keys=ON")
         with self._transaction():
             if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):

@@ -12,6 +12,7 @@ from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.utilities import remove_ros_args
 
+from vggt3_ros.environment import take_short_turns
 from vggt3_ros.ros.node import BackendNode
 
 PRIVATE = 0o077  # what node and worker write shows where people live: the user's own, unless given to others with chmod
@@ -25,6 +26,7 @@ def main(argv=None):
     parser.add_argument("--backend", default="vggt3_ros.backend:Backend", help="module:class that refines and localizes")
     arguments = parser.parse_args(remove_ros_args(argv)[1:])
     os.umask(os.umask(0) | PRIVATE)
+    take_short_turns()
     rclpy.init(args=argv)
     try:
         node = BackendNode(arguments.backend)
