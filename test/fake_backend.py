@@ -14,6 +14,7 @@ import numpy as np
 
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.snapshot import Loop, PointMap, Snapshot
+from vggt3_ros.mapping.store_sessions import begin_session
 
 CRASH, SLOW, AT, NEVER = (1, 2, 3), (4, 5), (7, 8), (9, 9, 9)
 DEADLY, STUCK, LARGE, POISON = 1001, 1002, 1003, 1004
@@ -62,7 +63,7 @@ class Backend:
         return self._publish(poses)
 
     def begin_session(self):
-        number, new_ids = self.store.begin_session()
+        number, new_ids = begin_session(self.store)
         if self.snapshot is not None:
             self.snapshot = self.snapshot.renumbered(self.snapshot.generation + 1, new_ids, number)
             self.snapshot.save(self.store.snapshots / f"{self.snapshot.generation:06d}")

@@ -10,7 +10,7 @@ from vggt3_ros.evaluation.trajectory import trajectory_error
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.closing import odometry_noise
 from vggt3_ros.mapping.snapshot import Snapshot
-from vggt3_ros.mapping.store import StoredPoses
+from vggt3_ros.mapping.stored_poses import StoredPoses
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,8 @@ from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.mapping import merging
 from vggt3_ros.mapping.codec import decode_image
 from vggt3_ros.mapping.snapshot import PLACES_FILE, Loop, PointMap, Snapshot
-from vggt3_ros.mapping.store import KeyframeStore, StoreError
+from vggt3_ros.mapping.database import StoreError
+from vggt3_ros.mapping.store import KeyframeStore
 from vggt3_ros.memory.memory_cache import MemoryCache
 from vggt3_ros.memory.scene_memory import MemoryNetwork, SceneMemory
 from vggt3_ros.memory.submaps import Submap, Submaps

@@ -15,7 +15,9 @@ from vggt3_ros.datasets.tum import load_tum
 from vggt3_ros.evaluation.trajectory import trajectory_error
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.snapshot import Snapshot
-from vggt3_ros.mapping.store import FIRST_ID, LOADED, PLACED, KeyframeStore
+from vggt3_ros.mapping.database import PLACED
+from vggt3_ros.mapping.store import FIRST_ID, LOADED, KeyframeStore
+from vggt3_ros.mapping.store_sessions import begin_session
 
 QUICK = {"device": "cpu", "memory.steps": 60, "memory.warm_steps": 10, "map.voxel_size": 0.06, "memory.width": 128, "memory.blocks": 1}
 ELSEWHERE = se3.exp([5.0, -7.0, 1.0, 0.1, -0.3, 2.1])  # of the second run's odometry frame
@@ -139,14 +141,14 @@ def test_sessions_follow_each_other_whatever_their_stamps(tmp_path):
             store.put(make_keyframe(id, stamp_ns=1000 + id))
         store.put_cache(1, "frame", "1", b"features")
         store.note(LOADED, "somewhere")
-        number, new_ids = store.begin_session()
+        number, new_ids = begin_session(store)
         assert number == store.session == 1 and new_ids == {0: FIRST_ID, 1: FIRST_ID + 1} and store.get_note(LOADED) is None
         assert_same(replace(store.get(FIRST_ID + 1), id=1), make_keyframe(1, stamp_ns=1001))
         assert store.get_cache(FIRST_ID + 1, "frame", "1") == b"features" and 1 not in store
         store.put(make_keyframe(1, stamp_ns=5))
         assert store.ids() == [FIRST_ID, FIRST_ID + 1, 1] and store.poses().sessions.tolist() == [0, 0, 1]
-        assert store.begin_session()[1] == {1: FIRST_ID + 2}
-        assert store.begin_session() == (3, {})
+        assert begin_session(store)[1] == {1: FIRST_ID + 2}
+        assert begin_session(store) == (3, {})
 
 
 @pytest.fixture(scope="module")

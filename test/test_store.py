@@ -16,7 +16,9 @@ from random_keyframes import CAMERA, assert_same, make_keyframe
 
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping import codec
-from vggt3_ros.mapping.store import DamagedKeyframe, KeyframeStore, StoreError
+from vggt3_ros.mapping.database import StoreError
+from vggt3_ros.mapping.store import DamagedKeyframe, KeyframeStore
+from vggt3_ros.mapping.store_sessions import absorb
 
 
 @pytest.mark.parametrize("depth", [None, "millimetres", "float"])
@@ -201,12 +203,12 @@ def test_read_only_reads_while_another_writes_and_never_creates(tmp_path):
 def test_a_full_disk_is_reported_and_loses_nothing(tmp_path):
     with KeyframeStore(tmp_path) as store:
         store.put(make_keyframe(0))
-        pages, = store._connection.execute("PRAGMA page_count").fetchone()
-        store._connection.execute(f"PRAGMA max_page_count={pages}")
+        pages, = store.database.connection.execute("PRAGMA page_count").fetchone()
+        store.database.connection.execute(f"PRAGMA max_page_count={pages}")
         with pytest.raises(StoreError, match="full"):
             for id in range(1, 20):
                 store.put(make_keyframe(id))
-        store._connection.execute("PRAGMA max_page_count=1000000")
+        store.database.connection.execute("PRAGMA max_page_count=1000000")
         store.put(make_keyframe(50))
         assert_same(store.get(0), make_keyframe(0))
         assert 50 in store
@@ -232,5 +234,5 @@ def test_a_keyframe_without_its_image_is_damaged_and_not_loaded(tmp_path):
         with pytest.raises(DamagedKeyframe, match="keyframe 2 .* image"):
             saved.get(2)
         with pytest.raises(StoreError, match="keyframe 2"):
-            ours.absorb(saved, {1: 1, 2: 2}, np.array([np.eye(4)] * 2), {})
+            absorb(ours, saved, {1: 1, 2: 2}, np.array([np.eye(4)] * 2), {})
         assert ours.ids() == []

@@ -5,6 +5,7 @@ import pytest
 from random_keyframes import CAMERA, make_keyframe
 
 from vggt3_ros.mapping.store import KeyframeStore
+from vggt3_ros.mapping.store_sessions import begin_session
 from vggt3_ros.suspects import FATAL, Suspects, digest
 
 
@@ -84,11 +85,11 @@ def test_a_phase_without_a_keyframe_in_hand_is_not_tried_for_ever(store):
 
 def test_a_keyframe_stays_set_aside_under_its_new_id_in_a_new_session(store):
     store.set_aside(2, "damaged")
-    _, new_ids = store.begin_session()
+    _, new_ids = begin_session(store)
     assert list(store.aside()) == [new_ids[2]] and new_ids[2] not in store.poses().ids
 
 
 def test_a_store_that_cannot_be_written_is_an_error_in_the_log_not_in_the_supervisor(store, caplog):
-    store._connection.execute("PRAGMA query_only=1")
+    store.database.connection.execute("PRAGMA query_only=1")
     assert Suspects(store).died(hand(3), "SIGSEGV")
     assert "not noted" in caplog.text

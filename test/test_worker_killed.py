@@ -89,8 +89,8 @@ def test_killed_in_every_phase_it_comes_back_and_the_next_refinement_covers_all_
 
 
 def test_a_keyframe_whose_data_is_damaged_is_set_aside_and_the_others_are_refined(client, store):
-    with store._transaction():
-        store._connection.execute("UPDATE images SET image=x'00112233' WHERE id=?", (store.ids()[5],))
+    with store.database.writing() as connection:
+        connection.execute("UPDATE images SET image=x'00112233' WHERE id=?", (store.ids()[5],))
     until(lambda: client.ready)
     generation = client.refine().result(120)["generation"]
     ids = store.ids()

@@ -21,6 +21,7 @@ from vggt3_ros.mapping.structure import Structure
 from vggt3_ros.mapping.snapshot import PLACES_FILE, Snapshot
 from vggt3_ros.memory_use import peak_mb
 from vggt3_ros.mapping.store import DamagedKeyframe
+from vggt3_ros.mapping.store_sessions import begin_session
 from vggt3_ros.memory.localizer import Localizer, Scene
 from vggt3_ros.memory.keeper import MemoryKeeper
 from vggt3_ros.memory.second_opinion import reviewed
@@ -152,7 +153,7 @@ class Backend:
         """The front end started anew, with odometry and ids of its own: the session's number. The map stays, its keyframes under other ids;
         new keyframes join it once they are found in it."""
         with self._work:
-            number, new_ids = self.store.begin_session()
+            number, new_ids = begin_session(self.store)
             self.frames.clear()
             self.fusion.renumber(new_ids)
             scene = self._scene

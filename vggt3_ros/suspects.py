@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 
-from vggt3_ros.mapping.store import StoreError
+from vggt3_ros.mapping.database import StoreError
 
 DEATHS = "worker_deaths"  # note in the store: {"keyframes": {id: count}, "queries": {digest: count}, "phases": {phase: count}}
 FATAL = 3

@@ -8,7 +8,9 @@ import numpy as np
 
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.snapshot import Snapshot
-from vggt3_ros.mapping.store import ASIDE, FIRST_ID, LOADED, PLACED, SESSION, KeyframeStore
+from vggt3_ros.mapping.database import PLACED, SESSION
+from vggt3_ros.mapping.store import ASIDE, FIRST_ID, LOADED, KeyframeStore
+from vggt3_ros.mapping.store_sessions import absorb, held_already, placed_sessions
 
 TRIED = 24  # images localized at most to place a map
 AGREEING = 4  # of these must agree on where it lies, and be most of those localized
@@ -39,7 +41,7 @@ def replace(store, folder):
     other, snapshot = _open(folder)
     with other:
         theirs = other.poses(aside=True)
-        ids, placed = theirs.ids.tolist(), json.dumps(other.placed)
+        ids, placed = theirs.ids.tolist(), json.dumps(placed_sessions(other))
         notes = {LOADED: str(folder), SESSION: str(max(other.session, int(theirs.sessions.max()))), PLACED: placed,
                  ASIDE: other.get_note(ASIDE) or "{}"}
         used = [int(path.name) for path in store.snapshots.glob("[0-9]" * 6)]
@@ -54,7 +56,7 @@ def replace(store, folder):
         store.snapshots.mkdir(exist_ok=True)
         store.snapshots.rename(leaving)
         try:
-            store.absorb(other, dict(zip(ids, ids)), theirs.T_odom_cam, notes, True, theirs.sessions)
+            absorb(store, other, dict(zip(ids, ids)), theirs.T_odom_cam, notes, True, theirs.sessions)
         except BaseException:
             leaving.rename(store.snapshots)
             raise
@@ -75,7 +77,7 @@ def merge(store, folder, snapshot, localize):
     other, loaded = _open(folder)
     with other:
         ours, theirs = store.poses(), other.poses()
-        twice = store.held_already(other)
+        twice = held_already(store, other)
         if twice:
             raise LoadError("conflict", f"{twice} of its {len(theirs)} keyframes are held already: a map is merged once")
         theirs, T_loaded_cam = _corrected(theirs, loaded)
@@ -84,8 +86,8 @@ def merge(store, folder, snapshot, localize):
         new_ids = {int(id): first + k for k, id in enumerate(theirs.ids)}
         numbers, rank = np.unique(theirs.sessions, return_inverse=True)
         sessions = int(ours.sessions.min()) - len(numbers) + rank  # below ours: new keyframes go on with the highest
-        placed = sorted({*store.placed, *sessions.tolist()})
-        store.absorb(other, new_ids, T_map_loaded @ T_loaded_cam, {PLACED: json.dumps(placed)}, sessions=sessions)
+        placed = sorted({*placed_sessions(store), *sessions.tolist()})
+        absorb(store, other, new_ids, T_map_loaded @ T_loaded_cam, {PLACED: json.dumps(placed)}, sessions=sessions)
     return Loaded(snapshot.generation, len(new_ids), T_map_loaded)
 
 

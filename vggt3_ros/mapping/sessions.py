@@ -3,6 +3,7 @@
 import numpy as np
 
 from vggt3_ros.mapping.merging import LoadError, carried_on, place
+from vggt3_ros.mapping.store_sessions import placed_sessions
 
 
 def in_one_frame(store, poses, snapshot, localize, step):
@@ -14,7 +15,7 @@ def in_one_frame(store, poses, snapshot, localize, step):
     """
     T_map_cam, waiting = poses.T_odom_cam.copy(), {}
     held = {} if snapshot is None else dict(zip(map(int, snapshot.keyframe_ids), snapshot.T_map_cam))
-    placed = store.placed
+    placed = placed_sessions(store)
     for session in np.unique(poses.sessions).tolist():
         rows = np.flatnonzero(poses.sessions == session)
         known = [i for i in rows if int(poses.ids[i]) in held]

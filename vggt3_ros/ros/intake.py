@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.mapping.store import StoreError
+from vggt3_ros.mapping.database import StoreError
 from vggt3_ros.ros.conversions import to_keyframe
 from vggt3_ros.ros.reading import MAX_FRAME_NAME
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vggt3_ros.datasets.tum_files import write_trajectory_tum
 from vggt3_ros.mapping.export import write_ply
-from vggt3_ros.mapping.store import FOLDER_MODE, StoreError
+from vggt3_ros.mapping.database import FOLDER_MODE, StoreError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
