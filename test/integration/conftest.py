@@ -13,6 +13,10 @@ rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed: scripts/set
 
 from ros_graph import Graph  # noqa: E402
 
+from vggt3_ros import environment  # noqa: E402
+
+environment.take_short_turns()  # as the node does in its own process
+
 
 @pytest.fixture(scope="session")
 def context():

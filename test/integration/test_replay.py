@@ -10,12 +10,16 @@ import pytest
 from layouts import write_bag
 from random_keyframes import CAMERA, make_keyframe
 from ros_graph import until
+from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
 from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.datasets.sequence import KeyframeList, Sequence
 from vggt3_ros.ros import qos
+from vggt3_ros.ros.conversions import to_nanoseconds
+from vggt3_ros.ros.player import Player
 
+EVERY_TICK = QoSProfile(depth=1000)  # however long this process is held up
 START = 1_700_000_000 * 10**9
 FRAMES = [make_keyframe(id, stamp_ns=START + id * 200_000_000) for id in range(8)]
 
@@ -34,9 +38,14 @@ def replay(path, *arguments):
                           timeout=60, env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"})
 
 
+def nanoseconds(clock):
+    """(N,) of the Clock messages heard."""
+    return np.array([to_nanoseconds(message.clock) for message in clock])
+
+
 def test_a_bag_with_its_clock(graph, bag):
     backend = graph.backend(use_sim_time=True)
-    clock, tf = graph.listen(Clock, "/clock", qos.EVENTS), graph.listen(TFMessage, "/tf", qos.TF)
+    clock, tf = graph.listen(Clock, "/clock", EVERY_TICK), graph.listen(TFMessage, "/tf", qos.TF)
     begin = time.monotonic()
     played = replay(bag, "--all-frames", "--clock", "50", "--speed", "2")
     assert played.returncode == 0, played.stderr
@@ -46,14 +55,37 @@ def test_a_bag_with_its_clock(graph, bag):
     np.testing.assert_array_equal(poses.stamps_ns, [frame.stamp_ns for frame in FRAMES])  # as recorded
     np.testing.assert_allclose(poses.T_odom_cam, [frame.T_odom_cam for frame in FRAMES], atol=1e-6)
     np.testing.assert_allclose(backend._core.store.get(3).depth, np.round(FRAMES[3].depth, 3), atol=1e-6)
-    times = np.array([message.clock.sec * 10**9 + message.clock.nanosec for message in clock])
+    times = nanoseconds(clock)
     assert len(times) > 20 and np.all(np.diff(times) >= 0)
     assert times[0] == START and times[-1] == FRAMES[-1].stamp_ns
     between = np.setdiff1d(times, poses.stamps_ns)
-    assert len(between) > 10  # it runs on between keyframes
+    assert len(between) > 10, (times - START) / 1e9  # it runs on between keyframes
     assert abs(backend.get_clock().now().nanoseconds - FRAMES[-1].stamp_ns) < 10**9  # the node lives in recorded time
     sent = [t.header.stamp.sec * 10**9 + t.header.stamp.nanosec for m in tf for t in m.transforms if t.child_frame_id == "camera"]
     assert set(sent) <= set(poses.stamps_ns.tolist()) and len(sent) >= 2
+
+
+@pytest.mark.parametrize("stall_at", (0, 1, 4))
+def test_a_recording_that_takes_long_to_read_is_played_at_its_pace_all_the_same(graph, stall_at):
+    backend = graph.backend(use_sim_time=True)
+    clock = graph.listen(Clock, "/clock", EVERY_TICK)
+
+    def read_slowly():
+        for index, frame in enumerate(FRAMES):
+            if index == stall_at:
+                time.sleep(1.0)  # longer than all of it lasts
+            yield frame
+
+    player = Player(START, start_ns=START, clock_rate=50.0)
+    try:
+        assert player.play(read_slowly(), lambda count, stamp_ns: (stamp_ns - START) / 1e9 / 2) == len(FRAMES)
+    finally:
+        player.close()
+    until(lambda: len(backend._core.store) == len(FRAMES))
+    stamps = [frame.stamp_ns for frame in FRAMES]
+    times = nanoseconds(clock)
+    between = [np.sum((times > a) & (times < b)) for a, b in zip(stamps, stamps[1:])]
+    assert np.sum(between) > 10 and np.count_nonzero(between) >= len(between) - 1, (times - START) / 1e9
 
 
 def test_pace_options_that_make_no_sense(bag, context):

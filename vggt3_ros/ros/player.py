@@ -44,16 +44,18 @@ class Player(Node):
 
     def play(self, keyframes, due, wait=30.0):
         """Send each of an iterable of Keyframes due(count, stamp_ns) seconds after the first, later where the back end or the iterable
-        is slower. Returns how many when all have been taken. Waits `wait` seconds for a back end (RuntimeError without one).
+        is slower; on a simulated clock the later ones are put off with it. Returns how many when all have been taken. Waits `wait` seconds for a back end (RuntimeError without one).
         """
         self._spin_until(lambda: self._keyframes.get_subscription_count() and self._received is not None, wait,
                          "no back end listens on topic keyframes (or none publishes status)")
-        begin, sent = None, 0
+        begin, before, sent = None, 0.0, 0
         for keyframe in keyframes:
             begin = time.monotonic() if begin is None else begin  # opening a bag takes a while: the pace begins with what it yields
             seconds, stamp_ns = due(sent, keyframe.stamp_ns), keyframe.stamp_ns + self._shift_ns
-            if self._simulated:
+            if self._simulated:  # after a stall time goes on at most twice as fast as asked for, and does not jump
+                begin = max(begin, time.monotonic() + (seconds - before) / 2 - seconds)
                 self._simulated.run_to(stamp_ns, begin + seconds - time.monotonic())
+                before = seconds
             message = from_keyframe(replace(keyframe, stamp_ns=stamp_ns), self._odom_frame, self._camera_frame)
             self._spin_until(lambda: sent - self._taken() < IN_FLIGHT, 60.0, "the back end has stopped taking keyframes")
             while (early := begin + seconds - time.monotonic()) > 0:
