@@ -9,6 +9,7 @@ import rclpy
 from rclpy.context import Context
 from rclpy.signals import SignalHandlerOptions
 
+from vggt3_ros.environment import take_short_turns
 from vggt3_ros.mapping.store import KeyframeStore
 from vggt3_ros.msg import Status
 from vggt3_ros.ros.load.observer import IN_FLIGHT, Observer
@@ -34,6 +35,7 @@ def run(sequence, seconds, rate, period, out, backend=BACKEND, settings=None):
 @contextmanager
 def ros():
     """A context of rclpy of its own, in a namespace of its own. Ctrl-C stays Python's."""
+    take_short_turns()  # what this process does besides must not make it hear late
     context = Context()
     with rclpy.init(args=["--ros-args", *NAMESPACE], context=context, signal_handler_options=SignalHandlerOptions.NO):
         yield context
