@@ -9,9 +9,9 @@ import pytest
 from scipy.spatial import cKDTree
 
 from vggt3_ros import Backend, BackendConfig, KeyframeStore
-from vggt3_ros.backend import Cancelled
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.fusion import fuse
+from vggt3_ros.stages import Cancelled
 
 QUICK = {"device": "cpu", "memory.steps": 30, "memory.warm_steps": 10, "map.voxel_size": 0.06}
 

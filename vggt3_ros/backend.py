@@ -2,8 +2,6 @@
 
 import logging
 import threading
-import time
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -17,21 +15,18 @@ from vggt3_ros.mapping.frame import FrameSource
 from vggt3_ros.mapping.fusion_process import FusionError, FusionProcess
 from vggt3_ros.mapping.network_stage import network_stage
 from vggt3_ros.mapping.sessions import in_one_frame
-from vggt3_ros.mapping.structure import Structure
-from vggt3_ros.mapping.snapshot import PLACES_FILE, Snapshot
-from vggt3_ros.memory_use import peak_mb
+from vggt3_ros.mapping.snapshot import Snapshot
 from vggt3_ros.mapping.store import DamagedKeyframe
 from vggt3_ros.mapping.store_sessions import begin_session
-from vggt3_ros.memory.localizer import Localizer, Scene
+from vggt3_ros.mapping.structure import Structure
 from vggt3_ros.memory.keeper import MemoryKeeper
+from vggt3_ros.memory.localizer import Localizer
+from vggt3_ros.memory.scenes import Scenes
 from vggt3_ros.memory.second_opinion import reviewed
-
+from vggt3_ros.memory_use import peak_mb
+from vggt3_ros.stages import Stages
 
 _log = logging.getLogger(__name__)
-
-
-class Cancelled(Exception):
-    """The caller's cancelled() said so; the last snapshot stands."""
 
 
 class Backend:
@@ -56,7 +51,7 @@ class Backend:
         self.keeper = MemoryKeeper(store.folder, self.frames, config, self.device)
         self.fusion = FusionProcess()
         self._work = threading.Lock()
-        self._scene = self._load_newest()
+        self._scenes = Scenes(store.snapshots, self.frames, self.keeper.load, config.resources.snapshots_kept)
 
     @property
     def touched(self):
@@ -69,7 +64,7 @@ class Backend:
     @property
     def snapshot(self):
         """The last complete Snapshot, or None."""
-        return self._scene.snapshot if self._scene else None
+        return self._scenes.snapshot
 
     def add(self, keyframe):
         """Store a keyframe; durable on return. A known id updates its pose."""
@@ -82,7 +77,7 @@ class Backend:
 
     def localize(self, image, camera, hint=None, verify=True):
         """(height, width, 3) uint8 RGB and its Camera -> Localization in the last snapshot's map; see Localizer.localize."""
-        scene = self._scene
+        scene = self._scenes.current
         answer = self.localizer.localize(scene, image, camera, hint, verify)
         if self.network is None or not verify:
             return answer
@@ -96,7 +91,7 @@ class Backend:
         when there is nothing to refine.
         """
         with self._work:
-            stages = _Stages(progress, cancelled)
+            stages = Stages(progress, cancelled)
             self.fusion.start()
             with stages("features") as step:
                 stored = self._readable(self.store.poses(), step)
@@ -116,7 +111,7 @@ class Backend:
             if by_motion:
                 with stages("structure") as step:
                     frames = self.structure.sparse(poses, step)
-            closing = close_loops(poses, frames, self._scene, places, self.matcher, self.localizer, self.config, stages, advice,
+            closing = close_loops(poses, frames, self._scenes.current, places, self.matcher, self.localizer, self.config, stages, advice,
                                   T_map_cam)
             if by_motion:
                 with stages("bundle") as step:
@@ -127,14 +122,14 @@ class Backend:
             with stages("fusion") as step:
                 cloud = self._fused(ids, closing.T_map_cam, step)
             with stages("memory") as step:
-                memory = self.keeper.kept(self._scene.memory if self._scene else None, ids, closing.T_map_cam, step)
+                memory = self.keeper.kept(self._scenes.memory, ids, closing.T_map_cam, step)
             report = dict(closing.report, keyframes=len(ids), points=len(cloud), peak_memory_mb=peak_mb(),
                           memory_error_m=memory.validation_error_m if memory else float("nan"), submaps=len(memory) if memory else 0,
                           sessions=len(set(poses.sessions.tolist())), sessions_waiting=waiting)
-            snapshot = Snapshot(self._next_generation(), poses.ids, poses.stamps_ns, closing.T_map_cam,
+            snapshot = Snapshot(self._scenes.next_generation(), poses.ids, poses.stamps_ns, closing.T_map_cam,
                                 poses.T_odom_cam, closing.covariances, tuple(closing.loops), cloud, stages.seconds, report, poses.sessions,
                                 self.store.session)
-            self._publish(snapshot, memory, places)
+            self._scenes.publish(snapshot, memory, places)
             return snapshot
 
     def _in_one_frame(self, stored, stages):
@@ -156,10 +151,10 @@ class Backend:
             number, new_ids = begin_session(self.store)
             self.frames.clear()
             self.fusion.renumber(new_ids)
-            scene = self._scene
+            scene = self._scenes.current
             if scene is not None:
-                snapshot = scene.snapshot.renumbered(self._next_generation(), new_ids, number)
-                self._publish(snapshot, scene.memory.renumbered(new_ids) if scene.memory else None, scene.places)
+                snapshot = scene.snapshot.renumbered(self._scenes.next_generation(), new_ids, number)
+                self._scenes.publish(snapshot, scene.memory.renumbered(new_ids) if scene.memory else None, scene.places)
             return number
 
     def _readable(self, poses, step):
@@ -190,52 +185,26 @@ class Backend:
     def distil(self, seconds, cancelled=None):
         """Spend idle `seconds` on the scene memory; the new Snapshot when it got better, else None. Raises Cancelled."""
         with self._work:
-            scene = self._scene
+            scene = self._scenes.current
             if scene is None or scene.memory is None:
                 return None
-            stages = _Stages(None, cancelled)
+            stages = Stages(None, cancelled)
             with stages("memory") as step:
                 better = self.keeper.bettered(scene.memory, scene.snapshot, step, seconds)
             if better is None:
                 return None
             report = dict(scene.snapshot.report, memory_error_m=better.validation_error_m)
-            snapshot = replace(scene.snapshot, generation=self._next_generation(), report=report)
-            self._publish(snapshot, better, scene.places)
+            snapshot = replace(scene.snapshot, generation=self._scenes.next_generation(), report=report)
+            self._scenes.publish(snapshot, better, scene.places)
             return snapshot
 
     def _recognisable(self, ids, step):
         """PlaceIndex of the keyframes. What the last one knows of old ones is kept, until it is outgrown."""
-        old = self._scene.places if self._scene else None
+        old = self._scenes.places
         if old is None or old.outgrown(len(ids)):
             return PlaceIndex.build(_Each(ids, self.frames, step))
-        row = {int(i): k for k, i in enumerate(self._scene.snapshot.keyframe_ids)}
+        row = {int(i): k for k, i in enumerate(self.snapshot.keyframe_ids)}
         return old.regrown([row.get(i, -1) for i in ids], lambda k: self.frames(ids[k]).features)
-
-    def _next_generation(self):
-        """Beyond every number used so far; a damaged snapshot keeps its own."""
-        used = [int(folder.name) for folder in self.store.snapshots.glob("[0-9]" * 6)]
-        return max(used + [self.snapshot.generation if self.snapshot else 0]) + 1
-
-    def _publish(self, snapshot, memory, places):
-        folder = self.store.snapshots / f"{snapshot.generation:06d}"
-        snapshot.save(folder, memory, places)
-        memory = memory.moved_to(folder) if memory else None
-        self._scene = Scene(snapshot, memory, places, self.frames)
-        if memory:
-            memory.hold_these()
-        for old in sorted(self.store.snapshots.glob("[0-9]" * 6))[:-self.config.resources.snapshots_kept]:
-            Snapshot.remove(old)
-
-    def _load_newest(self):
-        for folder in sorted(self.store.snapshots.glob("[0-9]" * 6), reverse=True):
-            try:
-                snapshot = Snapshot.load(folder)
-                memory = self.keeper.load(folder, snapshot)
-                places = PlaceIndex.load(folder / PLACES_FILE) if (folder / PLACES_FILE).exists() else None
-                return Scene(snapshot, memory, places, self.frames)
-            except ValueError as error:
-                _log.warning("%s; an older one is served", error)
-        return None
 
 
 class _Each:
@@ -249,30 +218,6 @@ class _Each:
         for i in self._ids:
             self._step()
             yield self._frames(i).features
-
-
-class _Stages:
-    """with stages("name") as step: ... times the stage; step(fraction) reports it and raises Cancelled when asked to stop."""
-
-    def __init__(self, progress, cancelled):
-        self.progress, self.cancelled = progress, cancelled or (lambda: False)
-        self.seconds, self._started = {}, time.perf_counter()
-
-    @contextmanager
-    def __call__(self, name):
-        started = time.perf_counter()
-
-        def step(fraction):
-            if self.cancelled():
-                raise Cancelled(f"cancelled during {name}")
-            if self.progress:
-                self.progress(name, fraction)
-
-        step(0.0)
-        yield step
-        now = time.perf_counter()
-        self.seconds[name] = self.seconds.get(name, 0.0) + now - started
-        self.seconds["total"] = now - self._started
 
 
 def _device(name):

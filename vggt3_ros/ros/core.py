@@ -215,7 +215,7 @@ class Core:
         return keyframes
 
     def load(self, folder, merge, timeout):
-        """Load a saved map, see worker.py. Replacing ends in localization mode. Returns the worker's answer; raises as
+        """Load a saved map, see worker/__init__.py. Replacing ends in localization mode. Returns the worker's answer; raises as
         :meth:`reset`, and Refused when the node serves a map."""
         if self.parameters.node.mode == "localization" or (merge and self.localizing):
             raise Refused("conflict", "the map of this node is served as it is: keyframes are merged into a map that is being made")

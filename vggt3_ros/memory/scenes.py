@@ -1,0 +1,62 @@
+"""The scene that is served: the newest snapshot of the store with its memory and places, replaced as one."""
+
+import logging
+
+from vggt3_ros.features.retrieval import PlaceIndex
+from vggt3_ros.mapping.snapshot import PLACES_FILE, Snapshot
+from vggt3_ros.memory.localizer import Scene
+
+_log = logging.getLogger(__name__)
+
+
+class Scenes:
+    """folder: of the snapshots; frames: FrameSource; load_memory(folder, snapshot) -> Submaps or None; keep: snapshots on the disk.
+
+    current: the Scene served, the newest that can be read at first, None without one. memory, places and snapshot: its parts, or None.
+    """
+
+    def __init__(self, folder, frames, load_memory, keep):
+        self._folder, self._frames, self._load_memory, self._keep = folder, frames, load_memory, keep
+        self.current = self._newest()
+
+    @property
+    def snapshot(self):
+        return self.current.snapshot if self.current else None
+
+    @property
+    def memory(self):
+        return self.current.memory if self.current else None
+
+    @property
+    def places(self):
+        return self.current.places if self.current else None
+
+    def next_generation(self):
+        """Beyond every number used so far; a damaged snapshot keeps its own."""
+        used = [int(folder.name) for folder in self._folders()]
+        return max(used + [self.snapshot.generation if self.snapshot else 0]) + 1
+
+    def publish(self, snapshot, memory, places):
+        """Write it, serve it, remove those that are too old."""
+        folder = self._folder / f"{snapshot.generation:06d}"
+        snapshot.save(folder, memory, places)
+        memory = memory.moved_to(folder) if memory else None
+        self.current = Scene(snapshot, memory, places, self._frames)
+        if memory:
+            memory.hold_these()
+        for old in self._folders()[:-self._keep]:
+            Snapshot.remove(old)
+
+    def _folders(self):
+        return sorted(self._folder.glob("[0-9]" * 6))
+
+    def _newest(self):
+        for folder in reversed(self._folders()):
+            try:
+                snapshot = Snapshot.load(folder)
+                memory = self._load_memory(folder, snapshot)
+                places = PlaceIndex.load(folder / PLACES_FILE) if (folder / PLACES_FILE).exists() else None
+                return Scene(snapshot, memory, places, self._frames)
+            except ValueError as error:
+                _log.warning("%s; an older one is served", error)
+        return None

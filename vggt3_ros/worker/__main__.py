@@ -1,0 +1,36 @@
+"""The worker as a process."""
+
+import argparse
+import importlib
+import logging
+import os
+import socket
+import sys
+
+from vggt3_ros import worker
+from vggt3_ros.environment import end_with_parent, take_short_turns
+from vggt3_ros.mapping.store import KeyframeStore
+from vggt3_ros.worker.serving import serve
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=worker.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", required=True, help="folder of the keyframe store")
+    parser.add_argument("--channel", required=True, type=int, help="file descriptor of the connected socket")
+    parser.add_argument("--backend", default="vggt3_ros.backend:Backend", help="module:class that refines and localizes")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="[worker] %(levelname)s %(message)s", stream=sys.stderr)
+    module, _, name = arguments.backend.partition(":")
+
+    def make_backend(store, config):
+        return getattr(importlib.import_module(module), name)(store, config)
+
+    end_with_parent()
+    take_short_turns()
+    with KeyframeStore(arguments.store) as store:
+        serve(socket.socket(fileno=arguments.channel), store, make_backend)
+        os._exit(0)  # threads may be in the middle of a refinement nobody waits for
+
+
+if __name__ == "__main__":
+    main()

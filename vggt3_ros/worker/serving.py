@@ -1,0 +1,52 @@
+"""The worker's reading thread: requests go to the thread that serves them, one after the other."""
+
+import threading
+import time
+
+from vggt3_ros import frames, memory_limits
+from vggt3_ros.in_hand import InHand
+from vggt3_ros.memory_use import resident_mb
+from vggt3_ros.worker.channel import Channel
+from vggt3_ros.worker.held import HeldBackend
+from vggt3_ros.worker.jobs import COMMANDS, Jobs
+from vggt3_ros.worker.queries import Queries
+
+ALIVE_SECONDS = 1.0
+
+
+def serve(connection, store, make_backend):
+    """Until the other side closes the connection. make_backend(store, config) is called in the refining thread."""
+    channel = Channel(connection)
+    hand = InHand(lambda hand: channel.send(None, "hand", hand=hand))
+    held = HeldBackend(store, make_backend, lambda backend: setattr(backend, "touched", hand.keyframe),
+                       lambda level, message: channel.send(None, "shrink", level=level, message=message))
+    queries = Queries(channel, held, hand)
+    jobs = Jobs(channel, store, held, hand, queries.give_way)
+    for name, work in (("jobs", jobs.work), ("queries", queries.work), ("alive", lambda: _say_alive(channel, jobs, hand))):
+        threading.Thread(target=work, daemon=True, name=name).start()
+    while True:
+        try:
+            header, payload = frames.receive(connection)
+        except (EOFError, ConnectionError):
+            return
+        _dispatch(header, payload, channel, queries, jobs)
+
+
+def _dispatch(header, payload, channel, queries, jobs):
+    number, command = header.get("request"), header.get("command")
+    if command == "localize":
+        queries.put(number, header, payload)
+    elif command in COMMANDS:
+        jobs.put(number, header)
+    elif command == "cancel":
+        jobs.cancel(header.get("target"))
+        channel.send(number, "result")
+    else:
+        channel.error(number, "invalid", f"unknown command {command!r}")
+
+
+def _say_alive(channel, jobs, hand):
+    while True:
+        jobs.used_mb = resident_mb()
+        channel.send(None, "alive", memory_mb=jobs.used_mb, device_mb=memory_limits.device_mb(), still=hand.still())
+        time.sleep(ALIVE_SECONDS)
