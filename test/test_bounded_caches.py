@@ -37,7 +37,7 @@ def test_a_memory_that_was_distilled_again_is_not_held(refined_folder, tmp_path)
         for _ in range(3):
             assert backend.distil(1.0) is None or backend.snapshot.generation > first
             assert backend.localize(store.get(3).image, store.get(3).camera).T_map_cam is not None
-            assert len(backend.keeper._cache) == len(backend._scene.memory.ready)
+            assert len(backend.keeper._cache) == len(backend._scenes.memory.ready)
 
 
 def test_frames_of_many_keyframes_stay_within_the_limit(tmp_path):

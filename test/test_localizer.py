@@ -13,6 +13,7 @@ from vggt3_ros import Backend, BackendConfig, KeyframeStore
 from vggt3_ros.datasets import apartment
 from vggt3_ros.evaluation.trajectory import trajectory_error
 from vggt3_ros.geometry import se3
+from vggt3_ros.memory.localizer import Scene
 
 CONFIG = BackendConfig.from_flat({"device": "cpu"})
 
@@ -71,7 +72,7 @@ def test_the_same_image_gives_the_same_answer_from_any_thread(backend, rendered,
 @pytest.mark.parametrize("offset", [(0, 0, -1.5), (0, 0, 1), (1, 0, 0), (-1, 0, 0)])
 def test_a_hint_a_metre_off_leads_to_the_same_pose(backend, rendered, T_world_map, offset):
     """By the hint alone. Keypoints found around where a wrong pose expects them confirm it: poses on the way there were answered once."""
-    scene = replace(backend._scene, memory=None, places=None)
+    scene = Scene(backend.snapshot, memory=None, places=None, frame=backend.frames)
     errors = []
     for image, truth in zip(rendered.queries, rendered.T_world_query):
         hint = se3.inverse(T_world_map) @ truth @ se3.exp([*offset, 0, 0, 0])

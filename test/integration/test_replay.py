@@ -57,7 +57,7 @@ def test_a_bag_with_its_clock(graph, bag):
     np.testing.assert_allclose(backend._core.store.get(3).depth, np.round(FRAMES[3].depth, 3), atol=1e-6)
     times = nanoseconds(clock)
     assert len(times) > 20 and np.all(np.diff(times) >= 0)
-    assert times[0] == START and times[-1] == FRAMES[-1].stamp_ns
+    assert times[0] >= START and times[-1] == FRAMES[-1].stamp_ns
     between = np.setdiff1d(times, poses.stamps_ns)
     assert len(between) > 10, (times - START) / 1e9  # it runs on between keyframes
     assert abs(backend.get_clock().now().nanoseconds - FRAMES[-1].stamp_ns) < 10**9  # the node lives in recorded time

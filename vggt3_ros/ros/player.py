@@ -16,6 +16,7 @@ from vggt3_ros.ros.conversions import from_keyframe, from_nanoseconds, to_transf
 from vggt3_ros.ros.simulated_clock import SimulatedClock
 
 IN_FLIGHT = qos.KEYFRAME_QUEUE // 2  # keyframes sent and not yet counted by the back end, so that no queue overflows
+SETTLE_SECONDS = 0.5  # a simulated clock stands still at its start, so that all nodes hear of it before it runs
 
 
 class Player(Node):
@@ -48,6 +49,8 @@ class Player(Node):
         """
         self._spin_until(lambda: self._keyframes.get_subscription_count() and self._received is not None, wait,
                          "no back end listens on topic keyframes (or none publishes status)")
+        if self._simulated:
+            self._spin_for(SETTLE_SECONDS)
         begin, before, sent = None, 0.0, 0
         for keyframe in keyframes:
             begin = time.monotonic() if begin is None else begin  # opening a bag takes a while: the pace begins with what it yields
@@ -58,8 +61,7 @@ class Player(Node):
                 before = seconds
             message = from_keyframe(replace(keyframe, stamp_ns=stamp_ns), self._odom_frame, self._camera_frame)
             self._spin_until(lambda: sent - self._taken() < IN_FLIGHT, 60.0, "the back end has stopped taking keyframes")
-            while (early := begin + seconds - time.monotonic()) > 0:
-                self._executor.spin_once(timeout_sec=early)
+            self._spin_for(begin + seconds - time.monotonic())
             if self._simulated:
                 self._simulated.publish()
             self._keyframes.publish(message)
@@ -80,6 +82,11 @@ class Player(Node):
         header = Header(stamp=stamp, frame_id=self._odom_frame)
         self._tf.publish(TFMessage(transforms=[TransformStamped(header=header, child_frame_id=self._camera_frame,
                                                                 transform=to_transform_message(T_odom_cam))]))
+
+    def _spin_for(self, seconds):
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=left)
 
     def _spin_until(self, condition, seconds, complaint):
         limit = time.monotonic() + seconds
