@@ -15,14 +15,11 @@ import numpy as np
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.snapshot import Loop, PointMap, Snapshot
 from vggt3_ros.mapping.store_sessions import begin_session
+from vggt3_ros.stages import Cancelled
 
 CRASH, SLOW, AT, NEVER = (1, 2, 3), (4, 5), (7, 8), (9, 9, 9)
 DEADLY, STUCK, LARGE, POISON = 1001, 1002, 1003, 1004
 SHIFT = se3.exp([1.0, 0, 0, 0, 0, 0])
-
-
-class Cancelled(Exception):
-    pass
 
 
 @dataclass(frozen=True)

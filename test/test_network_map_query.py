@@ -10,8 +10,9 @@ import pytest
 import torch
 from tiny_network import SIZE, one_thread, random_images, relative, tiny_network  # noqa: F401
 
-from vggt3_ros.network.progress import Cancelled, Progress
+from vggt3_ros.network.progress import Progress
 from vggt3_ros.network.values import Predictions, SceneState
+from vggt3_ros.stages import Cancelled
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 
 class Cancelled(Exception):
-    """The caller's cancelled() said so; the last snapshot stands."""
+    """The caller's cancelled() said so; nothing was changed."""
 
 
 class Stages:

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 
-
-class Cancelled(Exception):
-    """The caller asked the running pass to stop; nothing was changed."""
+from vggt3_ros.stages import Cancelled
 
 
 class Progress:

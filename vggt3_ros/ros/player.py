@@ -16,7 +16,7 @@ from vggt3_ros.ros.conversions import from_keyframe, from_nanoseconds, to_transf
 from vggt3_ros.ros.simulated_clock import SimulatedClock
 
 IN_FLIGHT = qos.KEYFRAME_QUEUE // 2  # keyframes sent and not yet counted by the back end, so that no queue overflows
-SETTLE_SECONDS = 0.5  # a simulated clock stands still at its start, so that all nodes hear of it before it runs
+SETTLE_SECONDS = 1.0  # a simulated clock stands still at its start, so that all nodes hear of it before it runs
 
 
 class Player(Node):

@@ -5,6 +5,7 @@ import os
 import threading
 
 from vggt3_ros import frames
+from vggt3_ros.stages import Cancelled
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Channel:
 
 def code_and_text(error):
     """What the node is told; a fault of the program itself goes to the log with its traceback."""
-    if type(error).__name__ == "Cancelled":
+    if isinstance(error, Cancelled):
         return "cancelled", str(error) or "cancelled"
     if isinstance(error, ValueError):
         return "invalid", str(error)

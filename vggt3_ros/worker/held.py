@@ -51,7 +51,7 @@ class HeldBackend:
         try:
             self._backend = self._make(self._store, memory_limits.shrunk(config, self._shrink))
             self._made(self._backend)
-            self.config = config
+            self.config, self._fault = config, ""
         except Exception as error:
             self._fault = f"{type(error).__name__}: {error}"
             raise

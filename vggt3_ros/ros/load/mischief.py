@@ -85,7 +85,7 @@ class Vandal:
 
 
 def unusable(candidate):
-    """Whether a keyframe, or what should be one, cannot be read."""
+    """Whether a keyframe, or what should be one, cannot be read: whatever reading raises is the answer."""
     try:
         message = deserialize_message(candidate, Keyframe) if isinstance(candidate, bytes) else candidate
         to_keyframe(message)
