@@ -7,14 +7,14 @@ import time
 
 from action_msgs.msg import GoalStatus
 from random_keyframes import make_keyframe
-from rclpy.action import ActionClient
 from ros_graph import until
 
 from vggt3_ros.action import Refine
+from vggt3_ros.ros.goal_client import GoalClient
 
 
 def send(graph, feedback=None):
-    client = ActionClient(graph.client, Refine, "refine")
+    client = GoalClient(graph.client, Refine, "refine")
     assert client.wait_for_server(10)
     return graph.wait(client.send_goal_async(Refine.Goal(), feedback_callback=feedback))
 

@@ -8,7 +8,6 @@ from action_msgs.msg import GoalStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from places import at
 from random_keyframes import make_keyframe
-from rclpy.action import ActionClient
 from rclpy.parameter import Parameter
 from ros_graph import until
 from tf2_msgs.msg import TFMessage
@@ -18,6 +17,7 @@ from vggt3_ros.geometry import se3
 from vggt3_ros.msg import Status
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.conversions import to_nanoseconds, to_transform
+from vggt3_ros.ros.goal_client import GoalClient
 from vggt3_ros.srv import Reset, SaveMap, SetMode
 
 MAPPING, LOCALIZATION, CODES = SetMode.Request.MAPPING, SetMode.Request.LOCALIZATION, SetMode.Response
@@ -93,7 +93,7 @@ def test_localization_mode_needs_a_map_and_refuses_to_refine(graph):
     assert answer.error_code == CODES.BAD_MODE and "got 5" in answer.error_msg
     graph.refined(at(0), at(1), backend=backend)
     set_mode(graph, LOCALIZATION)
-    client = ActionClient(graph.client, Refine, "refine")
+    client = GoalClient(graph.client, Refine, "refine")
     assert client.wait_for_server(10)
     done = graph.wait(graph.wait(client.send_goal_async(Refine.Goal())).get_result_async())
     assert done.status == GoalStatus.STATUS_ABORTED and "localization" in done.result.error_msg

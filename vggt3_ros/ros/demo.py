@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import rclpy
-from rclpy.action import ActionClient
 from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 
@@ -19,6 +18,7 @@ from vggt3_ros.msg import KeyframePoses, Status
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.clouds import from_cloud
 from vggt3_ros.ros.conversions import from_camera, to_transform
+from vggt3_ros.ros.goal_client import GoalClient
 from vggt3_ros.ros.images import from_rgb
 from vggt3_ros.ros.processes import MemoryWatch, backend_process, end, refined, tail, wait_for, wait_until
 from vggt3_ros.ros.spinner import Spinner
@@ -62,7 +62,7 @@ class Client(Node):
         self.create_subscription(KeyframePoses, "keyframe_poses", lambda message: setattr(self, "poses", message), qos.LATCHED)
         self.create_subscription(PointCloud2, "map", lambda message: setattr(self, "cloud", message), qos.LATCHED)
         self.localizer = self.create_client(Localize, "localize")
-        self.refiner = ActionClient(self, Refine, "refine")
+        self.refiner = GoalClient(self, Refine, "refine")
         self._spinner = Spinner(self)
 
     def close(self):

@@ -60,7 +60,7 @@ def wait_for(future, seconds):
 
 
 def refined(client, seconds, heard=lambda phase, fraction: None):
-    """Result of the refine action, asked of an ActionClient that another thread's executor serves; heard(phase, fraction) is called
+    """Result of the refine action, asked of a GoalClient that another thread's executor serves; heard(phase, fraction) is called
     meanwhile. RuntimeError when it fails or takes longer than `seconds`."""
     goal = wait_for(client.send_goal_async(Refine.Goal(), lambda message: heard(message.feedback.phase, message.feedback.progress)),
                     GOAL_SECONDS)

@@ -4,11 +4,10 @@ import math
 import os
 from dataclasses import replace
 
-from rclpy.action import ActionClient
-
 from vggt3_ros.action import Refine
 from vggt3_ros.mapping.store import KeyframeStore
 from vggt3_ros.ros.conversions import from_keyframe
+from vggt3_ros.ros.goal_client import GoalClient
 from vggt3_ros.ros.load.benchmark import NAMESPACE, answers, ready, ros
 from vggt3_ros.ros.load.observer import IN_FLIGHT, Observer
 from vggt3_ros.ros.processes import BACKEND, MemoryWatch, backend_process, refined
@@ -49,7 +48,7 @@ def run(sequence, batch, period, out, backend=BACKEND, settings=None, progress=N
         try:
             ready(observer, node, log)
             observer.ask_forever(walk, period)
-            refiner = ActionClient(observer, Refine, "refine")
+            refiner = GoalClient(observer, Refine, "refine")
             for _ in range(math.ceil(count / batch)):
                 rows.append(_grown(observer, refiner, walk, min(batch, count - walk.sent), memory))
                 if progress is not None:
