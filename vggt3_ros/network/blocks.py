@@ -6,6 +6,7 @@ Blocks work in place on the residual stream x [images, tokens, channels]: the ca
 import torch
 from torch import Tensor, nn
 
+from . import fused
 from .attention import attend
 from .linear import linear
 from .rope import RotaryTable, rotate
@@ -21,7 +22,24 @@ class LayerScale(nn.Module):
 
     def add_to(self, x: Tensor, update: Tensor) -> None:
         """x += gamma * update, in place."""
-        x.addcmul_(update, self.gamma)
+        if fused.usable(x):
+            fused.add(x, update, self.gamma)
+        else:
+            x.addcmul_(update, self.gamma)
+
+    def add_then_norm(self, x: Tensor, update: Tensor, norm: nn.LayerNorm, scratch: Scratch) -> Tensor:
+        """x += gamma * update, in place; returns norm(x), the caller's until the next block."""
+        if fused.usable(x):
+            return fused.add_norm(x, update, self.gamma, norm.weight, norm.bias, norm.eps, scratch.take("normed", *x.shape))
+        self.add_to(x, update)
+        return norm(x)
+
+
+def norm_rotated(norm: nn.LayerNorm, x: Tensor, table: RotaryTable, out: Tensor) -> Tensor:
+    """Per-head LayerNorm, then rotary position, of x [images, tokens, heads, d] into out, of its shape."""
+    if fused.usable(x):
+        return fused.norm_rotated(x, table.cos, table.sin, norm.weight, norm.bias, norm.eps, out)
+    return out.copy_(rotate(norm(x), table))
 
 
 class Mlp(nn.Module):
@@ -55,9 +73,12 @@ class Attention(nn.Module):
         """Three tensors [sequences, tokens, heads, head_dim]; values are a view of scratch memory."""
         qkv = linear(x, self.qkv.weight, self.qkv.bias, scratch, "qkv")
         q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
-        if self.normalise_qk:
+        if self.normalise_qk and table is not None:
+            q = norm_rotated(self.q_norm, q, table, scratch.take("rotated_queries", *q.shape))
+            k = norm_rotated(self.k_norm, k, table, scratch.take("rotated_keys", *k.shape))
+        elif self.normalise_qk:
             q, k = self.q_norm(q), self.k_norm(k)
-        if table is not None:
+        elif table is not None:
             q, k = rotate(q, table), rotate(k, table)
         return q, k, v
 
@@ -84,10 +105,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, table: RotaryTable | None, scratch: Scratch) -> Tensor:
         """Advance the stream x [sequences, tokens, channels] in place and return it."""
-        self.ls1.add_to(x, self.attn(self.norm1(x), table, scratch))
-        return self.add_mlp(x, scratch)
+        return self.add_update(x, self.attn(self.norm1(x), table, scratch), scratch)
 
-    def add_mlp(self, x: Tensor, scratch: Scratch) -> Tensor:
-        """The second half alone, for global blocks, whose attention spans more than x."""
-        self.ls2.add_to(x, self.mlp(self.norm2(x), scratch))
+    def add_update(self, x: Tensor, update: Tensor, scratch: Scratch) -> Tensor:
+        """What the attention found for x, then the MLP; alone for global blocks, whose attention spans more than x."""
+        self.ls2.add_to(x, self.mlp(self.ls1.add_then_norm(x, update, self.norm2, scratch), scratch))
         return x

@@ -53,9 +53,7 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor, positions: Tensor, scratch: Scratch, progress: Progress) -> Tensor:
         """Images [n, 3, H, W] in 0..1 and ``patch_positions`` of their grid -> patch tokens [n, rows * columns, dim]."""
         count = images.shape[0]
-        mean = images.new_tensor(IMAGENET_MEAN).view(3, 1, 1)
-        std = images.new_tensor(IMAGENET_STD).view(3, 1, 1)
-        patches = self.patch_embed((images - mean) / std)
+        patches = self.patch_embed(_standardised(images))
         registers = self.register_tokens.shape[1]
         x = scratch.take("encoder", count, 1 + registers + patches.shape[1], patches.shape[2])
         x[:, :1] = self.cls_token + self.pos_embed[:, :1]
@@ -65,3 +63,11 @@ class Encoder(nn.Module):
             block(x, None, scratch)
             progress.advance(count, "encoder")
         return self.norm(x[:, 1 + registers :])
+
+
+def _standardised(images: Tensor) -> Tensor:
+    """Images [n, 3, H, W] by ImageNet's mean and deviation; channel by channel, so that no constant travels to the device."""
+    out = torch.empty_like(images)
+    for channel, (mean, std) in enumerate(zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)):
+        torch.sub(images[:, channel], mean, out=out[:, channel]).div_(std)
+    return out

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import fused
 from .scratch import Scratch
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Muon's quintic: singular values towards 1 (Jordan et al. 2024)
@@ -61,6 +62,8 @@ def add_gradients(total: Tensor, weights: Tensor, tokens: Associations, scratch:
     G2 = (k r2)^T [d silu(g)]. Sums over tokens, so any split of the tokens gives the same total. The rates multiply the
     narrow side; g, h and d are computed once for all three.
     """
+    if fused.usable(tokens.keys):
+        return fused.add_gradients(total, weights, tokens.keys, tokens.values, tokens.rates)
     count, heads, d = tokens.keys.shape
     m = weights.shape[-1]
     weights = weights.to(tokens.keys.dtype)
@@ -120,8 +123,10 @@ def read_out(weights: Tensor, queries: Tensor, scratch: Scratch) -> Tensor:
     """f(queries): [tokens, heads, d] -> [tokens, heads, d], each head with its own MLP."""
     count, heads, d = queries.shape
     m = weights.shape[-1]
-    weights = weights.to(queries.dtype)
     out = scratch.take("fast_out", count, heads, d)
+    if fused.usable(queries):
+        return fused.read_out(weights, queries, out)
+    weights = weights.to(queries.dtype)
     group = _heads_at_once(count, heads, 2 * m + d, queries)
     for first in range(0, heads, group):
         part = slice(first, first + group)

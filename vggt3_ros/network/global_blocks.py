@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import fast_weights
+from . import fast_weights, fused
 from .attention import attend
-from .blocks import Attention, Block, LayerScale, Mlp
+from .blocks import Attention, Block, LayerScale, Mlp, norm_rotated
 from .config import NetworkConfig
 from .fast_weights import Associations
 from .layout import TokenLayout
@@ -50,9 +50,10 @@ class FastWeightAttention(nn.Module):
         dim = x.shape[-1]
         kv = linear(x, self.qkv.weight[dim:], self.qkv.bias[dim:], scratch, "keys_values")
         k, v = kv.split(dim, dim=-1)
-        v[:, layout.special_tokens :] = self._mix_neighbours(v[:, layout.special_tokens :], layout)
-        out[..., :dim] = self._unit(k, layout).flatten(-2)
-        out[..., dim : 2 * dim] = F.silu(v, inplace=True)
+        self._unit(k, layout, out[..., :dim])
+        values, special = out[..., dim : 2 * dim], layout.special_tokens
+        torch.ops.aten.silu.out(v[:, :special], out=values[:, :special])
+        torch.ops.aten.silu.out(self._mix_neighbours(v[:, special:], layout), out=values[:, special:])
         rates = F.linear(x, self.lr_fc.weight, self.lr_fc.bias)
         out[..., 2 * dim :] = F.softplus(rates + self.rate_offset)
 
@@ -68,14 +69,20 @@ class FastWeightAttention(nn.Module):
         """What the scene answers to x [images, tokens, channels] (already normed)."""
         dim = x.shape[-1]
         q = linear(x, self.qkv.weight[:dim], self.qkv.bias[:dim], scratch, "queries")
-        answers = fast_weights.read_out(weights, self._unit(q, layout).flatten(0, 1), scratch)
+        q = self._unit(q, layout, scratch.take("unit_queries", *q.shape))
+        answers = fast_weights.read_out(weights, q.unflatten(-1, (self.num_heads, -1)).flatten(0, 1), scratch)
         return linear(answers.view(x.shape), self.proj.weight, self.proj.bias, scratch, "attention_out")
 
-    def _unit(self, x: Tensor, layout: TokenLayout) -> Tensor:
-        """SiLU, rotary position, unit length, per head: [images, tokens, channels] -> [images, tokens, heads, d]."""
-        x = F.silu(x).unflatten(-1, (self.num_heads, -1))
+    def _unit(self, x: Tensor, layout: TokenLayout, out: Tensor) -> Tensor:
+        """SiLU, rotary position, unit length, per head, of x [images, tokens, channels] into out, of its shape."""
+        x, heads = x.unflatten(-1, (self.num_heads, -1)), out.unflatten(-1, (self.num_heads, -1))
+        if fused.usable(x):
+            fused.unit_rotated(x, layout.rotary.cos, layout.rotary.sin, fast_weights.NORM_EPS, heads)
+            return out
+        x = F.silu(x)
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)  # rotation keeps it
-        return rotate(x, layout.rotary).div_(length.add_(fast_weights.NORM_EPS))
+        torch.div(rotate(x, layout.rotary), length.add_(fast_weights.NORM_EPS), out=heads)
+        return out
 
     def _mix_neighbours(self, v: Tensor, layout: TokenLayout) -> Tensor:
         """Depthwise 3x3 convolution over the patch grid of v [images, patches, channels]."""
@@ -102,8 +109,8 @@ class FastWeightBlock(nn.Module):
 
     def finish(self, x: Tensor, weights: Tensor, layout: TokenLayout, scratch: Scratch) -> Tensor:
         """Advance the stream x [images, tokens, channels] in place, reading from the scene's weights."""
-        self.ls1.add_to(x, self.attn.recall(self.norm1(x), weights, layout, scratch))
-        self.ls2.add_to(x, self.mlp(self.norm2(x), scratch))
+        recalled = self.attn.recall(self.norm1(x), weights, layout, scratch)
+        self.ls2.add_to(x, self.mlp(self.ls1.add_then_norm(x, recalled, self.norm2, scratch), scratch))
         return x
 
 
@@ -120,7 +127,7 @@ class SoftmaxBlock(Block):
         attention, dim = self.attn, x.shape[-1]
         kv = linear(self.norm1(x), attention.qkv.weight[dim:], attention.qkv.bias[dim:], scratch, "keys_values")
         k, v = kv.unflatten(-1, (2, attention.num_heads, -1)).unbind(-3)
-        out[:, :, 0] = rotate(attention.k_norm(k), layout.rotary)
+        norm_rotated(attention.k_norm, k, layout.rotary, out[:, :, 0])
         out[:, :, 1] = v
 
     def finish(
@@ -136,12 +143,12 @@ class SoftmaxBlock(Block):
         """Advance x [images, tokens, channels] in place; keys and values [1, all tokens, heads, d]."""
         attention, dim = self.attn, x.shape[-1]
         q = linear(self.norm1(x), attention.qkv.weight[:dim], attention.qkv.bias[:dim], scratch, "queries")
-        q = rotate(attention.q_norm(q.unflatten(-1, (attention.num_heads, -1))), layout.rotary)
+        q = q.unflatten(-1, (attention.num_heads, -1))
+        q = norm_rotated(attention.q_norm, q, layout.rotary, scratch.take("rotated_queries", *q.shape))
         q = q.flatten(0, 1).unsqueeze(0)
         parts = []
         for part in q.split(queries_at_once, dim=1):
             parts.append(attend(part, keys, values))
             progress.check()
         attended = torch.cat(parts, dim=1).view(*x.shape[:2], attention.num_heads, -1)
-        self.ls1.add_to(x, attention.project(attended, scratch))
-        return self.add_mlp(x, scratch)
+        return self.add_update(x, attention.project(attended, scratch), scratch)

@@ -64,5 +64,4 @@ class CameraHead(nn.Module):
         q, k, v = qkv.unflatten(-1, (3, attention.num_heads, -1)).unbind(-3)
         for part in parts:
             attended = attend(q[None, part], k[None], v[None])[0]
-            block.ls1.add_to(x[part], attention.project(attended, scratch))
-            block.add_mlp(x[part], scratch)
+            block.add_update(x[part], attention.project(attended, scratch), scratch)

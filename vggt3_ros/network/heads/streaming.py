@@ -80,8 +80,9 @@ class DenseStream:
             pinned = raw.device.type == "cuda"
             self.values = torch.empty(count, *values.shape[1:], pin_memory=pinned)
             self.confidence = torch.empty(count, *confidence.shape[1:], pin_memory=pinned)
-        self.values[rows].copy_(values)
-        self.confidence[rows].copy_(confidence)
+        # Pinned memory: the device goes on meanwhile. The poses, which are copied last, wait for all of it.
+        self.values[rows].copy_(values, non_blocking=True)
+        self.confidence[rows].copy_(confidence, non_blocking=True)
         self._progress.advance(values.shape[0] * DECODE_COST, "dense heads")
 
 
