@@ -2,6 +2,8 @@
 
 import logging
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from vggt3_ros import Backend, BackendConfig, KeyframeStore
+from vggt3_ros import backend as backend_module
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.fusion import fuse
 from vggt3_ros.stages import Cancelled
@@ -331,3 +334,22 @@ def test_idle_distillation_can_be_cancelled(store):
 def test_an_unknown_device_is_refused_by_name(empty):
     with pytest.raises(ValueError, match="device 'tpu9000'"):
         Backend(empty, BackendConfig(device="tpu9000"))
+
+
+def test_keyframes_encoded_many_at_once_make_the_same_map(rendered, tmp_path, monkeypatch):
+    """As on a GPU, with one keyframe among them that cannot be read."""
+    def refined(name):
+        folder = tmp_path / name
+        with KeyframeStore(folder) as store:
+            for keyframe in rendered.keyframes[:9]:
+                store.put(keyframe)
+        with closing(sqlite3.connect(folder / "keyframes.db")) as database, database:
+            database.execute("DELETE FROM images WHERE id = ?", (rendered.keyframes[4].id,))
+        with KeyframeStore(folder) as store, closing(Backend(store, config())) as backend:
+            return backend.refine()
+
+    alone = refined("alone")
+    monkeypatch.setitem(backend_module.ENCODED_AT_ONCE, "cpu", 4)
+    together = refined("together")
+    assert together.keyframe_ids.tolist() == alone.keyframe_ids.tolist() and len(alone.keyframe_ids) == 8
+    np.testing.assert_allclose(together.T_map_cam, alone.T_map_cam, atol=1e-6)

@@ -1,12 +1,16 @@
 """Loops verified on rendered keyframes whose true motion is known."""
 
+import threading
+
 import numpy as np
 import pytest
+import torch
 
 from vggt3_ros.config import LoopConfig
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.loops import LoopVerifier, odometry_contradiction
 from vggt3_ros.mapping.snapshot import Loop
+from vggt3_ros.stages import Cancelled
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +75,40 @@ def test_a_loop_may_contradict_the_odometry_by_a_share_of_the_path(shift, believ
     reason = odometry_contradiction(Loop(17, 2, True, "", "place", 99, motion, np.eye(6)), 17, 2, T, LoopConfig())
     assert (reason == "") == believed
     assert believed or (f"{shift:.2f} m" in reason and "loops.drift_per_metre" in reason)
+
+
+def test_many_pairs_in_threads_give_what_one_after_the_other_gives(frames, matcher):
+    """Motions to the last bit, in the order asked for, whatever number of keyframes is in a group."""
+    pairs = [("proximity", i, j, (i + j) % 2 == 0) for i in range(1, 8) for j in range(i)]
+    one_by_one, together = (LoopVerifier(LoopConfig(), matcher, threads).verify_all(pairs, lambda i: frames[i], lambda done: None)
+                            for threads in (1, 3))
+    assert [(loop.source_id, loop.target_id, loop.accepted, loop.inliers) for loop in together] == [
+        (loop.source_id, loop.target_id, loop.accepted, loop.inliers) for loop in one_by_one]
+    assert any(loop.accepted for loop in together) and not all(loop.accepted for loop in together)
+    for here, there in zip(one_by_one, together):
+        if here.accepted:
+            np.testing.assert_allclose(there.T_source_target, here.T_source_target, atol=1e-6)
+
+
+def test_threads_stop_when_the_caller_cancels(frames, matcher):
+    groups = []
+
+    def step(done):
+        groups.append(done)
+        if done:
+            raise Cancelled
+
+    pairs = [("proximity", i, j, False) for i in range(1, 8) for j in range(i)]
+    with pytest.raises(Cancelled):
+        LoopVerifier(LoopConfig(), matcher, 2).verify_all(pairs, lambda i: frames[i], step)
+    assert len(groups) == 2 and groups[1] < len(pairs)
+
+
+def test_torch_keeps_its_threads_where_pairs_are_verified(frames, matcher):
+    before = torch.get_num_threads()
+    LoopVerifier(LoopConfig(), matcher, 2).verify_all([("proximity", 1, 0, False)], lambda i: frames[i], lambda done: None)
+    seen = []
+    other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    other.start()
+    other.join()
+    assert torch.get_num_threads() == before == seen[0]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from photographs import moved, scaled, warped
 
+from vggt3_ros.features import matching
 from vggt3_ros.features.matching import guided, mutual_nearest
 
 EMPTY = np.zeros((0, 2))
@@ -79,3 +80,17 @@ def test_guided_leaves_out_what_is_not_visible_or_expected_elsewhere(pair):
     assert len(matches) > 50 and (matches[:, 1] % 2 == 1).all()
     assert len(guided(first, second, np.full_like(expected, np.nan), 8.0)[0]) == 0
     assert len(guided(first, second, expected + 5000, 8.0)[0]) == 0
+
+
+def test_many_pairs_at_once_match_as_each_alone(encoder, matcher, pair, monkeypatch):
+    """Pairs of images with other numbers of keypoints in between, and one without any."""
+    first, second = pair[:2]
+    few, none = _truncated(first, 50), _truncated(first, 0)
+    pairs = [(first, second), (few, second), (none, second), (second, first), (first, few), (first, second)]
+    alone = [matcher.lighterglue(*p) for p in pairs]
+    monkeypatch.setitem(matching.PAIRS_AT_ONCE, "cpu", 4)
+    together = list(matcher.lighterglue_many(pairs))
+    for (matches, scores), (matches_together, scores_together) in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(matches_together, matches)
+        np.testing.assert_allclose(scores_together, scores, atol=1e-5)
+    assert len(together[0][0]) > 100 and len(together[2][0]) == 0

@@ -10,6 +10,7 @@ from vggt3_ros.config import BackendConfig
 from vggt3_ros.features.matching import Matcher
 from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.features.xfeat import XFeatEncoder
+from vggt3_ros.mapping import threads
 from vggt3_ros.mapping.closing import close_loops
 from vggt3_ros.mapping.frame import FrameSource
 from vggt3_ros.mapping.fusion_process import FusionError, FusionProcess
@@ -25,8 +26,10 @@ from vggt3_ros.memory.scenes import Scenes
 from vggt3_ros.memory.second_opinion import reviewed
 from vggt3_ros.memory_use import peak_mb
 from vggt3_ros.stages import Stages
+from vggt3_ros.suspects import any_suspected
 
 _log = logging.getLogger(__name__)
+ENCODED_AT_ONCE = {"cuda": 16}  # images; a CPU gains nothing by more than one
 
 
 class Backend:
@@ -112,7 +115,7 @@ class Backend:
                 with stages("structure") as step:
                     frames = self.structure.sparse(poses, step)
             closing = close_loops(poses, frames, self._scenes.current, places, self.matcher, self.localizer, self.config, stages, advice,
-                                  T_map_cam)
+                                  T_map_cam, 1 if any_suspected(self.store) else threads.count())
             if by_motion:
                 with stages("bundle") as step:
                     solved = self.structure.bundled(poses, closing, step)
@@ -160,15 +163,28 @@ class Backend:
     def _readable(self, poses, step):
         """Those of StoredPoses whose keyframes can be read, encoded; the others are set aside."""
         missing, damaged = self.frames.missing([int(i) for i in poses.ids]), set()
-        for i, keyframe_id in enumerate(missing):
+        at_once = 1 if any_suspected(self.store) else ENCODED_AT_ONCE.get(self.device.type, 1)
+        with threads.pool(threads.count() if at_once > 1 else 1) as over:
+            for first in range(0, len(missing), at_once):
+                group = missing[first:first + at_once]
+                try:
+                    self.frames.encode(group, over)
+                except DamagedKeyframe:
+                    damaged |= self._damaged(group)
+                step(0.9 * (first + len(group)) / len(missing))
+        return poses.only([int(i) not in damaged for i in poses.ids]) if damaged else poses
+
+    def _damaged(self, ids):
+        """The set of those keyframes that cannot be read, set aside; the others are encoded."""
+        damaged = set()
+        for keyframe_id in ids:
             try:
                 self.frames(keyframe_id)
             except DamagedKeyframe as error:
                 damaged.add(keyframe_id)
                 self.store.set_aside(keyframe_id, str(error))
                 _log.error("set aside: %s", error)
-            step(0.9 * (i + 1) / len(missing))
-        return poses.only([int(i) not in damaged for i in poses.ids]) if damaged else poses
+        return damaged
 
     def _fused(self, ids, T_map_cam, step):
         def read(keyframe_id):

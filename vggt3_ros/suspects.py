@@ -16,6 +16,11 @@ def digest(image, camera):
     return hashlib.blake2b(image.tobytes() + repr(camera).encode(), digest_size=16).hexdigest()
 
 
+def any_suspected(store):
+    """Whether a keyframe was in hand when the worker died of late: then work on one at a time tells which of them it is."""
+    return bool(json.loads(store.get_note(DEATHS) or "{}").get("keyframes"))
+
+
 class Suspects:
     """Kept in `store` (KeyframeStore), so that a restart of the node forgets nothing. What was in hand (InHand) when the worker died is
     under suspicion; after FATAL deaths in a row it is set aside: a keyframe takes no part in refinements, an image is not asked about,
@@ -53,7 +58,8 @@ class Suspects:
         return not hopeless
 
     def _set_aside(self, counts, keyframes, phase, reason):
-        """The one of `keyframes` under the gravest suspicion, the newest of those alike; two are in hand where pairs are matched."""
+        """The one of `keyframes` under the gravest suspicion, the newest of those alike: two are in hand where pairs are matched. At
+        first many pairs are matched at once, and the wrong two may be named; once any is suspected, one pair at a time."""
         worst = max(keyframes, key=lambda i: (counts[i], int(i)), default=None)
         if worst is not None and counts[worst] >= FATAL:
             text = f"ended the worker {counts.pop(worst)} times, in {phase}: {reason}"

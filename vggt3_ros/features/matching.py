@@ -11,6 +11,8 @@ _LIGHTERGLUE = {"name": "xfeat", "input_dim": 64, "descriptor_dim": 96, "add_sca
                 "scale_coef": 1.0, "n_layers": 6, "num_heads": 1, "flash": True, "mp": False, "depth_confidence": -1,
                 "width_confidence": -1, "filter_threshold": 0.1, "weights": None}
 
+PAIRS_AT_ONCE = {"cuda": 32}  # that LighterGlue matches
+
 
 class _Configured(kornia.feature.LightGlue):
     default_conf = _LIGHTERGLUE  # LightGlue reads its sizes from the class
@@ -61,34 +63,55 @@ class Matcher:
     @torch.inference_mode()
     def lighterglue(self, first, second, keypoints=768):
         """Two Features -> (matches (M, 2) int64 indices of keypoints, confidence (M,) float32), among the best `keypoints` of each."""
-        if min(len(first.keypoints), len(second.keypoints)) < 2:
-            return np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
-        out = self.net({"image0": self._tensors(first, keypoints), "image1": self._tensors(second, keypoints)})
-        return out["matches"][0].cpu().numpy(), out["scores"][0].float().cpu().numpy()
+        return next(self.lighterglue_many([(first, second)], keypoints))
 
-    def _tensors(self, features, keypoints):
-        return {"keypoints": torch.from_numpy(features.keypoints[:keypoints])[None].to(self.device),
-                "descriptors": torch.from_numpy(features.descriptors[:keypoints])[None].float().to(self.device),
-                "image_size": torch.tensor([[features.width, features.height]], device=self.device)}
+    @torch.inference_mode()
+    def lighterglue_many(self, pairs, keypoints=768):
+        """As :func:`lighterglue` for each of a list of pairs, in their order; a GPU takes many at once, a CPU gains nothing by that."""
+        at_once = PAIRS_AT_ONCE.get(self.device.type, 1)
+        for first in range(0, len(pairs), at_once):
+            part = pairs[first:first + at_once]
+            found = [(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))] * len(part)
+            for members in _alike(part, keypoints):
+                out = self.net({f"image{side}": self._stacked([part[k][side] for k in members], keypoints) for side in (0, 1)})
+                for k, matches, scores in zip(members, out["matches"], out["scores"]):
+                    found[k] = matches.cpu().numpy(), scores.float().cpu().numpy()
+            yield from found
+
+    def _stacked(self, features, keypoints):
+        points, descriptors = (np.stack([getattr(f, name)[:keypoints] for f in features]) for name in ("keypoints", "descriptors"))
+        return {"keypoints": torch.from_numpy(points).to(self.device), "descriptors": torch.from_numpy(descriptors).to(self.device).float(),
+                "image_size": torch.tensor([[f.width, f.height] for f in features], device=self.device)}
 
 
-def mutual_nearest(first, second, minimum_similarity=0.82):
+def _alike(pairs, keypoints):
+    """Lists of indices of pairs that have as many keypoints as each other: they can be stacked. Those with fewer than two are left out."""
+    groups = {}
+    for k, pair in enumerate(pairs):
+        sizes = tuple(min(len(features.keypoints), keypoints) for features in pair)
+        if min(sizes) >= 2:
+            groups.setdefault(sizes, []).append(k)
+    return groups.values()
+
+
+def mutual_nearest(first, second, minimum_similarity=0.82, device="cpu"):
     """Two Features -> (matches (M, 2) int64, similarity (M,) float32): each the other's nearest by cosine similarity."""
-    return _mutual(_similarity(first, second), minimum_similarity)
+    return _mutual(_similarity(first, second, device), minimum_similarity)
 
 
-def guided(first, second, expected, radius, minimum_similarity=0.7):
+def guided(first, second, expected, radius, minimum_similarity=0.7, device="cpu"):
     """As :func:`mutual_nearest`, among keypoints of `first` within `radius` pixels of where those of `second` are `expected`,
     (K, 2) pixels in the first image, NaN where not visible. What is roughly known need not be recognised, only told apart."""
-    similarity = _similarity(first, second)
+    similarity = _similarity(first, second, device)
     if similarity.numel():
-        away = torch.cdist(torch.from_numpy(first.keypoints), torch.from_numpy(expected.astype(np.float32)))
-        similarity = torch.where(away <= radius, similarity, -1.0)  # NaN compares false
+        points = (torch.from_numpy(p).to(device) for p in (first.keypoints, expected.astype(np.float32)))
+        similarity = torch.where(torch.cdist(*points) <= radius, similarity, -1.0)  # NaN compares false
     return _mutual(similarity, minimum_similarity)
 
 
-def _similarity(first, second):
-    return torch.from_numpy(first.descriptors).float() @ torch.from_numpy(second.descriptors).float().T
+def _similarity(first, second, device):
+    here, there = (torch.from_numpy(features.descriptors).to(device).float() for features in (first, second))
+    return here @ there.T
 
 
 def _mutual(similarity, minimum_similarity):
@@ -96,6 +119,6 @@ def _mutual(similarity, minimum_similarity):
         return np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
     value, forward = similarity.max(1)
     backward = similarity.T.contiguous().argmax(1)  # twice as fast as down the columns
-    rows = torch.arange(len(forward))
+    rows = torch.arange(len(forward), device=forward.device)
     keep = (backward[forward] == rows) & (value > minimum_similarity)
-    return torch.stack([rows[keep], forward[keep]], -1).numpy(), value[keep].numpy()
+    return torch.stack([rows[keep], forward[keep]], -1).cpu().numpy(), value[keep].cpu().numpy()

@@ -25,17 +25,18 @@ class Closing:
     report: dict
 
 
-def close_loops(poses, frames, scene, places, matcher, localizer, config, stages, advice=None, T_map_cam=None):
+def close_loops(poses, frames, scene, places, matcher, localizer, config, stages, advice=None, T_map_cam=None, threads=1):
     """StoredPoses, frames(id) -> Frame, the last Scene or None, PlaceIndex over the poses or None -> Closing.
 
     stages(name) times and reports a stage. Only pairs with a keyframe that is new or has moved are matched; what was tried before
     stays as it was found. advice: network_stage.Advice, whose edges join the graph and whose candidates are tried.
     T_map_cam (N, 4, 4): where the keyframes are as far as is known, see sessions.in_one_frame; where odometry has them by default.
+    threads: that verify pairs; with one, it is known which pair was in hand when something ends the process.
     """
     if config.fixed_poses:
         report = {"network": advice.report} if advice else {}
         return Closing(poses.T_odom_cam, np.tile(np.eye(6) * EXACT, (len(poses), 1, 1)), (), report)
-    closer = _Closer(poses, frames, scene, places, matcher, localizer, config, advice, T_map_cam)
+    closer = _Closer(poses, frames, scene, places, matcher, localizer, config, advice, T_map_cam, threads)
     with stages("loops") as step:
         closer.verify(closer.first_candidates(), lambda done: step(0.7 * done))
     with stages("pose_graph"):
@@ -48,13 +49,13 @@ def close_loops(poses, frames, scene, places, matcher, localizer, config, stages
 
 
 class _Closer:
-    def __init__(self, poses, frames, scene, places, matcher, localizer, config, advice=None, T_map_cam=None):
+    def __init__(self, poses, frames, scene, places, matcher, localizer, config, advice=None, T_map_cam=None, threads=1):
         self.poses, self.frames, self.scene, self.localizer, self.config = poses, frames, scene, localizer, config
         self.places = places
         self.advice, self.advised_kept = advice, 0
         self.fresh = advice.fresh if advice else frozenset()
         self.index = {int(keyframe_id): i for i, keyframe_id in enumerate(poses.ids)}
-        self.verifier = LoopVerifier(config.loops, matcher)
+        self.verifier = LoopVerifier(config.loops, matcher, threads)
         self.noise = odometry_noise(poses, config.pose_graph)
         self.T_map_cam = self.believed = poses.T_odom_cam if T_map_cam is None else T_map_cam
         self.loops = [loop for loop in (scene.snapshot.loops if scene else ())
@@ -130,22 +131,23 @@ class _Closer:
                 yield i, j, "network", len(chosen) == 1
 
     def verify(self, pairs, progress):
-        for done, (i, j, origin, thorough) in enumerate(pairs):
-            progress(done / len(pairs))
+        wanted = []
+        for i, j, origin, thorough in pairs:
             if (i, j) in self.tried:
                 continue
             self.tried.add((i, j))
             thorough = thorough and (origin == "sequence" or self.thorough[i] < self.config.loops.thorough_per_keyframe)
             if origin != "sequence":
                 self.thorough[i] += thorough
-            loop = self.verifier.verify(origin, self.frames(int(self.poses.ids[i])), self.frames(int(self.poses.ids[j])), thorough)
+            wanted.append((origin, int(self.poses.ids[i]), int(self.poses.ids[j]), thorough))
+        for loop in self.verifier.verify_all(wanted, self.frames, lambda done: progress(done / max(len(wanted), 1))):
             if loop.accepted:
+                i, j = self.index[loop.source_id], self.index[loop.target_id]
                 one_session = self.poses.sessions[i] == self.poses.sessions[j]
                 believed = self.poses.T_odom_cam if one_session else self.believed
                 reason = odometry_contradiction(loop, i, j, believed, self.config.loops)
                 loop = replace(loop, accepted=False, reason=reason, T_source_target=None, information=None) if reason else loop
             self.loops.append(loop)
-        progress(1.0)
 
     def solve(self, covariances, progress=None):
         """Solve with the accepted loops; those that the solution contradicts become rejected ones."""

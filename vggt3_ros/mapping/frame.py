@@ -45,15 +45,35 @@ class Frame:
 def encode_image(image, camera, encoder, keyframe_id=-1):
     """(height, width, 3) uint8 RGB as `camera` saw it -> Frame without depth."""
     image = undistort(image, camera)
-    features = encoder.encode(image)
+    return _frame(image, camera, encoder.encode(image), keyframe_id)
+
+
+def encode_frame(keyframe, encoder):
+    """Keyframe -> Frame: undistort, encode, look the depth up."""
+    image = undistort(keyframe.image, keyframe.camera)
+    return _with_measured(keyframe, image, encoder.encode(image))
+
+
+def encode_frames(keyframes, encoder, over=map):
+    """As :func:`encode_frame` for each of a list of Keyframes, images of one size at once. over: map, or that of threads.pool."""
+    images = list(over(lambda keyframe: undistort(keyframe.image, keyframe.camera), keyframes))
+    sizes, features = {}, [None] * len(images)
+    for k, image in enumerate(images):
+        sizes.setdefault(image.shape, []).append(k)
+    for members in sizes.values():
+        for k, found in zip(members, encoder.encode_many([images[k] for k in members])):
+            features[k] = found
+    return list(over(_with_measured, keyframes, images, features))
+
+
+def _frame(image, camera, features, keyframe_id):
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     return Frame(keyframe_id, camera.undistorted(), gray, features, np.zeros(len(features.keypoints), np.float32),
                  np.zeros(features.reliability.shape, np.float32))
 
 
-def encode_frame(keyframe, encoder):
-    """Keyframe -> Frame: undistort, encode, look the depth up."""
-    frame = encode_image(keyframe.image, keyframe.camera, encoder, keyframe.id)
+def _with_measured(keyframe, image, features):
+    frame = _frame(image, keyframe.camera, features, keyframe.id)
     if keyframe.depth is None:
         return frame
     return with_depth(frame, undistort(keyframe.depth, keyframe.camera, nearest=True))
@@ -90,19 +110,34 @@ class FrameSource:
         blob = self.store.get_cache(keyframe_id, CACHE_NAME, self.version)
         frame = None if blob is None else _unpack(keyframe_id, self.store.camera(keyframe_id).undistorted(), blob)
         if frame is None:
-            frame = encode_frame(self.store.get(keyframe_id), self.encoder)
-            if not self.store.read_only:
-                self.store.put_cache(keyframe_id, CACHE_NAME, self.version, _pack(frame))
+            frame = self._cached(encode_frame(self.store.get(keyframe_id), self.encoder))
+        return self._held(frame)
+
+    def _cached(self, frame):
+        if not self.store.read_only:
+            self.store.put_cache(frame.id, CACHE_NAME, self.version, _pack(frame))
+        return frame
+
+    def _held(self, frame):
+        """The Frame, with depth that was estimated for it, in memory from now on."""
         if not frame.has_depth:
-            depth = self.estimated.at_size(keyframe_id, frame.camera.width, frame.camera.height)
+            depth = self.estimated.at_size(frame.id, frame.camera.width, frame.camera.height)
             frame = frame if depth is None else replace(with_depth(frame, depth), estimated=True)
         with self._lock:
-            if keyframe_id not in self._frames:
-                self._frames[keyframe_id] = frame
+            if frame.id not in self._frames:
+                self._frames[frame.id] = frame
                 self._size += frame.nbytes
             while self._size > self.limit and len(self._frames) > 1:
                 self._size -= self._frames.popitem(last=False)[1].nbytes
         return frame
+
+    def encode(self, ids, over):
+        """Encode keyframes that are :meth:`missing`, at once, and keep them as asking for each would. over: see encode_frames. Raises
+        DamagedKeyframe, with nothing kept, where one cannot be read."""
+        for keyframe_id in ids:
+            self.touched(keyframe_id)
+        for frame in encode_frames(list(over(self.store.get, ids)), self.encoder, over):
+            self._held(self._cached(frame))
 
     def missing(self, ids):
         """Those of the keyframe ids that still have to be encoded."""

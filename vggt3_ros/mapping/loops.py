@@ -1,29 +1,63 @@
 """Candidate pairs -> loops: matched, measured by PnP on depth, accepted or rejected with a reason."""
 
+from collections import namedtuple
+
 import numpy as np
 
 from vggt3_ros.features.matching import guided, mutual_nearest
 from vggt3_ros.features.subpixel import align_patches
 from vggt3_ros.geometry import se3
+from vggt3_ros.mapping import threads
 from vggt3_ros.mapping.relative_pose import View, estimate
 from vggt3_ros.mapping.snapshot import Loop
 
+PAIRS_PER_THREAD = 4  # in one group: whoever cancels waits for it
+
+Pair = namedtuple("Pair", "origin source target thorough")  # source, target: Frames
+
 
 class LoopVerifier:
-    """verify(origin, source, target, thorough) -> Loop."""
+    """verify(origin, source, target, thorough) -> Loop, verify_all for many. threads: that verify_all may use."""
 
-    def __init__(self, config, matcher):
-        self.config, self.matcher = config, matcher
+    def __init__(self, config, matcher, threads=1):
+        self.config, self.matcher, self.threads = config, matcher, threads
 
     def verify(self, origin, source, target, thorough):
-        """Two Frames -> Loop with T_source_target and its information, or rejected with the reason.
+        """Two Frames -> Loop with T_source_target and its information, or rejected with the reason."""
+        return self._verified([Pair(origin, source, target, thorough)], map)[0]
+
+    def verify_all(self, pairs, frames, step):
+        """[(origin, source id, target id, thorough), ...] -> their Loops, in order. frames(id) -> Frame, asked by the calling thread;
+        step(how many are done) is called between groups of pairs.
 
         Mutual nearest neighbours cost a tenth of LighterGlue and settle two thirds of the pairs; `thorough` pairs they do not
         settle are matched by LighterGlue.
         """
-        measured = self._measure(source, target, mutual_nearest(source.features, target.features)[0])
-        if measured is None and thorough:
-            measured = self._measure(source, target, self.matcher.lighterglue(source.features, target.features)[0])
+        loops, at_once = [], PAIRS_PER_THREAD * self.threads if self.threads > 1 else 1
+        with threads.pool(self.threads) as over:
+            for first in range(0, len(pairs), at_once):
+                step(first)
+                group = [Pair(origin, frames(source), frames(target), thorough)
+                         for origin, source, target, thorough in pairs[first:first + at_once]]
+                loops += self._verified(group, over)
+        step(len(pairs))
+        return loops
+
+    def _verified(self, pairs, over):
+        measured = list(over(self._easily, pairs))
+        hard = [k for k, pair in enumerate(pairs) if measured[k] is None and pair.thorough]
+        matches = self.matcher.lighterglue_many([(pairs[k].source.features, pairs[k].target.features) for k in hard])
+        found = over(lambda k, matches: self._measure(pairs[k].source, pairs[k].target, matches), hard, [m for m, _ in matches])
+        for k, result in zip(hard, list(found)):
+            measured[k] = result
+        return list(over(self._loop, pairs, measured))
+
+    def _easily(self, pair):
+        return self._measure(pair.source, pair.target,
+                             mutual_nearest(pair.source.features, pair.target.features, device=self.matcher.device)[0])
+
+    def _loop(self, pair, measured):
+        origin, source, target, _ = pair
         if measured is None:
             reason = f"fewer than {self.config.minimum_inliers} matches agree on a motion"
             return Loop(source.id, target.id, False, reason, origin, 0)
@@ -38,7 +72,8 @@ class LoopVerifier:
         moved = se3.transform_points(T_source_target, points)
         visible = (target.keypoint_depth > 0) & (moved[:, 2] > 0.05)
         expected = np.where(visible[:, None], source.camera.project(moved), np.nan)
-        return guided(source.features, target.features, expected, 3 * self.config.reprojection_threshold)[0]
+        return guided(source.features, target.features, expected, 3 * self.config.reprojection_threshold,
+                      device=self.matcher.device)[0]
 
     def _measure(self, source, target, matches, T_source_target=None):
         if len(matches) < self.config.minimum_inliers:

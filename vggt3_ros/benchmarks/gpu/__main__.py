@@ -30,6 +30,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 when every step that ran passed, 1 when one failed, 2 where there is no GPU."""
     arguments = parse(argv)
+    if arguments.pack:
+        from vggt3_ros.benchmarks.gpu.bundle import pack
+
+        print(f"{arguments.pack}: {pack(arguments.pack) / 2**20:.1f} MiB; take it along and give it to --bundle")
+        return 0
     if not (arguments.dry or torch.cuda.is_available()):
         print("gpu-check: torch finds no CUDA device here; --dry runs small sizes on the CPU", file=sys.stderr)
         return 2
@@ -40,6 +45,16 @@ def main(argv: list[str] | None = None) -> int:
     check(runner, device, arguments)
     print(f"failed: {', '.join(runner.failed) or 'nothing'}; {arguments.out / 'gpu-check.json'}", flush=True)
     return 1 if runner.failed else 0
+
+
+def embedded(bundle: Path, unpacked: Path, device: torch.device, dry: bool) -> dict:
+    """The back end on the bundle's keyframes; imports what the bundle holds."""
+    from vggt3_ros.benchmarks.gpu.bundle import unpack
+
+    frames = unpack(bundle, unpacked)
+    from vggt3_ros.benchmarks.gpu import embedded_steps
+
+    return embedded_steps.embedded(frames, str(device), 8 if dry else None)
 
 
 def machine(device: torch.device) -> dict:
@@ -73,6 +88,8 @@ def check(runner: Runner, device: torch.device, arguments: argparse.Namespace) -
         return made[kind]
 
     counts = {kind: (1, 2) for kind in _COUNTS} if dry else _COUNTS
+    if arguments.bundle:
+        step("embedded", lambda: embedded(arguments.bundle, arguments.out / "wheels", device, dry), 60)
     step("map ttt", lambda: network.maps(with_network("ttt"), size, counts["ttt"], product, lambda: runner.seconds_left))
     if not dry:
         step("profile", lambda: network.profile(with_network("ttt"), size, 128), 20)

@@ -1,0 +1,95 @@
+"""The embedded back end on the device: how long its parts take, and whether it finds what it finds on the CPU.
+
+There is no Open3D on a bare machine: the map is not fused here, everything else runs as in the node.
+"""
+
+import statistics
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from vggt3_ros.backend import Backend
+from vggt3_ros.config import BackendConfig
+from vggt3_ros.datasets.tum import load_tum
+from vggt3_ros.geometry import se3
+from vggt3_ros.mapping.snapshot import PointMap
+from vggt3_ros.mapping.store import KeyframeStore
+
+REFINED_SECONDS, QUERY_SECONDS, SAME_POSE_M = 6.0, 0.015, 0.002
+
+
+class NoFusion:
+    """In place of FusionProcess where Open3D is absent: an empty map."""
+
+    def start(self):
+        pass
+
+    def close(self):
+        pass
+
+    def renumber(self, new_ids):
+        pass
+
+    def __call__(self, ids, T_map_cam, read, config, renewed=(), progress=None):
+        return PointMap(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
+
+
+def refinement(folder: Path, device: str, keyframes: int | None = None) -> tuple[dict, np.ndarray]:
+    """All keyframes of `folder` refined on `device` from a cold start, then its queries -> (figures, T_map_cam)."""
+    sequence = load_tum(folder)
+    count = min(len(sequence), keyframes or len(sequence))
+    with tempfile.TemporaryDirectory() as scratch, KeyframeStore(Path(scratch) / "store") as store:
+        with closing(Backend(store, BackendConfig.from_flat({"device": device}))) as backend:
+            backend.fusion = NoFusion()
+            for i in range(count):
+                backend.add(sequence.keyframes[i])
+            _warm_up(backend, sequence)
+            started = time.perf_counter()
+            snapshot = backend.refine()
+            seconds = time.perf_counter() - started
+            result = {"device": str(backend.device), "keyframes": count, "seconds": seconds, "stages": dict(snapshot.seconds)}
+            for name, verify in (("verified", True), ("memory", False)):
+                result[name] = _queries(backend, sequence, snapshot, count, verify)
+            return result, snapshot.T_map_cam
+
+
+def _warm_up(backend, sequence):
+    """The first use of a kernel compiles or loads it, which a robot waits for once a day."""
+    frame = backend.encoder.encode(sequence.keyframes[0].image)
+    other = backend.encoder.encode_many([sequence.keyframes[i].image for i in range(2)])[1]
+    backend.matcher.lighterglue(frame, other)
+
+
+def _queries(backend, sequence, snapshot, count, verify):
+    """Seconds a query, and how many are found within 10 cm and 10 degrees of the truth."""
+    T_truth_map = _aligned(snapshot.T_map_cam[:, :3, 3], sequence.groundtruth[:count, :3, 3])
+    seconds, within = [], 0
+    for k, query in enumerate(sequence.queries):
+        started = time.perf_counter()
+        answer = backend.localize(query.image, sequence.camera, verify=verify)
+        if k:  # the first loads kernels
+            seconds.append(time.perf_counter() - started)
+        if answer.T_map_cam is not None:
+            off = se3.inverse(query.T_world_cam) @ T_truth_map @ answer.T_map_cam
+            within += bool(np.linalg.norm(off[:3, 3]) < 0.1 and np.degrees(se3.rotation_angle(off)) < 10)
+    return {"median_seconds": statistics.median(seconds), "within_10cm_10deg": within / len(sequence.queries), "queries": len(sequence.queries)}
+
+
+def _aligned(estimated, truth):
+    """T_truth_estimated (4, 4) that brings positions (N, 3) closest to the true ones (evo, which scores elsewhere, is absent here)."""
+    rotation = Rotation.align_vectors(truth - truth.mean(0), estimated - estimated.mean(0))[0].as_matrix()
+    return se3.from_rotation_translation(rotation, truth.mean(0) - rotation @ estimated.mean(0))
+
+
+def embedded(folder: Path, device: str, keyframes: int | None = None) -> dict:
+    """The same on `device` and on the CPU: seconds of each stage, and the largest difference of a pose, metres."""
+    here, T_here = refinement(folder, device, keyframes)
+    print(f"    {here}", flush=True)
+    there, T_there = refinement(folder, "cpu", keyframes)
+    apart = float(np.linalg.norm(T_here[:, :3, 3] - T_there[:, :3, 3], axis=1).max())
+    passed = apart < SAME_POSE_M and (device == "cpu" or (here["seconds"] <= REFINED_SECONDS and here["memory"]["median_seconds"] <= QUERY_SECONDS))
+    return {"passed": passed, "here": here, "on_the_cpu": there, "largest_pose_difference_m": apart, "map": "not fused: no Open3D"}
