@@ -10,9 +10,11 @@ from safetensors.torch import load_file, save_file
 from tiny_network import DATA, one_thread, random_images, relative, tiny_network  # noqa: F401
 
 from vggt3_ros.cli import checkpoint as command
-from vggt3_ros.network.checkpoint import WrongCheckpoint, inspect_checkpoint, load_checkpoint, save_checkpoint
+from vggt3_ros.network.checkpoint import (
+    WrongCheckpoint, _suggested_config, expected_tensors, inspect_checkpoint, load_checkpoint, save_checkpoint,
+)  # fmt: skip
 from vggt3_ros.network.checkpoint_files import CheckpointError
-from vggt3_ros.network.config import GlobalAttention
+from vggt3_ros.network.config import GlobalAttention, NetworkConfig
 
 CONVOLUTION = "aggregator.global_blocks.1.attn.short_conv_qkv.2.conv.weight"
 
@@ -49,14 +51,18 @@ def test_a_saved_network_comes_back_with_its_configuration(saved):
     assert torch.equal(network.map(images)[0].pose_encoding, tiny_network().map(images)[0].pose_encoding)
 
 
-@pytest.mark.parametrize("attention", ["ttt", "softmax"])
-def test_a_file_without_our_metadata_is_recognised_by_its_shapes(tmp_path, attention):
-    """Released files say nothing of themselves; depth 24 has the published tapped layers."""
-    state = tiny_network(attention).state_dict()
-    for kind in ("frame", "global"):  # lengthen the trunk to the published depth
+def lengthened(state):
+    """A state dict with a trunk of the published depth: released files say nothing of themselves, and that has the published taps."""
+    for kind in ("frame", "global"):
         for name in [name for name in state if name.startswith(f"aggregator.{kind}_blocks.0.")]:
             for layer in range(24):
                 state[name.replace("_blocks.0.", f"_blocks.{layer}.")] = torch.zeros_like(state[name], dtype=torch.bfloat16)
+    return state
+
+
+@pytest.mark.parametrize("attention", ["ttt", "softmax"])
+def test_a_file_without_our_metadata_is_recognised_by_its_shapes(tmp_path, attention):
+    state = lengthened(tiny_network(attention).state_dict())
     save_file(state, tmp_path / "released.safetensors")
     found = inspect_checkpoint(tmp_path / "released.safetensors")
     assert found.report.problems == 0
@@ -208,6 +214,20 @@ def test_a_hub_id_loads_from_the_cache_without_a_network(tmp_path, saved, monkey
         load_checkpoint("someone/network@v2", cache_dir=tmp_path)
 
 
+def test_gated_weights_say_where_to_ask_for_them(tmp_path, monkeypatch):
+    pytest.importorskip("huggingface_hub")
+    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
+
+    def download(repository, local_files_only, **options):
+        if local_files_only:
+            raise LocalEntryNotFoundError("not here")
+        raise GatedRepoError.__new__(GatedRepoError, "403 Client Error")  # its constructor wants the response itself
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(CheckpointError, match="accept its conditions at https://huggingface.co/facebook/VGGT-1B-Commercial and log in"):
+        load_checkpoint("facebook/VGGT-1B-Commercial", cache_dir=tmp_path)
+
+
 @pytest.mark.parametrize("spec", ["no/such/file.safetensors", "nothing", "/"])
 def test_what_is_no_checkpoint_is_refused(spec):
     with pytest.raises(CheckpointError):
@@ -224,7 +244,8 @@ def run_inspect(*arguments):
 def test_inspect_shows_what_a_user_must_know(saved, capsys):
     assert run_inspect(saved) == 0
     text = capsys.readouterr().out
-    assert "fast weights" in text and "every tensor is there" in text and "NVIDIA OneWay Noncommercial" in text
+    assert "fast weights" in text and "every tensor is there" in text
+    assert "licence unknown" in text and "nvidia/vgg-ttt: NVIDIA OneWay Noncommercial" in text
 
 
 def test_inspect_of_an_incomplete_file_names_what_is_missing(tmp_path, saved, tensors, capsys):
@@ -239,3 +260,22 @@ def test_mapping_with_a_loaded_checkpoint_agrees_in_half_precision(saved):
     narrow = load_checkpoint(saved, dtype=torch.bfloat16)
     expected = tiny_network().map(images)[0].pose_encoding
     assert relative(narrow.map(images)[0].pose_encoding, expected) < 0.1
+
+
+def test_a_convolution_instead_of_the_transformer_is_recognised_by_its_shapes():
+    config = NetworkConfig(attention=GlobalAttention.SOFTMAX, encoder="conv")
+    assert _suggested_config(expected_tensors(config)) == config
+
+
+def test_the_commercial_twin_loads_by_the_same_code(tmp_path):
+    """vggt_1B_commercial.pt: a .pt file beside other files in a folder of the hub's cache, with names and shapes of VGGT."""
+    network = tiny_network("softmax")
+    extra = {"track_head.tracker.query_ref_token": torch.zeros(3), "aggregator.patch_embed.mask_token": torch.zeros(1, 384)}
+    folder = tmp_path / "models--facebook--VGGT-1B-Commercial" / "snapshots" / "0123"
+    folder.mkdir(parents=True)
+    torch.save(lengthened(network.state_dict()) | extra, folder / "vggt_1B_commercial.pt")
+    (folder / "README.md").write_text("terms")
+    found = inspect_checkpoint(folder)
+    assert found.report.problems == 0 and found.config.attention is GlobalAttention.SOFTMAX
+    assert "acceptable use policy" in found.licence and "CC-BY-NC" not in found.licence
+    torch.testing.assert_close(load_checkpoint(folder).aggregator.camera_token, network.aggregator.camera_token)

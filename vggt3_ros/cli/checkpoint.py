@@ -4,17 +4,17 @@ import argparse
 import dataclasses
 import json
 
-_LICENCES = (
-    "No weights are part of this package. VGG-T³ (nvidia/vgg-ttt) is under the NVIDIA OneWay Noncommercial licence, VGGT "
-    "(facebook/VGGT-1B) under Meta's VGGT licence."
-)
+from ..network.licences import FOR_CHECKPOINT
+
+_LICENCES = "No weights are part of this package. Known to fit:\n" + "\n".join(f"  {weights}" for weights in FOR_CHECKPOINT)
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser("checkpoint", help="inspect network weights, check the network", description=_LICENCES)
+    shown = {"description": _LICENCES, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = subparsers.add_parser("checkpoint", help="inspect network weights, check the network", **shown)
     actions = parser.add_subparsers(required=True, metavar="ACTION")
 
-    inspect = actions.add_parser("inspect", help="configuration, size and completeness of a checkpoint", description=_LICENCES)
+    inspect = actions.add_parser("inspect", help="configuration, size and completeness of a checkpoint", **shown)
     inspect.add_argument("checkpoint", metavar="PATH", help="file, folder or hub id (owner/name[@revision])")
     inspect.add_argument("--json", action="store_true", help="print JSON")
     inspect.set_defaults(run=run_inspect)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from .blocks import Block
 from .config import GlobalAttention, NetworkConfig
-from .encoder import Encoder
+from .encoder import make_encoder
 from .global_blocks import FastWeightBlock, SoftmaxBlock
 from .layout import TokenLayout
 from .progress import Progress
@@ -19,7 +19,7 @@ class Aggregator(nn.Module):
     def __init__(self, config: NetworkConfig):
         super().__init__()
         self.config = config
-        self.patch_embed = Encoder(config)
+        self.patch_embed = make_encoder(config)
         self.camera_token = nn.Parameter(torch.zeros(1, 2, 1, config.embed_dim))
         self.register_token = nn.Parameter(torch.zeros(1, 2, config.num_register_tokens, config.embed_dim))
         self.frame_blocks = nn.ModuleList(

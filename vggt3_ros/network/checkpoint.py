@@ -1,8 +1,4 @@
-"""Released and own weights into a network.
-
-Weights known to fit, none of them part of this package: VGG-T³ (``nvidia/vgg-ttt``, NVIDIA OneWay Noncommercial licence) and
-VGGT (``facebook/VGGT-1B``, Meta's VGGT licence). Read the licence before use; naming an id here grants nothing.
-"""
+"""Released and own weights into a network. Those known to fit, and their licences, are in licences.py."""
 
 import dataclasses
 import json
@@ -16,15 +12,12 @@ import torch
 from safetensors.torch import save_file
 
 from .checkpoint_files import CheckpointError, TensorSource, open_source
-from .config import ENCODERS, VGG_T3, VGGT_1B, GlobalAttention, NetworkConfig
+from .config import CONVOLUTION, ENCODERS, VGG_T3, VGGT_1B, GlobalAttention, NetworkConfig
+from .licences import fitting, licence_of
 from .vggt3 import Vggt3
 
 log = logging.getLogger(__name__)
 
-LICENCES = {
-    GlobalAttention.FAST_WEIGHTS: "the published VGG-T³ weights (nvidia/vgg-ttt) are under the NVIDIA OneWay Noncommercial licence",
-    GlobalAttention.SOFTMAX: "the published VGGT weights (facebook/VGGT-1B) are under Meta's VGGT licence",
-}
 _IGNORED_PREFIX = "track_head."  # VGGT's tracker, unused here
 _IGNORED = "aggregator.patch_embed.mask_token"  # of the encoder's pre-training
 _CONVOLUTIONAL = ("depth_head.", "point_head.")
@@ -66,6 +59,7 @@ class WrongCheckpoint(CheckpointError):
 class Inspection:
     """A checkpoint before it is loaded."""
 
+    spec: str
     files: tuple[Path, ...]
     file_bytes: int
     config: NetworkConfig
@@ -76,7 +70,10 @@ class Inspection:
 
     @property
     def licence(self) -> str:
-        return LICENCES[self.config.attention]
+        """By the name the weights were given; else which published ones the tensors would fit."""
+        found = licence_of(self.spec)
+        fits = "; ".join(map(str, fitting(self.config.attention is GlobalAttention.SOFTMAX)))
+        return f"{found}. The tensors are those of {fits}" if "unknown" in found else found
 
 
 def inspect_checkpoint(spec: str | Path, cache_dir: Path | None = None) -> Inspection:
@@ -91,7 +88,7 @@ def inspect_checkpoint(spec: str | Path, cache_dir: Path | None = None) -> Inspe
     parameters = sum(math.prod(source.stored[name].shape) for name in names.values())
     files = tuple(source.files)
     size = sum(file.stat().st_size for file in files)
-    return Inspection(files, size, config, parameters, dtypes, ignored, report)
+    return Inspection(str(spec), files, size, config, parameters, dtypes, ignored, report)
 
 
 def load_checkpoint(
@@ -114,7 +111,7 @@ def load_checkpoint(
     config, report = _best_config(names, source)
     if report.problems:
         raise WrongCheckpoint(str(spec), report)
-    log.info("loading %s (%s): %s", spec, config.attention.name.lower(), LICENCES[config.attention])
+    log.info("loading %s (%s): %s", spec, config.attention.name.lower(), licence_of(str(spec)))
 
     with torch.device("meta"):
         network = Vggt3(config)
@@ -216,17 +213,19 @@ def _suggested_config(shapes: Mapping[str, tuple[int, ...]]) -> NetworkConfig:
     """
     width = shapes["aggregator.camera_token"][-1]
     head_dim = shapes["aggregator.frame_blocks.0.attn.q_norm.weight"][0]
-    patch = shapes["aggregator.patch_embed.patch_embed.proj.weight"][-1]
+    convolution = "aggregator.patch_embed.proj.weight" in shapes
+    patch = shapes["aggregator.patch_embed.proj.weight" if convolution else "aggregator.patch_embed.patch_embed.proj.weight"][-1]
+    transformer = next((name for name, shape in ENCODERS.items() if shape.embed_dim == width), f"{width} wide")
     fast = shapes.get("aggregator.global_blocks.0.attn.w0")
     return NetworkConfig(
         attention=GlobalAttention.FAST_WEIGHTS if fast else GlobalAttention.SOFTMAX,
-        encoder=next((name for name, shape in ENCODERS.items() if shape.embed_dim == width), f"{width} wide"),
+        encoder=CONVOLUTION if convolution else transformer,
         embed_dim=width,
         depth=_count(shapes, "aggregator.frame_blocks."),
         num_heads=width // head_dim,
         mlp_ratio=shapes["aggregator.frame_blocks.0.mlp.fc1.weight"][0] / width,
         num_register_tokens=shapes["aggregator.register_token"][2],
-        image_size=patch * math.isqrt(shapes["aggregator.patch_embed.pos_embed"][1] - 1),
+        image_size=VGG_T3.image_size if convolution else patch * math.isqrt(shapes["aggregator.patch_embed.pos_embed"][1] - 1),
         patch_size=patch,
         fast_hidden_ratio=fast[2] // fast[1] if fast else VGG_T3.fast_hidden_ratio,
         camera_depth=_count(shapes, "camera_head.trunk."),

@@ -193,7 +193,7 @@ def _hub_snapshot(repository: str, revision: str | None, cache_dir: Path | None)
     """Local folder of a hub repository: what is cached already, else downloaded; never a newer one than the cached."""
     try:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
     except ImportError as error:
         raise CheckpointError(f"{repository}: hub ids need huggingface_hub: pip install 'vggt3_ros[hub]'") from error
 
@@ -214,6 +214,11 @@ def _hub_snapshot(repository: str, revision: str | None, cache_dir: Path | None)
         if not any(folder.glob("*.safetensors")):
             folder = snapshot(pickled, offline=False)
         return folder
+    except GatedRepoError as error:
+        raise CheckpointError(
+            f"{repository} is gated: accept its conditions at https://huggingface.co/{repository} and log in with `hf auth login` (or set "
+            "HF_TOKEN), then start again; or name a downloaded file"
+        ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"{repository}@{revision or 'main'} is not in the local cache and cannot be downloaded: "

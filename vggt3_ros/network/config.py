@@ -20,6 +20,8 @@ class EncoderShape:
     num_heads: int
 
 
+CONVOLUTION = "conv"  # no transformer: a linear map from the pixels of a patch to its token
+
 ENCODERS = {
     "dinov2_vits14_reg": EncoderShape(384, 12, 6),
     "dinov2_vitb14_reg": EncoderShape(768, 12, 12),
@@ -44,7 +46,7 @@ class NetworkConfig:
     """
 
     attention: GlobalAttention = GlobalAttention.FAST_WEIGHTS
-    encoder: str = "dinov2_vitl14_reg"  # a key of ENCODERS
+    encoder: str = "dinov2_vitl14_reg"  # a key of ENCODERS, or CONVOLUTION
     embed_dim: int = 1024
     depth: int = 24  # frame blocks, and as many global blocks
     num_heads: int = 16
@@ -70,8 +72,8 @@ class NetworkConfig:
             values = value if isinstance(value, tuple) else (value,)
             if not all(isinstance(number, (int, float)) and 0 <= number <= most for number in values):
                 raise ValueError(f"{name} must be 0 to {most}, got {value!r:.80}")
-        if self.encoder not in ENCODERS:
-            raise ValueError(f"unknown encoder {self.encoder!r}: one of {', '.join(ENCODERS)}")
+        if self.encoder not in (*ENCODERS, CONVOLUTION):
+            raise ValueError(f"unknown encoder {self.encoder!r}: one of {', '.join((*ENCODERS, CONVOLUTION))}")
         if self.encoder_shape.embed_dim != self.embed_dim:
             raise ValueError(f"{self.encoder} is {self.encoder_shape.embed_dim} wide, embed_dim is {self.embed_dim}")
         if self.embed_dim % self.num_heads or (self.embed_dim // self.num_heads) % 4:
@@ -85,7 +87,8 @@ class NetworkConfig:
 
     @property
     def encoder_shape(self) -> EncoderShape:
-        return ENCODERS[self.encoder]
+        """Of the convolution: no blocks, as wide as the trunk."""
+        return EncoderShape(self.embed_dim, 0, self.num_heads) if self.encoder == CONVOLUTION else ENCODERS[self.encoder]
 
     @property
     def head_dim(self) -> int:

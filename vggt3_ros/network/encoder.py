@@ -1,11 +1,14 @@
-"""Patch encoder: DINOv2 with register tokens (arXiv 2304.07193, 2309.16588)."""
+"""Patch encoders: DINOv2 with register tokens (arXiv 2304.07193, 2309.16588), or the patches' pixels through one linear map.
+
+Both take images in 0..1 and apply ImageNet's mean and deviation; both see one image at a time, so any chunking is exact.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import Block
-from .config import NetworkConfig
+from .config import CONVOLUTION, NetworkConfig
 from .progress import Progress
 from .scratch import Scratch
 
@@ -25,8 +28,23 @@ class PatchProjection(nn.Module):
         return self.proj(images).flatten(2).transpose(1, 2)
 
 
+class ConvolutionEncoder(PatchProjection):
+    """Images to patch tokens without a transformer: VGGT's ``patch_embed: conv``. No position embedding, no norm."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__(config.embed_dim, config.patch_size)
+
+    def patch_positions(self, grid: tuple[int, int]) -> Tensor:
+        """Nothing is added to the patches [1, 0, dim]: their place is told by the rotary positions of the trunk."""
+        return self.proj.weight.new_zeros(1, 0, self.proj.out_channels)
+
+    def forward(self, images: Tensor, positions: Tensor, scratch: Scratch, progress: Progress) -> Tensor:
+        """As Encoder.forward; ``positions`` are of no use."""
+        return super().forward(_standardised(images))
+
+
 class Encoder(nn.Module):
-    """Images to patch tokens; sees one image at a time, so any chunking is exact."""
+    """Images to patch tokens by a vision transformer."""
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
@@ -63,6 +81,11 @@ class Encoder(nn.Module):
             block(x, None, scratch)
             progress.advance(count, "encoder")
         return self.norm(x[:, 1 + registers :])
+
+
+def make_encoder(config: NetworkConfig) -> Encoder | ConvolutionEncoder:
+    """The one that the configuration names."""
+    return (ConvolutionEncoder if config.encoder == CONVOLUTION else Encoder)(config)
 
 
 def _standardised(images: Tensor) -> Tensor:

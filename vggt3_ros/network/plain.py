@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .aggregator import Aggregator
 from .config import GlobalAttention
+from .encoder import ConvolutionEncoder
 from .fast_weights import NEWTON_SCHULZ
 from .global_blocks import FastWeightAttention
 from .layout import TokenLayout
@@ -42,18 +43,25 @@ def plain_map(network: Vggt3, images: Tensor, inner_steps: int | None = None) ->
 
 
 def _embed(trunk: Aggregator, images: Tensor, layout: TokenLayout) -> Tensor:
-    encoder = trunk.patch_embed
     mean, std = images.new_tensor((0.485, 0.456, 0.406)), images.new_tensor((0.229, 0.224, 0.225))
-    patches = encoder.patch_embed((images - mean[:, None, None]) / std[:, None, None])
+    patches = _encode(trunk.patch_embed, (images - mean[:, None, None]) / std[:, None, None], layout)
+    special = torch.cat((trunk.camera_token, trunk.register_token), dim=2)[0]
+    special = special[torch.tensor([0] + [1] * (len(images) - 1), device=images.device)]
+    return torch.cat((special, patches), dim=1)
+
+
+def _encode(encoder: nn.Module, images: Tensor, layout: TokenLayout) -> Tensor:
+    if isinstance(encoder, ConvolutionEncoder):
+        size = encoder.proj.kernel_size
+        pixels = F.unfold(images, size, stride=size).transpose(1, 2)  # [n, patches, 3 * size * size], a channel after the other
+        return pixels @ encoder.proj.weight.flatten(1).t() + encoder.proj.bias
+    patches = encoder.patch_embed(images)
     x = torch.cat((encoder.cls_token.expand(len(images), -1, -1), patches), dim=1)
     x = x + torch.cat((encoder.pos_embed[:, :1], layout.positions), dim=1)
     x = torch.cat((x[:, :1], encoder.register_tokens.expand(len(images), -1, -1), x[:, 1:]), dim=1)
     for block in encoder.blocks:
         x = _add_mlp(block, x + _scaled(block.ls1, _attention(block.attn, block.norm1(x), None)))
-    patches = encoder.norm(x)[:, 1 + encoder.register_tokens.shape[1] :]
-    special = torch.cat((trunk.camera_token, trunk.register_token), dim=2)[0]
-    special = special[torch.tensor([0] + [1] * (len(images) - 1), device=images.device)]
-    return torch.cat((special, patches), dim=1)
+    return encoder.norm(x)[:, 1 + encoder.register_tokens.shape[1] :]
 
 
 def _scaled(scale: nn.Module, x: Tensor) -> Tensor:
