@@ -7,6 +7,8 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 
+POSE_CONVENTIONS = ("camera_from_world", "world_from_camera")  # what a network's poses are
+
 
 def value(default, doc, unit="", low=None, high=None, choices=(), live=True):
     """A config field. `live`: may change while the back end runs (else it needs a restart)."""
@@ -178,12 +180,21 @@ class LocalizerConfig(Checked):
 
 @dataclass(frozen=True)
 class NetworkConfig(Checked):
-    """What the back end does with a checkpoint of the published network."""
+    """What the back end does with a checkpoint of the published network, or with another network by an adapter."""
 
     checkpoint: str = value("", "Weights of the network: a .safetensors or .pt file, a folder, or a hub id (owner/name[@revision]); "
-                            "empty: none", live=False)
+                            "empty: none, or the adapter's own default", live=False)
+    adapter: str = value("", "Another network, in a process of its own: module:Class as vggt3_ros.adapters.map_anything:MapAnything, "
+                         "file.py:Class, or a command that speaks the protocol of vggt3_ros/adapters; empty: none", live=False)
+    adapter_python: str = value("", "Python of the environment that has the adapter's network; empty: this one", live=False)
+    adapter_inputs: str = value("depth", "What the adapter's network is given beside images, as far as it takes it: intrinsics; depth: with "
+                                "the measured depth; poses: with the odometry too, it then says nothing of motions",
+                                choices=("images", "intrinsics", "depth", "poses"), live=False)
+    adapter_timeout: float = value(600.0, "An adapter without a sign of life for so long is ended", "s", 1.0, 86400.0, live=False)
     dtype: str = value("auto", "Numbers of the trunk; auto: bfloat16 where the device multiplies it faster than float32",
                        choices=("auto", "float32", "bfloat16", "float16"), live=False)
+    pose_convention: str = value("camera_from_world", "What the checkpoint's poses are; the odometry is asked whether that can be. LingBot-Map's "
+                                 "stage 1 has world_from_camera, VGGT and VGG-T3 have camera_from_world", choices=POSE_CONVENTIONS, live=False)
     image_side: int = value(518, "Longer side of the images the network sees, in whole patches of 14", "px", 28, 2072)
     max_keyframes: int = value(1000, "Keyframes the network maps at once, evenly spread; the others are queried", low=3, high=100_000)
     growth: float = value(0.1, "New keyframes are queried in the mapped scene until they are this share of it; then all are mapped again",

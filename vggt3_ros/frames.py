@@ -1,4 +1,4 @@
-"""Messages between the node and its worker: a JSON header and raw bytes, length-prefixed, on a local socket. Never pickle."""
+"""Messages between processes, as the node and its worker: a JSON header and raw bytes, length-prefixed, on a local socket. Never pickle."""
 
 import json
 import struct
@@ -20,10 +20,11 @@ def send(connection, header, payload=b""):
         connection.sendall(payload)
 
 
-def receive(connection):
-    """(header, payload) of the next frame. EOFError when the other side is gone, FrameError when lengths or JSON make no sense."""
+def receive(connection, max_payload=MAX_PAYLOAD):
+    """(header, payload) of the next frame. EOFError when the other side is gone, FrameError when lengths or JSON make no sense, or more
+    than max_payload bytes are announced: they are checked before memory is taken."""
     header_size, payload_size = LENGTHS.unpack(_exactly(connection, LENGTHS.size))
-    if header_size > MAX_HEADER or payload_size > MAX_PAYLOAD:
+    if header_size > MAX_HEADER or payload_size > max_payload:
         raise FrameError(f"a frame announces {header_size} + {payload_size} bytes")
     text, payload = _exactly(connection, header_size), _exactly(connection, payload_size)
     try:

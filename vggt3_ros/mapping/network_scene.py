@@ -28,7 +28,7 @@ class Seen:
 
 
 class NetworkScene:
-    """viewer: network.keyframe_view.KeyframeViewer; store: KeyframeStore; config: NetworkConfig.
+    """viewer: network.keyframe_view.KeyframeViewer, or what has its map() and pose_convention; store: KeyframeStore; config: NetworkConfig.
 
     Kept on disk with `save`, and there again at the next start: last, the Seen keyframes, or None; sensor_scale: (metres per unit,
     relative standard deviation) by depth sensors, or None; depth_scale: metres per unit of the depth handed out, or None.
@@ -37,6 +37,7 @@ class NetworkScene:
     def __init__(self, viewer, store, config):
         self.viewer, self.store, self.config = viewer, store, config
         self.last = self.sensor_scale = self.depth_scale = None
+        self._T_odom_cam = {}
         try:
             self._load(store.snapshots / FOLDER)
         except FileNotFoundError:
@@ -44,12 +45,13 @@ class NetworkScene:
         except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
             _log.warning("the network maps the keyframes anew: %s cannot be read: %s", store.snapshots / FOLDER, error)
 
-    def look(self, ids, without_depth, step):
-        """Keyframe ids in order, the set of those that need depth -> (Seen, whether all were mapped anew).
+    def look(self, ids, without_depth, step, T_odom_cam=None):
+        """Keyframe ids in order, the set of those that need depth -> (Seen, whether all were mapped anew). T_odom_cam (N, 4, 4): by the
+        odometry, for a network that takes poses.
 
         The view has depth of what was looked at now and needs it. step(fraction) may raise to stop. Raises NotEnoughMemory.
         """
-        last = self.last
+        last, self._T_odom_cam = self.last, dict(zip(ids, T_odom_cam)) if T_odom_cam is not None else {}
         new = tuple(i for i in ids if last is None or i not in set(last.ids))
         mapped = last is None or not set(last.ids) <= set(ids) or len(ids) > (1 + self.config.growth) * last.basis or (
             bool(new) and last.view.scene is None)
@@ -71,7 +73,7 @@ class NetworkScene:
         last.view.scene.save(partial / "scene.safetensors")
         np.savez(partial / "keyframes.npz", ids=np.array(last.ids, np.int64), T_network_cam=last.view.T_network_cam,
                  confidence=last.view.confidence, basis=last.basis, sensor_scale=np.array(self.sensor_scale or (), float),
-                 depth_scale=self.depth_scale)
+                 depth_scale=self.depth_scale, pose_convention=np.array(last.view.pose_convention))
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
 
@@ -79,11 +81,14 @@ class NetworkScene:
         scene = SceneState.load(folder / "scene.safetensors")
         if scene.network != self.viewer.fingerprint():
             raise ValueError("another network made it")
-        arrays = load_arrays(folder / "keyframes.npz", ("ids", "T_network_cam", "confidence", "basis", "sensor_scale", "depth_scale"))
+        arrays = load_arrays(folder / "keyframes.npz", ("ids", "T_network_cam", "confidence", "basis", "sensor_scale", "depth_scale",
+                                                        "pose_convention"))
+        if str(arrays["pose_convention"]) != self.viewer.pose_convention:
+            raise ValueError(f"its poses were read as {arrays['pose_convention']}, network.pose_convention is {self.viewer.pose_convention}")
         ids = tuple(map(int, arrays["ids"]))
         if arrays["T_network_cam"].shape != (len(ids), 4, 4) or arrays["confidence"].shape != (len(ids),):
             raise ValueError("its sizes do not agree")
-        view = NetworkView(arrays["T_network_cam"], arrays["confidence"], {}, scene)
+        view = NetworkView(arrays["T_network_cam"], arrays["confidence"], {}, scene, self.viewer.pose_convention)
         self.sensor_scale = tuple(map(float, arrays["sensor_scale"])) or None
         self.depth_scale = float(arrays["depth_scale"])
         self.last = Seen(ids, view, int(arrays["basis"]))
@@ -112,16 +117,30 @@ class NetworkScene:
         else:
             more = self.viewer.place(*self._arguments(ids, without_depth), step, seen.view.scene)
         depth = seen.view.depth | {len(seen.ids) + index: maps for index, maps in more.depth.items()}
-        view = NetworkView(np.concatenate([seen.view.T_network_cam, more.T_network_cam]),
-                           np.concatenate([seen.view.confidence, more.confidence]), depth, seen.view.scene)
+        view = replace(seen.view, T_network_cam=np.concatenate([seen.view.T_network_cam, more.T_network_cam]),
+                       confidence=np.concatenate([seen.view.confidence, more.confidence]), depth=depth)
         return Seen(seen.ids + ids, view, seen.basis)
 
     def _arguments(self, ids, depth_of):
-        def load(index):
-            keyframe = self.store.get(ids[index])
-            return undistort(keyframe.image, keyframe.camera)
-
+        load = _Loader(self.store, ids, self._T_odom_cam)
         return load, [self.store.camera(i) for i in ids], [index for index, i in enumerate(ids) if i in depth_of]
+
+
+class _Loader:
+    """load(index) -> undistorted image of the keyframe, (height, width, 3) uint8 RGB."""
+
+    def __init__(self, store, ids, T_odom_cam):
+        self._store, self._ids, self._T_odom_cam = store, ids, T_odom_cam
+
+    def __call__(self, index):
+        keyframe = self._store.get(self._ids[index])
+        return undistort(keyframe.image, keyframe.camera)
+
+    def known(self, index):
+        """(image, measured depth (height, width) metres, 0 unknown, or None, T_odom_cam (4, 4) or None), undistorted."""
+        keyframe = self._store.get(self._ids[index])
+        depth = None if keyframe.depth is None else undistort(keyframe.depth, keyframe.camera, nearest=True)
+        return undistort(keyframe.image, keyframe.camera), depth, self._T_odom_cam.get(self._ids[index])
 
 
 def _spread(ids):

@@ -8,11 +8,13 @@ import numpy as np
 
 from vggt3_ros.geometry.alignment import DegenerateMotion, align
 from vggt3_ros.mapping.network_scene import NetworkScene
+from vggt3_ros.mapping.pose_convention import TURN_TOLERANCE, contradiction, disagreement
 from vggt3_ros.mapping.prior import covisible, make_prior, metric_depth, place_query, scale_from_depth
+from vggt3_ros.network.adapter_process import AdapterError, adapter_process
+from vggt3_ros.network.adapter_view import AdapterViewer
 from vggt3_ros.network.keyframe_view import KeyframeViewer, load_network
 from vggt3_ros.network.memory_plan import NotEnoughMemory
 
-TURN_TOLERANCE = 0.25  # radians by which half of the orientations may differ from the odometry's
 LEAST_SCALE_SIGMA = 0.005  # relative: the network's depth and its poses share one scale no better than this
 SAME_SCALE, CHANGED_SCALE = 0.005, 0.03  # relative: depth is rewritten beyond the first, loops on it are measured again beyond the second
 LEAST_GAP = 10  # keyframes between two that are worth a loop; nearer ones are tried anyway
@@ -53,12 +55,13 @@ class NetworkStage:
             ids = [int(i) for i in poses.ids]
             without_depth = {i for i in ids if not _measured(self.frames(i))} if self.config.estimate_depth else set()
             last = self.scene.last
-            seen, mapped = self.scene.look(ids, without_depth, step)
+            seen, mapped = self.scene.look(ids, without_depth, step, poses.T_odom_cam)
             if mapped:
+                self._check_reading(seen, poses.T_odom_cam)
                 self.scene.sensor_scale = self._scale_by_sensors(seen)
             prior = make_prior(poses.T_odom_cam, seen.view.T_network_cam, seen.view.confidence, self.scene.sensor_scale)
             self._check(prior.alignment, seen.view.confidence > 0, poses.T_odom_cam)
-        except (DegenerateMotion, Refused, NotEnoughMemory) as error:
+        except (DegenerateMotion, Refused, NotEnoughMemory, AdapterError) as error:
             _log.warning("the network is not used in this refinement: %s", error)
             self.scene.last = self._placing = None
             return Advice(report={"used": False, "summary": f"not used: {error}"})
@@ -66,7 +69,8 @@ class NetworkStage:
         self._placing = seen.ids, seen.view.T_network_cam, prior.alignment
         if mapped or last.ids != seen.ids:
             self.scene.save()
-        return Advice(prior.edges, tuple(self._covisible(poses, prior)), frozenset(fresh), _report(seen, prior, self.scene.sensor_scale))
+        edges = () if seen.view.given_poses else prior.edges  # else the odometry would vouch for itself
+        return Advice(edges, tuple(self._covisible(poses, prior)), frozenset(fresh), _report(seen, prior, self.scene.sensor_scale))
 
     def _resume(self, poses):
         """Place images from the start on, where the last refinement's view of the keyframes still fits the store."""
@@ -103,16 +107,22 @@ class NetworkStage:
         spread = 1.5 * float(np.median(np.abs(logarithms - np.median(logarithms))))
         return float(np.exp(np.median(logarithms))), max(LEAST_SCALE_SIGMA, spread / np.sqrt(len(logarithms)))
 
+    def _check_reading(self, seen, T_odom_cam):
+        view = seen.view
+        wrong = contradiction(T_odom_cam, view.T_network_cam, view.confidence, view.pose_convention, self.config.max_disagreement)
+        if wrong:
+            raise Refused(f"{wrong}: correct network.pose_convention, or what the adapter says its poses are")
+
     def _check(self, alignment, seen, T_odom_cam):
-        centres = T_odom_cam[:, :3, 3]
-        extent = float(np.sqrt(np.square(centres - centres.mean(axis=0)).sum(axis=1).mean()))
-        metres, radians = float(np.median(alignment.residual_m[seen])), float(np.median(alignment.residual_rad[seen]))
+        metres, radians, extent = disagreement(alignment, seen, T_odom_cam)
         if metres > self.config.max_disagreement * extent or radians > TURN_TOLERANCE:
             raise Refused(f"half of the keyframes disagree with the odometry by more than {metres:.2f} m and "
                           f"{np.degrees(radians):.1f} deg, on a path of {extent:.2f} m extent (network.max_disagreement)")
 
     def _hand_out_depth(self, seen, mapped, prior):
         """Metric depth to frames without a measured one -> ids of those for which it is new or changed much."""
+        if not self.config.estimate_depth:
+            return set()
         scale, known = prior.metres_per_unit, self.frames.estimated
         fresh, change = set(), 1.0 if mapped or self.scene.depth_scale is None else scale / self.scene.depth_scale
         for index, maps in seen.view.depth.items():
@@ -143,12 +153,20 @@ class NetworkStage:
 
 
 def network_stage(config, device, store, frames, network=None):
-    """The NetworkStage of a BackendConfig, or None where it names no checkpoint and no `network` is given. Raises CheckpointError."""
+    """The NetworkStage of a BackendConfig, or None where it names neither checkpoint nor adapter and no `network` is given.
+
+    Raises CheckpointError, and ValueError where the adapter's program is missing.
+    """
     chosen = config.network
-    if network is None and not chosen.checkpoint:
+    if network is None and not chosen.checkpoint and not chosen.adapter:
         return None
-    network = network or load_network(chosen.checkpoint, str(device), chosen.dtype)
-    return NetworkStage(KeyframeViewer(network, chosen.image_side, chosen.memory_limit * 2**20 or None), store, frames, chosen)
+    if network is None and chosen.adapter:
+        process = adapter_process(chosen.adapter, chosen.adapter_python, chosen.checkpoint, config.device, chosen.dtype, chosen.adapter_timeout)
+        viewer = AdapterViewer(process, chosen.image_side, chosen.adapter_inputs)
+    else:
+        network = network or load_network(chosen.checkpoint, str(device), chosen.dtype)
+        viewer = KeyframeViewer(network, chosen.image_side, chosen.memory_limit * 2**20 or None, chosen.pose_convention)
+    return NetworkStage(viewer, store, frames, chosen)
 
 
 def _measured(frame):
@@ -171,9 +189,12 @@ def _report(seen, prior, sensor_scale):
     alignment, looked_at = prior.alignment, seen.view.confidence > 0
     trusted, metres = int(prior.trusted.sum()), float(np.median(alignment.residual_m[looked_at]))
     degrees = float(np.degrees(np.median(alignment.residual_rad[looked_at])))
+    view, unit = seen.view, f"a unit is {alignment.scale:.4g} m +- {alignment.scale_sigma:.1%}"
     return {"used": True, "keyframes": len(seen.ids), "trusted": trusted, "disagreement_m": metres, "disagreement_deg": degrees,
             "summary": f"{trusted} of {len(seen.ids)} keyframes agree with the odometry, half of all to {metres:.3f} m and "
-                       f"{degrees:.1f} deg; a unit is {alignment.scale:.4g} m +- {alignment.scale_sigma:.1%}",
+                       f"{degrees:.1f} deg; {unit}{' where it claims metres' if view.metric else ''}; poses read as {view.pose_convention}"
+                       f"{', and given to it: it says nothing of motions' if view.given_poses else ''}",
+            "pose_convention": view.pose_convention, "metric": view.metric,
             "metres_per_unit": float(alignment.scale), "scale_sigma": float(alignment.scale_sigma),
             "segment_scales": [round(float(scale), 4) for scale in prior.segment_scales],
             "scale_by_motion": float(alignment.motion_scale), "scale_by_sensor": sensor_scale[0] if sensor_scale else float("nan")}

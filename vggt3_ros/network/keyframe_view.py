@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from ..config import POSE_CONVENTIONS
 from .checkpoint import load_checkpoint
 from .device import pick_dtype
 from .preprocess import network_size, prepare_images
@@ -26,23 +27,32 @@ class NetworkView:
     confidence: (N,) in 0..1, how well the predicted field of view agrees with the known camera.
     depth: index -> (depth (h, w) float32 along z in network units, confidence (h, w) above 1), of the images that were asked for.
     scene: what ``place`` asks; None for a network that keeps none.
+    pose_convention: how the network's poses were read, one of config.POSE_CONVENTIONS.
+    metric: the network claims that its units are metres.
+    given_poses: it was given the odometry, so that its poses are no second opinion on that.
     """
 
     T_network_cam: np.ndarray
     confidence: np.ndarray
     depth: dict = field(default_factory=dict)
     scene: SceneState | None = None
+    pose_convention: str = POSE_CONVENTIONS[0]
+    metric: bool = False
+    given_poses: bool = False
 
 
 class KeyframeViewer:
     """Maps images, and places others beside them. ``network``: Vggt3 or what has its map() and query().
 
     ``load(index)`` gives an undistorted image (H, W, 3) uint8 RGB, ``cameras`` the vggt3_ros.Camera of each. Images whose shape
-    differs from the first one's are left out: the network takes one size.
+    differs from the first one's are left out: the network takes one size. ``pose_convention``: what the network was trained to predict,
+    one of config.POSE_CONVENTIONS.
     """
 
-    def __init__(self, network: Vggt3, image_side: int = 518, memory_limit: int | None = None):
-        self._network = network
+    def __init__(
+        self, network: Vggt3, image_side: int = 518, memory_limit: int | None = None, pose_convention: str = POSE_CONVENTIONS[0]
+    ):
+        self._network, self.pose_convention = network, pose_convention
         self._side = image_side - image_side % _PATCH
         self._memory_limit = memory_limit
 
@@ -76,13 +86,15 @@ class KeyframeViewer:
         predictions, scene = ask(_Images(load, seen, size, self._side), options)
 
         T_network_cam, confidence = np.full((len(cameras), 4, 4), np.nan), np.zeros(len(cameras))
-        T_network_cam[seen] = predictions.T_world_camera.numpy()
-        confidence[seen] = _field_of_view_agreement(predictions, [cameras[i] for i in seen])
+        reverse = self.pose_convention == "world_from_camera"
+        T_network_cam[seen] = (predictions.T_camera_world if reverse else predictions.T_world_camera).numpy()
+        tangents = np.tan(predictions.pose_encoding[:, 7:].double().numpy() / 2)
+        confidence[seen] = field_of_view_agreement(tangents, [cameras[i] for i in seen])
         depth = {}
         if predictions.depth is not None:
             rows = zip(predictions.depth.frames, predictions.depth.values.numpy(), predictions.depth.confidence.numpy(), strict=True)
             depth = {seen[frame]: (values, sure) for frame, values, sure in rows}
-        return NetworkView(T_network_cam, confidence, depth, scene)
+        return NetworkView(T_network_cam, confidence, depth, scene, self.pose_convention)
 
 
 class _Images:
@@ -102,10 +114,9 @@ class _Images:
         return out
 
 
-def _field_of_view_agreement(predictions: Predictions, cameras: Sequence) -> np.ndarray:
-    """(N,) in 0..1; 0 where the prediction is none."""
+def field_of_view_agreement(predicted: np.ndarray, cameras: Sequence) -> np.ndarray:
+    """(N,) in 0..1, of tangents (N, 2) of half the predicted fields of view, vertical and horizontal; 0 where the prediction is none."""
     known = np.array([[camera.height / camera.fy, camera.width / camera.fx] for camera in cameras]) / 2
-    predicted = np.tan(predictions.pose_encoding[:, 7:].double().numpy() / 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.abs(np.log(predicted / known)).max(axis=1)
         agreement = 1 / (1 + np.square(error / _FOCAL_SIGMA))

@@ -28,7 +28,8 @@ class DenseOutput:
 class Predictions:
     """Cameras of N images and dense outputs of some of them. The world frame is the map's first camera, up to its own scale."""
 
-    pose_encoding: Tensor  # [N, 9] float32: camera-from-world translation, quaternion xyzw, fov_h, fov_w in radians
+    pose_encoding: Tensor  # [N, 9] float32: camera-from-world translation, quaternion xyzw, fov_h, fov_w in radians; a checkpoint
+    # trained with world-from-camera poses has those here, and the two properties below swap their meaning (network.pose_convention)
     image_size: tuple[int, int]  # height, width in pixels
     depth: DenseOutput | None = None
     points: DenseOutput | None = None
