@@ -4,14 +4,15 @@ import argparse
 import importlib
 import sys
 
-COMMANDS = ("evaluate", "replay", "frontend", "localize", "view", "merge", "export", "demo", "checkpoint", "benchmark", "soak")
+COMMANDS = ("evaluate", "replay", "frontend", "localize", "view", "import", "merge", "export", "demo", "checkpoint", "benchmark", "soak")
+MODULES = {"import": "import_run"}  # a keyword is no module
 
 
 def build_parser():
     parser = argparse.ArgumentParser(prog="vggt3", description="A SLAM back end that distils a scene into a small network.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in COMMANDS:
-        importlib.import_module(f"vggt3_ros.cli.{name}").add_parser(subparsers)
+        importlib.import_module(f"vggt3_ros.cli.{MODULES.get(name, name)}").add_parser(subparsers)
     return parser
 
 
