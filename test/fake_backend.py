@@ -36,6 +36,7 @@ class Localization:
 
 class Backend:
     touched = staticmethod(lambda keyframe_id: None)
+    running_on = property(lambda self: f"{self.config.device}, float32, no networks; prior {self.config.network.checkpoint or 'none'}, any licence")
 
     def __init__(self, store, config):
         if config.device == "cuda:99":

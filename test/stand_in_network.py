@@ -53,10 +53,12 @@ class StandInNetwork:
     """map() and query() as the network has them, answered with the truth as `stand_in` disturbs it: images are recognised by content.
 
     keyframes: with true depth; T_world_cam (N, 4, 4); scale: metres a unit; queries: images it knows too, with T_world_query;
-    quality: further arguments of `stand_in`.
+    world_from_camera: what its poses are, as of a checkpoint trained that way; quality: further arguments of `stand_in`.
     """
 
-    def __init__(self, keyframes, T_world_cam, scale, image_side, queries=(), T_world_query=(), seed=0, depth_noise=0.02, **quality):
+    def __init__(self, keyframes, T_world_cam, scale, image_side, queries=(), T_world_query=(), seed=0, depth_noise=0.02,
+                 world_from_camera=False, **quality):
+        self._world_from_camera = world_from_camera
         truth = np.concatenate([T_world_cam, np.reshape(T_world_query, (-1, 4, 4))])
         self.T_network_cam, _, self.wrong = stand_in(truth, scale, seed, **quality)
         images = [keyframe.image for keyframe in keyframes] + list(queries)
@@ -85,10 +87,11 @@ class StandInNetwork:
     def _answer(self, rows, images, depth_frames):
         size = tuple(images[0:1].shape[2:])
         encoding = np.zeros((len(rows), 9), np.float32)
-        T_cam_network = se3.inverse(self.T_network_cam[rows])
+        T_network_cam = self.T_network_cam[rows]
+        poses = T_network_cam if self._world_from_camera else se3.inverse(T_network_cam)
         camera = self._keyframes[0].camera
-        encoding[:, :3] = T_cam_network[:, :3, 3]
-        encoding[:, 3:7] = Rotation.from_matrix(T_cam_network[:, :3, :3]).as_quat()
+        encoding[:, :3] = poses[:, :3, 3]
+        encoding[:, 3:7] = Rotation.from_matrix(poses[:, :3, :3]).as_quat()
         encoding[:, 7:] = 2 * np.arctan([camera.height / 2 / camera.fy, camera.width / 2 / camera.fx])
         depth = None
         if len(depth_frames):

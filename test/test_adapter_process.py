@@ -213,6 +213,31 @@ def test_an_answer_whose_sizes_do_not_agree_is_refused(change, payload, words):
         wire.unpacked_seen(SEEN | change, payload)
 
 
+JUNK = [None, True, -1, 0, 10**400, 1e308, float("nan"), "", "x" * 10_000, [], [[]], {}, {"a": 1}, [10**400] * 16, [None] * 9, [2, 3], ["world"]]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_junk_in_any_place_is_refused_by_name_or_means_nothing(seed):
+    rng = np.random.default_rng(seed)
+    hello = {"hello": 1, "name": "n", "weights": "w", "licence": "l", "device": "d", "dtype": "t", "takes": ["depth"], "patch": 14}
+    view, pixels = wire.packed_view(1, View(np.zeros((2, 3, 3), np.uint8), np.eye(3), np.eye(4), np.ones((2, 3), np.float32), True))
+    refused = 0
+    for _ in range(300):
+        for header, payload, read in ((hello, b"", lambda h, p: wire.about(h)), (view, pixels, wire.unpacked_view),
+                                      (SEEN | {"points": None}, bytes(48), wire.unpacked_seen)):
+            name = list(header)[rng.integers(len(header))]
+            broken = header | {name: JUNK[rng.integers(len(JUNK))]}
+            try:
+                read(broken, payload[:rng.integers(len(payload) + 1)] if rng.integers(3) == 0 else payload)
+            except wire.WireError:
+                refused += 1
+        try:
+            assert 0 <= wire.fraction(JUNK[rng.integers(len(JUNK))]) <= 1
+        except wire.WireError:
+            refused += 1
+    assert refused > 300
+
+
 def test_announced_sizes_are_refused_before_memory_is_taken(adapter, images, tmp_path):
     (tmp_path / "command.py").write_text(COMMAND.replace("send(hello)", "file.write(struct.pack('>IQ', 2, 2**40) + b'{}'); file.flush()"))
     with pytest.raises(AdapterError, match="announces 2 . 1099511627776 bytes"):

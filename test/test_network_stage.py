@@ -137,14 +137,20 @@ def test_poses_read_the_wrong_way_are_refused_and_the_other_way_is_named(stage, 
     def backwards(view):
         return NetworkView(se3.inverse(view.T_network_cam), view.confidence, view.depth, None, convention)
 
-    advice = stage(Viewer(change=backwards))(odometry(), lambda fraction: None)
+    viewer = Viewer(change=backwards)
+    network = stage(viewer)
     other, = {"camera_from_world", "world_from_camera"} - {convention}
+    for _ in range(2):
+        advice = network(odometry(), lambda fraction: None)
+    assert len(viewer.mapped) == 1  # a long look would show the same again
     assert not advice.report["used"] and f"only when they are read as {other}: correct network.pose_convention" in advice.report["summary"]
 
 
-def test_the_reading_that_was_checked_is_told(stage):
-    report = stage(Viewer())(odometry(), lambda fraction: None).report
+def test_the_reading_that_was_checked_is_told_and_logged(stage, caplog):
+    with caplog.at_level("INFO"):
+        report = stage(Viewer())(odometry(), lambda fraction: None).report
     assert report["pose_convention"] == "camera_from_world" and "poses read as camera_from_world" in report["summary"]
+    assert report["summary"] in caplog.text
 
 
 def test_a_network_that_was_given_the_odometry_does_not_vouch_for_it(stage):

@@ -310,3 +310,15 @@ def test_a_frame_cut_short_is_an_end_not_a_hang():
             ours.sendall(struct.pack(">IQ", 2, 100) + b"{}half")
         with pytest.raises(EOFError):
             frames.receive(theirs)
+
+
+def test_what_the_worker_runs_on_is_known_and_logged_once(start, caplog, monkeypatch):
+    heard = []
+    note = WorkerClient._note_running_on
+    monkeypatch.setattr(WorkerClient, "_note_running_on", lambda client, text: (heard.append(text), note(client, text)))
+    with caplog.at_level("INFO"):
+        client = start()
+        expected = "auto, float32, no networks; prior none, any licence"
+        until(lambda: heard.count(expected) >= 2)
+        assert client.running_on == expected
+    assert sum(record.getMessage() == f"the worker runs on {expected}" for record in caplog.records) == 1

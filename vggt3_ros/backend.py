@@ -25,6 +25,7 @@ from vggt3_ros.memory.localizer import Localizer
 from vggt3_ros.memory.scenes import Scenes
 from vggt3_ros.memory.second_opinion import reviewed
 from vggt3_ros.memory_use import peak_mb
+from vggt3_ros.running_on import device_name, running_on
 from vggt3_ros.stages import Stages
 from vggt3_ros.suspects import any_suspected
 
@@ -37,7 +38,7 @@ class Backend:
 
     store: KeyframeStore holding the keyframes and the snapshots. The newest readable snapshot is served at once.
     network: instead of the one that config.network names; Vggt3 or what has its map() and query(). Raises ValueError where the
-    configured checkpoint cannot be loaded.
+    configured checkpoint cannot be loaded, or the program of the configured adapter is missing.
 
     touched: may be set to a function that hears the id of every keyframe before it is worked on, so that one whose data ends the process
     is known.
@@ -45,6 +46,7 @@ class Backend:
 
     def __init__(self, store, config=BackendConfig(), network=None):
         self.store, self.config, self.device = store, config, _device(config.device)
+        self._device_name = device_name(self.device)
         self.encoder = XFeatEncoder(config.features, self.device)
         self.matcher = Matcher(self.device)
         self.frames = FrameSource(store, self.encoder, config.resources.frame_cache_mb)
@@ -63,6 +65,11 @@ class Backend:
     @touched.setter
     def touched(self, function):
         self.frames.touched = function
+
+    @property
+    def running_on(self):
+        """For people: device, numbers, prior and the licence of its weights."""
+        return running_on(self._device_name, self.network)
 
     @property
     def snapshot(self):

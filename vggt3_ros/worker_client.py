@@ -57,7 +57,7 @@ class WorkerClient:
         self._pending, self._connection, self._process, self._closing = {}, None, None, threading.Event()
         self.restarts = 0
         self.memory_mb = self.device_mb = 0.0
-        self.memory_msg = ""
+        self.memory_msg = self.running_on = ""
         self._suspects, self._hand, self._shrink, self._oom_kills = suspects, {}, 0, 0
         self.ready = False
         self.fault = ""
@@ -214,6 +214,7 @@ class WorkerClient:
         event, number = header.get("event"), header.get("request")
         if event == "alive":
             self.memory_mb, self.device_mb = header["memory_mb"], header["device_mb"]
+            self._note_running_on(header.get("running_on", ""))
             self._check_still(header["still"])
         elif event == "hand":
             self._hand = header["hand"]
@@ -238,6 +239,11 @@ class WorkerClient:
                 if command == "refine" and header["code"] == "failed" and self._suspects is not None:
                     self._suspects.died({**self._hand, "query": ""}, header["message"])
                 future.set_exception(WorkerError(header["code"], header["message"]))
+
+    def _note_running_on(self, text):
+        if text and text != self.running_on:
+            self._log.info(f"the worker runs on {text}")
+        self.running_on = text or self.running_on
 
     def _check_still(self, still):
         """Raises _Hung when a job has not got on for too long: the thread that says it is alive knows nothing of the others."""

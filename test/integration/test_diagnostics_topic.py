@@ -65,3 +65,11 @@ def test_why_the_network_is_not_used_is_said(graph):
     graph.refined(*[make_keyframe(i) for i in range(3)], backend=backend)
     until(lambda: newest(heard).get("network") == "not used: it stands still")
     assert newest(heard)["model"] == "weights.safetensors"
+
+
+def test_device_numbers_prior_and_licence_are_one_line(graph):
+    graph.backend(network__checkpoint="nvidia/vgg-ttt")
+    heard, status = listen(graph), graph.status()
+    expected = "auto, float32, no networks; prior nvidia/vgg-ttt, any licence"
+    until(lambda: newest(heard).get("running_on") == expected)
+    until(lambda: status and status[-1].running_on == expected)

@@ -29,9 +29,9 @@ def about(header):
         if not isinstance(text, str) or len(text) > MAX_TEXT:
             raise WireError(f"its {name} is no text of at most {MAX_TEXT} characters")
     takes, patch = header.get("takes"), header.get("patch")
-    if not isinstance(takes, list) or not all(name in TAKES for name in takes):
+    if not isinstance(takes, list) or not all(isinstance(name, str) and name in TAKES for name in takes):
         raise WireError(f"it takes {str(takes)[:80]}: a list of {', '.join(TAKES)} is expected")
-    if not isinstance(patch, int) or not 1 <= patch <= 64:
+    if type(patch) is not int or not 1 <= patch <= 64:
         raise WireError(f"its patch is {str(patch)[:20]}: 1 to 64 pixels are expected")
     return About(**texts, takes=tuple(takes), patch=patch)
 
@@ -81,14 +81,14 @@ def packed_seen(number, index, seen, dense):
 def unpacked_seen(header, payload):
     """(index, Seen) in a frame; what of it is depth, :func:`along_z` says."""
     index = header.get("index")
-    if not isinstance(index, int) or index < 0:
+    if type(index) is not int or index < 0:
         raise WireError(f"it answered view {str(index)[:20]}")
     pose, intrinsics = _matrix(header.get("pose"), 4), _matrix(header.get("intrinsics"), 3)
     pose = None if pose is None else _rigid(pose, index)
     if header.get("dense") is None:
         return index, Seen(pose, intrinsics)
     (height, width), frame = _size(header["dense"]), header.get("points")
-    if frame not in (None, "camera", "world"):
+    if frame is not None and (not isinstance(frame, str) or frame not in ("camera", "world")):
         raise WireError(f"its points are in the frame {str(frame)[:20]}: camera or world is expected")
     count = height * width * (1 if frame is None else 3)
     if len(payload) != 4 * (count + height * width):
@@ -143,13 +143,25 @@ def _numbers(matrix):
 def _matrix(numbers, side):
     if numbers is None:
         return None
-    if not isinstance(numbers, list) or len(numbers) != side * side or not all(isinstance(n, (int, float)) for n in numbers):
+    if not isinstance(numbers, list) or len(numbers) != side * side or not all(_number(n) for n in numbers):
         raise WireError(f"{side * side} numbers are expected of a matrix, not {str(numbers)[:80]}")
     return np.array(numbers, float).reshape(side, side)
 
 
+def fraction(value):
+    """A share of the work done, in 0..1."""
+    if not _number(value) or value != value:
+        raise WireError(f"a fraction is a number, not {str(value)[:40]}")
+    return min(1.0, max(0.0, float(value)))
+
+
+def _number(value):
+    """JSON's integers have any length: those beyond a double are none."""
+    return isinstance(value, (int, float)) and (isinstance(value, float) or abs(value) < 2**63)
+
+
 def _size(size):
-    if not isinstance(size, list) or len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+    if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and 0 < side < 2**31 for side in size):
         raise WireError(f"a size is two positive numbers, not {str(size)[:80]}")
     if size[0] * size[1] > MAX_PIXELS:
         raise WireError(f"{size[1]}x{size[0]} are more than the {MAX_PIXELS} pixels there may be")

@@ -43,6 +43,7 @@ class NetworkStage:
 
     def __init__(self, viewer, store, frames, config):
         self.scene, self.frames, self.config = NetworkScene(viewer, store, config), frames, config
+        self._wrong_reading = ""  # why no look at the keyframes is of use before network.pose_convention is corrected
         self._placing = None  # (ids, their poses in the network's frame, Alignment): place() reads it from other threads
         if self.scene.last is not None:
             self._resume(store.poses())
@@ -52,6 +53,8 @@ class NetworkStage:
         try:
             if len(poses) < 3:
                 raise Refused(f"{len(poses)} keyframes are too few to align it to the odometry")
+            if self._wrong_reading:
+                raise Refused(self._wrong_reading)
             ids = [int(i) for i in poses.ids]
             without_depth = {i for i in ids if not _measured(self.frames(i))} if self.config.estimate_depth else set()
             last = self.scene.last
@@ -70,7 +73,10 @@ class NetworkStage:
         if mapped or last.ids != seen.ids:
             self.scene.save()
         edges = () if seen.view.given_poses else prior.edges  # else the odometry would vouch for itself
-        return Advice(edges, tuple(self._covisible(poses, prior)), frozenset(fresh), _report(seen, prior, self.scene.sensor_scale))
+        report = _report(seen, prior, self.scene.sensor_scale)
+        if mapped:
+            _log.info("the network: %s", report["summary"])
+        return Advice(edges, tuple(self._covisible(poses, prior)), frozenset(fresh), report)
 
     def _resume(self, poses):
         """Place images from the start on, where the last refinement's view of the keyframes still fits the store."""
@@ -111,7 +117,8 @@ class NetworkStage:
         view = seen.view
         wrong = contradiction(T_odom_cam, view.T_network_cam, view.confidence, view.pose_convention, self.config.max_disagreement)
         if wrong:
-            raise Refused(f"{wrong}: correct network.pose_convention, or what the adapter says its poses are")
+            self._wrong_reading = f"{wrong}: correct network.pose_convention, or what the adapter says its poses are, and start anew"
+            raise Refused(self._wrong_reading)
 
     def _check(self, alignment, seen, T_odom_cam):
         metres, radians, extent = disagreement(alignment, seen, T_odom_cam)
@@ -165,7 +172,8 @@ def network_stage(config, device, store, frames, network=None):
         viewer = AdapterViewer(process, chosen.image_side, chosen.adapter_inputs)
     else:
         network = network or load_network(chosen.checkpoint, str(device), chosen.dtype)
-        viewer = KeyframeViewer(network, chosen.image_side, chosen.memory_limit * 2**20 or None, chosen.pose_convention)
+        viewer = KeyframeViewer(network, chosen.image_side, chosen.memory_limit * 2**20 or None, chosen.pose_convention,
+                                chosen.checkpoint)
     return NetworkStage(viewer, store, frames, chosen)
 
 

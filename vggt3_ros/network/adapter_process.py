@@ -147,7 +147,7 @@ class AdapterProcess:
             header, payload = self._receive(lambda: step(fraction))
             self._note(header)
             if header.get("progress") == self._number:
-                fraction = SHARE_SENT + (SHARE_RUN - SHARE_SENT) * min(1.0, max(0.0, float(header.get("fraction", 0.0))))
+                fraction = SHARE_SENT + (SHARE_RUN - SHARE_SENT) * wire.fraction(header.get("fraction"))
             elif header.get("seen") == self._number:
                 index, one = wire.unpacked_seen(header, payload)
                 if index >= count:
@@ -155,7 +155,7 @@ class AdapterProcess:
                 seen[index] = one
                 fraction = SHARE_RUN + (1 - SHARE_RUN) * len(seen) / count
             elif header.get("done") == self._number:
-                if len(seen) != count or header.get("poses") not in POSES:
+                if len(seen) != count or str(header.get("poses")) not in POSES:
                     raise wire.WireError(f"it answered {len(seen)} of {count} views, their poses being {str(header.get('poses'))[:40]}")
                 return Answered([seen[index] for index in range(count)], header["poses"], bool(header.get("metric")))
 

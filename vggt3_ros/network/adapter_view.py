@@ -30,6 +30,13 @@ class AdapterViewer:
         """Of no scene."""
         return "adapter"
 
+    def prior(self) -> str:
+        """The network for people: name, weights, where and in which numbers, licence; once its process has said so."""
+        about = self.process.about
+        if about is None:
+            return f"by the adapter {self.process.adapter}, which has not said yet what it is"
+        return f"{about.name} ({about.weights}) on {about.device}, {about.dtype}; {about.licence}"
+
     def map(self, load: Callable, cameras: Sequence, depth_of: Sequence[int], step: Callable[[float], None]) -> NetworkView:
         """View of all images at once; ``step(fraction)`` may raise to stop. Raises adapter_process.AdapterError.
 

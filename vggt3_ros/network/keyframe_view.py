@@ -10,6 +10,7 @@ import torch
 from ..config import POSE_CONVENTIONS
 from .checkpoint import load_checkpoint
 from .device import pick_dtype
+from .licences import licence_of
 from .preprocess import network_size, prepare_images
 from .progress import Progress
 from .values import Predictions, SceneState
@@ -46,19 +47,25 @@ class KeyframeViewer:
 
     ``load(index)`` gives an undistorted image (H, W, 3) uint8 RGB, ``cameras`` the vggt3_ros.Camera of each. Images whose shape
     differs from the first one's are left out: the network takes one size. ``pose_convention``: what the network was trained to predict,
-    one of config.POSE_CONVENTIONS.
+    one of config.POSE_CONVENTIONS. ``weights``: by which name they were given.
     """
 
     def __init__(
-        self, network: Vggt3, image_side: int = 518, memory_limit: int | None = None, pose_convention: str = POSE_CONVENTIONS[0]
-    ):
-        self._network, self.pose_convention = network, pose_convention
+        self, network: Vggt3, image_side: int = 518, memory_limit: int | None = None, pose_convention: str = POSE_CONVENTIONS[0],
+        weights: str = "",
+    ):  # fmt: skip
+        self._network, self.pose_convention, self._weights = network, pose_convention, weights
         self._side = image_side - image_side % _PATCH
         self._memory_limit = memory_limit
 
     def fingerprint(self) -> str:
         """Of the network: whose scenes it can be asked about."""
         return self._network.fingerprint()
+
+    def prior(self) -> str:
+        """The network for people: weights, where and in which numbers, licence."""
+        device, dtype = getattr(self._network, "device", "?"), str(getattr(self._network, "dtype", "?")).removeprefix("torch.")
+        return f"{self._weights or 'a network that was handed over'} on {device}, {dtype}; {licence_of(self._weights)}"
 
     def map(self, load: Callable, cameras: Sequence, depth_of: Sequence[int], step: Callable[[float], None]) -> NetworkView:
         """View of all images at once; ``step(fraction)`` may raise to stop. Raises NotEnoughMemory."""

@@ -2,7 +2,8 @@
 
 A case is an .npz with ``images`` [S, 3, H, W] in 0..1, ``config`` (JSON) and reference outputs of map() on all images; for
 fast weights also ``map_pose_enc``, of a map of the first images, and ``query_*`` of the next ones against it. Real weights
-under a licence are not needed to prove that the arithmetic is right.
+under a licence are not needed to prove that the arithmetic is right. Where the cases come from, and what of that is not recorded, says
+test/data/README.md.
 """
 
 import json

@@ -5,15 +5,16 @@ import numpy as np
 
 def facts(core):
     """{name: text} of the node's Core."""
+    network = core.parameters.backend.network
     out = {"keyframes_waiting": str(core.refinery.waiting), "last_correction": core.last_correction or "none yet",
-           "model": core.parameters.backend.network.checkpoint or "embedded", "device": core.parameters.backend.device}
+           "model": network.adapter or network.checkpoint or "embedded", "device": core.parameters.backend.device}
     snapshot = core.snapshot
     if snapshot is None:
         return out
     residuals = [(loop.residual_m, loop.residual_rad) for loop in snapshot.loops if loop.accepted]
     if residuals:
         out["loop_residual"] = "{:.4f} m, {:.4f} rad".format(*np.median(residuals, axis=0))
-    network = snapshot.report.get("network")
-    if network:
-        out["network"] = network["summary"]
+    seen = snapshot.report.get("network")
+    if seen:
+        out["network"] = seen["summary"]
     return out

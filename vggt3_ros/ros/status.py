@@ -64,7 +64,7 @@ class StatusPublisher:
             mode=Status.LOCALIZATION if core.localizing else Status.MAPPING, withheld=core.map_odom.withheld,
             localizations=self._localize.asked + core.tracker.asked, localized=self._localize.localized + core.tracker.localized,
             error_msg=worker.fault or intake.fault or refinery.error, set_aside=_named(core.store.aside()), memory_msg=worker.memory_msg,
-            device_memory_mb=int(worker.device_mb), images_dropped=core.intake.images_dropped)
+            device_memory_mb=int(worker.device_mb), images_dropped=core.intake.images_dropped, running_on=worker.running_on)
         snapshot = core.snapshot
         if snapshot is not None:
             accepted = sum(loop.accepted for loop in snapshot.loops)

@@ -39,6 +39,11 @@ class HeldBackend:
         snapshot = self._backend.snapshot
         return int(snapshot.generation) if snapshot is not None else 0
 
+    @property
+    def running_on(self):
+        """The back end's line about device, numbers and prior; empty without one."""
+        return getattr(self._backend, "running_on", "")
+
     def configure(self, config, shrink):
         """Another back end, unless there is one just like it."""
         if self._backend is None or (config, shrink) != (self.config, self._shrink):

@@ -22,7 +22,7 @@ def serve(connection, store, make_backend):
                        lambda level, message: channel.send(None, "shrink", level=level, message=message))
     queries = Queries(channel, held, hand)
     jobs = Jobs(channel, store, held, hand, queries.give_way)
-    for name, work in (("jobs", jobs.work), ("queries", queries.work), ("alive", lambda: _say_alive(channel, jobs, hand))):
+    for name, work in (("jobs", jobs.work), ("queries", queries.work), ("alive", lambda: _say_alive(channel, jobs, hand, held))):
         threading.Thread(target=work, daemon=True, name=name).start()
     while True:
         try:
@@ -45,8 +45,9 @@ def _dispatch(header, payload, channel, queries, jobs):
         channel.error(number, "invalid", f"unknown command {command!r}")
 
 
-def _say_alive(channel, jobs, hand):
+def _say_alive(channel, jobs, hand, held):
     while True:
         jobs.used_mb = resident_mb()
-        channel.send(None, "alive", memory_mb=jobs.used_mb, device_mb=memory_limits.device_mb(), still=hand.still())
+        channel.send(None, "alive", memory_mb=jobs.used_mb, device_mb=memory_limits.device_mb(), still=hand.still(),
+                     running_on=held.running_on)
         time.sleep(ALIVE_SECONDS)
