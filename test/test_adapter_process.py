@@ -68,6 +68,7 @@ def test_what_the_network_says_arrives_with_how_to_read_it(adapter, images, pose
     pid = process.pid
     ask(process, images)
     assert process.pid == pid  # it goes on, its network loaded
+    assert not Path(process._folder).exists()
 
 
 def test_its_process_has_neither_this_one_s_packages_nor_its_allocator(adapter, tmp_path, images, monkeypatch):

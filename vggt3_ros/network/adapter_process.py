@@ -85,13 +85,13 @@ class AdapterProcess:
         if self._failures >= HOPELESS:
             raise AdapterError(f"the adapter '{self.adapter}' failed {HOPELESS} times in a row and is not started again: change a parameter "
                                "of network.*, or start anew")  # fmt: skip
-        folder = tempfile.mkdtemp(prefix="vggt3_adapter_")  # of this user alone: nobody else can connect
-        path = str(Path(folder) / "socket")
+        self._folder = tempfile.mkdtemp(prefix="vggt3_adapter_")  # of this user alone
+        path = str(Path(self._folder) / "socket")
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(path)
         self._listener.listen(1)
         self._process = subprocess.Popen(self._command(path), env=self._environment(path), stdin=subprocess.DEVNULL, start_new_session=True)
-        self._ending = weakref.finalize(self, _end, self._process, folder, sockets := [self._listener])
+        self._ending = weakref.finalize(self, _end, self._process, self._folder, sockets := [self._listener])
         self._sockets = sockets
 
     def close(self) -> None:
@@ -180,6 +180,7 @@ class AdapterProcess:
             self._wait(self._listener, lambda: step(0.0))
             self._connection, _ = self._listener.accept()
             self._sockets.append(self._connection)
+            shutil.rmtree(self._folder, ignore_errors=True)  # nobody else is to connect, and nothing is left if this process is killed
         if self.about is None:
             header, _ = self._receive(lambda: step(0.0))
             self._note(header)

@@ -20,11 +20,11 @@ class AdapterViewer:
     inputs: which of INPUTS the network is given, as far as it takes them.
     """
 
+    pose_convention = ""  # the adapter says it with every answer
+
     def __init__(self, process: AdapterProcess, image_side: int = 518, inputs: str = "depth"):
         self.process = process
         self._side, self._inputs = image_side, INPUTS[inputs]
-
-    pose_convention = ""  # the adapter says it with every answer
 
     def fingerprint(self) -> str:
         """Of no scene."""
