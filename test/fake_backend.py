@@ -8,7 +8,7 @@ keyframes DEADLY ends the process, STUCK takes for ever, LARGE runs out of memor
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Backend:
             raise ValueError("device cuda:99 does not exist")
         self.store, self.config = store, config
         folders = sorted(store.snapshots.glob("[0-9]*[0-9]"))
-        self.snapshot = Snapshot.load(folders[-1]) if folders else None
+        self.snapshot = Snapshot.of(store, folders[-1]) if folders else None
 
     def refine(self, progress=None, cancelled=None):
         poses = self.store.poses()
@@ -60,10 +60,9 @@ class Backend:
         return self._publish(poses)
 
     def begin_session(self):
-        number, new_ids = begin_session(self.store)
+        number = begin_session(self.store)
         if self.snapshot is not None:
-            self.snapshot = self.snapshot.renumbered(self.snapshot.generation + 1, new_ids, number)
-            self.snapshot.save(self.store.snapshots / f"{self.snapshot.generation:06d}")
+            self.snapshot = replace(self.snapshot, session=number)
         return number
 
     def _work_on(self, id):

@@ -112,18 +112,6 @@ def test_keyframes_that_are_gone_leave_no_surface(fusion):
     same_surface(fusion([0, 1, 2, 9], POSES[[0, 1, 2, 9]], seen, CONFIG), expected([0, 1, 2, 9], POSES[[0, 1, 2, 9]], seen))
 
 
-def test_keyframes_with_other_ids_stay_where_they_are_and_their_ids_serve_others(fusion):
-    seen = Seen()
-    fusion(range(4), POSES[:4], seen, CONFIG)
-    fusion.renumber({i: 100 + i for i in range(4)})
-    renamed = Seen()
-    renamed.keyframes = dict(zip((100, 101, 102, 103, 0, 1), seen.keyframes))
-    poses = POSES[:6].copy()
-    poses[2] = poses[2] @ se3.exp([0, 0.1, 0, 0, 0, 0])
-    same_surface(fusion([100, 101, 102, 103, 0, 1], poses, renamed, CONFIG), fuse(seen.keyframes[:6], poses, CONFIG))
-    assert sorted(renamed.look()) == [0, 1, 102]
-
-
 def test_another_depth_of_the_same_keyframe_replaces_the_first(fusion):
     seen, ids = Seen(blind=(1,)), list(range(6))
     fusion(ids, POSES[:6], seen, CONFIG)

@@ -64,7 +64,7 @@ class Suspects:
         if worst is not None and counts[worst] >= FATAL:
             text = f"ended the worker {counts.pop(worst)} times, in {phase}: {reason}"
             self._store.set_aside(int(worst), text)
-            self._log.error(f"keyframe {worst} is set aside: {text}")
+            self._log.error(f"keyframe {self._store.public_ids().get(int(worst), worst)} is set aside: {text}")
 
     def refined(self):
         """A refinement passed: every keyframe in it, and every phase, is cleared."""

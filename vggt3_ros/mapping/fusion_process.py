@@ -100,10 +100,6 @@ class FusionProcess:
         self._held, self._owed = {}, 0
         self._asked.clear()
 
-    def renumber(self, new_ids):
-        """The keyframes in the surface have other ids from now on: {old: new}; those not named keep theirs."""
-        self._held = {new_ids.get(i, i): pose for i, pose in self._held.items()}
-
     def __call__(self, ids, T_map_cam, keyframe, config, renewed=(), progress=None):
         """ids of all keyframes that there are; T_map_cam (N, 4, 4); keyframe(id) -> Keyframe, asked for those to be fused; config:
         MapConfig; renewed: ids whose depth is not what it was. progress(fraction) is called now and then; what it raises passes, and

@@ -49,7 +49,7 @@ class Core:
         node = parameters.node
         self.store = _open(node)
         self._mode_lock = threading.Lock()
-        self._shelf = SnapshotShelf(self.store.snapshots, self._adopted, logger)
+        self._shelf = SnapshotShelf(self.store, self._adopted, logger)
         self.map_odom = MapOdom()
         self.last_correction = ""  # what it moved the newest keyframe by, in words
         # The map of another run of the front end: its odometry is not that of now, so that what is added belongs to another session.

@@ -131,7 +131,7 @@ class Intake:
         if now_ns and ahead > AHEAD_SECONDS:
             raise ValueError(f"header.stamp {keyframe.stamp_ns / 1e9:.3f} is {ahead:.0f} s ahead of this node's clock and of every "
                              "keyframe before: is the clock of one of them wrong, or use_sim_time?")
-        if keyframe.stamp_ns < self.newest_stamp_ns and keyframe.id not in self._store:
+        if keyframe.stamp_ns < self.newest_stamp_ns and self._store.find(keyframe.id) is None:
             raise ValueError(f"header.stamp {keyframe.stamp_ns / 1e9:.6f} is {(self.newest_stamp_ns - keyframe.stamp_ns) / 1e9:.3f} s "
                              "before the newest keyframe's: did the clock or the bag restart? call reset, or set_mode with new_session")
 

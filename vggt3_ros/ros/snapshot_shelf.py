@@ -7,14 +7,14 @@ from vggt3_ros.mapping.snapshot import Snapshot
 
 
 class SnapshotShelf:
-    """folder: that of the numbered snapshots. adopted(snapshot, previous) is called in the shelf's thread for each that comes into force.
+    """store: KeyframeStore that the snapshots are of. adopted(snapshot, previous) is called in the shelf's thread for each that comes into force.
     The newest stored one that can be read is in force at once; `current` is None while there is none."""
 
-    def __init__(self, folder, adopted, logger):
-        self._folder, self._adopted, self._log = folder, adopted, logger
+    def __init__(self, store, adopted, logger):
+        self._store, self._folder, self._adopted, self._log = store, store.snapshots, adopted, logger
         self._lock = threading.Lock()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="snapshot_loader")
-        stored = sorted((int(path.name) for path in folder.glob("*") if path.name.isdigit()), reverse=True)
+        stored = sorted((int(path.name) for path in self._folder.glob("*") if path.name.isdigit()), reverse=True)
         self.current = next((snapshot for snapshot in map(self._read, stored) if snapshot is not None), None)
 
     def announced(self, generation):
@@ -31,7 +31,7 @@ class SnapshotShelf:
         with self._lock:
             if self.current is not None and self.current.generation == generation:
                 return self.current
-        return Snapshot.load(self._path(generation))
+        return Snapshot.of(self._store, self._path(generation))
 
     def forget(self, timeout):
         self.wait(timeout)  # one on its way must not come after this
@@ -46,7 +46,7 @@ class SnapshotShelf:
 
     def _read(self, generation):
         try:
-            return Snapshot.load(self._path(generation))
+            return Snapshot.of(self._store, self._path(generation))
         except ValueError as error:
             self._log.error(f"snapshot {generation} is not used: {error}")
 

@@ -137,7 +137,6 @@ class TopicInput:
     def _consider(self, stamp_ns, image, found):
         if time.monotonic() < self._quiet_until:
             return
-        number = max(self._core.store.ids(), default=-1) + 1
         info, pose, T_body_cam, depth = (found.get(name) for name in ("camera_info", "poses", "transform", "depth"))
         try:
             camera, T_kept_cam = to_camera(info), pose.T_kept_body @ T_body_cam
@@ -145,10 +144,10 @@ class TopicInput:
                 return
             metres = _stereo(image, info, found["right"], found["right_info"]) if "right" in found else _metres(depth, camera)
         except (ValueError, MemoryError) as error:
-            self._core.intake.refuse(f"keyframe {number}: {error}")
+            self._core.intake.refuse(f"keyframe {self._core.store.next_public_id()}: {error}")
             self._quiet_until = time.monotonic() + REFUSED_SECONDS
             return
-        message = self._keyframe(number, stamp_ns, image, info, depth, metres, T_kept_cam)
+        message = self._keyframe(self._core.store.next_public_id(), stamp_ns, image, info, depth, metres, T_kept_cam)
         covariance = None if self._last_pose is None else motion_covariance(self._last_pose, pose, T_body_cam)
         if covariance is not None:
             message.odometry_covariance = covariance.ravel()

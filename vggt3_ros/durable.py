@@ -1,0 +1,27 @@
+"""What is written so that a power cut cannot take it: files and folders reach the disk before a name says that they are there."""
+
+import os
+from pathlib import Path
+
+
+def sync(path):
+    """Have the disk hold a file's content, or which names a folder holds."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def rename(source, target):
+    """Give a file or folder another name, once all that is in it is on the disk. After a power cut `target` is whole, or not there."""
+    source, target = Path(source), Path(target)
+    for folder, _, files in os.walk(source, topdown=False):
+        for path in (*(os.path.join(folder, name) for name in files), folder):
+            sync(path)
+    if source.is_file():
+        sync(source)
+    os.rename(source, target)
+    sync(target.parent)
+    if source.parent != target.parent:
+        sync(source.parent)
