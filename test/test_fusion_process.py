@@ -9,6 +9,7 @@ import threading
 import time
 
 import numpy as np
+import psutil
 import pytest
 from test_fusion import POSES, same_surface, wall
 
@@ -156,23 +157,36 @@ def test_a_process_that_ends_is_an_error_in_words_and_the_next_call_starts_anoth
     seen = Seen()
     with FusionProcess() as fusion:
         threading.Timer(0.5, os.kill, (fusion.pid, 9)).start()
-        with pytest.raises(RuntimeError, match="exit status -9"):
+        with pytest.raises(RuntimeError, match="SIGKILL"):
             fusion(range(10_000), np.tile(np.eye(4), (10_000, 1, 1)), lambda i: time.sleep(0.1) or seen.keyframes[0], CONFIG)
         same_surface(fusion(range(4), POSES[:4], seen, CONFIG), expected(range(4), POSES[:4], seen))
         os.kill(fusion.pid, 9)
-        fusion._process.wait()
+        fusion._child.wait()
         with caplog.at_level(logging.WARNING):
             same_surface(fusion(range(5), POSES[:5], seen, CONFIG), expected(range(5), POSES[:5], seen))
-        assert "exit status -9" in caplog.text
+        assert "(SIGKILL)" in caplog.text
 
 
 def test_it_ends_with_whoever_owns_it():
     fusion = FusionProcess()
     fusion.start()
-    process = fusion._process
+    pid = fusion.pid
     del fusion
     gc.collect()
-    assert process.poll() is not None
+    assert not psutil.pid_exists(pid)
+
+
+def test_the_surface_outlives_the_thread_that_asked_for_it():
+    seen = Seen()
+    with FusionProcess() as fusion:
+        first = threading.Thread(target=fusion, args=(range(4), POSES[:4], seen, CONFIG))
+        first.start()
+        first.join()
+        pid = fusion.pid
+        seen.look()
+        time.sleep(0.3)
+        same_surface(fusion(range(5), POSES[:5], seen, CONFIG), expected(range(5), POSES[:5], seen))
+        assert fusion.pid == pid and seen.look() == [4]
 
 
 def test_a_keyframe_has_moved_when_what_it_sees_has():
