@@ -13,6 +13,15 @@ def sync(path):
         os.close(descriptor)
 
 
+def make_folder(folder, mode=0o777):
+    """With its parents, where it is missing; each is named on the disk."""
+    folder = Path(folder)
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    for path in missing:
+        sync(path.parent)
+
+
 def rename(source, target):
     """Give a file or folder another name, once all that is in it is on the disk. After a power cut `target` is whole, or not there."""
     source, target = Path(source), Path(target)

@@ -82,7 +82,7 @@ class Database:
                 self._uri = f"{path.resolve().as_uri()}?mode=ro{alone}"
                 self.connection = self._connect(self._uri)
             else:
-                self._make_folder()
+                durable.make_folder(self.folder, FOLDER_MODE)
                 for part in (self.folder, path):
                     if part.exists() and not os.access(part, os.W_OK):
                         raise StoreError(f"keyframe store {part} is read-only for this user{WRITABLE}")
@@ -93,13 +93,6 @@ class Database:
             except BaseException:
                 self.connection.close()
                 raise
-
-    def _make_folder(self):
-        """With its parents, all of which a power cut must not take from under what is acknowledged."""
-        missing = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
-        self.folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        for folder in missing:
-            durable.sync(folder.parent)
 
     @staticmethod
     def _connect(uri):

@@ -50,7 +50,7 @@ def replace(store, folder):
         generation = max((int(path.name) for path in held), default=0) + 1
         arriving, target = store.folder / "arriving", store.snapshots / f"{generation:06d}"
         shutil.rmtree(arriving, ignore_errors=True)
-        store.snapshots.mkdir(exist_ok=True)
+        durable.make_folder(store.snapshots)
         try:
             shutil.copytree(_newest(other), arriving)
             Snapshot.renumber(arriving, generation)

@@ -113,7 +113,8 @@ class Snapshot:
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         try:
-            partial.mkdir(parents=True)
+            durable.make_folder(folder.parent)
+            partial.mkdir()
             self._write(partial, memory, places)
             durable.rename(partial, folder)
         except BaseException:
