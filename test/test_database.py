@@ -46,7 +46,7 @@ def test_a_migration_killed_at_any_step_leaves_one_format_or_the_other(tmp_path)
     numbers, formats = itertools.count(), []
     with KeyframeStore(FORMAT_2, read_only=True) as store:
         wanted = {id: store.get(id) for id in store.ids()}
-    for folder, ended in killed_at_every_step(lambda: shutil.copytree(FORMAT_2, tmp_path / f"{next(numbers)}"), lambda folder: KeyframeStore(folder)):
+    for folder, ended in killed_at_every_step(lambda: shutil.copytree(FORMAT_2, tmp_path / f"{next(numbers)}"), KeyframeStore):
         with sqlite3.connect(folder / "keyframes.db") as raw:
             formats.append(raw.execute("PRAGMA user_version").fetchone()[0])
         raw.close()
@@ -111,7 +111,8 @@ def test_a_backup_holds_nobody_up_and_is_of_one_moment(tmp_path, monkeypatch):
         copying.start()
         assert middle.wait(60)
         done = threading.Event()
-        threading.Thread(target=lambda: (store.put(make_keyframe(100)), other.put(make_keyframe(101)), store.get(3), done.set()), daemon=True).start()
+        others = lambda: (store.put(make_keyframe(100)), other.put(make_keyframe(101)), store.get(3), done.set())
+        threading.Thread(target=others, daemon=True).start()
         in_time = done.wait(30)
         go_on.set()
         copying.join()

@@ -42,9 +42,9 @@ def intake(store, added):
     return make(store, added)
 
 
-def make(store, added=None, now_ns=lambda: NOW_NS, **options):
-    return Intake(store, options.pop("odom_frame", ""), lambda: added is not None and added.append(len(store)), Log(logging.getLogger("intake"), {}),
-                  "map", now_ns, **options)
+def make(store, added=None, now_ns=lambda: NOW_NS):
+    hear = lambda: added is not None and added.append(len(store))
+    return Intake(store, "", hear, Log(logging.getLogger("intake"), {}), "map", now_ns)
 
 
 def counts(intake):
@@ -100,7 +100,8 @@ def test_stamps_of_the_past_and_of_the_future_are_refused_in_words(intake, store
 
 
 def test_frames_must_be_one_and_not_ours(intake, store):
-    for frame, text in (("", "is empty"), ("map", "the name of this node's map frame"), ("x" * 300, "printable characters"), ("a\0b", "printable")):
+    for frame, text in (("", "is empty"), ("map", "the name of this node's map frame"), ("x" * 300, "printable characters"),
+                        ("a\0b", "printable")):
         assert not intake.take(from_keyframe(make_keyframe(0), odom_frame=frame))
         assert text in intake.last_refusal
     assert intake.take(from_keyframe(make_keyframe(0), odom_frame="here"))
@@ -118,7 +119,8 @@ def test_a_new_session_takes_ids_and_stamps_of_its_own(intake, store):
     assert intake.take(again) and len(store) == 2 and intake.odom_frame == "another"
     late = from_keyframe(make_keyframe(1, stamp_ns=999), odom_frame="another")
     assert not intake.take(late)
-    assert intake.take(from_keyframe(replace(make_keyframe(0, stamp_ns=1000), T_odom_cam=np.eye(4)), odom_frame="another")) and intake.updated == 1
+    moved = replace(make_keyframe(0, stamp_ns=1000), T_odom_cam=np.eye(4))
+    assert intake.take(from_keyframe(moved, odom_frame="another")) and intake.updated == 1
 
 
 def test_a_disk_that_refuses_is_a_fault_until_it_takes_again(intake, store):

@@ -17,7 +17,8 @@ from random_keyframes import CAMERA, make_keyframe
 from vggt3_ros import child_process, frames
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.mapping.snapshot import Snapshot
-from vggt3_ros.mapping.store import KeyframeStore
+from vggt3_ros.mapping.store import FIRST_ID, KeyframeStore
+from vggt3_ros.mapping.store_sessions import ARRIVING
 from vggt3_ros.suspects import Suspects
 from vggt3_ros.worker import serving
 from vggt3_ros.worker_client import WorkerClient, WorkerError
@@ -327,6 +328,15 @@ def test_a_thread_of_the_worker_that_fails_takes_the_process_with_it(monkeypatch
     monkeypatch.setattr(serving.os, "_exit", ended.append)
     serving._or_end("jobs", lambda: 1 / 0)
     assert ended == [serving.THREAD_FAILED] and "thread jobs failed" in caplog.text and "ZeroDivisionError" in caplog.text
+
+
+def test_what_a_merge_left_that_was_killed_is_gone_with_the_next_worker(store, start):
+    with store.database.writing(foreign_keys=False) as connection:
+        connection.execute("INSERT INTO images SELECT ?, image, image_kind, depth, depth_kind FROM images WHERE id=1", (FIRST_ID + 5,))
+        connection.execute("INSERT INTO notes VALUES (?,?)", (ARRIVING, f"[{FIRST_ID}, 9]"))
+    client = start()
+    until(lambda: client.ready)
+    assert store.get_note(ARRIVING) is None and store.database.rows("SELECT id FROM images ORDER BY id") == [(0,), (1,), (2,)]
 
 
 def test_a_new_session_keeps_the_map(store, start):

@@ -194,8 +194,8 @@ class Backend:
             raise
 
     def distil(self, seconds, cancelled=None):
-        """Spend idle `seconds` on the scene memory; the new Snapshot when it got better, else None: also when there is no time (0 or less, by
-        which a deadline may have passed). Raises Cancelled."""
+        """Spend idle `seconds` on the scene memory; the new Snapshot when it got better, else None: also where no time is left, 0 or less.
+        Raises Cancelled."""
         if not seconds > 0:
             return None
         with self._work:

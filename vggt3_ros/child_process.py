@@ -79,9 +79,7 @@ class ChildProcess:
 
 def _starter():
     """The thread that starts children of this process; a forked one has none of its parent's threads."""
-    if os.getpid() not in _starters:
-        _starters[os.getpid()] = ThreadPoolExecutor(1, thread_name_prefix="starter")
-    return _starters[os.getpid()]
+    return _starters.setdefault(os.getpid(), ThreadPoolExecutor(1, thread_name_prefix="starter"))  # its thread begins when it is used
 
 
 def _end(process, connection):

@@ -252,17 +252,18 @@ class WorkerClient:
             if future is None:
                 self._log.warning(f"the worker answered request {number}, which nobody made")
             elif event == "result":
-                self._passed(command)
+                self._tell(self._passed, command)
                 future.set_result({k: v for k, v in header.items() if k not in ("event", "request")})
             else:
-                if command == "refine" and header["code"] == "failed" and self._suspects is not None:
-                    self._suspects.died({**self._hand, "query": ""}, header["message"])
-                future.set_exception(WorkerError(header["code"], header["message"]))
+                error = WorkerError(header.get("code", "failed"), header.get("message", ""))
+                if command == "refine" and error.code == "failed" and self._suspects is not None:
+                    self._tell(self._suspects.died, {**self._hand, "query": ""}, str(error))
+                future.set_exception(error)
 
     def _take_in_hand(self, hand):
         before, distilled, self._hand = self._hand, self.distilling, hand
         if self._suspects is not None and hand["phase"]:  # else the job has ended, perhaps by what it had in hand
-            self._suspects.passed(set(before.get("keyframes", ())) - set(hand["keyframes"]), before.get("phase"))
+            self._tell(self._suspects.passed, set(before.get("keyframes", ())) - set(hand["keyframes"]), before.get("phase"))
         if self.distilling != distilled:
             self._tell(self._on_change)
 

@@ -25,7 +25,8 @@ def test_a_soak_kills_the_worker_and_everything_goes_on(random_sequence, context
 
 
 def test_a_map_worse_than_its_odometry_misses_the_target():
-    assert [soak.error_row(*errors)[-1] for errors in ((0.05, 0.10), (0.10, 0.10), (0.1001, 0.10), (0.149, 0.10))] == [True, True, False, False]
+    pairs = (0.05, 0.10), (0.10, 0.10), (0.1001, 0.10), (0.149, 0.10)
+    assert [soak.error_row(*errors)[-1] for errors in pairs] == [True, True, False, False]
     assert soak.error_row(0.149, 0.1)[1:3] == ("14.9 cm", "at most that of the odometry, 10.0 cm")
 
 

@@ -82,6 +82,7 @@ def test_what_was_cancelled_does_not_begin_by_itself_at_once(graph):
     goal = send(graph)  # waits behind the one that has begun by itself
     backend._core.refinery.pause()
     graph.wait(goal.get_result_async())
+    until(lambda: not backend._core.refinery.running)
     goal = send(graph)
     backend._core.refinery.resume()
     until(lambda: backend._core.refinery.running)

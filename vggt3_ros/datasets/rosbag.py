@@ -216,8 +216,8 @@ def _camera_on_base(bag, frames, base, camera, stamps_ns):
         for transform in bag.decode(place, data).transforms:
             frames.move(transform.header.frame_id, transform.child_frame_id, to_nanoseconds(transform.header.stamp), _pose(transform))
     if not frames.connected(base, camera or ""):
-        raise ValueError(f"neither /tf_static nor /tf says where the camera '{camera}' sits on '{base}', whose motion the odometry is: give "
-                         "--camera-in-base 'x y z qx qy qz qw'")
+        raise ValueError(f"neither /tf_static nor /tf says where the camera '{camera}' sits on '{base}', whose motion the odometry is: "
+                         "give --camera-in-base 'x y z qx qy qz qw'")
     return np.array([_known_or_nan(frames, base, camera, int(stamp_ns)) for stamp_ns in stamps_ns])
 
 

@@ -12,12 +12,16 @@ from vggt3_ros.ros.reading import MAX_FRAME_NAME, to_nanoseconds
 
 
 class FramesTopic:
-    """Calls changed() after each message. Transforms that make no sense are left out and logged. gap_ns() as of FrameTree."""
+    """Calls changed() after each message. Transforms that make no sense are left out and logged. gap_ns() as of FrameTree.
+
+    topics: names of the two: of what is fixed, of what moves.
+    """
 
     def __init__(self, node, callback_group, gap_ns, changed):
         self._node, self._gap_ns, self._changed, self._lock = node, gap_ns, changed, threading.Lock()
         self._frames = FrameTree(gap_ns(), matrix=to_matrix)
-        self._subscriptions = [
+        self.topics = [node.resolve_topic_name(topic) for topic in ("/tf_static", "/tf")]
+        self._subscriptions = [  # the first message may come before the second is there
             node.create_subscription(TFMessage, topic, take, qos.own(profile), callback_group=callback_group,
                                      qos_overriding_options=qos.overridable_fully())
             for topic, take, profile in (("/tf_static", self._take_static, qos.TF_STATIC), ("/tf", self._take_moving, qos.TF))]
@@ -55,11 +59,6 @@ class FramesTopic:
     def connected(self, target, source):
         with self._lock:
             return self._frames.connected(target, source)
-
-    @property
-    def topics(self):
-        """Names of the two: of what is fixed, of what moves."""
-        return [subscription.topic_name for subscription in self._subscriptions]
 
     def destroy(self):
         for subscription in self._subscriptions:

@@ -1,6 +1,7 @@
 """The Snapshot in force, read from the store's folder in a thread of its own as the worker publishes them. Needs no ROS."""
 
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 from vggt3_ros.mapping.snapshot import Snapshot
@@ -19,7 +20,15 @@ class SnapshotShelf:
 
     def announced(self, generation):
         """The worker has published it: a Future that ends when it is in force."""
-        return self._loader.submit(self._adopt, generation)
+        announced = self._loader.submit(self._adopt, generation)
+        announced.add_done_callback(self._report)
+        return announced
+
+    def _report(self, done):
+        """What `adopted` raised would else be seen by nobody who does not ask."""
+        error = done.exception()
+        if error is not None:
+            self._log.error(f"a new snapshot was not taken up: {''.join(traceback.format_exception(error))}")
 
     def wait(self, timeout=None):
         """Until all that were announced are in force."""
