@@ -13,7 +13,6 @@ from random_keyframes import assert_same, make_keyframe
 
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.geometry import se3
-from vggt3_ros.mapping.snapshot import Snapshot
 from vggt3_ros.mapping.store import FIRST_ID, LOADED, KeyframeStore
 from vggt3_ros.mapping.store_sessions import add_all, begin_session, drop_arrivals
 
@@ -47,11 +46,17 @@ def test_keyframes_keep_their_ids_and_free_their_names(tmp_path):
         assert store.ids() == [0, 1, second, 7]
 
 
-def test_an_id_that_the_store_gives_itself_is_refused(tmp_path):
+def test_a_front_end_may_count_where_the_store_does(tmp_path):
+    """Whatever 63 bits it takes: each session has names of its own, and the store never runs out."""
+    ids = 2**63 - 1, FIRST_ID, FIRST_ID + 7
     with KeyframeStore(tmp_path) as store:
-        with pytest.raises(ValueError, match="not below 2\\^62"):
-            store.put(replace(make_keyframe(0), id=2**63 - 1))
-        assert begin_session(store) == 1
+        for session in range(3):
+            for number, id in enumerate(ids):
+                assert store.put(replace(make_keyframe(0, stamp_ns=100 * session + number), id=id)) == "added"
+            assert [store.public_ids()[id] for id in store.ids()[-3:]] == list(ids)
+            assert begin_session(store) == session + 1 and store.find(ids[0]) is None
+        assert len(set(store.ids())) == len(set(store.public_ids().values())) == 9 and store.ids()[:3] == list(ids)
+        assert max(set(store.ids()) - set(ids)) < 2**62 + 1000
 
 
 def test_a_new_session_rewrites_no_image(tmp_path):

@@ -16,6 +16,7 @@ from vggt3_ros.mapping.stored_poses import StoredPoses, matrix
 LOADED = "loaded"  # note: the saved map that the keyframes came from
 ASIDE = "set_aside"  # note: JSON {keyframe id: why it takes no part in refinements}
 FIRST_ID = 2**62  # of the numbers that the store itself gives to keyframes; front ends count from zero
+FRONT_ENDS = FIRST_ID + FIRST_ID // 2  # where a front end's own, if it counts up there, do not drive the store's to the end of 64 bits
 NEXT_ID = "next_id"  # note: the number that the store gives next
 NO_STEP = 1e4  # variance, m^2 and rad^2, of the step to the first keyframe of a session: nothing is known of it
 
@@ -48,8 +49,7 @@ class KeyframeStore:
         """Store a Keyframe: "added", or "updated" when its public id is known; then its pose and covariance are replaced, nothing else.
 
         encoded_image: the image as received, JPEG or PNG bytes, kept as it is; None: coded losslessly here. image_encoding names
-        it in messages. Raises ValueError when the id is known with another stamp or image, or new and not below FIRST_ID; StoreError when
-        the disk refuses (full, ...).
+        it in messages. Raises ValueError when the id is known with another stamp or image, StoreError when the disk refuses (full, ...).
         """
         pose = keyframe.T_odom_cam.astype("<f8").tobytes()
         covariance = None if keyframe.odometry_covariance is None else keyframe.odometry_covariance.astype("<f8").tobytes()
@@ -66,11 +66,10 @@ class KeyframeStore:
             if known:
                 connection.execute("UPDATE keyframes SET T_odom_cam=?, covariance=coalesce(?, covariance) WHERE id=?",
                                    (pose, covariance, known[3]))
-            elif keyframe.id >= FIRST_ID:
-                raise ValueError(f"keyframe id {keyframe.id} is not below 2^62: from there on the store gives ids itself")
             else:
                 coded = coded or _coded(keyframe, encoded_image, image_encoding)  # another process cleared the store just now
-                number = self.reserve(1) if keyframe.id in self else keyframe.id
+                ours = FIRST_ID <= keyframe.id < self._next_id()
+                number = self.reserve(1) if ours or keyframe.id in self else keyframe.id
                 connection.execute("INSERT INTO keyframes VALUES (?,?,?,?,?,?,?)", (number, keyframe.stamp_ns,
                                    self.camera_row(json.dumps(asdict(keyframe.camera))), pose, covariance, self.session, keyframe.id))
                 connection.execute("INSERT INTO images VALUES (?,?,?,?,?)", (number, *coded))
@@ -83,13 +82,19 @@ class KeyframeStore:
         return self.database.connection.execute("SELECT id FROM cameras WHERE json=?", (text,)).fetchone()[0]
 
     def reserve(self, count):
-        """The first of `count` numbers from FIRST_ID on that no keyframe ever had, as id or public id; within a transaction."""
-        rows = self.database.connection.execute("SELECT max(id), max(public_id), (SELECT text FROM notes WHERE name=?) FROM keyframes",
-                                                (NEXT_ID,)).fetchall()
-        used, public, noted = (int(value) for value in (entry or 0 for entry in rows[0]))
-        first = max(FIRST_ID, used + 1, public + 1, noted)
-        self.database.connection.execute("INSERT OR REPLACE INTO notes VALUES (?,?)", (NEXT_ID, str(first + count)))
+        """The first of `count` numbers from FIRST_ID on that no keyframe has or had, as id or public id; within a transaction."""
+        connection = self.database.connection
+        largest = lambda low, high: max(connection.execute(
+            f"SELECT coalesce(max({column}), -1) FROM keyframes WHERE {column}>=? AND {column}<?", (low, high)).fetchone()[0]
+            for column in ("id", "public_id"))
+        first = max(self._next_id(), largest(FIRST_ID, FRONT_ENDS) + 1)
+        while (taken := largest(first, first + count)) >= 0:  # by a front end that counts up there
+            first = taken + 1
+        connection.execute("INSERT OR REPLACE INTO notes VALUES (?,?)", (NEXT_ID, str(first + count)))
         return first
+
+    def _next_id(self):
+        return max(FIRST_ID, int(self.get_note(NEXT_ID) or 0))
 
     def find(self, public_id):
         """Id of the keyframe with this public id, None without one."""

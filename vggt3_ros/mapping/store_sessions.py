@@ -14,7 +14,8 @@ def begin_session(store):
     """A new run of a front end: its number. Keyframes held so far keep their ids, and get public ids that no front end gives."""
     with store.database.writing() as connection:
         number = store.session + 1
-        rows = connection.execute("SELECT id FROM keyframes WHERE public_id<? ORDER BY session, stamp_ns, id", (FIRST_ID,)).fetchall()
+        rows = connection.execute("SELECT id FROM keyframes WHERE session=? OR public_id<? ORDER BY session, stamp_ns, id",
+                                  (number - 1, FIRST_ID)).fetchall()
         first = store.reserve(len(rows))
         connection.executemany("UPDATE keyframes SET public_id=? WHERE id=?", [(first + k, id) for k, (id,) in enumerate(rows)])
         connection.execute("INSERT OR REPLACE INTO notes VALUES (?,?)", (SESSION, str(number)))
