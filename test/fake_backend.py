@@ -8,7 +8,7 @@ keyframes DEADLY ends the process, STUCK takes for ever, LARGE runs out of memor
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,8 +42,13 @@ class Backend:
         if config.device == "cuda:99":
             raise ValueError("device cuda:99 does not exist")
         self.store, self.config = store, config
-        folders = sorted(store.snapshots.glob("[0-9]*[0-9]"))
-        self.snapshot = Snapshot.load(folders[-1]) if folders else None
+        self.snapshot = next(filter(None, map(self._read, sorted(store.snapshots.glob("[0-9]*[0-9]"), reverse=True))), None)
+
+    def _read(self, folder):
+        try:
+            return Snapshot.of(self.store, folder)
+        except ValueError:
+            return None
 
     def refine(self, progress=None, cancelled=None):
         poses = self.store.poses()
@@ -61,10 +66,9 @@ class Backend:
         return self._publish(poses)
 
     def begin_session(self):
-        number, new_ids = begin_session(self.store)
+        number = begin_session(self.store)
         if self.snapshot is not None:
-            self.snapshot = self.snapshot.renumbered(self.snapshot.generation + 1, new_ids, number)
-            self.snapshot.save(self.store.snapshots / f"{self.snapshot.generation:06d}")
+            self.snapshot = replace(self.snapshot, session=number)
         return number
 
     def _work_on(self, id):
@@ -81,17 +85,22 @@ class Backend:
     def distil(self, seconds, cancelled=None):
         if self.snapshot is None or self.snapshot.generation % 2 == 0:
             return None
+        for step in range(20):
+            if cancelled():
+                raise Cancelled("distillation cancelled")
+            time.sleep(0.01)
         return self._publish(self.store.poses())
 
     def _publish(self, poses):
-        generation = 1 + (self.snapshot.generation if self.snapshot else 0)
+        generation = 1 + max((int(folder.name) for folder in self.store.snapshots.glob("[0-9]*[0-9]")), default=0)
         points = np.random.default_rng(0).uniform(-1, 1, (100, 3)).astype(np.float32)
         cloud = PointMap(points, np.full((100, 3), (10, 20, 30), np.uint8), np.linspace(0, 1, 100, dtype=np.float32))
         loops = (Loop(int(poses.ids[0]), int(poses.ids[-1]), True, "", "memory", 50, np.eye(4), np.eye(6), 0.01, 0.02),
                  Loop(int(poses.ids[-1]), int(poses.ids[0]), False, "too few inliers", "place", 5))
         snapshot = Snapshot(generation, poses.ids, poses.stamps_ns, SHIFT @ poses.T_odom_cam, poses.T_odom_cam,
                             np.tile(np.diag([1, 2, 3, 4, 5, 6]) * 1e-4, (len(poses), 1, 1)), loops, cloud, {"total": 0.5},
-                            {"network": {"summary": "not used: it stands still"}} if self.config.network.checkpoint else {},
+                            {"memory_error_m": float("nan")} | (
+                                {"network": {"summary": "not used: it stands still"}} if self.config.network.checkpoint else {}),
                             poses.sessions, self.store.session)
         self.store.snapshots.mkdir(exist_ok=True)
         snapshot.save(self.store.snapshots / f"{generation:06d}")

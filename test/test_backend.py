@@ -323,6 +323,13 @@ def test_idle_distillation_that_makes_it_worse_publishes_nothing(store):
     assert backend.snapshot is before and sorted(p.name for p in store.snapshots.iterdir()) == files
 
 
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+def test_idle_distillation_without_any_time_left_ends_at_once(store, seconds):
+    """As for a deadline that passed just now."""
+    backend, steps = Backend(store, config()), []
+    assert backend.distil(seconds, cancelled=lambda: len(steps) > 3 or steps.append(1)) is None and not steps
+
+
 def test_idle_distillation_can_be_cancelled(store):
     backend = Backend(store, config())
     before = backend.snapshot

@@ -9,7 +9,7 @@ from vggt3_ros.backend import Backend
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping import merging
-from vggt3_ros.mapping.store import KeyframeStore
+from vggt3_ros.mapping.store import FIRST_ID, KeyframeStore
 
 START = se3.exp([2.0, -1.0, 0.3, 0.05, -0.02, 0.8])  # where the second run's odometry begins
 LATER = 3600 * 10**9
@@ -43,7 +43,7 @@ def test_the_loaded_map_is_placed_to_centimetres(merged, rendered):
 def test_the_next_refinement_ties_both_runs_together(merged, rendered):
     _, snapshot, index = merged
     across = [loop for loop in snapshot.loops
-              if loop.accepted and (loop.source_id >= merging.FIRST_ID) != (loop.target_id >= merging.FIRST_ID)]
+              if loop.accepted and (loop.source_id >= FIRST_ID) != (loop.target_id >= FIRST_ID)]
     assert len(across) >= 6
     error = se3.inverse(START @ rendered.T_world_cam[index]) @ snapshot.T_map_cam
     # Against one rigid placement of all keyframes of both runs: the map is one.

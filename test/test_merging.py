@@ -1,11 +1,15 @@
 """Loading a saved map: replacing is all or nothing; merging finds where the map lies, or refuses."""
 
+import itertools
+import logging
 import shutil
+import sqlite3
 from dataclasses import replace as changed
 
 import numpy as np
 import pytest
 from fake_backend import Localization
+from kills import killed_at_every_step
 from random_keyframes import assert_same, make_keyframe
 
 from vggt3_ros.geometry import se3
@@ -14,6 +18,7 @@ from vggt3_ros.mapping.fusion import empty_map
 from vggt3_ros.mapping.snapshot import Snapshot
 from vggt3_ros.mapping.store import LOADED, KeyframeStore
 from vggt3_ros.ros.saving import save_map
+from vggt3_ros.ros.snapshot_shelf import SnapshotShelf
 
 DRIFT = se3.exp([0.3, -0.2, 0.1, 0.02, 0.0, 0.1])  # T_map_odom of the map held
 OTHER = se3.exp([4.0, -1.0, 0.5, 0.1, -0.2, 2.0])  # where the saved map's frame lies in the map held
@@ -71,13 +76,38 @@ def test_replacing_takes_keyframes_snapshot_cache_and_a_number_never_used(saved,
     assert sorted(path.name for path in store.folder.iterdir() if path.is_dir()) == ["snapshots"]
 
 
+def test_replacing_that_is_killed_at_any_step_leaves_the_old_map_or_the_new_one(saved, held, tmp_path):
+    """Keyframes and the map that is served belong together each time, and doing it again heals what is left over."""
+    store, _ = held
+    store.close()
+    numbers, served = itertools.count(), []
+    for folder, ended in killed_at_every_step(lambda: shutil.copytree(store.folder, tmp_path / f"{next(numbers)}"),
+                                              lambda folder: merging.replace(KeyframeStore(folder), saved), stride=11):
+        with KeyframeStore(folder) as left:
+            snapshot = SnapshotShelf(left, lambda *_: None, logging.getLogger("shelf")).current
+            served.append(len(snapshot))
+            assert left.ids() == ([0, 1, 2] if len(snapshot) == 3 else list(range(12)))
+            np.testing.assert_array_equal(left.poses().T_odom_cam[:len(snapshot)], snapshot.T_odom_cam)
+            loaded = merging.replace(left, saved)
+            assert [path.name for path in left.snapshots.iterdir()] == [f"{loaded.generation:06d}"] and left.ids() == list(range(12))
+    assert len(served) > 8 and set(served) == {3, 11} and served == sorted(served)
+
+
+def test_a_map_of_other_keyframes_is_not_loaded(saved, held):
+    """Ids alone would fit."""
+    with sqlite3.connect(saved / "keyframes.db") as database:
+        database.execute("UPDATE keyframes SET stamp_ns=stamp_ns+1 WHERE id=4")
+    database.close()
+    with pytest.raises(merging.LoadError, match="made from other keyframes") as error:
+        merging.replace(held[0], saved)
+    assert error.value.code == "unreadable" and held[0].ids() == [0, 1, 2]
+
+
 def spoil_database(saved):
     (saved / "keyframes.db").write_bytes(b"something else" * 1000)
 
 
 def spoil_version(saved):
-    import sqlite3
-
     with sqlite3.connect(saved / "keyframes.db") as database:
         database.execute("PRAGMA user_version=99")
 

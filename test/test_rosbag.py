@@ -72,13 +72,39 @@ def test_odometry_is_interpolated_at_the_images(tmp_path):
     assert recording.load_depth is None and len(open_dataset(tmp_path / "bag", Options(every_frame=True, T_base_cam=BODY))) == 5
 
 
+def test_a_camera_on_a_head_that_turns_is_where_it_was_when_the_image_was_taken(tmp_path):
+    """The head's transform comes at 20 Hz between the images, ends before the last of them, and is on /tf alone."""
+    head = lambda seconds: se3.exp([0, 0, 0.5, 0, 0, 0]) @ se3.exp([0, 0, 0, 0, 0, 0.7 * seconds])
+    odometry = se3.exp([0.1, 0.2, 0, 0, 0, 0.3])
+    with Bag(tmp_path / "bag") as bag:
+        fixed = bag.make("tf2_msgs/msg/TFMessage", transforms=[bag.transform("head", "camera", BODY, START)])
+        bag.write("/tf_static", "tf2_msgs/msg/TFMessage", fixed, START)
+        for i in range(8):
+            stamp = START + i * 100_000_000
+            header = bag.header(stamp, "camera")
+            bag.write("/image", IMAGE, bag.image(made(1).keyframes[0].image, "bgr8", header), stamp)
+            bag.write("/camera_info", INFO, bag.camera_info(CAMERA, header), stamp)
+            bag.write("/odom", ODOMETRY, bag.odometry(odometry, bag.header(stamp, "odom"), "base_link"), stamp)
+        for i in range(13):
+            stamp = START + i * 50_000_000 + 10_000_000
+            moving = bag.make("tf2_msgs/msg/TFMessage", transforms=[bag.transform("base_link", "head", head(i * 0.05 + 0.01), stamp)])
+            bag.write("/tf", "tf2_msgs/msg/TFMessage", moving, stamp)
+    recording = read_rosbag(tmp_path / "bag")
+    known = np.isfinite(recording.T_odom_cam).all(axis=(1, 2))
+    assert known.tolist() == [False] + [True] * 6 + [False]
+    for i in np.flatnonzero(known):
+        between = se3.inverse(odometry @ head(i * 0.1) @ BODY) @ recording.T_odom_cam[i]
+        assert np.linalg.norm(between[:3, 3]) < 1e-6 and se3.rotation_angle(between) < 1e-6
+    assert len(open_dataset(tmp_path / "bag", Options(every_frame=True))) == 6
+
+
 def test_where_the_camera_sits_must_be_known(tmp_path):
     with Bag(tmp_path / "bag") as bag:
         header = bag.header(START, "camera")
         bag.write("/image", IMAGE, bag.image(np.zeros((48, 64, 3), np.uint8), "rgb8", header), START)
         bag.write("/camera_info", INFO, bag.camera_info(CAMERA, header), START)
         bag.write("/odom", ODOMETRY, bag.odometry(np.eye(4), bag.header(START, "odom"), "base_link"), START)
-    with pytest.raises(ValueError, match="/tf_static does not say where the camera 'camera' sits on 'base_link'.*--camera-in-base"):
+    with pytest.raises(ValueError, match="neither /tf_static nor /tf says where the camera 'camera' sits on 'base_link'.*--camera-in-base"):
         read_rosbag(tmp_path / "bag")
 
 

@@ -1,5 +1,6 @@
 """The keyframe store: what was acknowledged is there after any kill, and nothing foreign is overwritten."""
 
+import logging
 import os
 import signal
 import sqlite3
@@ -15,10 +16,12 @@ import pytest
 from random_keyframes import CAMERA, assert_same, make_keyframe
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.mapping import codec
 from vggt3_ros.mapping.database import StoreError
+from vggt3_ros.mapping.fusion import empty_map
+from vggt3_ros.mapping.snapshot import Snapshot
 from vggt3_ros.mapping.store import DamagedKeyframe, KeyframeStore
-from vggt3_ros.mapping.store_sessions import absorb
+from vggt3_ros.mapping.store_sessions import replace_all
+from vggt3_ros.ros.snapshot_shelf import SnapshotShelf
 
 
 @pytest.mark.parametrize("depth", [None, "millimetres", "float"])
@@ -214,15 +217,6 @@ def test_a_full_disk_is_reported_and_loses_nothing(tmp_path):
         assert 50 in store
 
 
-def test_depth_in_sixteen_bits_only_where_it_is_exact():
-    grid = np.arange(12, dtype=np.float32).reshape(3, 4)
-    for depth, kind in ((grid / np.float32(1000), "u16/1000.zstd"), (grid / np.float32(5000), "u16/5000.zstd"),
-                        (grid + np.float32(1e-4), "f32.zstd"), (grid * 100, "f32.zstd")):
-        data, used = codec.encode_depth(depth)
-        assert used == kind
-        np.testing.assert_array_equal(codec.decode_depth(data, used, 4, 3), depth)
-
-
 def test_a_keyframe_without_its_image_is_damaged_and_not_loaded(tmp_path):
     with KeyframeStore(tmp_path / "saved") as saved:
         for number in (1, 2):
@@ -234,5 +228,22 @@ def test_a_keyframe_without_its_image_is_damaged_and_not_loaded(tmp_path):
         with pytest.raises(DamagedKeyframe, match="keyframe 2 .* image"):
             saved.get(2)
         with pytest.raises(StoreError, match="keyframe 2"):
-            absorb(ours, saved, {1: 1, 2: 2}, np.array([np.eye(4)] * 2), {})
+            replace_all(ours, saved, np.array([np.eye(4)] * 2), [0, 0], {})
         assert ours.ids() == []
+
+
+def test_a_snapshot_of_keyframes_that_are_not_held_is_not_served(tmp_path):
+    """As a kill left it that came while a store was cleared: ids of then stand for keyframes of now."""
+    with KeyframeStore(tmp_path) as store:
+        for id in range(3):
+            store.put(make_keyframe(id, stamp_ns=100 + id))
+        Snapshot(1, store.poses().ids, store.poses().stamps_ns, store.poses().T_odom_cam, store.poses().T_odom_cam,
+                 np.tile(np.eye(6), (3, 1, 1)), (), empty_map()).save(store.snapshots / "000001")
+        assert SnapshotShelf(store, lambda *_: None, logging.getLogger("shelf")).current.generation == 1
+        with store.database.writing():
+            store.forget_keyframes()
+        for id in range(3):
+            store.put(make_keyframe(id, stamp_ns=500 + id))
+        assert SnapshotShelf(store, lambda *_: None, logging.getLogger("shelf")).current is None
+        with pytest.raises(ValueError, match="000001 is not of this store: 3 of its 3 keyframes are not held"):
+            Snapshot.of(store, store.snapshots / "000001")

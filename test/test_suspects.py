@@ -33,13 +33,49 @@ def test_a_keyframe_is_set_aside_after_three_deaths_also_across_restarts(store):
     assert not store.aside()
 
 
-def test_random_kills_set_nothing_aside(store):
-    rng = np.random.default_rng(0)
-    suspects = Suspects(store)
-    for _ in range(50):
-        suspects.died(hand(int(rng.integers(6))), "SIGKILL")
-        suspects.refined()
+COUNT, DANGER = 200, 0.005  # keyframes; the probability of a kill from outside in each step
+
+
+def walk(suspects, rng, deadly=None):
+    """A refinement that takes keyframes in hand, two at a time where pairs are matched, and tells of it as the worker does. It never
+    completes: it is killed at some step, with nothing in hand at the latest, or its deadly keyframe ends it."""
+    pairs = [sorted(rng.choice(COUNT, 2, replace=False).tolist()) for _ in range(2 * COUNT)]
+    steps = [hand(i) for i in range(COUNT)] + [hand(*pair, phase="loops") for pair in pairs]
+    before = hand()
+    for now in steps:
+        suspects.passed(set(before["keyframes"]) - set(now["keyframes"]), before["phase"])
+        if rng.random() < DANGER or (now["phase"] == "loops" and deadly in now["keyframes"]):
+            return suspects.died(now, "SIGKILL")
+        before = now
+    return suspects.died({}, "SIGKILL")
+
+
+def test_random_kills_set_nothing_aside_although_no_refinement_ever_completes(store):
+    suspects, rng = Suspects(store), np.random.default_rng(0)
+    for kill in range(60):
+        assert walk(suspects, rng)
     assert not store.aside()
+
+
+def test_a_deadly_keyframe_is_found_among_random_kills(store):
+    suspects, rng = Suspects(store), np.random.default_rng(1)
+    for kill in range(60):
+        if not store.aside():
+            walk(suspects, rng, deadly=4)
+    assert list(store.aside()) == [4]
+
+
+def test_a_keyframe_is_cleared_by_the_phase_that_it_is_suspected_in_alone(store):
+    suspects = Suspects(store)
+    for death in range(FATAL):
+        suspects.died(hand(3, phase="fusion"), "SIGSEGV") if death else suspects.died(hand(3, phase="loops"), "SIGSEGV")
+        suspects.passed([3], "features")
+    assert not store.aside()
+    suspects.passed([3], "fusion")
+    suspects.died(hand(3, phase="loops"), "SIGSEGV")
+    assert not store.aside()
+    Suspects(store).died(hand(3, phase="loops"), "SIGSEGV")
+    assert list(store.aside()) == [3]
 
 
 def test_of_a_pair_the_one_that_was_there_each_time_goes(store):
@@ -83,10 +119,12 @@ def test_a_phase_without_a_keyframe_in_hand_is_not_tried_for_ever(store):
     assert suspects.died({}, "SIGKILL")  # idle
 
 
-def test_a_keyframe_stays_set_aside_under_its_new_id_in_a_new_session(store):
+def test_a_keyframe_stays_set_aside_in_a_new_session(store):
     store.set_aside(2, "damaged")
-    _, new_ids = begin_session(store)
-    assert list(store.aside()) == [new_ids[2]] and new_ids[2] not in store.poses().ids
+    begin_session(store)
+    assert list(store.aside()) == [2] and 2 not in store.poses().ids
+    store.put(make_keyframe(2, stamp_ns=9))
+    assert store.find(2) in store.poses().ids
 
 
 def test_a_store_that_cannot_be_written_is_an_error_in_the_log_not_in_the_supervisor(store, caplog):

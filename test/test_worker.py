@@ -9,15 +9,18 @@ import threading
 import time
 
 import numpy as np
+import psutil
 import pytest
 from fake_backend import DEADLY, LARGE, POISON, STUCK
 from random_keyframes import CAMERA, make_keyframe
 
-from vggt3_ros import frames, worker_client
+from vggt3_ros import child_process, frames
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.mapping.snapshot import Snapshot
 from vggt3_ros.mapping.store import FIRST_ID, KeyframeStore
+from vggt3_ros.mapping.store_sessions import ARRIVING
 from vggt3_ros.suspects import Suspects
+from vggt3_ros.worker import serving
 from vggt3_ros.worker_client import WorkerClient, WorkerError
 
 IMAGE = np.full((CAMERA.height, CAMERA.width, 3), 200, np.uint8)
@@ -65,7 +68,7 @@ def test_a_client_closed_while_its_worker_is_being_started_leaves_none(store, mo
         return started[-1]
 
     real = subprocess.Popen
-    monkeypatch.setattr(worker_client.subprocess, "Popen", slow)
+    monkeypatch.setattr(child_process.subprocess, "Popen", slow)
     client = WorkerClient(store.folder, BackendConfig(), backend="fake_backend:Backend").start()
     assert spawning.wait(10)
     threading.Timer(0.2, closing.set).start()  # once close() has begun
@@ -261,9 +264,9 @@ def test_the_worker_ends_with_its_owner(start):
     started = threading.Event()
     client.refine(lambda *_: started.set())
     assert started.wait(20)
-    process = client._process
+    pid = client.pid
     client.close()
-    assert process.poll() is not None
+    assert client.pid is None and not psutil.pid_exists(pid)
 
 
 def test_reset_forgets_keyframes_and_map(store, start):
@@ -273,15 +276,78 @@ def test_reset_forgets_keyframes_and_map(store, start):
     assert len(store) == 0 and client.localize(IMAGE, CAMERA).result(20)["code"] == "no_map"
 
 
-def test_a_new_session_keeps_the_map_under_other_ids(store, start):
+def test_what_a_listener_raises_ends_nothing(store, start, caplog):
+    """Not the supervision, not the worker, not the request; others are told, and the log is."""
+    def fails(*arguments):
+        raise RuntimeError("a listener of somebody else's")
+
+    client = start(steps=30, on_snapshot=fails, on_change=fails)
+    until(lambda: client.ready)
+    pid = client.pid
+    assert client.refine(fails).result(30) == {"generation": 1}
+    assert client.localize(IMAGE, CAMERA).result(20)["code"] == "ok" and client.pid == pid
+    assert caplog.text.count("a callback failed") >= 3
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: client.ready and client.pid != pid, 40)
+    assert client.refine().result(30) == {"generation": 2} and client.restarts == 1
+
+
+def test_nobody_cancels_a_request_behind_the_workers_back(start):
+    client = start()
+    future = client.refine()
+    assert not future.cancel() and future.result(30) == {"generation": 1}
+    assert client.localize(IMAGE, CAMERA).result(20)["code"] == "ok"
+
+
+def test_whatever_fails_in_supervising_one_worker_the_next_is_supervised(store, start, caplog, monkeypatch):
+    client = start(suspects=Suspects(store))
+    until(lambda: client.ready)
+    first = client.pid
+    with monkeypatch.context() as broken:
+        for name in ("_handle", "_learn"):
+            broken.setattr(client, name, lambda *arguments: 1 / 0)
+        lost = client.localize(IMAGE, CAMERA)
+        with pytest.raises(WorkerError):
+            lost.result(30)
+    until(lambda: client.ready and client.pid != first, 60)
+    assert client.refine().result(30) == {"generation": 1} and caplog.text.count("ZeroDivisionError") >= 2
+
+
+def test_an_answer_that_makes_no_sense_is_the_end_of_that_worker(start, monkeypatch):
+    client = start()
+    until(lambda: client.ready)
+    first, handle = client.pid, client._handle
+    with monkeypatch.context() as broken:
+        broken.setattr(client, "_handle", lambda header: handle({"event": "alive"}))
+        until(lambda: "makes no sense" in client.fault, 30)
+    until(lambda: client.ready and client.pid != first, 60)
+
+
+def test_a_thread_of_the_worker_that_fails_takes_the_process_with_it(monkeypatch, caplog):
+    ended = []
+    monkeypatch.setattr(serving.os, "_exit", ended.append)
+    serving._or_end("jobs", lambda: 1 / 0)
+    assert ended == [serving.THREAD_FAILED] and "thread jobs failed" in caplog.text and "ZeroDivisionError" in caplog.text
+
+
+def test_what_a_merge_left_that_was_killed_is_gone_with_the_next_worker(store, start):
+    with store.database.writing(foreign_keys=False) as connection:
+        connection.execute("INSERT INTO images SELECT ?, image, image_kind, depth, depth_kind FROM images WHERE id=1", (FIRST_ID + 5,))
+        connection.execute("INSERT INTO notes VALUES (?,?)", (ARRIVING, f"[{FIRST_ID}, 9]"))
+    client = start()
+    until(lambda: client.ready)
+    assert store.get_note(ARRIVING) is None and store.database.rows("SELECT id FROM images ORDER BY id") == [(0,), (1,), (2,)]
+
+
+def test_a_new_session_keeps_the_map(store, start):
     client = start()
     assert client.begin_session().result(20) == {"session": 1, "generation": 0}
     client.refine().result(20)
-    assert client.begin_session().result(20) == {"session": 2, "generation": 2}
-    snapshot = Snapshot.load(store.snapshots / "000002")
-    assert snapshot.keyframe_ids.tolist() == store.ids() == [FIRST_ID, FIRST_ID + 1, FIRST_ID + 2] and not snapshot.places_odometry
-    store.put(make_keyframe(0))
-    assert store.poses().sessions.tolist() == [0, 0, 0, 2]
+    assert client.begin_session().result(20) == {"session": 2, "generation": 1}
+    snapshot = Snapshot.of(store, store.snapshots / "000001")
+    assert snapshot.keyframe_ids.tolist() == store.ids() == [0, 1, 2] and not snapshot.places_odometry
+    store.put(make_keyframe(0, stamp_ns=9))
+    assert store.poses().sessions.tolist() == [0, 0, 0, 2] and client.localize(IMAGE, CAMERA).result(20)["generation"] == 1
 
 
 def test_the_client_loads_neither_torch_nor_ros(start):

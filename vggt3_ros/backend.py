@@ -56,7 +56,7 @@ class Backend:
         self.keeper = MemoryKeeper(store.folder, self.frames, config, self.device)
         self.fusion = FusionProcess()
         self._work = threading.Lock()
-        self._scenes = Scenes(store.snapshots, self.frames, self.keeper.load, config.resources.snapshots_kept)
+        self._scenes = Scenes(store, self.frames, self.keeper.load, config.resources.snapshots_kept)
 
     @property
     def touched(self):
@@ -155,16 +155,11 @@ class Backend:
         return poses, T_map_cam, waiting
 
     def begin_session(self):
-        """The front end started anew, with odometry and ids of its own: the session's number. The map stays, its keyframes under other ids;
-        new keyframes join it once they are found in it."""
+        """The front end started anew, with odometry and ids of its own: the session's number. The map stays; new keyframes join it once they
+        are found in it."""
         with self._work:
-            number, new_ids = begin_session(self.store)
-            self.frames.clear()
-            self.fusion.renumber(new_ids)
-            scene = self._scenes.current
-            if scene is not None:
-                snapshot = scene.snapshot.renumbered(self._scenes.next_generation(), new_ids, number)
-                self._scenes.publish(snapshot, scene.memory.renumbered(new_ids) if scene.memory else None, scene.places)
+            number = begin_session(self.store)
+            self._scenes.follow_session()
             return number
 
     def _readable(self, poses, step):
@@ -206,7 +201,10 @@ class Backend:
             raise
 
     def distil(self, seconds, cancelled=None):
-        """Spend idle `seconds` on the scene memory; the new Snapshot when it got better, else None. Raises Cancelled."""
+        """Spend idle `seconds` on the scene memory; the new Snapshot when it got better, else None: also where no time is left, 0 or less.
+        Raises Cancelled."""
+        if not seconds > 0:
+            return None
         with self._work:
             scene = self._scenes.current
             if scene is None or scene.memory is None:

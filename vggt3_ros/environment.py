@@ -51,5 +51,6 @@ def restart_with_settings(module):
 
 
 def end_with_parent():
-    """Have the kernel end this process when the thread that started it ends, in whatever way: nothing works on for nobody."""
+    """Have the kernel end this process when the thread that started it ends (child_process.py), in whatever way: nothing works on for
+    nobody."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

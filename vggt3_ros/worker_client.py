@@ -2,24 +2,20 @@
 
 import itertools
 import logging
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
+import traceback
 from concurrent.futures import Future
 from dataclasses import asdict
 
 import numpy as np
 
 from vggt3_ros import frames, memory_limits
-from vggt3_ros.environment import worker_environment
+from vggt3_ros.child_process import ChildProcess
 from vggt3_ros.suspects import FATAL, digest
 
 FIRST_RESTART_SECONDS = 0.5
 LONGEST_RESTART_SECONDS = 30.0
-EXIT_SECONDS = 2.0  # then it is killed: the store survives that
 HEALTHY_SECONDS = 60.0  # a worker that lived this long starts the back-off anew
 PATIENCE = 10  # times hang_seconds for what waits for a disk or a download
 
@@ -44,6 +40,7 @@ class WorkerClient:
     on_snapshot(generation) is called (in a thread of this client) when a refinement or idle distillation published a snapshot,
     on_change() when the worker started, became ready or died. hang_seconds: without a sign of life, or stuck in one step, for so long,
     the worker is killed and replaced. suspects: Suspects, told what was in hand when it died; None: nothing is set aside.
+    What a listener raises goes to the log, and to nobody else.
     """
 
     def __init__(self, folder, config, distil_seconds=0.0, on_snapshot=None, on_change=None, hang_seconds=120.0,
@@ -54,11 +51,11 @@ class WorkerClient:
         self._numbers = itertools.count(1)
         self._sending = threading.Lock()
         self._lock = threading.RLock()  # guards what follows
-        self._pending, self._connection, self._process, self._closing = {}, None, None, threading.Event()
+        self._pending, self._connection, self._child, self._closing = {}, None, None, threading.Event()
         self.restarts = 0
         self.memory_mb = self.device_mb = 0.0
         self.memory_msg = self.running_on = ""
-        self._suspects, self._hand, self._shrink, self._oom_kills = suspects, {}, 0, 0
+        self._suspects, self._hand, self._shrink = suspects, {}, 0
         self.ready = False
         self.fault = ""
         self._supervisor = threading.Thread(target=self._supervise, name="worker_supervisor", daemon=True)
@@ -70,8 +67,13 @@ class WorkerClient:
     @property
     def pid(self):
         """Of the running worker, None while there is none."""
-        process = self._process
-        return process.pid if process is not None and process.poll() is None else None
+        child = self._child
+        return None if child is None else child.pid
+
+    @property
+    def distilling(self):
+        """Whether it spends idle time on the memory."""
+        return self._hand.get("phase") == "distil"
 
     def refine(self, progress=None):
         """Future of {"generation": number}; progress(phase, fraction) is called in a thread of this client."""
@@ -121,7 +123,7 @@ class WorkerClient:
         self._closing.set()
         with self._lock:
             if self._connection is not None:
-                self._connection.shutdown(socket.SHUT_RDWR)
+                self._child.hang_up()
         if self._supervisor.is_alive():
             self._supervisor.join(timeout=10.0)
 
@@ -131,6 +133,7 @@ class WorkerClient:
 
     def _request(self, header, payload=b"", progress=None):
         future = Future()
+        future.set_running_or_notify_cancel()  # nobody can cancel it behind the worker's back
         with self._lock:
             future.number = next(self._numbers)
             if self._connection is None:
@@ -150,38 +153,52 @@ class WorkerClient:
         wait = FIRST_RESTART_SECONDS
         while not self._closing.is_set():
             started = time.monotonic()
-            try:
-                self._spawn()
-                reason = self._read_until_death()
-            except OSError as error:
-                reason = f"the worker process cannot be started: {error}"
-            self._bury(reason)
+            reason = self._watched(self._live)
+            self._watched(lambda: self._bury(reason))
             if self._closing.is_set():
                 return
             if time.monotonic() - started > HEALTHY_SECONDS:
                 wait = FIRST_RESTART_SECONDS
             self._log.error(f"{reason}; starting it again in {wait:.1f} s")
-            self._on_change()
+            self._tell(self._on_change)
             self._closing.wait(wait)
             wait = min(2 * wait, LONGEST_RESTART_SECONDS)
             self.restarts += 1
 
+    def _watched(self, work):
+        """What work() returns; when it fails, why: whatever goes wrong here, the next worker is supervised."""
+        try:
+            return work()
+        except Exception as error:
+            self._log.error(f"supervising the worker failed:\n{traceback.format_exc()}")
+            return f"supervising the worker failed: {type(error).__name__}: {error}"
+
+    def _tell(self, listener, *arguments):
+        """Call what others gave us: an exception of theirs is not the worker's."""
+        try:
+            listener(*arguments)
+        except Exception:
+            self._log.error(f"a callback failed:\n{traceback.format_exc()}")
+
+    def _live(self):
+        """Start a worker and serve it until it ends: why it did."""
+        try:
+            self._spawn()
+        except OSError as error:
+            return f"the worker process cannot be started: {error}"
+        return self._read_until_death()
+
     def _spawn(self):
-        ours, theirs = socket.socketpair()
-        with theirs:
-            command = [sys.executable, "-P", "-m", "vggt3_ros.worker", "--store", self._folder, "--channel", str(theirs.fileno()),
-                       "--backend", self._backend]
-            # Its own session: a Ctrl-C meant for the node must not end a refinement the node still wants to close in order.
-            process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=worker_environment(), stdin=subprocess.DEVNULL,
-                                       start_new_session=True)
-        ours.settimeout(self._hang_seconds)
+        # Its own session: a Ctrl-C meant for the node must not end a refinement the node still wants to close in order.
+        child = ChildProcess("vggt3_ros.worker", "--store", self._folder, "--backend", self._backend, own_session=True)
+        child.connection.settimeout(self._hang_seconds)
         with self._lock:
-            self._connection, self._process, self._hand, self._oom_kills = ours, process, {}, memory_limits.oom_kills()
+            self._connection, self._child, self._hand = child.connection, child, {}
             if self._closing.is_set():  # close() came while there was no connection that it could end
-                ours.shutdown(socket.SHUT_RDWR)
+                child.hang_up()
         configured = self._request(self._configuration())
         configured.add_done_callback(self._configured)
-        self._on_change()
+        self._tell(self._on_change)
 
     def _configured(self, future):
         error = future.exception()
@@ -189,7 +206,7 @@ class WorkerClient:
             self.ready, self.fault = error is None, "" if error is None else str(error)
         if error is not None and error.code not in ("died", "cancelled"):  # it stops because we do
             self._log.error(f"the worker cannot work: {error}")
-        self._on_change()
+        self._tell(self._on_change)
 
     def _read_until_death(self):
         while True:
@@ -199,8 +216,8 @@ class WorkerClient:
                 self._kill()
                 return f"the worker gave no sign of life for {self._hang_seconds:.0f} s and was ended"
             except (EOFError, OSError):
-                code = self._wait_for_exit()
-                return f"the worker process ended ({signal.Signals(-code).name if code < 0 else f'exit status {code}'})"
+                self._child.wait()
+                return f"the worker process ended ({self._child.end})"
             except frames.FrameError as error:
                 self._kill()
                 return f"the worker sent what cannot be read: {error}"
@@ -209,6 +226,9 @@ class WorkerClient:
             except _Hung as hung:
                 self._kill()
                 return str(hung)
+            except (KeyError, TypeError) as error:
+                self._kill()
+                return f"the worker sent what makes no sense: {str(header)[:200]} ({type(error).__name__}: {error})"
 
     def _handle(self, header):
         event, number = header.get("event"), header.get("request")
@@ -217,28 +237,36 @@ class WorkerClient:
             self._note_running_on(header.get("running_on", ""))
             self._check_still(header["still"])
         elif event == "hand":
-            self._hand = header["hand"]
+            self._take_in_hand(header["hand"])
         elif event == "shrink":
             self._shrink, self.memory_msg = header["level"], header["message"]
-            self._on_change()
+            self._tell(self._on_change)
         elif event == "snapshot":
-            self._on_snapshot(header["generation"])
+            self._tell(self._on_snapshot, header["generation"])
         elif event == "progress":
             _, progress, _ = self._pending.get(number, (None, None, ""))
             if progress is not None:
-                progress(header["phase"], header["fraction"])
+                self._tell(progress, header["phase"], header["fraction"])
         else:
             with self._lock:
                 future, _, command = self._pending.pop(number, (None, None, ""))
             if future is None:
                 self._log.warning(f"the worker answered request {number}, which nobody made")
             elif event == "result":
-                self._passed(command)
+                self._tell(self._passed, command)
                 future.set_result({k: v for k, v in header.items() if k not in ("event", "request")})
             else:
-                if command == "refine" and header["code"] == "failed" and self._suspects is not None:
-                    self._suspects.died({**self._hand, "query": ""}, header["message"])
-                future.set_exception(WorkerError(header["code"], header["message"]))
+                error = WorkerError(header.get("code", "failed"), header.get("message", ""))
+                if command == "refine" and error.code == "failed" and self._suspects is not None:
+                    self._tell(self._suspects.died, {**self._hand, "query": ""}, str(error))
+                future.set_exception(error)
+
+    def _take_in_hand(self, hand):
+        before, distilled, self._hand = self._hand, self.distilling, hand
+        if self._suspects is not None and hand["phase"]:  # else the job has ended, perhaps by what it had in hand
+            self._tell(self._suspects.passed, set(before.get("keyframes", ())) - set(hand["keyframes"]), before.get("phase"))
+        if self.distilling != distilled:
+            self._tell(self._on_change)
 
     def _note_running_on(self, text):
         if text and text != self.running_on:
@@ -257,33 +285,29 @@ class WorkerClient:
         if self._suspects is not None and command == "localize" and self._hand.get("query"):
             self._suspects.answered(self._hand["query"])
 
-    def _wait_for_exit(self):
-        try:
-            return self._process.wait(timeout=EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._kill()
-            return self._process.wait()
-
     def _kill(self):
-        if self._process is not None:
-            self._process.kill()  # unlike os.kill it bears with a process that another thread has just waited for
+        if self._child is not None:
+            self._child.kill()
 
     def _bury(self, reason):
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-            if self._process is not None:
-                self._wait_for_exit()
+            child, closing = self._child, self._closing.is_set()
             self._connection, self.ready, self.fault, self.memory_mb, self.device_mb = None, False, reason, 0.0, 0.0
             pending, self._pending = self._pending, {}
-        of_use = self._closing.is_set() or self._learn(reason)
+            if child is not None:
+                child.hang_up()
+                child.wait()
+                child.close()
+        of_use = closing or self._watched(lambda: self._learn(reason))
+        self._hand = {}
         for future, _, command in pending.values():
             code = "died" if of_use or command != "refine" else "hopeless"
-            future.set_exception(WorkerError("cancelled", "the back end stops") if self._closing.is_set() else WorkerError(code, reason))
+            future.set_exception(WorkerError("cancelled", "the back end stops") if closing else WorkerError(code, reason))
 
     def _learn(self, reason):
         """From a death: what was in hand, and whether memory ran out. Whether trying the same again is of use."""
-        if "SIGKILL" in reason and memory_limits.oom_kills() > self._oom_kills and self._shrink < memory_limits.SMALLEST_PLAN:
+        killed_for_memory = self._child is not None and self._child.killed_for_memory and "SIGKILL" in reason  # and not by us
+        if killed_for_memory and self._shrink < memory_limits.SMALLEST_PLAN:
             self._shrink += 1
             plan = memory_limits.plan_text(memory_limits.shrunk(self._config, self._shrink))
             self.memory_msg = f"the kernel was out of memory and {reason}; it goes on with less: {plan}"

@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.ros import images
+from vggt3_ros.ros import images, qos
 from vggt3_ros.ros.conversions import from_camera, from_nanoseconds, from_transform, to_transform_message, with_covariance
 
 START_NS = 1_700_000_000_000_000_000
@@ -133,6 +133,29 @@ def publish_static_frames(graph):
         publisher = graph.client.create_publisher(TFMessage, "/tf_static", profile)
         publisher.publish(TFMessage(transforms=[TransformStamped(header=Header(frame_id=parent), child_frame_id=child,
                                                                  transform=to_transform_message(transform))]))
+
+
+def neck(seconds):
+    """T_base_mount (4, 4) of a mount that turns: a head that looks around."""
+    return T_BASE_MOUNT @ se3.exp([0, 0, 0, 0, 0, 0.9 * seconds])
+
+
+class Head:
+    """base_link -> mount on /tf, and mount -> camera_optical on /tf_static."""
+
+    def __init__(self, graph):
+        static = graph.client.create_publisher(TFMessage, "/tf_static", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+        static.publish(_transforms("mount", "camera_optical", T_MOUNT_CAM, 0))
+        self._publisher = graph.client.create_publisher(TFMessage, "/tf", qos.TF)
+        until(self._publisher.get_subscription_count)
+
+    def turn(self, ms):
+        self._publisher.publish(_transforms("base_link", "mount", neck(ms / 1000), ms))
+
+
+def _transforms(parent, child, transform, ms):
+    return TFMessage(transforms=[TransformStamped(header=Header(stamp=_stamp(ms), frame_id=parent), child_frame_id=child,
+                                                  transform=to_transform_message(transform))])
 
 
 def jpeg(number):

@@ -2,6 +2,7 @@
 
 import threading
 
+import psutil
 import pytest
 from fake_backend import SLOW
 from lifecycle_msgs.msg import State, Transition
@@ -49,9 +50,9 @@ def test_a_manager_takes_it_through_its_states_and_the_store_stays(graph):
             until(lambda: len(backend._core.store) == before + 1)
             assert change(graph, DEACTIVATE)
             until(lambda: not graph.keyframes.get_subscription_count())
-        worker = backend._core.worker._process
+        worker = backend._core.worker.pid
         assert change(graph, CLEANUP) and state(graph) == State.PRIMARY_STATE_UNCONFIGURED
-        assert worker.poll() is not None  # its memory and the device are free
+        assert not psutil.pid_exists(worker)  # its memory and the device are free
         until(lambda: not [thread for thread in set(threading.enumerate()) - earlier
                            if thread.name.startswith(("worker_supervisor", "snapshot_loader"))])
     assert change(graph, CONFIGURE)

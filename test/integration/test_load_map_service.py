@@ -70,10 +70,10 @@ def test_mapping_goes_on_with_a_loaded_map(graph, saved):
     np.testing.assert_array_equal(backend._core.map_odom.T_map_odom, seen)
     graph.send(at(4, id=0, odometry_x=4.0, stamp_ns=6), odom_frame="another_odom")
     until(lambda: len(backend._core.store) == 7)
-    assert backend._core.store.poses().sessions.tolist() == [0] * 6 + [1] and backend._core.store.ids()[-1] == 0
+    assert backend._core.store.poses().sessions.tolist() == [0] * 6 + [1] and backend._core.store.ids()[-1] == backend._core.store.find(0)
     snapshot = backend._core.load_snapshot(backend._core.refinery.request().result(30))
     until(lambda: heard and len(heard[-1].ids) == 7)
-    assert snapshot.places_odometry
+    assert snapshot.places_odometry and 0 in heard[-1].ids and len(set(heard[-1].ids)) == 7
     np.testing.assert_allclose(backend._core.map_odom.T_map_odom, snapshot.T_map_odom, atol=1e-9)
 
 

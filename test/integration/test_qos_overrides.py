@@ -7,7 +7,7 @@ from ros_graph import until
 
 PUBLISHED = ("path", "keyframe_poses", "map", "occupancy_grid", "loops", "loop_markers", "correction", "pose", "status", "status_marker",
              "diagnostics", "tf")
-HEARD = {"keyframes": ["keyframes"], "odometry": ["image", "camera_info", "odometry", "tf_static"], "pose": ["frontend_pose"]}
+HEARD = {"keyframes": ["keyframes"], "odometry": ["image", "camera_info", "odometry", "tf_static", "tf"], "pose": ["frontend_pose"]}
 
 
 @pytest.mark.parametrize("source", HEARD)

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 
+import pytest
 from action_msgs.msg import GoalStatus
 from random_keyframes import make_keyframe
 from ros_graph import until
@@ -30,7 +31,8 @@ def test_reports_phases_and_result(graph):
     result = answer.result
     assert (result.error_code, result.generation, result.keyframes, result.map_points) == (Refine.Result.NONE, 1, 2, 100)
     assert (result.loops_accepted, result.loops_rejected) == (1, 1) and result.seconds > 0.2
-    assert json.loads(result.report)["seconds"] == {"total": 0.5}
+    report = json.loads(result.report, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
+    assert report["seconds"] == {"total": 0.5} and report["memory_error_m"] is None
     assert len(heard) > 1 and all(phase == "memory" and 0 <= progress <= 1 for phase, progress in heard)
 
 
@@ -53,6 +55,44 @@ def test_cancel_takes_effect_within_two_seconds_and_keeps_the_map(graph):
     assert time.monotonic() - begin < 2.0
     assert answer.status == GoalStatus.STATUS_CANCELED and answer.result.error_code == Refine.Result.CANCELED
     assert backend._core.snapshot is None and not backend._core.refinery.running
+
+
+def test_a_cancel_ends_ones_own_goal_and_the_others_go_on(graph):
+    backend = graph.backend(memory__steps=200)
+    graph.send(make_keyframe(0), make_keyframe(1))
+    until(lambda: len(backend._core.store) == 2)
+    running, waiting, other = (send(graph) for _ in range(3))
+    until(lambda: backend._core.refinery.running)
+    waiting.cancel_goal_async()
+    assert graph.wait(waiting.get_result_async()).status == GoalStatus.STATUS_CANCELED
+    for goal, generation in ((running, 1), (other, 2)):
+        answer = graph.wait(goal.get_result_async())
+        assert (answer.status, answer.result.generation) == (GoalStatus.STATUS_SUCCEEDED, generation)
+
+
+def test_what_was_cancelled_does_not_begin_by_itself_at_once(graph):
+    """The keyframes that would start one are there already; as many more are needed."""
+    backend = graph.backend(memory__steps=10_000, refine_every_keyframes=2)
+    graph.send(make_keyframe(0))
+    until(lambda: len(backend._core.store) == 1)
+    goal = send(graph)
+    graph.wait(goal.get_result_async())  # one keyframe is too few
+    graph.send(make_keyframe(1), make_keyframe(2))
+    until(lambda: len(backend._core.store) == 3 and backend._core.refinery.running)
+    goal = send(graph)  # waits behind the one that has begun by itself
+    backend._core.refinery.pause()
+    graph.wait(goal.get_result_async())
+    until(lambda: not backend._core.refinery.running)
+    goal = send(graph)
+    backend._core.refinery.resume()
+    until(lambda: backend._core.refinery.running)
+    goal.cancel_goal_async()
+    assert graph.wait(goal.get_result_async()).status == GoalStatus.STATUS_CANCELED
+    assert backend._core.refinery.waiting == 2
+    time.sleep(2.0)  # the node looks every tenth of a second
+    assert not backend._core.refinery.running
+    graph.send(make_keyframe(3), make_keyframe(4))
+    until(lambda: backend._core.refinery.running and backend._core.refinery.waiting == 0)
 
 
 def test_a_worker_that_dies_aborts_the_goal(graph):

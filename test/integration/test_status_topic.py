@@ -11,6 +11,7 @@ from ros_graph import until
 from vggt3_ros import worker_client
 from vggt3_ros.msg import Status
 from vggt3_ros.ros import qos
+from vggt3_ros.srv import SetMode
 
 
 def test_tells_phase_progress_and_the_outcome(graph):
@@ -23,6 +24,25 @@ def test_tells_phase_progress_and_the_outcome(graph):
     last = heard[-1]
     assert (last.keyframes, last.keyframes_refined, last.map_points, last.loops_accepted, last.loops_rejected) == (2, 2, 100, 1, 1)
     assert last.refinement_seconds > 0.5 and last.worker_memory_mb > 10 and last.error_msg == ""
+
+
+def test_idle_time_spent_on_the_memory_is_a_state_of_its_own(graph):
+    backend = graph.backend(idle_distillation=20.0)
+    heard = graph.status()
+    graph.refined(make_keyframe(0), make_keyframe(1), backend=backend)
+    until(lambda: heard and heard[-1].generation == 2 and heard[-1].state == Status.IDLE)
+    states = [status.state for status in heard]
+    assert Status.DISTILLING in states[states.index(Status.REFINING):]
+
+
+def test_what_was_only_localized_is_not_counted_as_stored(graph):
+    backend = graph.backend()
+    heard = graph.status()
+    graph.refined(make_keyframe(0), make_keyframe(1), backend=backend)
+    assert graph.call(SetMode, "set_mode", SetMode.Request(mode=SetMode.Request.LOCALIZATION)).error_code == 0
+    graph.send(make_keyframe(2))
+    until(lambda: heard and heard[-1].not_stored == 1)
+    assert (heard[-1].received, heard[-1].refused, heard[-1].keyframes) == (3, 0, 2)
 
 
 def test_a_dead_worker_shows_and_the_node_stays(graph):

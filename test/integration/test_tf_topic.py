@@ -12,6 +12,7 @@ from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.conversions import to_nanoseconds
+from vggt3_ros.ros.map_odom import Stamps
 
 
 def test_map_to_odom_is_identity_then_corrected_and_always_ahead_of_now(graph):
@@ -56,3 +57,9 @@ def test_without_publish_tf_nothing_is_sent_and_the_map_is_the_same(graph):
     np.testing.assert_allclose(snapshot.T_map_odom, SHIFT, atol=1e-9)
     time.sleep(0.3)
     assert not heard
+
+
+def test_stamps_grow_while_time_stands_still_and_follow_it_when_it_goes_back():
+    stamps = Stamps()
+    assert [stamps.after(wanted) for wanted in (100, 100, 100, 101, 102, 110, 110)] == [100, 101, 102, 103, 104, 110, 111]
+    assert [stamps.after(wanted) for wanted in (50, 50, 60)] == [50, 51, 60]

@@ -1,10 +1,12 @@
 """Plain topics become keyframes: the right image with the right pose, depth and covariance; what does not belong together does not."""
 
+import time
+
 import cv2
 import numpy as np
 import pytest
-from camera_rig import (BASELINE, CAMERA, DISPARITY, MS, START_NS, T_BASE_CAM, CameraRig, depth_counts, jpeg, path, picture,
-                        publish_static_frames)
+from camera_rig import (BASELINE, CAMERA, DISPARITY, MS, START_NS, T_BASE_CAM, T_MOUNT_CAM, CameraRig, Head, depth_counts, jpeg, neck, path,
+                        picture, publish_static_frames)
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from ros_graph import until
@@ -56,6 +58,24 @@ def test_raw_images_with_odometry_and_static_frames(graph):
         assert keyframe.camera == CAMERA and keyframe.depth is None
         assert_pose(keyframe, number)
     assert backend._core.intake.odom_frame == "odom" and backend._core.intake.camera_frame == "camera_optical"
+
+
+def test_a_camera_on_a_head_that_turns_is_where_it_was_when_its_image_was_taken(graph):
+    """Its transforms come later than images and odometry, and not at their stamps: an image waits for them."""
+    rig = CameraRig(graph)
+    backend = start(graph, rig, input__base_to_camera="")
+    head = Head(graph)
+    drive(rig, range(5))
+    time.sleep(0.3)
+    assert not len(backend._core.store)
+    for ms in range(-105, 400, 30):
+        head.turn(ms)
+    keyframes = stored(backend, 4)
+    assert [keyframe.stamp_ns for keyframe in keyframes] == [START_NS + number * 100 * MS for number in range(4)]
+    for number, keyframe in enumerate(keyframes):
+        difference = se3.inverse(path(number / 10) @ neck(number / 10) @ T_MOUNT_CAM) @ keyframe.T_odom_cam
+        assert np.linalg.norm(difference[:3, 3]) < 1e-3 and se3.rotation_angle(difference) < 1e-3
+    assert any("mount is 0." in note and "older than the image" in note for note in backend._active_parts.input._notes())
 
 
 def test_compressed_images_are_kept_as_received(graph):

@@ -3,6 +3,8 @@
 import json
 import time
 
+from vggt3_ros import strict_json
+
 ROUND = 123  # keyframes of a walk through all rooms
 
 _DESCRIPTION = (
@@ -62,7 +64,7 @@ def run(arguments):
             result = measure_growth(sequence, store, BackendConfig.from_flat(quick | settings), BackendConfig.from_flat(settings), counts,
                                     arguments.add, arguments.repeat, arguments.batch, apartment.surfaces_of(rendered),
                                     run_folder / "runs.json", bars, cpu_seconds if arguments.clock == "cpu" else time.perf_counter)
-    print(json.dumps(result, indent=2) if arguments.json else table(result))
+    print(strict_json.dumps(result, indent=2) if arguments.json else table(result))
     return 0
 
 

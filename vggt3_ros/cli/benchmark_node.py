@@ -1,6 +1,6 @@
 """vggt3 benchmark node: the node under load, over DDS."""
 
-import json
+from vggt3_ros import strict_json
 
 
 def add_parser(subparsers):
@@ -57,7 +57,7 @@ def run(arguments):
     except RuntimeError as error:
         raise ValueError(str(error)) from error
     rows = benchmark.table(result)
-    print(json.dumps(result, indent=2) if arguments.json else text(rows))
+    print(strict_json.dumps(result, indent=2) if arguments.json else text(rows))
     return 0 if all(met is not False for *_, met in rows) else 1
 
 

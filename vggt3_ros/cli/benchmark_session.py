@@ -1,7 +1,6 @@
 """vggt3 benchmark session: the memory of the node's processes over a session of thousands of keyframes."""
 
-import json
-
+from vggt3_ros import strict_json
 from vggt3_ros.cli.benchmark_node import add_load_arguments, prepared, text
 
 LIMIT_MB = 5500  # of node, worker and fusion together, at the default settings and 2,000 keyframes of 640x480
@@ -51,5 +50,5 @@ def run(arguments):
     except RuntimeError as error:
         raise ValueError(str(error)) from error
     rows = list(session.table(result, arguments.limit_mb))
-    print(json.dumps(result, indent=2) if arguments.json else text(rows))
+    print(strict_json.dumps(result, indent=2) if arguments.json else text(rows))
     return 0 if all(met is not False for *_, met in rows) else 1

@@ -55,13 +55,12 @@ def _as_text(name, found):
 
 
 def _as_json(name, found):
-    import json
-    import math
+    from vggt3_ros import strict_json
 
     fields = {"image": name, "code": found.code, "message": found.message, "generation": int(found.generation),
               "inliers": int(found.inliers), "seconds": float(found.seconds), "verified": bool(found.verified),
               "reprojection_error_px": float(found.reprojection_error_px)}
     for field in ("T_map_cam", "covariance"):
         value = getattr(found, field)
-        fields[field] = None if value is None else value.tolist()
-    return json.dumps({key: None if isinstance(value, float) and math.isnan(value) else value for key, value in fields.items()})
+        fields[field] = value
+    return strict_json.dumps(fields)

@@ -16,6 +16,7 @@ def run(arguments):
     import shutil
     from pathlib import Path
 
+    from vggt3_ros import durable
     from vggt3_ros.cli.progress import StageBars
     from vggt3_ros.cli.settings import parse_settings
     from vggt3_ros.config import BackendConfig
@@ -33,7 +34,7 @@ def run(arguments):
     try:
         with StageBars(arguments.quiet) as bars:
             snapshot, merged = merge_all(arguments.maps, partial, config, bars)
-        partial.rename(out)
+        durable.rename(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     for folder, loaded in merged:

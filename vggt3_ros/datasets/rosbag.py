@@ -14,9 +14,9 @@ from rosbags.interfaces import Connection
 from rosbags.typesys import Stores, get_typestore
 
 from vggt3_ros.datasets.recording import Recording
-from vggt3_ros.datasets.rosbag_topics import TF_MESSAGE, TF_STATIC, Topics, choose_topics
-from vggt3_ros.geometry.static_frames import StaticFrames
-from vggt3_ros.datasets.trajectories import associate, poses_at
+from vggt3_ros.datasets.rosbag_topics import TF, TF_MESSAGE, TF_STATIC, Topics, choose_topics
+from vggt3_ros.datasets.trajectories import MAX_POSE_GAP_NS, associate, poses_at
+from vggt3_ros.geometry.frame_tree import FrameTree
 from vggt3_ros.ros import images
 from vggt3_ros.ros.compressed_depth import decompress_depth
 from vggt3_ros.ros.reading import to_camera, to_keyframe, to_nanoseconds, to_stereo_pair, to_transform
@@ -35,9 +35,10 @@ def bag_paths(path):
 def read_rosbag(path, topics=Topics(), T_base_cam=None, odometry_needed=True, rectified=False):
     """A bag as a Recording: image (raw or compressed), CameraInfo, odometry [, depth, truth], or vggt3_ros/Keyframe messages.
 
-    T_base_cam: (4, 4) where the camera (optical axes) sits on the odometry's child frame; None: from /tf_static. Depth must be
-    registered to the image; without any, a right image whose CameraInfo has p[3] = -fx * baseline gives it. rectified: p of
-    the CameraInfo holds, k and d do not. The bag stays open as long as the Recording lives.
+    T_base_cam: (4, 4) where the camera (optical axes) sits on the odometry's child frame; None: from /tf_static and, where that does not
+    tie the two together, /tf, at the stamp of each image. Depth must be registered to the image; without any, a right image whose
+    CameraInfo has p[3] = -fx * baseline gives it. rectified: p of the CameraInfo holds, k and d do not. The bag stays open as long as the
+    Recording lives.
     ValueError says what is missing or damaged.
     """
     bag = Bag(path)
@@ -131,7 +132,7 @@ def _keyframes(bag, topics):
 def _stream(bag, topics, T_base_cam, rectified):
     places = {topic: {} for topic in (topics.image, topics.depth, topics.right)}
     poses = {topics.odometry: [], topics.groundtruth: []}
-    frames, infos, base_frame = StaticFrames(), {}, None
+    frames, infos, base_frame = FrameTree(MAX_POSE_GAP_NS, history=None), {}, None
     wanted = {*places, topics.camera_info, topics.right_camera_info, topics.odometry, topics.groundtruth, TF_STATIC}
     for place, data in bag.messages(wanted):
         topic = place.connection.topic
@@ -144,7 +145,7 @@ def _stream(bag, topics, T_base_cam, rectified):
                 base_frame = getattr(message, "child_frame_id", "") or base_frame
         elif topic == TF_STATIC:
             for transform in bag.decode(place, data).transforms:
-                frames.add(transform.header.frame_id, transform.child_frame_id, _pose(transform))
+                frames.fix(transform.header.frame_id, transform.child_frame_id, _pose(transform))
         elif topic not in infos:
             infos[topic] = message = bag.decode(place, data)
             if rectified:
@@ -155,7 +156,8 @@ def _stream(bag, topics, T_base_cam, rectified):
     camera, camera_frame = to_camera(infos[topics.camera_info]), infos[topics.camera_info].header.frame_id
     stamps = {topic: np.array(sorted(found), np.int64) for topic, found in places.items()}
     if T_base_cam is None:
-        T_base_cam = _camera_on_base(frames, base_frame, camera_frame) if topics.odometry or topics.groundtruth else np.eye(4)
+        moves = topics.odometry or topics.groundtruth
+        T_base_cam = _camera_on_base(bag, frames, base_frame, camera_frame, stamps[topics.image]) if moves else np.eye(4)
     stamps_ns, image_places = stamps[topics.image], places[topics.image]
     at_images = lambda topic: poses_at(*_series(poses[topic]), stamps_ns) @ T_base_cam if topic and poses[topic] else None
     load_image = lambda i: _image(bag.read(image_places[int(stamps_ns[i])]), camera)
@@ -204,12 +206,23 @@ def _depth(message):
     return decompress_depth(message) if hasattr(message, "format") else images.to_depth(message)
 
 
-def _camera_on_base(frames, base, camera):
-    """T_base_camera (4, 4). A base without a name is the camera itself."""
+def _camera_on_base(bag, frames, base, camera, stamps_ns):
+    """T_base_camera, (4, 4) or at each stamp (N, 4, 4), NaN where it is not known. A base without a name is the camera itself."""
     if not base:
         return np.eye(4)
-    found = frames.lookup(base, camera or "")
-    if found is None:
-        raise ValueError(f"/tf_static does not say where the camera '{camera}' sits on '{base}', whose motion the odometry is: give "
-                         "--camera-in-base 'x y z qx qy qz qw'")
-    return found
+    if frames.connected(base, camera or ""):
+        return frames.at(base, camera or "", 0)
+    for place, data in bag.messages({TF}):  # long, and rarely needed
+        for transform in bag.decode(place, data).transforms:
+            frames.move(transform.header.frame_id, transform.child_frame_id, to_nanoseconds(transform.header.stamp), _pose(transform))
+    if not frames.connected(base, camera or ""):
+        raise ValueError(f"neither /tf_static nor /tf says where the camera '{camera}' sits on '{base}', whose motion the odometry is: "
+                         "give --camera-in-base 'x y z qx qy qz qw'")
+    return np.array([_known_or_nan(frames, base, camera, int(stamp_ns)) for stamp_ns in stamps_ns])
+
+
+def _known_or_nan(frames, base, camera, stamp_ns):
+    try:
+        return frames.at(base, camera, stamp_ns)
+    except LookupError:
+        return np.full((4, 4), np.nan)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 IMAGE, COMPRESSED, CAMERA_INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/CameraInfo"
 KEYFRAME, ODOMETRY = "vggt3_ros/msg/Keyframe", "nav_msgs/msg/Odometry"
 POSES = (ODOMETRY, "geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped", "geometry_msgs/msg/TransformStamped")
-TF_STATIC, TF_MESSAGE = "/tf_static", "tf2_msgs/msg/TFMessage"
+TF_STATIC, TF, TF_MESSAGE = "/tf_static", "/tf", "tf2_msgs/msg/TFMessage"
 COLOR_WORDS, DEPTH_WORDS, REGISTERED_WORDS = ("color", "rgb", "left", "cam0"), ("depth",), ("aligned", "registered", "_to_color")
 
 

@@ -15,18 +15,16 @@ import os
 import select
 import signal
 import socket
-import subprocess
-import sys
 import time
-import weakref
 from collections import deque
 from dataclasses import asdict
 
 import numpy as np
 
 from vggt3_ros import frames, memory_limits
+from vggt3_ros.child_process import ChildProcess
 from vggt3_ros.config import MapConfig
-from vggt3_ros.environment import end_with_parent, worker_environment
+from vggt3_ros.environment import end_with_parent
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
 from vggt3_ros.mapping.keyframe import Keyframe
@@ -60,11 +58,10 @@ class FusionProcess:
 
     def __init__(self, silent_seconds=SILENT_SECONDS):
         self.silent_seconds = silent_seconds
-        self._process = self._ours = self._ending = self._config = None
+        self._child = self._ours = self._config = None
         self._held = {}  # keyframe id -> pose (4, 4) it is fused at, None: it has no depth
         self._owed = 0  # answers on their way that nobody waits for any more
         self._asked = deque()  # what they answer: a keyframe's id or None
-        self._oom_kills = 0
 
     def __enter__(self):
         self.start()
@@ -76,33 +73,25 @@ class FusionProcess:
     @property
     def pid(self):
         """Of the process, None while there is none."""
-        return self._process.pid if self._process is not None and self._process.poll() is None else None
+        return None if self._child is None else self._child.pid
 
     def start(self):
         """Start the process where none runs: it has loaded Open3D when it is needed."""
         if self.pid is not None:
             return
-        if self._process is not None:
-            _log.warning("the fusion process ended (exit status %s): the map is fused from its beginning", self._process.returncode)
+        if self._child is not None:
+            _log.warning("the fusion process ended (%s): the map is fused from its beginning", self._child.end)
             self.close()
-        self._ours, theirs = socket.socketpair()
-        self._oom_kills = memory_limits.oom_kills()
-        with theirs:
-            command = [sys.executable, "-P", "-m", "vggt3_ros.mapping.fusion_process", "--channel", str(theirs.fileno())]
-            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=worker_environment(), stdin=subprocess.DEVNULL)
-        self._ending = weakref.finalize(self, _end, self._process, self._ours)
+        self._child = ChildProcess("vggt3_ros.mapping.fusion_process")
+        self._ours = self._child.connection
 
     def close(self):
         """End the process, and with it the surface."""
-        if self._ending is not None:
-            self._ending()
-        self._process = self._ours = self._ending = self._config = None
+        if self._child is not None:
+            self._child.close()
+        self._child = self._ours = self._config = None
         self._held, self._owed = {}, 0
         self._asked.clear()
-
-    def renumber(self, new_ids):
-        """The keyframes in the surface have other ids from now on: {old: new}; those not named keep theirs."""
-        self._held = {new_ids.get(i, i): pose for i, pose in self._held.items()}
 
     def __call__(self, ids, T_map_cam, keyframe, config, renewed=(), progress=None):
         """ids of all keyframes that there are; T_map_cam (N, 4, 4); keyframe(id) -> Keyframe, asked for those to be fused; config:
@@ -139,8 +128,8 @@ class FusionProcess:
                 pass
             text, memory = header["failed"], header["memory"]
         except (EOFError, OSError):
-            text, memory = f"the fusion process ended (exit status {self._process.wait()}): {error}", False
-        memory = memory or memory_limits.oom_kills() > self._oom_kills
+            self._child.wait()
+            text, memory = f"the fusion process ended ({self._child.end}): {error}", self._child.killed_for_memory
         self.close()
         raise (MemoryError(text) if memory else FusionError(text, keyframe)) from error
 
@@ -208,12 +197,6 @@ def moved(held, ids, T_map_cam, bound):
     motion = se3.inverse(np.array([held[ids[k]] for k in known])) @ np.asarray(T_map_cam)[known]
     far = np.linalg.norm(motion[:, :3, 3], axis=1) + REACH_M * se3.rotation_angle(motion) > bound
     return [ids[k] for k, is_far in zip(known, far) if is_far]
-
-
-def _end(process, connection):
-    connection.close()
-    process.kill()
-    process.wait()
 
 
 def serve(connection):

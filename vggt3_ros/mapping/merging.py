@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vggt3_ros import durable
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.snapshot import Snapshot
 from vggt3_ros.mapping.database import PLACED, SESSION
-from vggt3_ros.mapping.store import ASIDE, FIRST_ID, LOADED, KeyframeStore
-from vggt3_ros.mapping.store_sessions import absorb, held_already, placed_sessions
+from vggt3_ros.mapping.store import ASIDE, LOADED, NEXT_ID, KeyframeStore
+from vggt3_ros.mapping.store_sessions import add_all, held_already, placed_sessions, replace_all
 
 TRIED = 24  # images localized at most to place a map
 AGREEING = 4  # of these must agree on where it lies, and be most of those localized
@@ -36,32 +37,31 @@ class Loaded:
 
 
 def replace(store, folder):
-    """Forget everything in `store` (KeyframeStore) and copy what save_map wrote to `folder`: Loaded. A kill in between leaves keyframes
-    without a snapshot, never a snapshot of other keyframes."""
+    """Forget everything in `store` (KeyframeStore) and take what save_map wrote to `folder`: Loaded. All or nothing, whenever it is ended: the
+    saved map's snapshot is there before its keyframes are, the old ones until after; none is served without its keyframes (Scenes)."""
     other, snapshot = _open(folder)
     with other:
         theirs = other.poses(aside=True)
-        ids, placed = theirs.ids.tolist(), json.dumps(placed_sessions(other))
-        notes = {LOADED: str(folder), SESSION: str(max(other.session, int(theirs.sessions.max()))), PLACED: placed,
-                 ASIDE: other.get_note(ASIDE) or "{}"}
-        used = [int(path.name) for path in store.snapshots.glob("[0-9]" * 6)]
-        generation = max(used, default=0) + 1
-        arriving = store.folder / "arriving"
+        notes = {LOADED: str(folder), SESSION: str(max(other.session, int(theirs.sessions.max()))),
+                 PLACED: json.dumps(placed_sessions(other)), ASIDE: other.get_note(ASIDE) or "{}"}
+        if other.get_note(NEXT_ID):
+            notes[NEXT_ID] = other.get_note(NEXT_ID)
+        held = sorted(store.snapshots.glob("[0-9]" * 6))
+        generation = max((int(path.name) for path in held), default=0) + 1
+        arriving, target = store.folder / "arriving", store.snapshots / f"{generation:06d}"
         shutil.rmtree(arriving, ignore_errors=True)
-        target = arriving / f"{generation:06d}"
-        shutil.copytree(_newest(other), target)
-        Snapshot.renumber(target, generation)
-        leaving = store.folder / "leaving"
-        shutil.rmtree(leaving, ignore_errors=True)
-        store.snapshots.mkdir(exist_ok=True)
-        store.snapshots.rename(leaving)
+        durable.make_folder(store.snapshots)
         try:
-            absorb(store, other, dict(zip(ids, ids)), theirs.T_odom_cam, notes, True, theirs.sessions)
+            shutil.copytree(_newest(other), arriving)
+            Snapshot.renumber(arriving, generation)
+            durable.rename(arriving, target)
+            replace_all(store, other, theirs.T_odom_cam, theirs.sessions, notes)
         except BaseException:
-            leaving.rename(store.snapshots)
+            shutil.rmtree(arriving, ignore_errors=True)
+            Snapshot.remove(target)
             raise
-        arriving.rename(store.snapshots)
-        shutil.rmtree(leaving)
+        for path in held:
+            Snapshot.remove(path)
     return Loaded(generation, len(snapshot), np.eye(4))
 
 
@@ -82,13 +82,11 @@ def merge(store, folder, snapshot, localize):
             raise LoadError("conflict", f"{twice} of its {len(theirs)} keyframes are held already: a map is merged once")
         theirs, T_loaded_cam = _corrected(theirs, loaded)
         T_map_loaded = place(other, theirs.ids, T_loaded_cam, localize)
-        first = max([FIRST_ID - 1, *(id for id in store.ids() if id >= FIRST_ID)]) + 1
-        new_ids = {int(id): first + k for k, id in enumerate(theirs.ids)}
         numbers, rank = np.unique(theirs.sessions, return_inverse=True)
         sessions = int(ours.sessions.min()) - len(numbers) + rank  # below ours: new keyframes go on with the highest
         placed = sorted({*placed_sessions(store), *sessions.tolist()})
-        absorb(store, other, new_ids, T_map_loaded @ T_loaded_cam, {PLACED: json.dumps(placed)}, sessions=sessions)
-    return Loaded(snapshot.generation, len(new_ids), T_map_loaded)
+        add_all(store, other, theirs.ids, T_map_loaded @ T_loaded_cam, sessions, {PLACED: json.dumps(placed)})
+    return Loaded(snapshot.generation, len(theirs), T_map_loaded)
 
 
 def merge_all(folders, out, config, progress):
@@ -193,7 +191,7 @@ def _open(folder):
     store = _store(folder)
     try:
         snapshot = Snapshot.load(_newest(store))
-        if not len(snapshot) or not set(snapshot.keyframe_ids.tolist()) <= set(store.ids()):
+        if not len(snapshot) or store.lacks(snapshot.keyframe_ids, snapshot.stamps_ns):
             raise ValueError(f"{folder}: the map was made from other keyframes than those beside it")
         return store, snapshot
     except ValueError as error:

@@ -1,13 +1,13 @@
 """What one refinement produced: immutable, numbered, readable without torch."""
 
 import json
-import os
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from vggt3_ros import durable
 from vggt3_ros.arrays import load_arrays
 from vggt3_ros.geometry import se3
 
@@ -67,7 +67,7 @@ class Snapshot:
     keyframe_ids, stamps_ns (N,) int64; T_map_cam, T_odom_cam (N, 4, 4); covariances (N, 6, 6) of T_map_cam in the map frame,
     x y z rotX rotY rotZ (as ROS has it). loops: tuple of Loop. cloud: PointMap. seconds: stage name -> seconds.
     report: numbers for people (counts, residuals, peak memory). sessions (N,) int64: the run of a front end that a keyframe comes from
-    (one run by default); session: the one that was running, of which there may be no keyframe here yet.
+    (one run by default); session: the one that is running, of which there may be no keyframe here yet.
     """
 
     generation: int
@@ -106,22 +106,17 @@ class Snapshot:
         newest = self.newest
         return se3.orthonormalize(self.T_map_cam[newest] @ se3.inverse(self.T_odom_cam[newest]))
 
-    def renumbered(self, generation, new_ids, session):
-        """The same under other keyframe ids ({old: new}; those not named stay), while another session runs."""
-        new = lambda keyframe_id: new_ids.get(int(keyframe_id), int(keyframe_id))
-        loops = tuple(replace(loop, source_id=new(loop.source_id), target_id=new(loop.target_id)) for loop in self.loops)
-        return replace(self, generation=generation, keyframe_ids=np.array([new(i) for i in self.keyframe_ids], np.int64), loops=loops,
-                       session=session)
-
     def save(self, folder, memory=None, places=None):
-        """Write into `folder` (which must not exist), with its Submaps and PlaceIndex if given; it appears whole or not at all."""
+        """Write into `folder` (which must not exist), with its Submaps and PlaceIndex if given; it appears whole or not at all, whether
+        the process is killed or the power cut."""
         folder = Path(folder)
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         try:
-            partial.mkdir(parents=True)
+            durable.make_folder(folder.parent)
+            partial.mkdir()
             self._write(partial, memory, places)
-            os.rename(partial, folder)
+            durable.rename(partial, folder)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)  # on a full disk the next keyframe needs the room
             raise
@@ -137,8 +132,6 @@ class Snapshot:
         }
         with open(partial / "arrays.npz", "wb") as file:
             np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
         if memory is not None:
             memory.save(partial)
         if places is not None:
@@ -150,8 +143,16 @@ class Snapshot:
                 "report": self.report}
         with open(partial / "snapshot.json", "w") as file:
             file.write(json.dumps(text))  # json.dump writes without the C encoder
-            file.flush()
-            os.fsync(file.fileno())
+
+    @classmethod
+    def of(cls, store, folder):
+        """The saved snapshot of a KeyframeStore, as it is in the session that runs. ValueError as :meth:`load`, and when it is of keyframes
+        that the store does not hold: those of another map, or of before it was cleared."""
+        snapshot = cls.load(folder)
+        lacking = store.lacks(snapshot.keyframe_ids, snapshot.stamps_ns)
+        if lacking:
+            raise ValueError(f"{folder} is not of this store: {lacking} of its {len(snapshot)} keyframes are not held")
+        return replace(snapshot, session=store.session)
 
     @staticmethod
     def renumber(folder, generation):

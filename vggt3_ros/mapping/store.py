@@ -15,7 +15,9 @@ from vggt3_ros.mapping.stored_poses import StoredPoses, matrix
 
 LOADED = "loaded"  # note: the saved map that the keyframes came from
 ASIDE = "set_aside"  # note: JSON {keyframe id: why it takes no part in refinements}
-FIRST_ID = 2**62  # of keyframes of earlier sessions; front ends count from zero
+FIRST_ID = 2**62  # of the numbers that the store itself gives to keyframes; front ends count from zero
+FRONT_ENDS = FIRST_ID + FIRST_ID // 2  # where a front end's own, if it counts up there, do not drive the store's to the end of 64 bits
+NEXT_ID = "next_id"  # note: the number that the store gives next
 NO_STEP = 1e4  # variance, m^2 and rad^2, of the step to the first keyframe of a session: nothing is known of it
 
 
@@ -26,9 +28,12 @@ class DamagedKeyframe(StoreError):
 class KeyframeStore:
     """The keyframes in `folder`/keyframes.db, created when missing. Threads and processes may share a folder.
 
-    What :meth:`put` acknowledged survives a kill of the process at any moment; a power cut may take the last seconds, never more.
-    Raises StoreError when the database is damaged, newer than this version or not ours; nothing is then overwritten.
+    What :meth:`put` acknowledged survives a kill of the process, and a power cut, at any moment; what is cached may be lost with the
+    power. Raises StoreError when the database is damaged, newer than this version or not ours; nothing is then overwritten.
     database: what store_sessions reads and writes, too.
+
+    A keyframe keeps its id for ever: the one it came with, or one from FIRST_ID on where an earlier session has a keyframe of that id.
+    Its public id, which alone the front end knows, is the one it came with as long as its session runs, then one from FIRST_ID on.
     """
 
     def __init__(self, folder, read_only=False):
@@ -41,32 +46,33 @@ class KeyframeStore:
         return self.folder / "snapshots"
 
     def put(self, keyframe, encoded_image=None, image_encoding=""):
-        """Store a Keyframe: "added", or "updated" when its id is known; then its pose and covariance are replaced, nothing else.
+        """Store a Keyframe: "added", or "updated" when its public id is known; then its pose and covariance are replaced, nothing else.
 
         encoded_image: the image as received, JPEG or PNG bytes, kept as it is; None: coded losslessly here. image_encoding names
         it in messages. Raises ValueError when the id is known with another stamp or image, StoreError when the disk refuses (full, ...).
         """
         pose = keyframe.T_odom_cam.astype("<f8").tobytes()
         covariance = None if keyframe.odometry_covariance is None else keyframe.odometry_covariance.astype("<f8").tobytes()
-        known = self.database.rows("SELECT stamp_ns FROM keyframes WHERE id=?", keyframe.id)
-        coded = None if known else _coded(keyframe, encoded_image, image_encoding)
+        coded = None if self.find(keyframe.id) is not None else _coded(keyframe, encoded_image, image_encoding)
         with self.database.writing() as connection:
-            known = connection.execute("SELECT stamp_ns, image, image_kind FROM keyframes JOIN images USING (id) WHERE id=?",
+            known = connection.execute("SELECT stamp_ns, image, image_kind, id FROM keyframes JOIN images USING (id) WHERE public_id=?",
                                        (keyframe.id,)).fetchone()
             if known and known[0] != keyframe.stamp_ns:
                 raise ValueError(f"keyframe id {keyframe.id} is stored with stamp_ns {known[0]}, now it comes with "
                                  f"{keyframe.stamp_ns}: an id names one image for ever")
-            if known and not codec.same_image(keyframe.image, encoded_image, *known[1:]):
+            if known and not codec.same_image(keyframe.image, encoded_image, *known[1:3]):
                 raise ValueError(f"keyframe id {keyframe.id} is stored with another image of the same stamp_ns: an id names one image for "
                                  "ever")
             if known:
                 connection.execute("UPDATE keyframes SET T_odom_cam=?, covariance=coalesce(?, covariance) WHERE id=?",
-                                   (pose, covariance, keyframe.id))
+                                   (pose, covariance, known[3]))
             else:
                 coded = coded or _coded(keyframe, encoded_image, image_encoding)  # another process cleared the store just now
-                connection.execute("INSERT INTO keyframes VALUES (?,?,?,?,?,?)", (keyframe.id, keyframe.stamp_ns,
-                                   self.camera_row(json.dumps(asdict(keyframe.camera))), pose, covariance, self.session))
-                connection.execute("INSERT INTO images VALUES (?,?,?,?,?)", (keyframe.id, *coded))
+                ours = FIRST_ID <= keyframe.id < self._next_id()
+                number = self.reserve(1) if ours or keyframe.id in self else keyframe.id
+                connection.execute("INSERT INTO keyframes VALUES (?,?,?,?,?,?,?)", (number, keyframe.stamp_ns,
+                                   self.camera_row(json.dumps(asdict(keyframe.camera))), pose, covariance, self.session, keyframe.id))
+                connection.execute("INSERT INTO images VALUES (?,?,?,?,?)", (number, *coded))
             connection.execute("UPDATE revision SET number=number+1")
         return "updated" if known else "added"
 
@@ -75,6 +81,40 @@ class KeyframeStore:
         self.database.connection.execute("INSERT OR IGNORE INTO cameras (json) VALUES (?)", (text,))
         return self.database.connection.execute("SELECT id FROM cameras WHERE json=?", (text,)).fetchone()[0]
 
+    def reserve(self, count):
+        """The first of `count` numbers from FIRST_ID on that no keyframe has or had, as id or public id; within a transaction."""
+        connection = self.database.connection
+        largest = lambda low, high: max(connection.execute(
+            f"SELECT coalesce(max({column}), -1) FROM keyframes WHERE {column}>=? AND {column}<?", (low, high)).fetchone()[0]
+            for column in ("id", "public_id"))
+        first = max(self._next_id(), largest(FIRST_ID, FRONT_ENDS) + 1)
+        while (taken := largest(first, first + count)) >= 0:  # by a front end that counts up there
+            first = taken + 1
+        connection.execute("INSERT OR REPLACE INTO notes VALUES (?,?)", (NEXT_ID, str(first + count)))
+        return first
+
+    def _next_id(self):
+        return max(FIRST_ID, int(self.get_note(NEXT_ID) or 0))
+
+    def find(self, public_id):
+        """Id of the keyframe with this public id, None without one."""
+        rows = self.database.rows(f"SELECT id FROM keyframes WHERE {self.database.column('public_id')}=?", public_id)
+        return rows[0][0] if rows else None
+
+    def public_ids(self):
+        """{id: public id} of all keyframes."""
+        return dict(self.database.rows(f"SELECT id, {self.database.column('public_id')} FROM keyframes"))
+
+    def next_public_id(self):
+        """The one after the greatest that a front end gave in the session that runs."""
+        public_id = self.database.column("public_id")
+        return self.database.rows(f"SELECT coalesce(max({public_id}), -1) + 1 FROM keyframes WHERE {public_id}<?", FIRST_ID)[0][0]
+
+    def lacks(self, ids, stamps_ns):
+        """How many of the keyframes with these ids and stamps are not held: a snapshot of such ones is of another map."""
+        held = dict(self.database.rows("SELECT id, stamp_ns FROM keyframes"))
+        return sum(held.get(int(id)) != int(stamp_ns) for id, stamp_ns in zip(ids, stamps_ns))
+
     @property
     def session(self):
         """Number of the session that new keyframes belong to; those before it have lower numbers."""
@@ -82,7 +122,7 @@ class KeyframeStore:
 
     def ids(self):
         """Keyframe ids, session by session, each ordered by stamp."""
-        return [row[0] for row in self.database.rows(f"SELECT id FROM keyframes ORDER BY {self._session}, stamp_ns, id")]
+        return [row[0] for row in self.database.rows(f"SELECT id FROM keyframes ORDER BY {self.database.column('session')}, stamp_ns, id")]
 
     def __len__(self):
         return self.database.rows("SELECT count(*) FROM keyframes")[0][0]
@@ -106,12 +146,13 @@ class KeyframeStore:
 
     def poses(self, aside=False):
         """StoredPoses of every keyframe, of those set aside only where `aside` says so; no image is read."""
-        rows = self.database.rows(f"SELECT id, stamp_ns, T_odom_cam, covariance, {self._session} FROM keyframes ORDER BY 5, stamp_ns, id")
+        rows = self.database.rows(f"SELECT id, stamp_ns, T_odom_cam, covariance, {self.database.column('session')} FROM keyframes "
+                                  "ORDER BY 5, stamp_ns, id")
         try:
             left_out = {} if aside else self.aside()
             rows = [row for row in rows if row[0] not in left_out]
             ids = [row[0] for row in rows]
-            sessions = [row[4] for row in rows] if self.database.by_session else self.database.segments(ids)
+            sessions = [row[4] for row in rows] if self.database.format > 1 else self.database.segments(ids)
             begins = [k > 0 and session != sessions[k - 1] for k, session in enumerate(sessions)]
             return StoredPoses(np.array(ids, np.int64), np.array([row[1] for row in rows], np.int64),
                                np.array([matrix(row[2], 4) for row in rows]).reshape(-1, 4, 4),
@@ -132,7 +173,7 @@ class KeyframeStore:
     @property
     def _session(self):
         """The column, which a file of format 1 that is only read does not have."""
-        return "session" if self.database.by_session else "id*0"
+        return "session" if self.database.format > 1 else "id*0"
 
     def camera(self, id):
         """The Camera of a keyframe. KeyError when there is none."""
@@ -148,7 +189,7 @@ class KeyframeStore:
 
     def put_cache(self, id, name, version, blob):
         """Keep bytes derived from keyframe `id` (features, ...); they replace those of the same name. KeyError without the keyframe."""
-        with self.database.writing() as connection:
+        with self.database.writing(synced=False) as connection:
             if not connection.execute("SELECT 1 FROM keyframes WHERE id=?", (id,)).fetchone():
                 raise KeyError(f"there is no keyframe {id} in {self.folder}")
             connection.execute("INSERT OR REPLACE INTO cache VALUES (?,?,?,?)", (id, name, str(version), blob))
@@ -189,12 +230,14 @@ class KeyframeStore:
 
     def forget_keyframes(self):
         """All of them, and the notes; within a transaction."""
-        for statement in ("DELETE FROM keyframes", "DELETE FROM cameras", "DELETE FROM notes", "UPDATE revision SET number=number+1"):
+        # Images that arrive have no keyframe yet, with which they would go.
+        for statement in (*(f"DELETE FROM {table}" for table in ("keyframes", "images", "cache", "cameras", "notes")),
+                          "UPDATE revision SET number=number+1"):
             self.database.connection.execute(statement)
 
-    def backup(self, folder):
-        """Write a consistent copy of the database into another folder, while others go on reading and writing."""
-        self.database.backup(folder)
+    def backup(self, folder, progress=lambda: None):
+        """Write a consistent copy of the database into another folder, while others go on reading and writing; see Database.backup."""
+        self.database.backup(folder, progress)
 
     def close(self):
         self.database.close()

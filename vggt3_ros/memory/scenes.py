@@ -1,6 +1,7 @@
 """The scene that is served: the newest snapshot of the store with its memory and places, replaced as one."""
 
 import logging
+from dataclasses import replace
 
 from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.mapping.snapshot import PLACES_FILE, Snapshot
@@ -10,13 +11,13 @@ _log = logging.getLogger(__name__)
 
 
 class Scenes:
-    """folder: of the snapshots; frames: FrameSource; load_memory(folder, snapshot) -> Submaps or None; keep: snapshots on the disk.
+    """store: KeyframeStore; frames: FrameSource; load_memory(folder, snapshot) -> Submaps or None; keep: snapshots on the disk.
 
     current: the Scene served, the newest that can be read at first, None without one. memory, places and snapshot: its parts, or None.
     """
 
-    def __init__(self, folder, frames, load_memory, keep):
-        self._folder, self._frames, self._load_memory, self._keep = folder, frames, load_memory, keep
+    def __init__(self, store, frames, load_memory, keep):
+        self._store, self._folder, self._frames, self._load_memory, self._keep = store, store.snapshots, frames, load_memory, keep
         self.current = self._newest()
 
     @property
@@ -47,13 +48,18 @@ class Scenes:
         for old in self._folders()[:-self._keep]:
             Snapshot.remove(old)
 
+    def follow_session(self):
+        """Another session runs: the scene stays."""
+        if self.current is not None:
+            self.current = replace(self.current, snapshot=replace(self.current.snapshot, session=self._store.session))
+
     def _folders(self):
         return sorted(self._folder.glob("[0-9]" * 6))
 
     def _newest(self):
         for folder in reversed(self._folders()):
             try:
-                snapshot = Snapshot.load(folder)
+                snapshot = Snapshot.of(self._store, folder)
                 memory = self._load_memory(folder, snapshot)
                 places = PlaceIndex.load(folder / PLACES_FILE) if (folder / PLACES_FILE).exists() else None
                 return Scene(snapshot, memory, places, self._frames)

@@ -49,7 +49,7 @@ class Core:
         node = parameters.node
         self.store = _open(node)
         self._mode_lock = threading.Lock()
-        self._shelf = SnapshotShelf(self.store.snapshots, self._adopted, logger)
+        self._shelf = SnapshotShelf(self.store, self._adopted, logger)
         self.map_odom = MapOdom()
         self.last_correction = ""  # what it moved the newest keyframe by, in words
         # The map of another run of the front end: its odometry is not that of now, so that what is added belongs to another session.
@@ -177,19 +177,25 @@ class Core:
         # Where localization mode saw the robot holds until a refinement knows better; what was of the odometry before does not.
         found = self.map_odom.T_map_odom if self._other_run else None
         self.refinery.pause()
-        self.intake.divert(lambda keyframe: None)  # of neither session
+        self.intake.close("a session begins, and it is of neither: send it again")
         try:
             answer = self.worker.begin_session().result(timeout)
             self._shelf.announced(answer["generation"]).result(timeout)
             self.intake.forget()
         finally:
-            self.intake.divert(self.tracker.take if self.localizing else None)
+            self._take_keyframes()
             self.resume()
         self._map()
         self.map_odom.reset(found)
 
+    def _take_keyframes(self):
+        if self.localizing:
+            self.intake.divert(self.tracker.take)
+        else:
+            self.intake.store()
+
     def _map(self):
-        self.intake.divert(None)
+        self.intake.store()
         self.tracker.stop()
         self.localizing = self._other_run = False
         self.map_odom.reset(np.eye(4) if self.snapshot is None else self._placed_odometry())
@@ -222,7 +228,7 @@ class Core:
         with self._mode_lock:
             self.refinery.pause()
             if not merge:
-                self.intake.divert(lambda keyframe: None)  # neither of the old map nor of the new one
+                self.intake.close("a map is loaded, and it is neither of the old one nor of the new one: send it again")
             try:
                 answer = self.worker.load(folder, merge).result(timeout)
                 if answer["code"] == "ok" and not merge:
@@ -231,7 +237,7 @@ class Core:
                     self._localize_only()
                     self._shelf.announced(answer["generation"]).result(timeout)
             finally:
-                self.intake.divert(self.tracker.take if self.localizing else None)
+                self._take_keyframes()
                 if not self.localizing:
                     self.refinery.resume(waiting=self._unrefined())
         self._on_change()

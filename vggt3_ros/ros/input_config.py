@@ -26,7 +26,7 @@ class InputConfig(Checked):
     base_frame: str = value("", "Frame whose poses arrive. Empty: child_frame_id of the odometry; with frontend_pose the camera itself",
                             live=False)
     camera_frame: str = value("", "Optical frame of the camera (z forward). Empty: header.frame_id of the images", live=False)
-    base_to_camera: str = value("", "Pose of the camera in base_frame: 'x y z qx qy qz qw', metres. Empty: from /tf_static", live=False)
+    base_to_camera: str = value("", "Pose of the camera in base_frame: 'x y z qx qy qz qw', metres. Empty: from /tf_static and, where it moves, /tf", live=False)
     sync_tolerance: float = value(0.02, "Depth, or the right image, belongs to an image when stamped closer than this", "s", 0.0, 1.0)
     sync_queue: int = value(30, "Images that may wait for their depth and pose", low=1, high=1000, live=False)
     pose_gap: float = value(0.25, "Between poses farther apart none is interpolated; one stamped as the image always serves", "s", 0.0,

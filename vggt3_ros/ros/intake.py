@@ -24,6 +24,7 @@ class Intake:
     T_kept_frontend (4, 4): the front end's frame as it is now, in that of the keyframes; identity until it jumps (see pose_track).
     track: a number that changes when the keyframes so far are forgotten. input_msg: what the input waits for, for the status.
     now_ns(): the node's clock, nanoseconds; 0: it has not begun. fault: why the last keyframe could not be stored; empty: it could.
+    Of those received, what is neither refused nor not_stored is on the disk: front ends take this as the acknowledgement.
     """
 
     def __init__(self, store, odom_frame, added, logger, map_frame="", now_ns=time.time_ns):
@@ -32,10 +33,10 @@ class Intake:
         self._configured_frame = odom_frame
         self.odom_frame = odom_frame or store.get_note(ODOM_FRAME) or ""  # empty: that of the first keyframe
         self.camera_frame = ""
-        self.received = self.updated = self.refused = self.images_dropped = 0
+        self.received = self.updated = self.refused = self.not_stored = self.images_dropped = 0
         self.last_refusal = self.fault = ""
         self.newest_stamp_ns = self._newest()
-        self._instead = None
+        self._instead, self._why_not = None, ""
         self.input_msg, self.track = "", 0
         self.T_kept_frontend = self._noted_jump()
 
@@ -47,21 +48,34 @@ class Intake:
             self._log.error(f"the jump of the front end noted in the store is not used: {error}")
             return np.eye(4)
 
-    def divert(self, instead):
-        """From now on hand keyframes to `instead` (called with the Keyframe), and store none; None: store them again."""
+    def store(self):
+        """Store keyframes from now on, as at the beginning."""
         with self._lock:
-            self._instead = instead
+            self._instead, self._why_not = None, ""
+
+    def divert(self, instead):
+        """From now on hand keyframes to `instead` (called with the Keyframe), and store none."""
+        with self._lock:
+            self._instead, self._why_not = instead, ""
+
+    def close(self, reason):
+        """From now on refuse keyframes, for they would be nobody's."""
+        with self._lock:
+            self._why_not = reason
 
     def take(self, message):
         """One vggt3_ros/Keyframe; whether it was taken. Never raises: a refusal is counted, kept in last_refusal and logged."""
         with self._lock:
             try:
+                if self._why_not:
+                    raise ValueError(self._why_not)
                 self._check_order(message)
                 keyframe, encoded = to_keyframe(message)
                 if self._instead is not None:
                     self.odom_frame = message.header.frame_id
-                    self.received += 1
                     self._instead(keyframe)
+                    self.received += 1
+                    self.not_stored += 1
                     return True
                 self._check_stamp(keyframe)
                 if not self.odom_frame:
@@ -76,7 +90,7 @@ class Intake:
             self.newest_stamp_ns = max(self.newest_stamp_ns, keyframe.stamp_ns)
             self.updated += outcome == "updated"
             self.fault = ""
-            self.received += 1  # counted when it is on disk: front ends take this as the acknowledgement
+            self.received += 1
         self._added()
         return True
 
@@ -95,7 +109,7 @@ class Intake:
         """The front end's frame has jumped to T_kept_frontend (4, 4)."""
         with self._lock:
             self.T_kept_frontend = T_kept_frontend
-            if self._instead is not None:
+            if self._instead is not None or self._why_not:
                 return  # the store is another run's
             try:
                 self._store.note(T_KEPT_FRONTEND, json.dumps(T_kept_frontend.tolist()))
@@ -131,7 +145,7 @@ class Intake:
         if now_ns and ahead > AHEAD_SECONDS:
             raise ValueError(f"header.stamp {keyframe.stamp_ns / 1e9:.3f} is {ahead:.0f} s ahead of this node's clock and of every "
                              "keyframe before: is the clock of one of them wrong, or use_sim_time?")
-        if keyframe.stamp_ns < self.newest_stamp_ns and keyframe.id not in self._store:
+        if keyframe.stamp_ns < self.newest_stamp_ns and self._store.find(keyframe.id) is None:
             raise ValueError(f"header.stamp {keyframe.stamp_ns / 1e9:.6f} is {(self.newest_stamp_ns - keyframe.stamp_ns) / 1e9:.3f} s "
                              "before the newest keyframe's: did the clock or the bag restart? call reset, or set_mode with new_session")
 

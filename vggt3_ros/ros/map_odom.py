@@ -5,12 +5,25 @@ import time
 import traceback
 
 from geometry_msgs.msg import TransformStamped
-from rclpy.duration import Duration
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.ros import qos
-from vggt3_ros.ros.conversions import to_transform_message
+from vggt3_ros.ros.conversions import from_nanoseconds, to_transform_message
+
+
+class Stamps:
+    """Stamps that grow while time stands still, as simulated time does in a pause: of two transforms with one stamp tf2 keeps the first,
+    and with it the correction before the last."""
+
+    def __init__(self):
+        self._wanted_ns = self._last_ns = -1
+
+    def after(self, wanted_ns):
+        """The stamp wanted, or the next nanosecond that is free. Time that goes back (the simulation began again) is followed."""
+        back, self._wanted_ns = wanted_ns < self._wanted_ns, wanted_ns
+        self._last_ns = wanted_ns if back else max(wanted_ns, self._last_ns + 1)
+        return self._last_ns
 
 
 class MapOdomBroadcaster:
@@ -20,6 +33,7 @@ class MapOdomBroadcaster:
     def __init__(self, node, rate, transform, frames, tolerance, enabled):
         self._node, self._transform, self._frames, self._tolerance, self._enabled = node, transform, frames, tolerance, enabled
         self._publisher = node.create_publisher(TFMessage, "/tf", qos.own(qos.TF), qos_overriding_options=qos.overridable())
+        self._stamps, self._sending = Stamps(), threading.Lock()
         self._period, self._stopped = 1.0 / rate, threading.Event()
         self._thread = threading.Thread(target=self._rebroadcast, daemon=True, name="map_odom")
         self._thread.start()
@@ -37,15 +51,17 @@ class MapOdomBroadcaster:
                 self._node.get_logger().error(f"map->odom was not sent:\n{traceback.format_exc()}", throttle_duration_sec=5.0)
 
     def broadcast(self):
-        parent, child = self._frames()
-        transform = self._transform()
-        now = self._node.get_clock().now()
-        if transform is None or not child or not self._enabled() or now.nanoseconds == 0:  # simulated time has not begun
-            return
-        stamp = (now + Duration(nanoseconds=int(self._tolerance() * 1e9))).to_msg()
-        message = TransformStamped(header=Header(stamp=stamp, frame_id=parent), child_frame_id=child,
-                                   transform=to_transform_message(transform))
-        self._publisher.publish(TFMessage(transforms=[message]))
+        """Send what holds now, with a stamp beyond the last one's. Any thread may ask for it."""
+        with self._sending:  # a newer transform must not get an older stamp
+            parent, child = self._frames()
+            transform = self._transform()
+            now_ns = self._node.get_clock().now().nanoseconds
+            if transform is None or not child or not self._enabled() or now_ns == 0:  # simulated time has not begun
+                return
+            stamp = from_nanoseconds(self._stamps.after(now_ns + int(self._tolerance() * 1e9)))
+            message = TransformStamped(header=Header(stamp=stamp, frame_id=parent), child_frame_id=child,
+                                       transform=to_transform_message(transform))
+            self._publisher.publish(TFMessage(transforms=[message]))
 
     def destroy(self):
         self._stopped.set()

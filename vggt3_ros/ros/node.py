@@ -143,7 +143,7 @@ class ActiveParts:
             raise
 
     def _create(self, node, core, config):
-        self.outputs = self._add(Outputs(node, config.node.map_frame, lambda: config.backend.map.max_points))
+        self.outputs = self._add(Outputs(node, config.node.map_frame, lambda: config.backend.map.max_points, core.store.public_ids))
         self.map_odom = self._add(MapOdomBroadcaster(
             node, config.node.tf_rate, lambda: core.T_map_frontend, lambda: (config.node.map_frame, core.intake.odom_frame),
             lambda: config.node.transform_tolerance, lambda: config.node.publish_tf))

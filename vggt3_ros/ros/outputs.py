@@ -29,10 +29,10 @@ EMPTY = PointMap(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.ze
 
 
 class Outputs:
-    """Publishers of everything a refinement yields. max_points() limits the map."""
+    """Publishers of everything a refinement yields. max_points() limits the map; public_ids() gives {keyframe id: public id}."""
 
-    def __init__(self, node, map_frame, max_points):
-        self._node, self._frame, self._max_points = node, map_frame, max_points
+    def __init__(self, node, map_frame, max_points, public_ids):
+        self._node, self._frame, self._max_points, self._public_ids = node, map_frame, max_points, public_ids
         self._publishers = {name: node.create_publisher(kind, name, qos.own(profile), qos_overriding_options=qos.overridable())
                             for name, (kind, profile) in TOPICS.items()}
         self._lock = threading.Lock()
@@ -43,8 +43,9 @@ class Outputs:
         header = Header(stamp=from_nanoseconds(snapshot.stamps_ns.max(initial=0)), frame_id=self._frame)
         order = np.argsort(snapshot.stamps_ns, kind="stable")
         self._send("path", to_path(snapshot.stamps_ns, snapshot.T_map_cam, order, self._frame))
-        self._send("keyframe_poses", keyframe_poses(snapshot, header))
-        self._send("loops", loops(snapshot, header))
+        public_ids = self._public_ids()
+        self._send("keyframe_poses", keyframe_poses(snapshot, header, public_ids))
+        self._send("loops", loops(snapshot, header, public_ids))
         self._send("loop_markers", to_markers(snapshot, header))
         with self._lock:
             self._map = (snapshot.cloud, header)
@@ -96,18 +97,19 @@ class Outputs:
             self._node.destroy_publisher(publisher)
 
 
-def keyframe_poses(snapshot, header):
+def keyframe_poses(snapshot, header, public_ids):
     order = np.argsort(snapshot.stamps_ns, kind="stable")
-    return KeyframePoses(header=header, generation=snapshot.generation, ids=[int(snapshot.keyframe_ids[at]) for at in order],
+    ids = [_public(snapshot.keyframe_ids[at], public_ids) for at in order]
+    return KeyframePoses(header=header, generation=snapshot.generation, ids=ids,
                          stamps=[from_nanoseconds(snapshot.stamps_ns[at]) for at in order],
                          poses=[with_covariance(snapshot.T_map_cam[at], snapshot.covariances[at]) for at in order])
 
 
-def loops(snapshot, header):
+def loops(snapshot, header, public_ids):
     message = Loops(header=header, generation=snapshot.generation)
     for loop in snapshot.loops:
-        out = Loop(source_id=int(loop.source_id), target_id=int(loop.target_id), accepted=bool(loop.accepted), reason=loop.reason,
-                   origin=loop.origin, inliers=int(loop.inliers), residual_translation=float(loop.residual_m),
+        out = Loop(source_id=_public(loop.source_id, public_ids), target_id=_public(loop.target_id, public_ids),
+                   accepted=bool(loop.accepted), reason=loop.reason, origin=loop.origin, inliers=int(loop.inliers), residual_translation=float(loop.residual_m),
                    residual_rotation=float(loop.residual_rad))
         if loop.T_source_target is not None:
             out.t_source_target = from_transform(loop.T_source_target)
@@ -115,6 +117,10 @@ def loops(snapshot, header):
             out.information = np.ravel(loop.information).astype(float)
         message.loops.append(out)
     return message
+
+
+def _public(keyframe_id, public_ids):
+    return public_ids.get(int(keyframe_id), int(keyframe_id))  # the store may have been cleared just now
 
 
 def correction(snapshot, change, header):

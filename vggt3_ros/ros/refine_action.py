@@ -1,11 +1,11 @@
-"""Action refine: starts a refinement (after the one that runs, if any), reports its phases, can be cancelled."""
+"""Action refine: starts a refinement (after the one that runs, if any), reports its phases. Each goal can be cancelled without the others."""
 
-import json
 import threading
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 
+from vggt3_ros import strict_json
 from vggt3_ros.action import Refine
 from vggt3_ros.worker_client import WorkerError
 
@@ -51,7 +51,7 @@ class RefineAction:
         wish.add_done_callback(lambda _: finished.set())
         while not finished.wait(0.05):
             if goal.is_cancel_requested:
-                self._core.refinery.cancel()
+                self._core.refinery.withdraw(wish)
         try:
             snapshot = self._core.load_snapshot(wish.result())
         except WorkerError as error:
@@ -63,7 +63,7 @@ class RefineAction:
             result.loops_accepted = sum(loop.accepted for loop in snapshot.loops)
             result.loops_rejected = len(snapshot.loops) - result.loops_accepted
             result.seconds = self._core.refinery.seconds
-            result.report = json.dumps({"seconds": snapshot.seconds, **snapshot.report}, default=float)
+            result.report = strict_json.dumps({"seconds": snapshot.seconds, **snapshot.report})
             goal.succeed()
             return result
         if result.error_code == Refine.Result.CANCELED and goal.is_cancel_requested:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import traceback
 from concurrent.futures import Future
 
 from vggt3_ros.worker_client import WorkerError
@@ -10,13 +11,16 @@ from vggt3_ros.worker_client import WorkerError
 class Refinery:
     """Asks `worker` (WorkerClient) for refinements. `limits()` gives (keyframes, seconds) that start one, 0: never.
 
-    waiting: keyframes not refined yet at the start. on_change() is called when a refinement starts, advances or ends.
+    waiting: keyframes not refined yet at the start. on_change() is called when a refinement starts, advances or ends. A refinement that
+    those who wished for it withdrew from is cancelled; the keyframes in it then start none by themselves until as many more have come.
     """
 
     def __init__(self, worker, limits, waiting, on_change, logger):
         self._worker, self._limits, self._on_change, self._log = worker, limits, on_change, logger
         self._lock = threading.RLock()
         self._new, self._running, self._requested = waiting, None, []
+        self._served, self._cancelling = [], False  # wishes that the running refinement grants, and whether all were withdrawn
+        self._declined = 0  # of the keyframes waiting, those that were in a refinement that was withdrawn from
         self._began = self._ended = time.monotonic()
         self._paused = False
         self.phase, self.progress = "", 0.0
@@ -44,33 +48,46 @@ class Refinery:
 
     def request(self, listener=None):
         """Future of the generation that a refinement of everything stored by now yields; raises WorkerError.
-        listener(phase, fraction) hears of its progress."""
+        listener(phase, fraction) hears of its progress. :meth:`withdraw` it, rather than cancel it."""
         wish = Future()
+        wish.set_running_or_notify_cancel()
         wish.listener = listener or (lambda phase, fraction: None)
         with self._lock:
             self._requested.append(wish)
         self.tick()
         return wish
 
-    def cancel(self):
-        """End the running refinement and drop the wishes for another."""
+    def withdraw(self, wish):
+        """Whoever made this wish no longer wants it: it ends with WorkerError("cancelled"). So does the refinement that runs for it, unless
+        others wait for the same one; one that started by itself goes on."""
         with self._lock:
+            if self._cancelling and wish in self._served:
+                return
+            if self._served == [wish]:
+                self._cancelling = True  # and the wish is told when the worker has stopped
+                self._worker.cancel(self._running)
+                return
+            wishes = next((wishes for wishes in (self._requested, self._served) if wish in wishes), None)
+            if wishes is None:
+                return
+            wishes.remove(wish)
+        wish.set_exception(WorkerError("cancelled", "cancelled by the client"))
+
+    def pause(self):
+        """Cancel the refinement that runs, drop the wishes for another, and start none until :meth:`resume`."""
+        with self._lock:
+            self._paused = True
             dropped, self._requested = self._requested, []
             if self._running is not None:
                 self._worker.cancel(self._running)
         for wish in dropped:
             wish.set_exception(WorkerError("cancelled", "cancelled before it began"))
 
-    def pause(self):
-        """Cancel, and start none until :meth:`resume`."""
-        with self._lock:
-            self._paused = True
-        self.cancel()
-
     def resume(self, waiting=None):
         with self._lock:
             self._paused = False
-            self._new = self._new if waiting is None else waiting
+            if waiting is not None:
+                self._new, self._declined = waiting, 0
         self.tick()
 
     def tick(self):
@@ -79,26 +96,33 @@ class Refinery:
             if self._running is not None or self._paused or not self._worker.ready:
                 return
             keyframes, seconds = self._limits()
-            due = (keyframes and self._new >= keyframes) or (seconds and self._new and time.monotonic() - self._began >= seconds)
+            fresh = self._new - self._declined
+            due = (keyframes and fresh >= keyframes) or (seconds and fresh > 0 and time.monotonic() - self._began >= seconds)
             if not (due or self._requested):
                 return
-            wishes, self._requested = self._requested, []
-            covered, self._new = self._new, 0
+            self._served, self._requested = self._requested, []
+            covered, self._new, self._declined = self._new, 0, 0
             self._began = time.monotonic()
             self.phase, self.progress = "", 0.0
-            self._running = future = self._worker.refine(lambda phase, fraction: self._advance(wishes, phase, fraction))
+            self._running = future = self._worker.refine(self._advance)
         self._on_change()
-        future.add_done_callback(lambda done: self._finish(done, wishes, covered))
+        future.add_done_callback(lambda done: self._finish(done, covered))
 
-    def _advance(self, wishes, phase, fraction):
+    def _advance(self, phase, fraction):
         self.phase, self.progress = phase, fraction
+        with self._lock:
+            wishes = list(self._served)
         for wish in wishes:
-            wish.listener(phase, fraction)
+            try:
+                wish.listener(phase, fraction)
+            except Exception:  # its own affair: others are told
+                self._log.error(f"a listener to the refinement failed:\n{traceback.format_exc()}")
         self._on_change()
 
-    def _finish(self, done, wishes, covered):
+    def _finish(self, done, covered):
         error = done.exception()
         with self._lock:
+            wishes, self._served = self._served, []
             self._running, self.phase, self.progress = None, "", 0.0
             if error is None:
                 self._ended, self.error = time.monotonic(), ""
@@ -107,6 +131,9 @@ class Refinery:
                 self.error = "" if error.code == "cancelled" else str(error)
                 if error.code in ("died", "cancelled"):  # nothing is wrong with the keyframes: they still wait
                     self._new += covered
+            if self._cancelling and error is not None and error.code == "cancelled":
+                self._declined, self._began = covered, time.monotonic()
+            self._cancelling = False
         if error is not None and error.code == "invalid":
             self._log.info(f"nothing refined: {error}")
         elif error is not None and error.code != "cancelled":

@@ -5,6 +5,7 @@ import shutil
 import stat
 from pathlib import Path
 
+from vggt3_ros import durable
 from vggt3_ros.datasets.tum_files import write_trajectory_tum
 from vggt3_ros.mapping.export import write_ply
 from vggt3_ros.mapping.database import FOLDER_MODE, StoreError
@@ -46,7 +47,7 @@ def _reason(error):
 
 
 def save_map(store, snapshot, root, name):
-    """Write root/name; complete or not at all. Returns its Path.
+    """Write root/name; complete or not at all, whether the process is killed or the power cut. Keyframes go on coming in. Returns its Path.
 
     Raises BadName, FileExistsError when there is such a folder, ValueError when it cannot be written or a snapshot not be read.
     """
@@ -56,7 +57,7 @@ def save_map(store, snapshot, root, name):
         raise FileExistsError(f"{folder} exists; choose another name or remove it")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        root.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        durable.make_folder(root, FOLDER_MODE)
         partial.mkdir(mode=FOLDER_MODE)
         store.backup(partial)
         if snapshot is not None:
@@ -65,7 +66,7 @@ def save_map(store, snapshot, root, name):
             write_ply(partial / "map.ply", snapshot.cloud)
             order = snapshot.stamps_ns.argsort(kind="stable")
             write_trajectory_tum(partial / "trajectory.txt", snapshot.stamps_ns[order], snapshot.T_map_cam[order], "T_map_cam")
-        partial.rename(folder)
+        durable.rename(partial, folder)
     except FileExistsError as error:
         raise ValueError(f"{error.filename} is in the way") from error
     except (OSError, StoreError) as error:

@@ -52,18 +52,20 @@ class StatusPublisher:
         worker = self._core.worker
         if not worker.ready:
             return Status.FAULT if worker.pid and worker.fault else Status.STARTING
-        return Status.REFINING if self._core.refinery.running else Status.IDLE
+        if self._core.refinery.running:
+            return Status.REFINING
+        return Status.DISTILLING if worker.distilling else Status.IDLE
 
     def message(self):
         core, intake, refinery, worker = self._core, self._core.intake, self._core.refinery, self._core.worker
         message = Status(
             stamp=self._node.get_clock().now().to_msg(), state=self._current_state(), phase=refinery.phase,
             progress=float(refinery.progress), keyframes=len(core.store), received=intake.received, updated=intake.updated,
-            refused=intake.refused, last_refusal=intake.last_refusal, input_msg=intake.input_msg, refinement_seconds=refinery.seconds,
+            not_stored=intake.not_stored, refused=intake.refused, last_refusal=intake.last_refusal, input_msg=intake.input_msg, refinement_seconds=refinery.seconds,
             refinement_age=refinery.age, worker_restarts=worker.restarts, worker_memory_mb=int(worker.memory_mb),
             mode=Status.LOCALIZATION if core.localizing else Status.MAPPING, withheld=core.map_odom.withheld,
             localizations=self._localize.asked + core.tracker.asked, localized=self._localize.localized + core.tracker.localized,
-            error_msg=worker.fault or intake.fault or refinery.error, set_aside=_named(core.store.aside()), memory_msg=worker.memory_msg,
+            error_msg=worker.fault or intake.fault or refinery.error, set_aside=_named(core.store), memory_msg=worker.memory_msg,
             device_memory_mb=int(worker.device_mb), images_dropped=core.intake.images_dropped, running_on=worker.running_on)
         snapshot = core.snapshot
         if snapshot is not None:
@@ -93,7 +95,11 @@ class StatusPublisher:
         self._node.destroy_publisher(self._diagnostics)
 
 
-def _named(aside):
-    """{keyframe id: reason} -> one line; only the newest ones in full."""
-    texts = [f"keyframe {id} is set aside: {reason}" for id, reason in sorted(aside.items())]
+def _named(store):
+    """Which keyframes are set aside, and why, on one line; only the newest ones in full."""
+    aside = store.aside()
+    if not aside:
+        return ""
+    public_ids = store.public_ids()
+    texts = [f"keyframe {public_ids.get(id, id)} is set aside: {reason}" for id, reason in sorted(aside.items())]
     return "; ".join(([f"{len(texts) - NAMED} more keyframes are set aside"] if len(texts) > NAMED else []) + texts[-NAMED:])

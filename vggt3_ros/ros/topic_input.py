@@ -9,16 +9,17 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from vggt3_ros.geometry.frame_tree import NotYet, Unknown
 from vggt3_ros.mapping.selection import KeyframeSelector
 from vggt3_ros.msg import Keyframe
 from vggt3_ros.ros import images, qos
 from vggt3_ros.ros.compressed_depth import decompress_depth
 from vggt3_ros.ros.conversions import from_camera, from_nanoseconds, from_transform, to_camera, to_stamp, to_transform
+from vggt3_ros.ros.frames_topic import FramesTopic
 from vggt3_ros.ros.input_monitor import InputMonitor
 from vggt3_ros.ros.pose_track import PoseTrack, motion_covariance
 from vggt3_ros.ros.reading import MAX_FRAME_NAME, to_stereo_pair
-from vggt3_ros.ros.static_frames_topic import StaticFramesTopic
-from vggt3_ros.ros.synchronizer import WAIT, Nearest, Synchronizer
+from vggt3_ros.ros.synchronizer import WAIT, Miss, Nearest, Synchronizer
 
 POSES = {"odometry": (Odometry, "odometry"), "pose": (PoseStamped, "frontend_pose"),
          "pose_with_covariance": (PoseWithCovarianceStamped, "frontend_pose")}
@@ -29,7 +30,7 @@ REFUSED_SECONDS = 1.0  # after a refusal: no need to hear of the same fault with
 
 
 class _Timeless:
-    """What holds at any stamp once it is there: a calibration (drivers send it once, or late), a static transform."""
+    """What holds at any stamp once it is there: a calibration (drivers send it once, or late)."""
 
     def __init__(self, value):
         self._value = value
@@ -37,6 +38,24 @@ class _Timeless:
     def at(self, stamp_ns):
         value = self._value()
         return WAIT if value is None else value
+
+
+class _Mount:
+    """Where the camera sits on the body at a stamp: on a head that turns it is elsewhere with every image."""
+
+    def __init__(self, at):
+        self._at, self.late = at, ""  # why the last answer has to wait; empty: it has not
+
+    def at(self, stamp_ns):
+        self.late = ""
+        try:
+            transform = self._at(stamp_ns)
+        except NotYet as error:
+            self.late = str(error)
+            return WAIT
+        except Unknown as error:
+            return Miss(str(error))
+        return WAIT if transform is None else transform
 
 
 class TopicInput:
@@ -52,7 +71,8 @@ class TopicInput:
         self._poses = PoseTrack(0, T_kept_frontend=core.intake.T_kept_frontend)
         self._info = self._right_info = None
         self._depth = Nearest(0, 2 * config.sync_queue)  # depth, or the right image that it comes from
-        tracks = {"camera_info": _Timeless(lambda: self._info), "poses": self._poses, "transform": _Timeless(self._T_body_cam)}
+        self._mount = _Mount(self._T_body_cam)
+        tracks = {"camera_info": _Timeless(lambda: self._info), "poses": self._poses, "transform": self._mount}
         self.monitor = InputMonitor(node, lambda: self._config.timeout, core.intake.refuse, self._notes)
         self.monitor.subscribe(*IMAGES[config.image_transport], self._take_image, qos.IMAGES, group)
         self.monitor.subscribe(CameraInfo, "camera_info", self._take_info, qos.IMAGES, group)
@@ -64,7 +84,9 @@ class TopicInput:
         elif config.depth_transport != "none":
             tracks["depth"] = self._depth
             self.monitor.subscribe(*DEPTHS[config.depth_transport], self._take_depth, qos.IMAGES, group)
-        self._frames = StaticFramesTopic(node, group, self._proceed)
+        self._frames = None  # unless something may have to be asked of it
+        if config.T_base_camera() is None and (config.source == "odometry" or config.base_frame):
+            self._frames = FramesTopic(node, group, lambda: round(self._config.pose_gap * 1e9), self._proceed)
         self._sync = Synchronizer(tracks, config.sync_queue)
 
     @property
@@ -73,7 +95,8 @@ class TopicInput:
 
     def destroy(self):
         self.monitor.destroy()
-        self._frames.destroy()
+        if self._frames is not None:
+            self._frames.destroy()
 
     # topics -----------------------------------------------------------------------------------------------------------
 
@@ -125,19 +148,18 @@ class TopicInput:
             self._consider(stamp_ns, image, found)
         self._core.intake.images_dropped = sum(self._sync.missed.values())
 
-    def _T_body_cam(self):
-        """(4, 4), or None while it is not known."""
+    def _T_body_cam(self, stamp_ns):
+        """(4, 4), or None while it is not known; see FrameTree.at."""
         transform = self._config.T_base_camera()
         if transform is not None or None in (self._body_frame, self._camera_frame):
             return transform
         if self._body_frame in ("", self._camera_frame):
             return np.eye(4)
-        return self._frames.lookup(self._body_frame, self._camera_frame)
+        return None if self._frames is None else self._frames.at(self._body_frame, self._camera_frame, stamp_ns)
 
     def _consider(self, stamp_ns, image, found):
         if time.monotonic() < self._quiet_until:
             return
-        number = max(self._core.store.ids(), default=-1) + 1
         info, pose, T_body_cam, depth = (found.get(name) for name in ("camera_info", "poses", "transform", "depth"))
         try:
             camera, T_kept_cam = to_camera(info), pose.T_kept_body @ T_body_cam
@@ -145,10 +167,10 @@ class TopicInput:
                 return
             metres = _stereo(image, info, found["right"], found["right_info"]) if "right" in found else _metres(depth, camera)
         except (ValueError, MemoryError) as error:
-            self._core.intake.refuse(f"keyframe {number}: {error}")
+            self._core.intake.refuse(f"keyframe {self._core.store.next_public_id()}: {error}")
             self._quiet_until = time.monotonic() + REFUSED_SECONDS
             return
-        message = self._keyframe(number, stamp_ns, image, info, depth, metres, T_kept_cam)
+        message = self._keyframe(self._core.store.next_public_id(), stamp_ns, image, info, depth, metres, T_kept_cam)
         covariance = None if self._last_pose is None else motion_covariance(self._last_pose, pose, T_body_cam)
         if covariance is not None:
             message.odometry_covariance = covariance.ravel()
@@ -181,9 +203,13 @@ class TopicInput:
 
     def _notes(self):
         notes = []
-        if None not in (self._body_frame, self._camera_frame) and self._T_body_cam() is None:
-            notes.append(f"{self._frames.topic} to say where '{self._camera_frame}' sits on '{self._body_frame}' "
-                         "(or set input.base_to_camera)")
+        if self._frames is not None and self._camera_frame is not None and self._body_frame not in (None, "", self._camera_frame):
+            static, moving = self._frames.topics
+            if not self._frames.connected(self._body_frame, self._camera_frame):
+                notes.append(f"{moving} or {static} to say where '{self._camera_frame}' sits on '{self._body_frame}' "
+                             "(or set input.base_to_camera)")
+            elif self._mount.late:
+                notes.append(f"{moving}: {self._mount.late}")
         paired = next((name for name in ("depth", "right") if name in self._sync.tracks), None)
         if paired:
             notes.append(f"{paired} within sync_tolerance {self._config.sync_tolerance} s of the image")

@@ -42,7 +42,8 @@ class TrajectoryService:
         order = np.argsort(stamps, kind="stable")
         order = [at for at in order if stamps[at] >= start and (not end or stamps[at] <= end)]
         response.path = to_path(stamps, transforms, order, frame)
-        response.ids = [int(ids[at]) for at in order]
+        public_ids = self._core.store.public_ids()
+        response.ids = [public_ids.get(int(ids[at]), int(ids[at])) for at in order]
         return response
 
 

@@ -10,6 +10,7 @@ import sys
 from vggt3_ros import worker
 from vggt3_ros.environment import end_with_parent, take_short_turns
 from vggt3_ros.mapping.store import KeyframeStore
+from vggt3_ros.mapping.store_sessions import drop_arrivals
 from vggt3_ros.worker.serving import serve
 
 
@@ -28,6 +29,7 @@ def main(argv=None):
     end_with_parent()
     take_short_turns()
     with KeyframeStore(arguments.store) as store:
+        drop_arrivals(store)  # of a worker that was killed while it merged
         serve(socket.socket(fileno=arguments.channel), store, make_backend)
         os._exit(0)  # threads may be in the middle of a refinement nobody waits for
 

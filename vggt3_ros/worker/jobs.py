@@ -68,7 +68,6 @@ class Jobs:
 
     def _session(self, number, header):
         session = self._held.get("session before configure").begin_session()
-        self._held.replace()
         return {"session": session, "generation": self._held.generation}
 
     def _load(self, number, header):

@@ -1,17 +1,19 @@
 """The worker's reading thread: requests go to the thread that serves them, one after the other."""
 
+import os
 import threading
 import time
 
 from vggt3_ros import frames, memory_limits
 from vggt3_ros.in_hand import InHand
 from vggt3_ros.memory_use import resident_mb
-from vggt3_ros.worker.channel import Channel
+from vggt3_ros.worker.channel import Channel, log
 from vggt3_ros.worker.held import HeldBackend
 from vggt3_ros.worker.jobs import COMMANDS, Jobs
 from vggt3_ros.worker.queries import Queries
 
 ALIVE_SECONDS = 1.0
+THREAD_FAILED = 3  # exit status
 
 
 def serve(connection, store, make_backend):
@@ -23,13 +25,22 @@ def serve(connection, store, make_backend):
     queries = Queries(channel, held, hand)
     jobs = Jobs(channel, store, held, hand, queries.give_way)
     for name, work in (("jobs", jobs.work), ("queries", queries.work), ("alive", lambda: _say_alive(channel, jobs, hand, held))):
-        threading.Thread(target=work, daemon=True, name=name).start()
+        threading.Thread(target=_or_end, args=(name, work), daemon=True, name=name).start()
     while True:
         try:
             header, payload = frames.receive(connection)
         except (EOFError, ConnectionError):
             return
         _dispatch(header, payload, channel, queries, jobs)
+
+
+def _or_end(name, work):
+    """A thread that fails takes the process with it: the node starts another, where it would wait for this one for ever."""
+    try:
+        work()
+    except BaseException:
+        log.exception("the thread %s failed", name)
+        os._exit(THREAD_FAILED)
 
 
 def _dispatch(header, payload, channel, queries, jobs):

@@ -31,9 +31,6 @@ class NoFusion:
     def close(self):
         pass
 
-    def renumber(self, new_ids):
-        pass
-
     def __call__(self, ids, T_map_cam, read, config, renewed=(), progress=None):
         return PointMap(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
 

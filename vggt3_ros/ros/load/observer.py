@@ -56,7 +56,7 @@ class Observer(Node):
 
     def _take_status(self, message):
         self.status = message
-        self.acknowledged.append((time.monotonic(), message.received - message.refused))
+        self.acknowledged.append((time.monotonic(), stored(message)))
 
     # transforms -------------------------------------------------------------------------------------------------------
 
@@ -87,7 +87,7 @@ class Observer(Node):
         return time.monotonic() - begin
 
     def _taken(self):
-        return self.status.received - self.status.refused
+        return stored(self.status)
 
     @staticmethod
     def _until(condition, seconds=30.0):
@@ -122,3 +122,8 @@ class Observer(Node):
             self.answers.append(time.monotonic() - begin)
             self.codes[future.result().error_code] += 1
         return future.result()
+
+
+def stored(status):
+    """How many keyframes of those sent a Status acknowledges."""
+    return status.received - status.refused - status.not_stored

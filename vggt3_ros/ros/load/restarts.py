@@ -21,6 +21,7 @@ EARLY_SECONDS, LATE_SECONDS = 3.0, 4.0  # kills: so long after the start, and af
 REFINEMENT_SECONDS = 20.0  # so long a third of the lives wait for a refinement to complete, and are killed right after
 END_SECONDS = 10.0  # within which what the node started ends with it
 STATES = {None: "before it was active", Status.STARTING: "while its worker started", Status.IDLE: "idle", Status.REFINING: "refining",
+          Status.DISTILLING: "while it used idle time",
           Status.FAULT: "in fault"}
 
 
