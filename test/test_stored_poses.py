@@ -86,3 +86,11 @@ def test_keyframes_chosen_from_a_recording_know_their_motions_as_well_as_its_ste
     assert frames[0].odometry_covariance is None
     for k in (1, 2, 3):
         np.testing.assert_allclose(frames[k].odometry_covariance, expected[k])
+
+
+def test_the_first_keyframe_that_was_not_merged_gives_the_frame():
+    poses = chain()
+    assert poses.anchor == 0
+    with_merged = StoredPoses(poses.ids, poses.stamps_ns, poses.T_odom_cam, poses.covariances, np.array([-2, -2, -1, 0, 0, 1, 1]))
+    assert with_merged.anchor == 3 and with_merged.only(with_merged.sessions != 0).anchor == 3
+    assert with_merged.only(with_merged.sessions < 0).anchor == 0

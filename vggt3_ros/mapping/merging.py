@@ -85,7 +85,8 @@ def merge(store, folder, snapshot, localize):
         first = max([FIRST_ID - 1, *(id for id in store.ids() if id >= FIRST_ID)]) + 1
         new_ids = {int(id): first + k for k, id in enumerate(theirs.ids)}
         numbers, rank = np.unique(theirs.sessions, return_inverse=True)
-        sessions = int(ours.sessions.min()) - len(numbers) + rank  # below ours: new keyframes go on with the highest
+        # Below ours and negative: new keyframes go on with the highest, and the first that is not negative gives the map its frame.
+        sessions = min(int(ours.sessions.min()), 0) - len(numbers) + rank
         placed = sorted({*placed_sessions(store), *sessions.tolist()})
         absorb(store, other, new_ids, T_map_loaded @ T_loaded_cam, {PLACED: json.dumps(placed)}, sessions=sessions)
     return Loaded(snapshot.generation, len(new_ids), T_map_loaded)

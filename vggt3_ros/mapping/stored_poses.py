@@ -28,6 +28,12 @@ class StoredPoses:
     def __len__(self):
         return len(self.ids)
 
+    @property
+    def anchor(self):
+        """Index of the keyframe that gives the map its frame: the first of our own sessions; merged ones have negative numbers."""
+        own = np.flatnonzero(self.sessions >= 0)
+        return int(own[0]) if len(own) else 0
+
     def only(self, mask):
         """Those that `mask` (N,) chooses; covariances are of the motion since the last one of them."""
         return StoredPoses(self.ids[mask], self.stamps_ns[mask], self.T_odom_cam[mask],
