@@ -18,8 +18,9 @@ def in_poses_of(closing, poses, solved, scale, growth):
     index = {int(keyframe_id): i for i, keyframe_id in enumerate(poses.ids)}
     loops = tuple(loop if loop.T_source_target is None else _grown(loop, index, growth, solved.T_map_cam) for loop in closing.loops)
     residuals = [loop.residual_m for loop in loops if loop.accepted]
-    report = dict(closing.report, loop_residual_m=float(np.median(residuals)) if residuals else float("nan"),
-                  scale_sigma=scale.sigma if scale else float("nan"))
+    report = dict(closing.report, loop_residual_m=float(np.median(residuals)) if residuals else float("nan"))
+    if scale is not None:
+        report["scale_sigma"] = scale.sigma
     return replace(closing, T_map_cam=solved.T_map_cam, covariances=pose_covariances(solved, scale, poses.anchor), loops=loops,
                    report=report)
 

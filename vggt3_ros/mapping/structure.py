@@ -26,13 +26,14 @@ SWEEPS, MATCHES = 1 / 8, 1 / 16  # of resources.frame_cache_mb, besides
 
 
 class Structure:
-    """frames: FrameSource, which gets the dense depth. Matches and sweeps are kept in its store, a share of them in memory."""
+    """frames: FrameSource, which gets the dense depth; any function from id to Frame where nothing is swept. Matches and sweeps are kept
+    in its store, a share of them in memory."""
 
     def __init__(self, frames, config, device):
         self.frames, self.config, self.device = frames, config, device
         limit = config.resources.frame_cache_mb * 2**20
         self.matched = PairMatches(frames, MATCHES * limit)  # (source id, target id) -> (M, 2) keypoint indices
-        self.sweeps = Sweeps(frames.store, f"{frames.version}/{config.depth.planes}", SWEEPS * limit)
+        self.sweeps = Sweeps(getattr(frames, "store", None), f"{getattr(frames, 'version', '')}/{config.depth.planes}", SWEEPS * limit)
 
     def forget(self):
         """From now on ids name other keyframes."""
