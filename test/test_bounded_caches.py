@@ -49,7 +49,7 @@ def test_frames_of_many_keyframes_stay_within_the_limit(tmp_path):
         for _ in range(2):  # encoded, then read from the store
             for i in range(KEYFRAMES):
                 source(i)
-                held = list(source._frames.values())
+                held = source._frames.values()
                 assert sum(frame.nbytes for frame in held) <= 16 * 2**20
         assert 10 < len(held) < KEYFRAMES / 2
         for frame in held:  # an array that is a view of a larger one would keep all of that alive, uncounted

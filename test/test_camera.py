@@ -101,6 +101,78 @@ def test_undistorted_dots_lie_where_a_pinhole_sees_the_points(model):
     assert nearest.max() < 0.5 and np.median(nearest) < 0.15
 
 
+@pytest.mark.parametrize("angle", [10, 25, 40])
+def test_a_fisheye_whose_coefficients_are_all_zero_is_one(angle):
+    """An ideal equidistant lens shows a ray at f times its angle; a pinhole at f times its tangent: 45 px off at 40 degrees."""
+    camera = Camera(640, 480, 320.0, 320.0, 320.0, 240.0, "equidistant", (0.0,) * 4)
+    shown = np.array([[320.0 + 320.0 * np.radians(angle), 240.0]])
+    straight = undistort(dots(shown, camera), camera).astype(float)
+    y, x = np.indices(straight.shape)
+    assert camera.is_distorted and straight.max() > 100
+    np.testing.assert_allclose(np.average(x, weights=straight), 320 + 320 * np.tan(np.radians(angle)), atol=0.6)
+    np.testing.assert_allclose(np.average(y, weights=straight), 240, atol=0.3)
+
+
+WITH_TAIL = (-0.0306, 0.0352, -0.000138, -0.000146, -0.01204)
+
+
+@pytest.mark.parametrize("model, sent, meant, coefficients", [
+    ("plumb_bob", WITH_TAIL + (0.0,) * 3, "plumb_bob", WITH_TAIL),  # Orbbec
+    ("plumb_bob", WITH_TAIL + (0.3, 0.1, 0.02), "rational_polynomial", WITH_TAIL + (0.3, 0.1, 0.02)),
+    ("plumb_bob", WITH_TAIL + (0.3, 0.1, 0.02) + (0.001,) * 6, "rational_polynomial", WITH_TAIL + (0.3, 0.1, 0.02) + (0.001,) * 6),
+    ("plumb_bob", WITH_TAIL + (0.0,) * 9, "plumb_bob", WITH_TAIL),
+    ("rational_polynomial", WITH_TAIL, "plumb_bob", WITH_TAIL), ("rational_polynomial", WITH_TAIL[:4], "plumb_bob", WITH_TAIL[:4]),
+    ("equidistant", (0.01, 0.002, -0.003, 0.0005, 0.0), "equidistant", (0.01, 0.002, -0.003, 0.0005)),  # RealSense T265
+    ("equidistant", (0.01, 0.002, -0.003, 0.0005) + (0.0,) * 10, "equidistant", (0.01, 0.002, -0.003, 0.0005)),  # OAK
+    ("fisheye", (0.01, 0.002, 0.0, 0.0), "equidistant", (0.01, 0.002, 0.0, 0.0))])  # camera_calibration of Melodic
+def test_what_drivers_write_otherwise_is_the_lens_that_they_mean(model, sent, meant, coefficients):
+    camera = Camera(**GOOD, distortion_model=model, distortion=sent)
+    assert camera == Camera(**GOOD, distortion_model=meant, distortion=coefficients)
+    points = np.random.default_rng(0).uniform(-0.3, 0.3, (20, 3)) + (0, 0, 1)
+    if meant != "equidistant" and len(sent) in (8, 14):  # OpenCV's own reading of as many
+        zero = np.zeros(3)
+        np.testing.assert_allclose(distorted_pixels(meant, points, camera), cv2.projectPoints(
+            points[:, None], zero, zero, camera.matrix, np.array(sent))[0].reshape(-1, 2), atol=1e-9)
+
+
+@pytest.mark.parametrize("model, sent, message", [
+    ("equidistant", (), "without coefficients may mean a lens or a rectified image"), ("fisheye", (), "'fisheye' without coefficients"),
+    ("equidistant", (0.1, 0, 0, 0, 0.01), "takes 4 coefficients, got 5"), ("plumb_bob", (0.1,) * 6, "takes 4 or 5 coefficients, got 6"),
+    ("", (0.1,) * 4, "takes 0 coefficients, got 4"), ("rational_polynomial", (0.1,) * 3, "takes 8 or 12 or 14")])
+def test_what_may_mean_two_lenses_is_refused(model, sent, message):
+    with pytest.raises(ValueError, match=message):
+        Camera(**GOOD, distortion_model=model, distortion=sent)
+
+
+@pytest.mark.parametrize("model", ["", "plumb_bob", "equidistant"])
+def test_a_skewed_matrix_is_straightened_with_the_lens(model):
+    """The fisheye calibration of ROS writes K[0, 1]: x is K[0, 1] y / z off besides."""
+    camera = Camera(640, 480, 410.0, 400.0, 322.0, 236.0, model, LENSES.get(model, ()), skew=9.0)
+    points = np.array([[-0.35, 0.3, 1.0], [0.4, -0.25, 1.0], [0.1, 0.35, 1.0]])
+    lens = Camera(640, 480, 410.0, 400.0, 322.0, 236.0, model, LENSES.get(model, ()))
+    seen = distorted_pixels(model, points, lens)
+    seen[:, 0] += 9.0 * (seen[:, 1] - 236.0) / 400.0
+    for pixel, expected in zip(seen, lens.project(points)):
+        straight = undistort(dots([pixel], camera), camera).astype(float)
+        y, x = np.indices(straight.shape)
+        np.testing.assert_allclose([np.average(x, weights=straight), np.average(y, weights=straight)], expected, atol=0.3)
+    assert camera.undistorted() == lens.undistorted() and camera.scaled(320, 240).skew == 4.5
+    with pytest.raises(ValueError, match="camera skew"):
+        Camera(**GOOD, skew=300.0)
+
+
+def test_undistorted_depth_lies_where_the_surface_does():
+    """A plane whose depth grows with the pixel: nearest values, neither cut off to the left nor to the right."""
+    camera = Camera(320, 240, 300.0, 300.0, 160.0, 120.0, "plumb_bob", LENSES["plumb_bob"])
+    y, x = np.indices((240, 320), np.float32)
+    rays = cv2.undistortPoints(np.dstack([x, y]).reshape(-1, 1, 2), camera.matrix, np.array(camera.distortion)).reshape(240, 320, 2)
+    seen = (2 + rays[..., 0] + rays[..., 1]).astype(np.float32)
+    straight = undistort(seen, camera, nearest=True)
+    expected = 2 + (x - 160) / 300 + (y - 120) / 300
+    off = (straight - expected)[10:-10, 10:-10] * 300  # in pixels across and down together
+    assert abs(off.mean()) < 0.05 and np.abs(off).max() < 1.3
+
+
 def test_undistorting_depth_invents_no_values():
     camera = Camera(320, 240, 200.0, 200.0, 160.0, 120.0, "plumb_bob", LENSES["plumb_bob"])
     depth = np.where(np.arange(320) // 20 % 2, np.float32(1), np.float32(4)) * np.ones((240, 1), np.float32)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from evo.core.trajectory import PoseTrajectory3D
 from test_candidates import round_trip
 
 from vggt3_ros.evaluation.localization import score_localizations
@@ -53,6 +54,50 @@ def test_keyframes_without_truth_are_left_out():
     gaps[2:] = np.nan
     with pytest.raises(ValueError, match="of 50 keyframes have a true pose; 3 are needed"):
         trajectory_error(TRUTH, gaps, STAMPS)
+
+
+def straight(noise_m, noise_rad, count=60, seed=0):
+    """A drive along a straight street: (estimate, truth)."""
+    rng = np.random.default_rng(seed)
+    truth = np.tile(se3.exp([2.0, 1.0, 0.5, 0.3, -0.4, 0.8]), (count, 1, 1)) @ se3.exp(np.linspace(0, 1, count)[:, None] * [0, 0, 30.0, 0, 0, 0])
+    noise = np.concatenate([noise_m * rng.standard_normal((count, 3)), noise_rad * rng.standard_normal((count, 3))], axis=1)
+    return se3.exp([5.0, -2.0, 0.1, 0.4, 0.2, 1.5]) @ truth @ se3.exp(noise), truth
+
+
+@pytest.mark.parametrize("noise_m", [0.0, 1e-9, 0.02, 0.3])
+def test_on_a_straight_street_orientations_tell_the_turn_about_it(noise_m):
+    for seed in range(8):
+        estimate, truth = straight(noise_m, np.radians(1), seed=seed)
+        error = trajectory_error(estimate, truth, 10**18 + 10**8 * np.arange(60))
+        assert error.aligned_by == "positions and orientations"
+        assert error.rotation_deg < 3 and error.ate_m < 2 * noise_m + 0.01
+
+
+def test_a_camera_that_stands_is_aligned_by_its_orientations():
+    rng = np.random.default_rng(0)
+    truth = np.tile(se3.exp([2.0, 1.0, 0.5, 0.3, -0.4, 0.8]), (20, 1, 1)) @ se3.exp(np.concatenate([np.zeros((20, 3)), rng.normal(0, 0.5, (20, 3))], 1))
+    error = trajectory_error(se3.exp([5.0, -2.0, 0.1, 0.4, 0.2, 1.5]) @ truth, truth, 10**18 + 10**8 * np.arange(20))
+    assert error.ate_m < 1e-6 and error.rotation_deg < 1e-3 and error.aligned_by == "positions and orientations"
+
+
+@pytest.mark.parametrize("correct_scale", [False, True])
+def test_where_positions_determine_the_alignment_it_is_that_of_evo(correct_scale):
+    """However bad the orientations are, and where the path has some breadth."""
+    rng = np.random.default_rng(1)
+    estimate = se3.exp([3, -2, 1, 0.3, 0.2, -2.0]) @ TRUTH @ se3.exp(rng.normal(0, (0.05,) * 3 + (0.3,) * 3, (50, 6)))
+    ours = trajectory_error(estimate, TRUTH, STAMPS, correct_scale)
+    theirs, truth = (PoseTrajectory3D(poses_se3=list(T), timestamps=STAMPS / 1e9) for T in (estimate, TRUTH))
+    rotation, translation, scale = theirs.align(truth, correct_scale=correct_scale)
+    assert ours.aligned_by == "positions" and ours.scale == pytest.approx(scale)
+    np.testing.assert_allclose(ours.T_truth_estimate[:3], np.column_stack([rotation, translation]), atol=1e-9)
+
+
+def test_the_table_says_when_orientations_took_part_and_why_a_map_is_empty():
+    turned = dict(RESULT, corrected=dict(RESULT["corrected"], aligned_by="positions and orientations"), map={"points": 0},
+                  empty=["the map is empty: the keyframes see 9.0 to 40.0 m far (median 20.0 m) and map.max_depth is 5 m: raise it"])
+    text = table(turned)
+    assert "(corrected aligned by orientations too" in text and "map.max_depth is 5 m: raise it" in text
+    assert "orientations" not in table(RESULT) and "warning" not in table(RESULT)
 
 
 def answer(pose, seconds=0.1):

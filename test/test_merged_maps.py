@@ -40,6 +40,14 @@ def test_the_loaded_map_is_placed_to_centimetres(merged, rendered):
     assert np.linalg.norm(apart[:3, 3]) < 0.1 and se3.rotation_angle(apart) < 0.05
 
 
+def test_what_is_merged_does_not_move_our_frame(merged, rendered):
+    """It is placed to centimetres; our first keyframe stays where its own odometry has it, to the anchor's tenth of a millimetre."""
+    _, snapshot, _ = merged
+    first = int(np.flatnonzero(snapshot.sessions >= 0)[0])
+    assert first == len(rendered.keyframes)
+    np.testing.assert_allclose(snapshot.T_map_cam[first], START @ rendered.T_world_cam[6], atol=2e-3)
+
+
 def test_the_next_refinement_ties_both_runs_together(merged, rendered):
     _, snapshot, index = merged
     across = [loop for loop in snapshot.loops

@@ -63,10 +63,11 @@ def test_unseen_views_are_localized(monocular, error, rendered):
     assert np.mean(np.array(away) < 0.15) >= 0.6, away
 
 
-def test_more_keyframes_are_swept_alone(monocular, odometry, rendered):
-    swept = dict(monocular.structure._swept)
+def test_more_keyframes_are_swept_alone(monocular, odometry, rendered, monkeypatch):
+    swept, sweeps = [], monocular.structure.sweeps
+    put = sweeps.put
+    monkeypatch.setattr(sweeps, "put", lambda keyframe_id, *rest: (swept.append(keyframe_id), put(keyframe_id, *rest)))
     monocular.add(replace(rendered.keyframes[20], depth=None, T_odom_cam=odometry[20]))
     snapshot = monocular.refine()
     assert len(snapshot.keyframe_ids) == 21
-    again = [i for i in swept if monocular.structure._swept[i][1].similarity is not swept[i][1].similarity]
-    assert len(again) < 10 and 20 in monocular.structure._swept
+    assert 20 in swept and len(swept) < 11

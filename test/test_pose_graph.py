@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import chi2
 from test_candidates import round_trip
 
 from vggt3_ros.config import PoseGraphConfig
@@ -120,3 +121,28 @@ def test_covariance_of_a_chain_is_what_many_noisy_chains_scatter_by():
     root = np.linalg.cholesky(np.linalg.inv(covariance))
     whitened = np.cov((errors @ root).T)
     np.testing.assert_allclose(whitened, np.eye(6), atol=0.2)
+
+
+@pytest.mark.parametrize("far", [0.0, 100.0])
+def test_poses_scatter_by_their_covariances_on_either_side(far):
+    """Normalised errors squared over many draws, with loops: near the anchor and far from it, at the origin and 100 m away, turned."""
+    frame, draws, picked = se3.exp([far, -far, far / 10, 0.5, 0.3, -1.0]), 20, [5, 30, 60, 79]
+    squared = np.zeros((draws, len(picked)))
+    for seed in range(draws):
+        truth, odometry, noise, loops, _ = problem(seed)
+        solution = pose_graph.solve(frame @ odometry, noise, loops, PoseGraphConfig())
+        off = solution.T_map_cam @ se3.inverse(frame @ truth)
+        errors = np.concatenate([solution.T_map_cam[:, :3, 3] - (frame @ truth)[:, :3, 3], se3.log(off)[:, 3:]], axis=1)
+        squared[seed] = [errors[k] @ np.linalg.solve(solution.covariances[k], errors[k]) for k in picked]
+    low, high = chi2.ppf((0.001, 0.999), 6 * draws)
+    assert (low < squared.sum(axis=0)).all() and (squared.sum(axis=0) < high).all(), squared.mean(axis=0) / 6
+
+
+@pytest.mark.parametrize("anchor", [0, 4, 11])
+def test_the_anchor_stays_and_its_covariance_is_none(anchor):
+    odometry = round_trip(30)[:12]
+    loop = Edge(11, 2, se3.inverse(odometry[11]) @ odometry[2] @ se3.exp([0.1, 0.05, 0, 0, 0.02, 0]), np.diag(1 / LOOP**2))
+    solution = pose_graph.solve(odometry, np.tile(np.diag(STEP**2), (12, 1, 1)), [loop], PoseGraphConfig(), anchor=anchor)
+    np.testing.assert_allclose(solution.T_map_cam[anchor], odometry[anchor], atol=1e-3)
+    sizes = np.trace(solution.covariances, axis1=1, axis2=2)
+    assert sizes.argmin() == anchor and sizes[anchor] < 1e-6 and np.delete(sizes, anchor).min() > 1e-4

@@ -160,3 +160,40 @@ def test_a_bridged_jump_is_known_no_better_than_it_was_bridged():
     earlier = TrackedPose(np.eye(4), np.eye(6) * 1e-6, np.zeros(6))
     later = TrackedPose(np.eye(4), np.eye(6) * 2e-6, np.repeat([0.04, 0.01], 3))
     np.testing.assert_allclose(motion_covariance(earlier, later, np.eye(4)), np.diag([0.04] * 3 + [0.01] * 3))
+
+
+@pytest.mark.parametrize("correction", [[0, 0, 0, 0, 0, np.pi / 2], [0.4, -2, 0.1, 0.8, -0.5, 2.0]])
+def test_after_a_bridged_jump_the_covariances_are_of_the_axes_kept(correction):
+    """An odometry that is sure along x of its frame and not along y closes a loop, which turns its frame: the same motion later is known
+    as well along the same directions of the camera as without the jump."""
+    stamps, poses = walk(6, 30)
+    moved, at = se3.exp(np.array(correction)), 100
+    rate = np.diag([1e-4, 9e-4, 4e-4, 1e-5, 4e-5, 9e-5])
+    grown = [rate]
+    for step in np.diff(poses[:, :3, 3], axis=0):  # what is known of the heading moves the position with it
+        carried = np.eye(6)
+        carried[:3, 3:] = -np.cross(np.eye(3), step)
+        grown.append(carried @ grown[-1] @ carried.T + rate)
+
+    def motion(jump):
+        track = PoseTrack(200 * MS, 0.1, 0.1)
+        turn = np.kron(np.eye(2), jump[:3, :3])
+        jumps = [track.add(int(stamp), pose if k < at else jump @ pose, covariance if k < at else turn @ covariance @ turn.T)
+                 for k, (stamp, pose, covariance) in enumerate(zip(stamps, poses, grown))]
+        assert sum(j is not None for j in jumps) == (0 if jump is still else 1)
+        return motion_covariance(track.at(int(stamps[120])), track.at(int(stamps[160])), se3.exp([0.2, 0.1, 0.3, -1.2, 1.2, -1.2]))
+
+    still = np.eye(4)
+    plain, jumped = motion(still), motion(moved)
+    # The pose after the jump is where steady motion leads, not quite where the camera was: so much may be left.
+    np.testing.assert_allclose(jumped, plain, atol=0.03 * np.abs(plain).max())
+    assert plain[0, 0] > 1.5 * plain[1, 1] or plain[1, 1] > 1.5 * plain[0, 0]
+
+
+def test_what_a_jump_leaves_unknown_of_the_turn_moves_a_camera_far_from_the_body():
+    earlier = TrackedPose(np.eye(4), None, np.zeros(6))
+    later = TrackedPose(se3.exp([0, 0, 0, 0, 0, 0.7]), None, np.repeat([0.04, 0.01], 3))
+    rng, T_body_cam = np.random.default_rng(0), se3.exp([2.0, 0, 0.5, -1.2, 1.2, -1.2])
+    body = later.T_kept_body @ se3.exp(rng.normal(0, np.repeat([0.2, 0.1], 3), (20000, 6)))
+    scatter = np.cov(se3.log(se3.inverse(later.T_kept_body @ T_body_cam) @ body @ T_body_cam).T)
+    np.testing.assert_allclose(motion_covariance(earlier, later, T_body_cam), scatter, atol=0.05 * scatter.max())

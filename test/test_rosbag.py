@@ -196,11 +196,13 @@ def test_a_message_of_another_size_is_refused(tmp_path):
         read_rosbag(tmp_path / "bag").load_image(0)
 
 
-def test_rectified_images_have_the_projection_and_no_distortion(tmp_path):
+@pytest.mark.parametrize("model, coefficients", [("plumb_bob", [0.3, 0, 0, 0, 0]), ("equidistant", [0.3, 0, 0, 0]), ("fisheye", [0.3, 0, 0, 0])])
+def test_rectified_images_have_the_projection_and_no_distortion(tmp_path, model, coefficients):
     with Bag(tmp_path / "bag") as bag:
         header = bag.header(START, "camera")
         info = bag.camera_info(CAMERA, header)
-        info.d, info.p = np.array([0.3, 0, 0, 0, 0]), np.array([50.0, 0, 30, -4, 0, 51, 20, 0, 0, 0, 1, 0])
+        info.distortion_model, info.d = model, np.array(coefficients)
+        info.p = np.array([50.0, 0, 30, -4, 0, 51, 20, 0, 0, 0, 1, 0])
         bag.write("/image_rect", IMAGE, bag.image(np.zeros((48, 64), np.uint8), "mono8", header), START)
         bag.write("/camera_info", INFO, info, START)
         bag.write("/odom", ODOMETRY, bag.odometry(np.eye(4), bag.header(START, "odom"), "camera"), START)

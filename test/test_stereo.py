@@ -82,6 +82,17 @@ def test_images_of_another_size_are_refused():
         pair.depth(np.zeros((240, 376), np.uint8), np.zeros((50, 100), np.uint8))
 
 
+def test_a_pinhole_beside_a_fisheye_is_refused_and_two_ideal_fisheyes_are_not():
+    fisheye = Camera(320, 240, 160.0, 160.0, 159.5, 119.5, "equidistant", (0.0,) * 4)
+    with pytest.raises(ValueError, match="one camera is equidistant and the other is not"):
+        StereoPair(fisheye, fisheye.undistorted(), BASELINE)
+    pair = StereoPair(fisheye, fisheye, BASELINE)
+    dot = np.zeros((240, 320), np.uint8)
+    dot[119:121, 159 + 112:161 + 112] = 255  # 40 degrees to the right
+    at = np.argwhere(pair.rectify(dot) > 100).mean(axis=0)
+    np.testing.assert_allclose(at, [pair.camera.cy, pair.camera.cx + pair.camera.fx * np.tan(112 / 160)], atol=1.5)
+
+
 # as messages bring them ---------------------------------------------------------------------------------------------------------------
 
 

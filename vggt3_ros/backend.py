@@ -12,6 +12,7 @@ from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.features.xfeat import XFeatEncoder
 from vggt3_ros.mapping import threads
 from vggt3_ros.mapping.closing import close_loops
+from vggt3_ros.mapping.emptiness import why_empty
 from vggt3_ros.mapping.frame import FrameSource
 from vggt3_ros.mapping.fusion_process import FusionError, FusionProcess
 from vggt3_ros.mapping.network_stage import network_stage
@@ -125,8 +126,7 @@ class Backend:
                                   T_map_cam, 1 if any_suspected(self.store) else threads.count())
             if by_motion:
                 with stages("bundle") as step:
-                    solved = self.structure.bundled(poses, closing, step)
-                    closing = replace(closing, T_map_cam=solved.T_map_cam)
+                    solved, closing = self.structure.bundled(poses, closing, frames, step)
                 with stages("depth") as step:
                     self.structure.dense(poses, solved, step)
             with stages("fusion") as step:
@@ -135,12 +135,26 @@ class Backend:
                 memory = self.keeper.kept(self._scenes.memory, ids, closing.T_map_cam, step)
             report = dict(closing.report, keyframes=len(ids), points=len(cloud), peak_memory_mb=peak_mb(),
                           memory_error_m=memory.validation_error_m if memory else float("nan"), submaps=len(memory) if memory else 0,
-                          sessions=len(set(poses.sessions.tolist())), sessions_waiting=waiting)
+                          sessions=len(set(poses.sessions.tolist())), sessions_waiting=waiting, empty=self._empty(ids, cloud, memory))
             snapshot = Snapshot(self._scenes.next_generation(), poses.ids, poses.stamps_ns, closing.T_map_cam,
                                 poses.T_odom_cam, closing.covariances, tuple(closing.loops), cloud, stages.seconds, report, poses.sessions,
                                 self.store.session)
             self._scenes.publish(snapshot, memory, places)
             return snapshot
+
+    def _empty(self, ids, cloud, memory):
+        """Why the map or the memory holds nothing: a list of sentences, which are logged."""
+        config, said = self.config, []
+        if not len(cloud):
+            otherwise = "surfaces must be seen map.minimum_weight times, and estimated depth must be sure"
+            said.append("the map is empty: " + why_empty(map(self.frames, ids), config.map.max_depth, "map.max_depth", otherwise,
+                                                         config.depth.estimate))
+        if memory is None:
+            said.append("the scene memory is empty: " + why_empty(map(self.frames, ids), config.memory.max_depth, "memory.max_depth",
+                                                                  "too little of it to remember", config.depth.estimate))
+        for text in said:
+            _log.warning("%s", text)
+        return said
 
     def _in_one_frame(self, stored, stages):
         """See sessions.in_one_frame. Most maps are of one session, and take no time here."""

@@ -74,6 +74,8 @@ def open_dataset(path, options=Options()):
     path, kind = Path(path), kind_of(path)
     own_odometry = options.odometry is None and options.drift is None
     frames = open_recording(path, options, odometry_needed=own_odometry)
+    if not own_odometry:
+        frames = replace(frames, covariances=None)  # of other poses than those used
     truth = frames.T_world_cam
     if options.groundtruth is not None:
         truth = poses_at(*read_trajectory_tum(find_file(path, options.groundtruth, None)), frames.stamps_ns) @ frames.T_file_cam

@@ -7,6 +7,7 @@ import numpy as np
 
 from vggt3_ros.datasets.sequence import KeyframeList, Sequence
 from vggt3_ros.geometry.camera import Camera
+from vggt3_ros.mapping.stored_poses import spanning
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,7 +16,7 @@ class Recording:
 
     stamps_ns: (N,) int64, increasing. load_image(i) -> (height, width, 3) uint8 RGB; load_depth(i) -> (height, width) float32
     metres or None, itself None without any depth. T_odom_cam, T_world_cam: (N, 4, 4) odometry and truth as far as the data set has
-    them, NaN where unknown, or None. covariances: (N, 6, 6) as in Keyframe.odometry_covariance, or None.
+    them, NaN where unknown, or None. covariances: (N, 6, 6) as in Keyframe.odometry_covariance, zeros where not given, or None.
     chosen: the frames are a front end's keyframes already. T_file_cam: (4, 4) rotation of this camera in the one whose poses trajectory
     files hold, where the reader rectifies.
     """
@@ -39,5 +40,14 @@ class Recording:
         indices = np.asarray(indices, int)
         load_depth = (lambda i: self.load_depth(int(indices[i]))) if self.load_depth else None
         frames = KeyframeList(self.camera, self.stamps_ns[indices], T_odom_cam, lambda i: self.load_image(int(indices[i])), load_depth,
-                              None if self.covariances is None else self.covariances[indices])
+                              self._covariances(indices))
         return Sequence(self.name, self.camera, frames.stamps_ns, frames, T_world_cam, queries)
+
+    def _covariances(self, indices):
+        """(K, 6, 6) of the motions from one of the frames `indices` to the next, or None."""
+        if self.covariances is None:
+            return None
+        given = [covariance if covariance.any() else None for covariance in self.covariances]
+        chosen = np.isin(np.arange(len(self)), indices)
+        found = spanning(self.T_odom_cam, given, np.zeros(len(self)), chosen)
+        return np.array([np.zeros((6, 6)) if covariance is None else covariance for covariance in found]).reshape(-1, 6, 6)

@@ -126,7 +126,7 @@ def _keyframes(bag, topics):
     load = lambda i: to_keyframe(bag.read(places[ids[i]]))[0]
     return Recording(Path(bag.path).stem, camera, stamps_ns, lambda i: load(i).image, lambda i: load(i).depth,
                      np.array([poses[id] for id in ids]), poses_at(*_series(truth), stamps_ns) if truth else None,
-                     covariances if covariances.any(axis=(1, 2)).all() else None, chosen=True)
+                     covariances if covariances.any() else None, chosen=True)
 
 
 def _stream(bag, topics, T_base_cam, rectified):
@@ -150,6 +150,7 @@ def _stream(bag, topics, T_base_cam, rectified):
             infos[topic] = message = bag.decode(place, data)
             if rectified:
                 message.k, message.d, message.r = np.asarray(message.p).reshape(3, 4)[:, :3].ravel(), np.zeros(0), np.eye(3).ravel()
+                message.distortion_model = "plumb_bob"
     for topic, needed in ((topics.camera_info, infos), (topics.image, places), (topics.right_camera_info, infos)):
         if topic and not needed.get(topic):
             raise ValueError(f"{topic} holds no message")

@@ -15,7 +15,7 @@ class KeyframeList(collections.abc.Sequence):
 
     stamps_ns: (N,) int64, increasing. T_odom_cam: (N, 4, 4). load_image(i) -> (height, width, 3) uint8 RGB.
     load_depth(i) -> (height, width) float32 metres, or None; load_depth itself is None without a depth camera.
-    odometry_covariances: (N, 6, 6) as in Keyframe.odometry_covariance, or None.
+    odometry_covariances: (N, 6, 6) as in Keyframe.odometry_covariance, zeros where not given, or None.
     Raises ValueError when the lengths disagree or the stamps do not increase.
     """
 
@@ -36,10 +36,11 @@ class KeyframeList(collections.abc.Sequence):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         index = range(len(self))[index]  # IndexError beyond the ends; negative counts from the last
+        covariance = None if self.odometry_covariances is None else self.odometry_covariances[index]
         return Keyframe(
             id=index, stamp_ns=int(self.stamps_ns[index]), image=self.load_image(index), camera=self.camera,
             T_odom_cam=self.T_odom_cam[index], depth=self.load_depth(index) if self.load_depth else None,
-            odometry_covariance=None if self.odometry_covariances is None else self.odometry_covariances[index])
+            odometry_covariance=covariance if covariance is not None and np.any(covariance) else None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,8 @@
 import json
 import math
 
+from vggt3_ros.evaluation.trajectory_alignment import POSITIONS
+
 ROWS = (("odometry", "odometry"), ("corrected", "corrected"))
 
 
@@ -27,6 +29,7 @@ def table(result):
     for name, title in ROWS:
         if name in result:
             lines.append(f"  {title:<26}{100 * result[name]['ate_m']:>9.2f} cm{result[name]['rotation_deg']:>10.2f} deg")
+    lines += [f"  {text}" for text in _aligned_by(result)]
     if "localization" in result:
         lines += ["", f"{'localization':<28}{'median':>12}{'':>14}{'5 cm/5 deg':>14}{'10 cm/10 deg':>14}{'a query':>10}"]
         for name, title in (("localization_memory", "scene memory alone"), ("localization", "verified")):
@@ -38,6 +41,7 @@ def table(result):
     mapped = result["map"]
     error = mapped.get("median_error_m")
     lines += ["", f"map: {mapped['points']:,} points" + (f", median error {100 * error:.2f} cm" if error is not None else "")]
+    lines += [f"warning: {text}" for text in result.get("empty", ())]
     if "sim3" in result:
         lines += ["", _after_sim3(result["sim3"])]
     seconds = result["seconds"]
@@ -49,6 +53,14 @@ def table(result):
         lines.append(f"network: {result['network']['summary']}")
     lines.append(f"peak memory: {result['peak_memory_mb']:.0f} MB")
     return "\n".join(lines)
+
+
+def _aligned_by(result):
+    """What to say of alignments that are not by positions alone."""
+    turned = [title for name, title in ROWS if result.get(name, {}).get("aligned_by", POSITIONS) != POSITIONS]
+    if not turned:
+        return []
+    return [f"({' and '.join(turned)} aligned by orientations too: positions so close to one line do not tell the turn about it)"]
 
 
 def _after_sim3(fitted):

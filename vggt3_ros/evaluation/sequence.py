@@ -32,6 +32,7 @@ def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None,
     left after aligning with the scale that fits the truth, too; all other figures are after SE(3) alignment.
     surfaces: the scene's exact ones (datasets.apartment.surfaces_of); without them the map is compared to depth fused at true poses.
     The alignment of map to truth is the SE(3) that aligns the corrected trajectory; the localized queries and the map use it too.
+    result["empty"]: why the map or the memory came out empty, where they did.
     """
     with KeyframeStore(folder) as store, closing(Backend(store, config)) as backend:
         first = len(sequence) - grow
@@ -43,12 +44,14 @@ def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None,
             snapshot = backend.refine(progress=progress)
         odometry = trajectory_error(sequence.T_odom_cam, sequence.groundtruth, sequence.stamps_ns)
         corrected = trajectory_error(snapshot.T_map_cam, sequence.groundtruth, sequence.stamps_ns)
-        result = {"odometry": {"ate_m": odometry.ate_m, "rotation_deg": odometry.rotation_deg},
-                  "corrected": {"ate_m": corrected.ate_m, "rotation_deg": corrected.rotation_deg}}
+        result = {name: {"ate_m": error.ate_m, "rotation_deg": error.rotation_deg, "aligned_by": error.aligned_by}
+                  for name, error in (("odometry", odometry), ("corrected", corrected))}
         queries = [query for query in sequence.queries if query.T_world_cam is not None and np.isfinite(query.T_world_cam).all()]
         answers = _localizations(queries, sequence.camera, backend, progress)
         result.update(_localization_scores(queries, answers, corrected))
         result["map"] = {"points": len(snapshot.cloud)}
+        if snapshot.report.get("empty"):
+            result["empty"] = snapshot.report["empty"]
         map_error = _map_judge(sequence, snapshot, config, surfaces, progress)
         if map_error is not None:
             result["map"]["median_error_m"] = map_error(corrected)

@@ -66,6 +66,18 @@ def log(transform):
     return np.concatenate([transform[..., :3, 3], rotvec.reshape(transform.shape[:-2] + (3,))], axis=-1)
 
 
+def adjoint(transform):
+    """T_a_b (..., 4, 4) -> (..., 6, 6) that turns a small motion of frame b, seen in b, into the same seen in a (first order)."""
+    transform = np.asarray(transform, float)
+    rotation, (x, y, z) = transform[..., :3, :3], np.moveaxis(transform[..., :3, 3], -1, 0)
+    zero = np.zeros_like(x)
+    skew = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(rotation.shape)
+    out = np.zeros(transform.shape[:-2] + (6, 6))
+    out[..., :3, :3] = out[..., 3:, 3:] = rotation
+    out[..., :3, 3:] = skew @ rotation
+    return out
+
+
 def orthonormalize(transform):
     """Nearest rigid transform (SVD), to stop rounding errors from adding up along a chain."""
     transform = np.array(transform, float)

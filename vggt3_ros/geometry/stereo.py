@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.geometry.camera import Camera
+from vggt3_ros.geometry.camera import Camera, rectifying_maps, undistorted_rays
 
 NEAREST_M = 0.5  # of the depths that are looked for
 BLOCK = 5  # pixels
@@ -35,7 +35,7 @@ class StereoPair:
             intrinsics = [float(projections[0][at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2))]
             self.camera = Camera(left.width, left.height, *intrinsics)
             self.T_left_rectified = se3.from_rotation_translation(rotations[0].T, np.zeros(3))
-            self._maps = [_maps(*each) for each in zip((left, right), rotations, projections)]
+            self._maps = [cv2.convertMaps(*rectifying_maps(*each), cv2.CV_16SC2) for each in zip((left, right), rotations, projections)]
             self._back = _from_rectified(left, rotations[0], projections[0])
         baseline = focal_baseline / self.camera.fx
         if not baseline > 1e-3:
@@ -93,38 +93,25 @@ def _are_rectified(left, right, T_right_left):
 
 def _rectification(left, right, T_right_left):
     size, rotation, translation = (left.width, left.height), T_right_left[:3, :3], T_right_left[:3, 3]
-    if "equidistant" in (left.distortion_model, right.distortion_model):
-        R0, R1, P0, P1, _ = cv2.fisheye.stereoRectify(left.matrix, _fisheye(left), right.matrix, _fisheye(right), size, rotation,
-                                                      translation, cv2.CALIB_ZERO_DISPARITY, balance=0.0)
+    fisheye = [camera.distortion_model == "equidistant" for camera in (left, right)]
+    if any(fisheye) and not all(fisheye):
+        raise ValueError("one camera is equidistant and the other is not: rectify the images before")
+    if any(fisheye):
+        R0, R1, P0, P1, _ = cv2.fisheye.stereoRectify(left.matrix, np.array(left.distortion), right.matrix, np.array(right.distortion), size,
+                                                      rotation, translation, cv2.CALIB_ZERO_DISPARITY, balance=0.0)
     else:
         R0, R1, P0, P1, *_ = cv2.stereoRectify(left.matrix, np.array(left.distortion), right.matrix, np.array(right.distortion), size,
                                                rotation, translation, flags=cv2.CALIB_ZERO_DISPARITY, alpha=0)
     return (R0, R1), (P0, P1)
 
 
-def _maps(camera, rotation, projection):
-    size = (camera.width, camera.height)
-    if camera.distortion_model == "equidistant":
-        return cv2.fisheye.initUndistortRectifyMap(camera.matrix, _fisheye(camera), rotation, projection, size, cv2.CV_16SC2)
-    return cv2.initUndistortRectifyMap(camera.matrix, np.array(camera.distortion), rotation, projection, size, cv2.CV_16SC2)
-
-
 def _from_rectified(camera, rotation, projection):
     """For each pixel of the image as it came: x, y (height, width) float32 in the rectified one, and the z of its ray of unit depth."""
     y, x = np.indices((camera.height, camera.width), np.float64)
-    pixels = np.stack([x, y], -1).reshape(-1, 1, 2)
-    undistort, coefficients = ((cv2.fisheye.undistortPoints, _fisheye(camera)) if camera.distortion_model == "equidistant"
-                               else (cv2.undistortPoints, np.array(camera.distortion)))
-    rays = undistort(pixels, camera.matrix, coefficients, R=rotation).reshape(-1, 2)  # in the rectified camera, z = 1
+    rays = undistorted_rays(camera, np.stack([x, y], -1).reshape(-1, 2), rotation)  # in the rectified camera, z = 1
     at = rays * (projection[0, 0], projection[1, 1]) + projection[:2, 2]
     along = np.column_stack([rays, np.ones(len(rays))]) @ rotation[:, 2]  # the left camera's z of rotation^T ray
     return tuple(a.reshape(camera.height, camera.width).astype(np.float32) for a in (at[:, 0], at[:, 1], along))
-
-
-def _fisheye(camera):
-    if camera.is_distorted and camera.distortion_model != "equidistant":
-        raise ValueError("one camera is equidistant and the other is not: rectify the images before")
-    return np.array(camera.distortion or (0, 0, 0, 0), float)
 
 
 def _gray(image):

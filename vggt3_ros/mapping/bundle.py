@@ -1,6 +1,6 @@
 """Bundle adjustment (GTSAM): keyframe poses and track points that explain the pixels best, held to scale by the odometry."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gtsam
 import numpy as np
@@ -18,18 +18,20 @@ PER_IMAGE = 250  # tracks kept so that every image has about so many: what more 
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """T_map_cam (N, 4, 4); observations that agree and their points (tracks, 3) in the map; reprojection_px: their median."""
+    """T_map_cam (N, 4, 4); observations that agree and their points (tracks, 3) in the map; reprojection_px: their median.
+    problem: (gtsam graph, its Values, keys of points) that the poses were solved from; None where they were given."""
 
     T_map_cam: np.ndarray
     observations: object
     points: np.ndarray
     reprojection_px: float
+    problem: tuple | None = None
 
 
-def adjust(T_odom_cam, odometry_noise, cameras, observations, config, initial=None, edges=(), progress=None):
+def adjust(T_odom_cam, odometry_noise, cameras, observations, config, initial=None, edges=(), progress=None, anchor=0):
     """(N, 4, 4) odometry, (N, 6, 6) covariance of each step, N Cameras without distortion, Observations, PoseGraphConfig -> Bundle.
 
-    edges: measured motions (pose_graph.Edge) that hold beside. initial: poses to start from. Points are eliminated before poses
+    edges: measured motions (pose_graph.Edge) that hold beside. initial: poses to start from; that of `anchor` stays. Points are eliminated before poses
     (Schur complement), so the cost grows with images that see the same, not with points. Which observations hold is found in
     rounds: what lies too far off is left out, all points are triangulated again and observations is solved again.
     """
@@ -38,11 +40,11 @@ def adjust(T_odom_cam, odometry_noise, cameras, observations, config, initial=No
         points, angle = triangulate(observations, cameras, T_map_cam)
         kept, points = _consistent(observations, cameras, T_map_cam, points, angle, limit)
         chosen, points = _spread(kept, points, len(T_map_cam))
-        graph = pose_graph.build(T_odom_cam, odometry_noise, edges, config)
-        T_map_cam, points = _solve(graph, T_map_cam, points, chosen, cameras, iterations)
+        graph = pose_graph.build(T_odom_cam, odometry_noise, edges, config, anchor)
+        T_map_cam, points, problem = _solve(graph, T_map_cam, points, chosen, cameras, iterations)
         if progress:
             progress((round_ + 1) / len(ROUNDS))
-    return triangulated(cameras, observations, T_map_cam)
+    return replace(triangulated(cameras, observations, T_map_cam), problem=problem)
 
 
 def triangulated(cameras, observations, T_map_cam):
@@ -95,4 +97,5 @@ def _solve(graph, T_map_cam, points, observations, cameras, iterations):
     parameters.setOrdering(ordering)
     values = gtsam.LevenbergMarquardtOptimizer(graph, values, parameters).optimize()
     return (se3.orthonormalize(np.array([values.atPose3(i).matrix() for i in range(first)])),
-            np.array([values.atPoint3(first + k) for k in range(len(points))]).reshape(-1, 3))
+            np.array([values.atPoint3(first + k) for k in range(len(points))]).reshape(-1, 3),
+            (graph, values, range(first, first + len(points))))

@@ -156,7 +156,7 @@ class _Closer:
                  for loop in (self.loops[k] for k in accepted)]
         edges += beside_loops(self.advice.edges, edges) if self.advice else ()
         solution = pose_graph.solve(self.poses.T_odom_cam, self.noise, edges, self.config.pose_graph, self.T_map_cam, covariances,
-                                    progress)
+                                    progress, self.poses.anchor)
         for k, kept, metres, radians in zip(accepted, solution.kept, solution.residual_m, solution.residual_rad):
             loop = replace(self.loops[k], residual_m=float(metres), residual_rad=float(radians))
             if not kept:

@@ -6,7 +6,7 @@ import numpy as np
 from vggt3_ros.geometry import se3
 
 LEAST_SIMILARITY = 0.4
-AGREE_PX, AGREE_SHARE = 1.5, 0.015  # a neighbour agrees within so many pixels of parallax, or so much of the depth
+AGREE_PX = 1.5  # a neighbour agrees within so many pixels of parallax
 SURE_PX = 0.4  # the same of what is good enough for the map
 SURE_STEP = 0.1  # of its depth that a pixel of parallax may move a point of the map by: what lies farther was hardly measured
 CONFIRMATIONS = 2  # or all neighbours, where there is only one
@@ -19,6 +19,11 @@ def consistent(swept, camera, T_map_cam, neighbours):
     A pixel is kept where enough neighbours see the same surface (geometric consistency, Schoenberger et al., ECCV 2016); its inverse
     depth is then the mean of all that agree. 0 elsewhere. What agrees roughly serves to recognise images by (with sure depth alone 84 %
     of the kitchen's queries were within 10 cm, with all of it 94 %), and spoils the map: median 6.6 cm, 90th percentile 45 cm.
+
+    Against the sensor at the true poses of 24 keyframes each, kitchen first, then fr1_xyz: 14 and 8 % of the pixels are sure, 90 % of them
+    within 35 and 9 cm; 41 and 32 % are believed, 90 % of them within 27 and 11 %. No threshold stands on an edge: LEAST_SIMILARITY 0.3 to
+    0.5, AGREE_PX 1 to 2 and SURE_PX 0.3 to 0.6 move these errors by a tenth, and the shares by half. SURE_STEP 0.05 would leave errors
+    of 19 and 7 cm, and two thirds of the pixels.
     """
     height, width = swept.inverse.shape
     small = camera.scaled(width, height)
@@ -41,7 +46,7 @@ def consistent(swept, camera, T_map_cam, neighbours):
         mine = se3.transform_points(se3.inverse(T_other_cam), back)[:, 2].reshape(height, width)
         mine = 1 / np.maximum(mine, 1e-3)
         off, seen = np.abs(mine - swept.inverse), (inverse > 0) & (trusted > LEAST_SIMILARITY)
-        agrees = seen & (off < np.maximum(AGREE_PX * swept.step, AGREE_SHARE * swept.inverse))
+        agrees = seen & (off < AGREE_PX * swept.step)
         close += seen & (off < SURE_PX * swept.step)
         total += np.where(agrees, mine, 0)
         votes += agrees

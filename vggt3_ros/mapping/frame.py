@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections import OrderedDict
+from collections import Counter
 from dataclasses import dataclass, fields, replace
 
 import cv2
@@ -11,6 +11,7 @@ import safetensors.numpy
 
 from vggt3_ros.features.xfeat import VERSION, Features
 from vggt3_ros.geometry.camera import Camera, undistort
+from vggt3_ros.mapping.bounded_cache import BoundedCache
 from vggt3_ros.mapping.estimated_depth import EstimatedDepth
 from vggt3_ros.mapping.relative_pose import sample_depth
 
@@ -98,37 +99,40 @@ class FrameSource:
         self.estimated, self.touched = EstimatedDepth(store), lambda keyframe_id: None
         self.renewed = set()  # keyframes whose estimated depth changed since whoever remembers it looked
         self.version = f"{VERSION}/{encoder.config}"
-        self._frames, self._size, self._lock = OrderedDict(), 0, threading.Lock()
+        self._frames, self._lock = BoundedCache(self.limit), threading.Lock()
+        self._edition, self._estimates = 0, Counter()  # what a thread began to read before either changed is not kept
 
     def __call__(self, keyframe_id):
         self.touched(keyframe_id)
         with self._lock:
             frame = self._frames.get(keyframe_id)
             if frame is not None:
-                self._frames.move_to_end(keyframe_id)
                 return frame
+        edition = self._editions([keyframe_id])
         blob = self.store.get_cache(keyframe_id, CACHE_NAME, self.version)
         frame = None if blob is None else _unpack(keyframe_id, self.store.camera(keyframe_id).undistorted(), blob)
         if frame is None:
             frame = self._cached(encode_frame(self.store.get(keyframe_id), self.encoder))
-        return self._held(frame)
+        return self._held(frame, edition[keyframe_id])
+
+    def _editions(self, ids):
+        """{id: what changes when a frame read before is none any more}"""
+        with self._lock:
+            return {i: (self._edition, self._estimates[i]) for i in ids}
 
     def _cached(self, frame):
         if not self.store.read_only:
             self.store.put_cache(frame.id, CACHE_NAME, self.version, _pack(frame))
         return frame
 
-    def _held(self, frame):
-        """The Frame, with depth that was estimated for it, in memory from now on."""
+    def _held(self, frame, edition):
+        """The Frame, with depth that was estimated for it, in memory from now on, unless its edition is over."""
         if not frame.has_depth:
             depth = self.estimated.at_size(frame.id, frame.camera.width, frame.camera.height)
             frame = frame if depth is None else replace(with_depth(frame, depth), estimated=True)
         with self._lock:
-            if frame.id not in self._frames:
-                self._frames[frame.id] = frame
-                self._size += frame.nbytes
-            while self._size > self.limit and len(self._frames) > 1:
-                self._size -= self._frames.popitem(last=False)[1].nbytes
+            if edition == (self._edition, self._estimates[frame.id]):
+                self._frames.put(frame.id, frame, frame.nbytes)
         return frame
 
     def encode(self, ids, over):
@@ -136,8 +140,9 @@ class FrameSource:
         DamagedKeyframe, with nothing kept, where one cannot be read."""
         for keyframe_id in ids:
             self.touched(keyframe_id)
+        editions = self._editions(ids)
         for frame in encode_frames(list(over(self.store.get, ids)), self.encoder, over):
-            self._held(self._cached(frame))
+            self._held(self._cached(frame), editions[frame.id])
 
     def missing(self, ids):
         """Those of the keyframe ids that still have to be encoded."""
@@ -151,13 +156,15 @@ class FrameSource:
         self.estimated.put(keyframe_id, depth, sure)
         self.renewed.add(keyframe_id)
         with self._lock:
-            frame = self._frames.pop(keyframe_id, None)
-            self._size -= frame.nbytes if frame is not None else 0
+            self._estimates[keyframe_id] += 1
+            self._frames.pop(keyframe_id)
 
     def clear(self):
+        """From now on ids name other keyframes."""
         with self._lock:
+            self._edition += 1
+            self._estimates.clear()
             self._frames.clear()
-            self._size = 0
 
 
 def _pack(frame):

@@ -4,6 +4,7 @@ gtsam.Marginals walks the Bayes tree anew for every pose, which grows faster tha
 The recursion is that of Golub and Plemmons (1980), in blocks, as Kaess and Dellaert use it (RAS 2009, section 4.2).
 """
 
+import gtsam
 import numpy as np
 import torch
 
@@ -15,7 +16,29 @@ def all_marginals(graph, values, progress=None):
 
     progress(fraction) is called now and then; what it raises passes.
     """
-    net = graph.linearize(values).eliminateSequential()
+    return net_marginals(graph.linearize(values).eliminateSequential(), progress)
+
+
+def pose_net(graph, values, points):
+    """gtsam graph of poses 0..N-1 and of points under these keys -> gtsam.GaussianBayesNet of the poses alone (Schur complement)."""
+    ordering = gtsam.Ordering()
+    for key in points:
+        ordering.push_back(key)
+    _, poses = graph.linearize(values).eliminatePartialSequential(ordering)
+    return poses.eliminateSequential()
+
+
+def covariance_with(net, direction):
+    """gtsam.GaussianBayesNet of poses 0..N-1, a linear function of them (N, 6) -> (N, 6) covariance of each pose with its value."""
+    vector = gtsam.VectorValues()
+    for key, part in enumerate(direction):
+        vector.insert(key, part)
+    solved = net.backSubstitute(net.backSubstituteTranspose(vector))
+    return np.array([solved.at(key) for key in range(len(direction))])
+
+
+def net_marginals(net, progress=None):
+    """gtsam.GaussianBayesNet of poses 0..N-1 alone -> (N, 6, 6) covariances; progress as in all_marginals."""
     count = net.size()
     conditionals = [net.at(i) for i in range(count)]
     keys = [list(conditional.keys()) for conditional in conditionals]

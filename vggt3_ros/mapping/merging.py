@@ -83,7 +83,8 @@ def merge(store, folder, snapshot, localize):
         theirs, T_loaded_cam = _corrected(theirs, loaded)
         T_map_loaded = place(other, theirs.ids, T_loaded_cam, localize)
         numbers, rank = np.unique(theirs.sessions, return_inverse=True)
-        sessions = int(ours.sessions.min()) - len(numbers) + rank  # below ours: new keyframes go on with the highest
+        # Below ours and negative: new keyframes go on with the highest, and the first that is not negative gives the map its frame.
+        sessions = min(int(ours.sessions.min()), 0) - len(numbers) + rank
         placed = sorted({*placed_sessions(store), *sessions.tolist()})
         add_all(store, other, theirs.ids, T_map_loaded @ T_loaded_cam, sessions, {PLACED: json.dumps(placed)})
     return Loaded(snapshot.generation, len(theirs), T_map_loaded)

@@ -4,16 +4,17 @@ Each loop carries a Cauchy kernel. After the first solution, loops that disagree
 the graph is solved again, so that a wrong closure has no pull left at all.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gtsam
 import numpy as np
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.mapping.kernels import cauchy_gain
 from vggt3_ros.mapping.marginals import all_marginals
 
 _TO_GTSAM = [3, 4, 5, 0, 1, 2]  # GTSAM orders rotation first; ours (and ROS) translation first
-ANCHOR_SIGMA = 1e-4  # metres, radians: the first keyframe stays where the odometry put it
+ANCHOR_SIGMA = 1e-4  # metres, radians: the keyframe that gives the map its frame stays where the odometry put it
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +39,15 @@ class Solution:
     residual_rad: np.ndarray
 
 
-def solve(T_odom_cam, odometry_noise, loops, config, initial=None, covariances=True, progress=None):
+def solve(T_odom_cam, odometry_noise, loops, config, initial=None, covariances=True, progress=None, anchor=0):
     """(N, 4, 4) odometry, (N, 6, 6) covariance of each step in the later camera's frame, list of Edge -> Solution.
 
-    progress(fraction) is called between covariances; what it raises ends the solution.
+    progress(fraction) is called between covariances; what it raises ends the solution. anchor: index of the keyframe that stays.
     """
     initial = T_odom_cam if initial is None else initial
     kept = np.ones(len(loops), bool)
     for _ in range(config.rejection_rounds):
-        graph = build(T_odom_cam, odometry_noise, [e for e, k in zip(loops, kept) if k], config)
+        graph = build(T_odom_cam, odometry_noise, [e for e, k in zip(loops, kept) if k], config, anchor)
         values = _optimize(graph, initial)
         initial = np.array([values.atPose3(i).matrix() for i in range(len(T_odom_cam))])
         residual_m, residual_rad = _residuals(initial, loops)
@@ -57,14 +58,33 @@ def solve(T_odom_cam, odometry_noise, loops, config, initial=None, covariances=T
         severity = np.maximum(residual_m / config.loop_residual_translation, residual_rad / config.loop_residual_rotation)
         limit = max(1.0, np.quantile(severity[bad], 0.9) * 0.5)
         kept &= ~(bad & (severity >= limit))
-    covariance = _marginals(graph, values, initial, progress) if covariances else np.zeros((len(initial), 6, 6))
+    covariance = np.zeros((len(initial), 6, 6))
+    if covariances:
+        known = as_known([e for e, k in zip(loops, kept) if k], initial, config.loop_kernel)
+        graph = build(T_odom_cam, odometry_noise, known, config, anchor, loop_kernels=False)
+        covariance = _marginals(graph, values, initial, progress)
     return Solution(se3.orthonormalize(initial), covariance, kept, residual_m, residual_rad)
 
 
-def build(T_odom_cam, odometry_noise, loops, config):
-    """The factor graph of poses 0..N-1: the first one fixed, odometry steps, Edges with robust kernels."""
+def as_known(loops, T_map_cam, kernel):
+    """Edges with the information that they have in the solution T_map_cam (N, 4, 4) made with a Cauchy kernel on them, for covariances.
+
+    A kernel weighs down right measurements too: the inverse of the weighted information says half as much again as what the solution
+    scatters by (see kernels.py). Weights are brought up to that, though never beyond the whole of a measurement.
+    """
+    gain, out = cauchy_gain(kernel), []
+    for edge in loops:
+        off = se3.log(se3.inverse(edge.T_source_target) @ se3.inverse(T_map_cam[edge.source]) @ T_map_cam[edge.target])
+        weight = 1 / (1 + off @ edge.information @ off / kernel**2)
+        out.append(replace(edge, information=min(1.0, gain * weight) * edge.information))
+    return out
+
+
+def build(T_odom_cam, odometry_noise, loops, config, anchor=0, loop_kernels=True):
+    """The factor graph of poses 0..N-1: that of `anchor` fixed, odometry steps and, unless loop_kernels says otherwise, Edges with robust
+    kernels."""
     graph = gtsam.NonlinearFactorGraph()
-    graph.add(gtsam.PriorFactorPose3(0, gtsam.Pose3(T_odom_cam[0]), gtsam.noiseModel.Isotropic.Sigma(6, ANCHOR_SIGMA)))
+    graph.add(gtsam.PriorFactorPose3(anchor, gtsam.Pose3(T_odom_cam[anchor]), gtsam.noiseModel.Isotropic.Sigma(6, ANCHOR_SIGMA)))
     steps = se3.inverse(T_odom_cam[:-1]) @ T_odom_cam[1:]
     for i, step in enumerate(steps):
         covariance = odometry_noise[i + 1][np.ix_(_TO_GTSAM, _TO_GTSAM)]
@@ -74,8 +94,9 @@ def build(T_odom_cam, odometry_noise, loops, config):
     for edge in loops:
         information = edge.information[np.ix_(_TO_GTSAM, _TO_GTSAM)]
         noise = gtsam.noiseModel.Gaussian.Information(information)
-        robust = gtsam.noiseModel.Robust.Create(gtsam.noiseModel.mEstimator.Cauchy.Create(config.loop_kernel), noise)
-        graph.add(gtsam.BetweenFactorPose3(edge.source, edge.target, gtsam.Pose3(edge.T_source_target), robust))
+        if loop_kernels:
+            noise = gtsam.noiseModel.Robust.Create(gtsam.noiseModel.mEstimator.Cauchy.Create(config.loop_kernel), noise)
+        graph.add(gtsam.BetweenFactorPose3(edge.source, edge.target, gtsam.Pose3(edge.T_source_target), noise))
     return graph
 
 
@@ -98,8 +119,12 @@ def _residuals(T_map_cam, loops):
 
 
 def _marginals(graph, values, T_map_cam, progress):
-    """GTSAM gives them in the camera's frame, rotation first; ROS wants the map's axes, translation first."""
-    covariances = all_marginals(graph, values, progress)[:, _TO_GTSAM][:, :, _TO_GTSAM]
+    return in_map_axes(all_marginals(graph, values, progress), T_map_cam)
+
+
+def in_map_axes(covariances, T_map_cam):
+    """(N, 6, 6) as GTSAM gives them, in the camera's axes, rotation first -> as ROS wants them, in the map's, translation first."""
+    covariances = covariances[:, _TO_GTSAM][:, :, _TO_GTSAM]
     turn = np.zeros_like(covariances)
     turn[:, :3, :3] = turn[:, 3:, 3:] = T_map_cam[:, :3, :3]
     return turn @ covariances @ turn.swapaxes(1, 2)

@@ -11,7 +11,7 @@ from vggt3_ros.geometry.camera import Camera
 from vggt3_ros.mapping import codec
 from vggt3_ros.mapping.database import SESSION, Database, StoreError, explained
 from vggt3_ros.mapping.keyframe import Keyframe
-from vggt3_ros.mapping.stored_poses import StoredPoses, matrix
+from vggt3_ros.mapping.stored_poses import StoredPoses, matrix, spanning
 
 LOADED = "loaded"  # note: the saved map that the keyframes came from
 ASIDE = "set_aside"  # note: JSON {keyframe id: why it takes no part in refinements}
@@ -150,14 +150,16 @@ class KeyframeStore:
                                   "ORDER BY 5, stamp_ns, id")
         try:
             left_out = {} if aside else self.aside()
-            rows = [row for row in rows if row[0] not in left_out]
-            ids = [row[0] for row in rows]
-            sessions = [row[4] for row in rows] if self.database.format > 1 else self.database.segments(ids)
+            kept = np.array([row[0] not in left_out for row in rows], bool)
+            ids = np.array([row[0] for row in rows], np.int64)
+            sessions = np.array([row[4] for row in rows] if self.database.format > 1 else self.database.segments(ids.tolist()), np.int64)
             begins = [k > 0 and session != sessions[k - 1] for k, session in enumerate(sessions)]
-            return StoredPoses(np.array(ids, np.int64), np.array([row[1] for row in rows], np.int64),
-                               np.array([matrix(row[2], 4) for row in rows]).reshape(-1, 4, 4),
-                               [np.eye(6) * NO_STEP if begin else matrix(row[3], 6) for begin, row in zip(begins, rows)],
-                               np.array(sessions, np.int64))
+            motions = [_motion(row, k) for row, k in zip(rows, kept)]
+            covariances = [np.eye(6) * NO_STEP if begin else motion[1] for begin, motion in zip(begins, motions)]
+            poses = [motion[0] for motion in motions]
+            return StoredPoses(ids[kept], np.array([row[1] for row in rows], np.int64)[kept],
+                               np.array([pose for pose, k in zip(poses, kept) if k]).reshape(-1, 4, 4),
+                               spanning(poses, covariances, sessions, kept), sessions[kept])
         except UNREADABLE as error:
             raise StoreError(f"the poses in {self.folder} cannot be read: {error}") from error
 
@@ -169,11 +171,6 @@ class KeyframeStore:
     def aside(self):
         """{keyframe id: reason} of those set aside."""
         return {int(id): reason for id, reason in json.loads(self.get_note(ASIDE) or "{}").items()}
-
-    @property
-    def _session(self):
-        """The column, which a file of format 1 that is only read does not have."""
-        return "session" if self.database.format > 1 else "id*0"
 
     def camera(self, id):
         """The Camera of a keyframe. KeyError when there is none."""
@@ -256,6 +253,16 @@ class KeyframeStore:
         if id in self:
             raise DamagedKeyframe(f"keyframe {id} in {self.folder} cannot be read: its image or camera is missing")
         raise KeyError(f"there is no keyframe {id} in {self.folder}")
+
+
+def _motion(row, kept):
+    """(T_odom_cam, covariance or None) of a row of keyframes; (None, None) where one that is set aside cannot be read."""
+    try:
+        return matrix(row[2], 4), matrix(row[3], 6)
+    except UNREADABLE:
+        if kept:
+            raise
+        return None, None
 
 
 def _coded(keyframe, encoded_image, image_encoding):

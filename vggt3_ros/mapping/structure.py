@@ -5,53 +5,35 @@ closed as with a depth camera; the tracks that loops add go into a bundle over e
 swept at its poses; map, memory and localization go on as if a sensor had measured that depth.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-import poselib
 
-from vggt3_ros.features.matching import mutual_nearest
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping import bundle, pose_graph
+from vggt3_ros.mapping.bundle_closing import depth_growth, in_poses_of
 from vggt3_ros.mapping.closing import odometry_noise
 from vggt3_ros.mapping.consistent_depth import consistent
 from vggt3_ros.mapping.odometry_scale import motion_noise, odometry_scale
+from vggt3_ros.mapping.pair_matches import LEAST_MATCHES, PairMatches
 from vggt3_ros.mapping.plane_sweep import SweepView, sweep
+from vggt3_ros.mapping.sweeps import Neighbourhood, Sweeps
 from vggt3_ros.mapping.tracks import build_tracks, reprojection
 
 SPAN = 5  # neighbours in time that are matched
-EPIPOLAR_PX = 1.5
-LEAST_MATCHES = 20
 MOST = 0.9  # of the keyframes without depth: the camera has none
-MOVED, TURNED = 0.02, np.radians(0.1)  # of the baseline; a neighbour that moved by more is swept against again
-
-
-@dataclass(frozen=True, eq=False)
-class Neighbourhood:
-    """What one keyframe is swept against: ids, T_reference_neighbour (V, 4, 4), the depth range its tracks span."""
-
-    ids: tuple
-    motions: np.ndarray
-    near: float
-    far: float
-
-    def scale_from(self, other):
-        """By how much this is larger than `other`, whose sweep then serves here too; None when anything but the scale changed."""
-        if other is None or self.ids != other.ids:
-            return None
-        now, before = self.motions[:, :3, 3], other.motions[:, :3, 3]
-        scale = (now * before).sum() / (before**2).sum()
-        moved = np.linalg.norm(now - scale * before, axis=1) / np.linalg.norm(now, axis=1)
-        turned = se3.rotation_angle(se3.inverse(other.motions) @ self.motions)
-        return float(scale) if (moved < MOVED).all() and (turned < TURNED).all() else None
+SWEEPS, MATCHES = 1 / 8, 1 / 16  # of resources.frame_cache_mb, besides
 
 
 class Structure:
-    """frames: FrameSource, which gets the dense depth. Matches between pairs are remembered, a few kB each."""
+    """frames: FrameSource, which gets the dense depth; any function from id to Frame where nothing is swept. Matches and sweeps are kept
+    in its store, a share of them in memory."""
 
     def __init__(self, frames, config, device):
         self.frames, self.config, self.device = frames, config, device
-        self._matches, self._swept = {}, {}
+        limit = config.resources.frame_cache_mb * 2**20
+        self.matched = PairMatches(frames, MATCHES * limit)  # (source id, target id) -> (M, 2) keypoint indices
+        self.sweeps = Sweeps(getattr(frames, "store", None), f"{getattr(frames, 'version', '')}/{config.depth.planes}", SWEEPS * limit)
 
     def serves(self, ids):
         """Whether these keyframes are to get depth here: depth.estimate. What a camera with depth now and then lacks is not worth it."""
@@ -88,8 +70,9 @@ class Structure:
         step(1.0)
         return frame_of
 
-    def bundled(self, poses, closing, step):
-        """After the loops are closed: StoredPoses, Closing -> Bundle over all tracks, in the scale of the odometry."""
+    def bundled(self, poses, closing, frames, step):
+        """After the loops are closed, by what frames(id) of :meth:`sparse` had: StoredPoses, Closing -> (Bundle over all tracks, in the scale
+        of the odometry, the Closing in its poses, with covariances that the scale is part of)."""
         index = {int(keyframe_id): i for i, keyframe_id in enumerate(poses.ids)}
         pairs = {(i, j) for i in range(len(index)) for j in range(max(0, i - SPAN), i)}
         accepted = [loop for loop in closing.loops if loop.accepted]
@@ -97,41 +80,41 @@ class Structure:
         measured = [pose_graph.Edge(index[loop.source_id], index[loop.target_id], loop.T_source_target, loop.information)
                     for loop in accepted if not self.wanted((loop.source_id, loop.target_id))]
         solved = self._bundle(poses, sorted(pairs), closing.T_map_cam, measured, step)
-        if measured or self.config.fixed_poses:
-            return solved
-        noise = motion_noise(poses.T_odom_cam, odometry_noise(poses, self.config.pose_graph), [given is None for given in poses.covariances])
-        return rescaled(solved, odometry_scale(poses.T_odom_cam, noise, solved.T_map_cam))
+        if self.config.fixed_poses:
+            return solved, closing
+        scale = None
+        if not measured:
+            noise = motion_noise(poses.T_odom_cam, odometry_noise(poses, self.config.pose_graph), [c is None for c in poses.covariances])
+            scale = odometry_scale(poses.T_odom_cam, noise, solved.T_map_cam)
+            solved = rescaled(solved, scale.metres, poses.anchor) if scale else solved
+        growth = depth_growth(solved, [self.frames(int(i)).camera for i in poses.ids], [frames(int(i)).keypoint_depth for i in poses.ids])
+        wanted = set(self.wanted([int(i) for i in poses.ids]))
+        growth[[int(i) not in wanted for i in poses.ids]] = 1.0  # what a sensor measured is what it is
+        return solved, in_poses_of(closing, poses, solved, scale, growth)
 
     def dense(self, poses, solved, step):
         """Sweep every keyframe without measured depth whose neighbourhood changed, keep what its neighbours confirm."""
         ids = [int(i) for i in poses.ids]
         wanted = set(self.wanted(ids))
         around = {i: self._neighbourhood(ids, k, solved) for k, i in enumerate(ids) if i in wanted}
-        todo = [i for i, neighbourhood in around.items() if neighbourhood is not None and not self._kept(i, neighbourhood)]
+        around = {i: neighbourhood for i, neighbourhood in around.items() if neighbourhood is not None}
+        scale = {i: self.sweeps.scale(i, neighbourhood) for i, neighbourhood in around.items()}
+        todo = [i for i in around if scale[i] is None]
         for done, keyframe_id in enumerate(todo):
             step(0.9 * done / len(todo))
             neighbourhood = around[keyframe_id]
             views = [self._view(i, T) for i, T in zip(neighbourhood.ids, neighbourhood.motions)]
             swept = sweep(self._view(keyframe_id, np.eye(4)), views, neighbourhood.near, neighbourhood.far, self.config.depth.planes,
                           self.device)
-            self._swept[keyframe_id] = neighbourhood, swept
+            self.sweeps.put(keyframe_id, neighbourhood, swept)
+            scale[keyframe_id] = 1.0
         T_map_cam = dict(zip(ids, solved.T_map_cam))
-        known = [i for i, neighbourhood in around.items() if neighbourhood is not None]
-        for done, keyframe_id in enumerate(known):
-            step(0.9 + 0.1 * done / len(known))
-            neighbours = [(self._swept[i][1], self.frames(i).camera, T_map_cam[i]) for i in around[keyframe_id].ids if i in self._swept]
-            self.frames.estimate(keyframe_id, *consistent(self._swept[keyframe_id][1], self.frames(keyframe_id).camera,
+        for done, keyframe_id in enumerate(around):
+            step(0.9 + 0.1 * done / len(around))
+            neighbours = [(self.sweeps.get(i, scale[i]), self.frames(i).camera, T_map_cam[i]) for i in around[keyframe_id].ids if i in around]
+            self.frames.estimate(keyframe_id, *consistent(self.sweeps.get(keyframe_id, scale[keyframe_id]), self.frames(keyframe_id).camera,
                                                           T_map_cam[keyframe_id], neighbours))
         step(1.0)
-
-    def _kept(self, keyframe_id, neighbourhood):
-        """Whether the last sweep still holds, apart from its scale, which is then brought up to date."""
-        before, swept = self._swept.get(keyframe_id, (None, None))
-        scale = neighbourhood.scale_from(before)
-        if scale is None:
-            return False
-        self._swept[keyframe_id] = neighbourhood, replace(swept, inverse=swept.inverse / np.float32(scale), step=swept.step / scale)
-        return True
 
     def _bundle(self, poses, pairs, initial, edges, step):
         ids = [int(i) for i in poses.ids]
@@ -147,21 +130,7 @@ class Structure:
         if self.config.fixed_poses:
             return bundle.triangulated(cameras, observations, poses.T_odom_cam)
         return bundle.adjust(poses.T_odom_cam, odometry_noise(poses, self.config.pose_graph), cameras, observations,
-                             self.config.pose_graph, initial, edges, lambda done: step(0.7 + 0.3 * done))
-
-    def matched(self, source, target):
-        """(M, 2) keypoint indices that agree on an epipolar geometry."""
-        if (source, target) not in self._matches:
-            first, second = self.frames(source), self.frames(target)
-            matches = mutual_nearest(first.features, second.features)[0]
-            if len(matches) >= LEAST_MATCHES:
-                pixels = first.features.keypoints[matches[:, 0]], second.features.keypoints[matches[:, 1]]
-                _, found = poselib.estimate_relative_pose(*(p.astype(np.float64) for p in pixels), first.camera.pinhole,
-                                                          second.camera.pinhole, {"max_epipolar_error": EPIPOLAR_PX,
-                                                          "max_iterations": 500, "seed": 0}, {})
-                matches = matches[np.asarray(found["inliers"], bool)]
-            self._matches[source, target] = (matches if len(matches) >= LEAST_MATCHES else matches[:0]).astype(np.uint16)
-        return self._matches[source, target]
+                             self.config.pose_graph, initial, edges, lambda done: step(0.7 + 0.3 * done), poses.anchor)
 
     def _neighbourhood(self, ids, k, solved):
         """Keyframes that share tracks with k under a useful angle, the best first, spread around it; None without any."""
@@ -191,9 +160,9 @@ class Structure:
         return SweepView(frame.camera, frame.gray, frame.features.dense, T)
 
 
-def rescaled(solved, scale):
-    """The Bundle `scale` times as large, about its first keyframe."""
-    origin = solved.T_map_cam[0, :3, 3]
+def rescaled(solved, scale, anchor=0):
+    """The Bundle `scale` times as large, about the keyframe of index `anchor`."""
+    origin = solved.T_map_cam[anchor, :3, 3]
     T_map_cam = solved.T_map_cam.copy()
     T_map_cam[:, :3, 3] = origin + scale * (T_map_cam[:, :3, 3] - origin)
     return replace(solved, T_map_cam=T_map_cam, points=origin + scale * (solved.points - origin))

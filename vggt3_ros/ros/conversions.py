@@ -50,7 +50,7 @@ def from_camera(camera, header=None):
     """Camera -> CameraInfo."""
     k = camera.matrix
     info = CameraInfo(height=camera.height, width=camera.width, distortion_model=camera.distortion_model or "plumb_bob",
-                      d=list(camera.distortion) if camera.is_distorted else [0.0] * 5, k=k.ravel(), r=np.eye(3).ravel(),
+                      d=list(camera.distortion) or [0.0] * 5, k=k.ravel(), r=np.eye(3).ravel(),
                       p=np.hstack([k, np.zeros((3, 1))]).ravel())
     if header is not None:
         info.header = header

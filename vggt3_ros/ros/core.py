@@ -100,6 +100,8 @@ class Core:
 
     def _adopted(self, snapshot, previous):
         change = None
+        for text in snapshot.report.get("empty", ()):
+            self._log.warning(f"refinement {snapshot.generation}: {text}")
         if not self.localizing and snapshot.places_odometry:
             before, withheld = self._correct(snapshot)
             change = None if before is None else Change(previous, before, withheld)

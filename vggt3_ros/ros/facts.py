@@ -14,6 +14,8 @@ def facts(core):
     residuals = [(loop.residual_m, loop.residual_rad) for loop in snapshot.loops if loop.accepted]
     if residuals:
         out["loop_residual"] = "{:.4f} m, {:.4f} rad".format(*np.median(residuals, axis=0))
+    if "scale_sigma" in snapshot.report:
+        out["scale"] = f"the odometry's, known to {snapshot.report['scale_sigma']:.1%}"
     seen = snapshot.report.get("network")
     if seen:
         out["network"] = seen["summary"]

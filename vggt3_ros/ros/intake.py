@@ -3,14 +3,17 @@
 import json
 import threading
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.database import StoreError
+from vggt3_ros.mapping.keyframe import check_covariance
+from vggt3_ros.mapping.stored_poses import chained
 from vggt3_ros.ros.conversions import to_keyframe
-from vggt3_ros.ros.reading import MAX_FRAME_NAME
+from vggt3_ros.ros.reading import MAX_FRAME_NAME, to_nanoseconds, to_transform
 
 ODOM_FRAME = "odom_frame"  # note in the store, so that TF is complete right after a restart
 T_KEPT_FRONTEND = "T_kept_frontend"  # likewise
@@ -37,6 +40,8 @@ class Intake:
         self.last_refusal = self.fault = ""
         self.newest_stamp_ns = self._newest()
         self._instead, self._why_not = None, ""
+        self._skipped = None  # (T_odom_cam, covariance since the last that was kept) of the last that was not, each None if unknown
+        self._spanning = set()  # ids whose covariance spans such ones: not to be replaced when they are sent again
         self.input_msg, self.track = "", 0
         self.T_kept_frontend = self._noted_jump()
 
@@ -73,6 +78,7 @@ class Intake:
                 keyframe, encoded = to_keyframe(message)
                 if self._instead is not None:
                     self.odom_frame = message.header.frame_id
+                    self._skip(keyframe.T_odom_cam, keyframe.odometry_covariance)
                     self._instead(keyframe)
                     self.received += 1
                     self.not_stored += 1
@@ -81,18 +87,47 @@ class Intake:
                 if not self.odom_frame:
                     self._store.note(ODOM_FRAME, message.header.frame_id)
                     self.odom_frame = message.header.frame_id
-                outcome = self._store.put(keyframe, encoded, message.compressed_image.format)
+                outcome = self._store.put(self._spanned(keyframe), encoded, message.compressed_image.format)
             except (ValueError, OverflowError, MemoryError, cv2.error) as error:
                 self.fault = f"keyframes cannot be stored: {error}" if isinstance(error, StoreError) else self.fault
+                self._leave_out(message)
                 self._refuse(f"keyframe {message.id}: {error}")
                 return False
             self.camera_frame = message.camera_frame_id[:MAX_FRAME_NAME]
             self.newest_stamp_ns = max(self.newest_stamp_ns, keyframe.stamp_ns)
             self.updated += outcome == "updated"
+            if outcome == "added" and self._skipped is not None:
+                self._spanning.add(keyframe.id)
+                self._skipped = None
             self.fault = ""
             self.received += 1
         self._added()
         return True
+
+    def _leave_out(self, message):
+        """A message was refused. If it was the next keyframe, the one after it says how well the motion from there is known, no more."""
+        if self.odom_frame and message.header.frame_id != self.odom_frame or message.id in self._spanning:
+            return
+        if to_nanoseconds(message.header.stamp) <= self.newest_stamp_ns:
+            return
+        try:
+            covariance = np.asarray(message.odometry_covariance, float).reshape(6, 6)
+            self._skip(to_transform(message.t_odom_camera), check_covariance(covariance) if covariance.any() else None)
+        except ValueError:
+            self._skip(None, None)
+
+    def _skip(self, T_odom_cam, covariance):
+        if self._skipped is not None:
+            covariance = _chained(self._skipped, T_odom_cam, covariance)
+        self._skipped = T_odom_cam, covariance
+
+    def _spanned(self, keyframe):
+        """The Keyframe with the covariance of its motion since the last that was kept; None where that is not known."""
+        if keyframe.id in self._spanning:
+            return replace(keyframe, odometry_covariance=None)  # the store keeps the one it has
+        if self._skipped is None or keyframe.stamp_ns <= self.newest_stamp_ns:
+            return keyframe
+        return replace(keyframe, odometry_covariance=_chained(self._skipped, keyframe.T_odom_cam, keyframe.odometry_covariance))
 
     def refuse(self, reason):
         """Count what could not even become a Keyframe message."""
@@ -122,6 +157,7 @@ class Intake:
             self.newest_stamp_ns = self._newest()
             self.odom_frame = self._configured_frame
             self.T_kept_frontend = np.eye(4)
+            self._skipped, self._spanning = None, set()
             self.track += 1
 
     def _newest(self):
@@ -148,6 +184,13 @@ class Intake:
         if keyframe.stamp_ns < self.newest_stamp_ns and self._store.find(keyframe.id) is None:
             raise ValueError(f"header.stamp {keyframe.stamp_ns / 1e9:.6f} is {(self.newest_stamp_ns - keyframe.stamp_ns) / 1e9:.3f} s "
                              "before the newest keyframe's: did the clock or the bag restart? call reset, or set_mode with new_session")
+
+
+def _chained(skipped, T_odom_cam, covariance):
+    T_odom_before, since = skipped
+    if T_odom_before is None or T_odom_cam is None:
+        return None
+    return chained(since, se3.inverse(T_odom_before) @ T_odom_cam, covariance)
 
 
 def shown(text):

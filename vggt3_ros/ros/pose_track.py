@@ -21,8 +21,8 @@ ACCELERATION, ANGULAR_ACCELERATION = 10.0, 20.0  # m/s^2, rad/s^2: a camera in a
 
 @dataclass(frozen=True, eq=False)
 class TrackedPose:
-    """T_kept_body (4, 4); covariance (6, 6) of the pose as the front end gives it, or None; bridged: (6,) variances that bridged
-    jumps have added since the start, metres and radians."""
+    """T_kept_body (4, 4); covariance (6, 6) of the pose by the front end, in the axes of the poses kept here, or None; bridged: (6,)
+    variances that bridged jumps have added since the start, metres and radians."""
 
     T_kept_body: np.ndarray
     covariance: np.ndarray | None
@@ -47,7 +47,8 @@ class PoseTrack:
         self._given = []  # the last two (stamp_ns, T_frontend_body) as they came
 
     def add(self, stamp_ns, T_frontend_body, covariance=None):
-        """Take one pose. Returns the (metres, radians) it jumped, or None; a pose older than the newest is left out."""
+        """Take one pose, its covariance (6, 6) in the front end's axes. Returns the (metres, radians) it jumped, or None; a pose older than
+        the newest is left out."""
         if self._stamps and stamp_ns < self._stamps[-1] - RESTART_NS:
             self.clear()  # the clock or the bag began again
         if self._stamps and stamp_ns <= self._stamps[-1]:
@@ -59,6 +60,9 @@ class PoseTrack:
             pose, size, allowed = jump
             self.T_kept_frontend = se3.orthonormalize(pose @ se3.inverse(T_frontend_body))
             self._bridged = self._bridged + np.square(np.repeat(allowed, 3))
+        if covariance is not None:
+            turn = np.kron(np.eye(2), self.T_kept_frontend[:3, :3])
+            covariance = turn @ covariance @ turn.T
         self._stamps.append(stamp_ns)
         self._poses.append(TrackedPose(pose, covariance, self._bridged))
         if len(self._stamps) > HISTORY:
@@ -141,13 +145,13 @@ def motion_covariance(earlier, later, T_body_cam):
     bridged = later.bridged - earlier.bridged
     turn = later.T_kept_body @ T_body_cam
     lever = later.T_kept_body[:3, :3] @ T_body_cam[:3, 3]
+    to_camera = np.kron(np.eye(2), turn[:3, :3].T) @ _carry(lever)
     if bridged.any():
-        return np.diag(bridged)
+        return to_camera @ np.diag(bridged) @ to_camera.T  # of the body, alike in all directions
     if earlier.covariance is None or later.covariance is None:
         return None
     carried = _carry(later.T_kept_body[:3, 3] - earlier.T_kept_body[:3, 3])
     growth = later.covariance - carried @ earlier.covariance @ carried.T
-    to_camera = np.kron(np.eye(2), turn[:3, :3].T) @ _carry(lever)
     covariance = to_camera @ growth @ to_camera.T
     covariance = 0.5 * (covariance + covariance.T)
     if not np.all(np.isfinite(covariance)):

@@ -3,7 +3,9 @@
 Nothing here imports ROS: any object with a message's fields will do, so that bags are read without a ROS installation.
 """
 
+import logging
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,6 +18,8 @@ from vggt3_ros.ros import images
 NANOSECONDS = 1_000_000_000
 MAX_COORDINATE = 1e8  # metres; the Earth's centre is 6.4e6 away, and products of what is finite must stay so
 MAX_FRAME_NAME = 256  # characters
+
+_log = logging.getLogger(__name__)
 
 
 def to_nanoseconds(time):
@@ -49,24 +53,32 @@ def to_transform(pose, name="pose"):
 
 
 def to_camera(info, name="camera_info"):
-    """CameraInfo -> Camera. A binned or cropped image (binning, roi) gets the intrinsics of what was sent."""
+    """CameraInfo -> Camera. A binned or cropped image (binning, roi) gets the intrinsics of what was sent.
+
+    What is read otherwise than it was written (see geometry.camera.canonical_distortion) is said once in the log.
+    """
     k = np.asarray(info.k, float)
     if not np.all(np.isfinite(k)) or k[0] <= 0 or k[4] <= 0:
         raise ValueError(f"{name}.k must hold positive focal lengths in pixels, got fx {k[0]}, fy {k[4]}: is the camera calibrated?")
-    if abs(k[1]) > 1e-6 * k[0]:
-        raise ValueError(f"{name}.k has skew {k[1]}, which is not supported")
+    lens = {"distortion_model": info.distortion_model, "distortion": tuple(info.d), "skew": k[1] if abs(k[1]) > 1e-6 * k[0] else 0.0}
     try:
-        camera = Camera(info.width, info.height, k[0], k[4], k[2], k[5], info.distortion_model, tuple(info.d))
+        camera = Camera(info.width, info.height, k[0], k[4], k[2], k[5], **lens)
+        if (camera.distortion_model, len(camera.distortion)) != (info.distortion_model, len(info.d)):
+            _say_once(name, info.distortion_model, len(info.d), camera.distortion_model, len(camera.distortion))
         roi, bx, by = info.roi, max(info.binning_x, 1), max(info.binning_y, 1)
         if roi.width and roi.height and (roi.width, roi.height) != (info.width, info.height):
-            camera = Camera(roi.width, roi.height, k[0], k[4], k[2] - roi.x_offset, k[5] - roi.y_offset, info.distortion_model,
-                            tuple(info.d))
+            camera = Camera(roi.width, roi.height, k[0], k[4], k[2] - roi.x_offset, k[5] - roi.y_offset, **lens)
         camera = camera if (bx, by) == (1, 1) else camera.scaled(camera.width // bx, camera.height // by)
         if camera.width * camera.height > MAX_PIXELS:
             raise ValueError(f"images have at most {MAX_PIXELS} pixels, got {camera.width}x{camera.height}")
         return camera
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
+
+
+@lru_cache(maxsize=64)
+def _say_once(name, model, count, read_model, read_count):
+    _log.warning("%s.distortion_model '%s' with %d coefficients is read as '%s' with %d", name, model, count, read_model, read_count)
 
 
 def to_image(message, camera, name=""):

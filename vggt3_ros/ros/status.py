@@ -77,7 +77,9 @@ class StatusPublisher:
     def _as_diagnostics(self, message):
         level = {Status.FAULT: DiagnosticStatus.ERROR, Status.STARTING: DiagnosticStatus.WARN}.get(message.state, DiagnosticStatus.OK)
         level = DiagnosticStatus.ERROR if self._core.intake.fault else level
-        reasons = [text for text in (message.error_msg, message.withheld, message.set_aside, message.memory_msg) if text]
+        snapshot = self._core.snapshot
+        empty = snapshot.report.get("empty", ()) if snapshot is not None else ()
+        reasons = [text for text in (message.error_msg, message.withheld, message.set_aside, message.memory_msg, *empty) if text]
         if reasons and level == DiagnosticStatus.OK:
             level = DiagnosticStatus.WARN
         text = ": ".join([STATES[message.state], *reasons])

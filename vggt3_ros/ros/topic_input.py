@@ -174,9 +174,9 @@ class TopicInput:
         covariance = None if self._last_pose is None else motion_covariance(self._last_pose, pose, T_body_cam)
         if covariance is not None:
             message.odometry_covariance = covariance.ravel()
+        self._last_pose = pose  # also where it is refused: the intake knows what was left out
         if self._core.intake.take(message):
             self._selector.keep(stamp_ns, T_kept_cam, camera, metres)
-            self._last_pose = pose
         else:
             self._quiet_until = time.monotonic() + REFUSED_SECONDS
 
