@@ -51,7 +51,7 @@ class Backend:
         self.localizer = Localizer(config.localizer, self.encoder, self.matcher)
         self.network = network_stage(config, self.device, store, self.frames, network)
         self.structure = Structure(self.frames, config, self.device)
-        self.keeper = MemoryKeeper(store.folder, self.frames, config, self.device)
+        self.keeper = MemoryKeeper(self.frames, config, self.device)
         self.fusion = FusionProcess()
         self._work = threading.Lock()
         self._scenes = Scenes(store.snapshots, self.frames, self.keeper.load, config.resources.snapshots_kept)
@@ -127,7 +127,7 @@ class Backend:
             with stages("memory") as step:
                 memory = self.keeper.kept(self._scenes.memory, ids, closing.T_map_cam, step)
             report = dict(closing.report, keyframes=len(ids), points=len(cloud), peak_memory_mb=peak_mb(),
-                          memory_error_m=memory.validation_error_m if memory else float("nan"), submaps=len(memory) if memory else 0,
+                          memory_error_m=memory.validation_error_m if memory else float("nan"), slots=len(memory) if memory else 0,
                           sessions=len(set(poses.sessions.tolist())), sessions_waiting=waiting)
             snapshot = Snapshot(self._scenes.next_generation(), poses.ids, poses.stamps_ns, closing.T_map_cam,
                                 poses.T_odom_cam, closing.covariances, tuple(closing.loops), cloud, stages.seconds, report, poses.sessions,

@@ -18,6 +18,8 @@ SHAPES = {"keyframe_ids": ("i8", ("N",)), "stamps_ns": ("i8", ("N",)), "T_map_ca
           "covariances": ("f8", ("N", 6, 6)), "loop_motions": ("f8", ("L", 4, 4)), "loop_information": ("f8", ("L", 6, 6)),
           "points": ("f4", ("M", 3)), "colors": ("u1", ("M", 3)), "confidence": ("f4", ("M",)), "sessions": ("i8", ("N",))}
 PLACES_FILE = "places.safetensors"
+MEMORY_FILE = "slots.safetensors"
+OLD_MEMORIES = "memory.safetensors", "submaps"  # what older versions wrote: MLPs, made anew from the keyframes
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +116,7 @@ class Snapshot:
                        session=session)
 
     def save(self, folder, memory=None, places=None):
-        """Write into `folder` (which must not exist), with its Submaps and PlaceIndex if given; it appears whole or not at all."""
+        """Write into `folder` (which must not exist), with its SceneMemory and PlaceIndex if given; it appears whole or not at all."""
         folder = Path(folder)
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -140,7 +142,7 @@ class Snapshot:
             file.flush()
             os.fsync(file.fileno())
         if memory is not None:
-            memory.save(partial)
+            memory.save(partial / MEMORY_FILE)
         if places is not None:
             places.save(partial / PLACES_FILE)
         loops = [{"source": loop.source_id, "target": loop.target_id, "accepted": loop.accepted, "reason": loop.reason,
