@@ -13,8 +13,10 @@ from scipy.spatial import cKDTree
 from vggt3_ros import Backend, BackendConfig, KeyframeStore
 from vggt3_ros import backend as backend_module
 from vggt3_ros.geometry import se3
+from vggt3_ros.mapping import merging
 from vggt3_ros.mapping.fusion import fuse
 from vggt3_ros.mapping.snapshot import MEMORY_FILE
+from vggt3_ros.ros.saving import save_map
 from vggt3_ros.stages import Cancelled
 
 QUICK = {"device": "cpu", "map.voxel_size": 0.06}
@@ -355,3 +357,26 @@ def test_keyframes_encoded_many_at_once_make_the_same_map(rendered, tmp_path, mo
     together = refined("together")
     assert together.keyframe_ids.tolist() == alone.keyframe_ids.tolist() and len(alone.keyframe_ids) == 8
     np.testing.assert_allclose(together.T_map_cam, alone.T_map_cam, atol=1e-6)
+
+
+def test_a_map_without_images_localizes_and_says_that_it_cannot_be_refined(store, rendered, tmp_path):
+    with_images = Backend(store, config())
+    folder = save_map(store, with_images.snapshot, tmp_path / "maps", "shipped", images=False)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert size < 4e6 < sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file())
+    with KeyframeStore(tmp_path / "robot") as robot:
+        assert merging.replace(robot, folder).added == 28
+        backend = Backend(robot, config())
+        assert not robot.has_images and len(backend.snapshot) == 28 and len(backend.snapshot.cloud) == 0
+        for image in rendered.queries[:4]:
+            before, after = with_images.localize(image, rendered.camera, verify=False), backend.localize(image, rendered.camera)
+            assert (before.code, after.code, after.verified) == ("ok", "ok", False)
+            np.testing.assert_allclose(after.T_map_cam, before.T_map_cam, atol=0.01)
+        assert backend.distil(1.0) is None
+        with pytest.raises(ValueError, match="saved without images"):
+            backend.refine()
+        assert len(Backend(robot, config()).snapshot) == 28
+    for bytes_of_an_image in (store.database.rows("SELECT image FROM images LIMIT 1")[0][0][2000:2064],):
+        assert not any(bytes_of_an_image in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    with pytest.raises(merging.LoadError, match="without images"):
+        merging.merge(store, folder, with_images.snapshot, with_images.localize)

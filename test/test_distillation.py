@@ -10,14 +10,13 @@ from vggt3_ros.config import MemoryConfig
 SMALL = MemoryConfig(steps=150, batch=256, learning_rate=3e-3)
 
 
-def smooth_pairs(count=6000, inputs=16, seed=0, noise=0.0):
-    """A smooth random function of features, in metres: a room of 6 x 5 x 2.5 m far from the origin."""
-    rng = np.random.default_rng(seed)
-    first, second = rng.normal(size=(inputs, 24)) / np.sqrt(inputs), rng.normal(size=(24, 3))
-    keys = np.random.default_rng([seed, count]).normal(5, 3, (count, inputs)).astype(np.float32)
-    hidden = np.tanh((keys - 5) / 3 @ first)
-    points = np.array([40, -20, 1]) + hidden @ second / np.sqrt(24) * (3, 2.5, 1.2)
-    return keys, (points + noise * rng.normal(size=points.shape)).astype(np.float32)
+def smooth_pairs(count=6000, inputs=32, seed=0, noise=0.05):
+    """Features of any scale that change smoothly from point to point, in metres: a room of 6 x 5 x 2.5 m far from the origin."""
+    fixed, rng = np.random.default_rng(seed), np.random.default_rng([seed, count])
+    waves, phases = fixed.normal(0, 2, (3, inputs)), fixed.uniform(0, 6, inputs)
+    points = np.array([40, -20, 1]) + rng.uniform((0, 0, 0), (6, 5, 2.5), (count, 3))
+    keys = 5 + 3 * np.cos(points @ waves + phases) + 3 * noise * rng.normal(size=(count, inputs))
+    return keys.astype(np.float32), points.astype(np.float32)
 
 
 def error(memory, keys, points):
@@ -37,18 +36,18 @@ def clusters(count=4000, places=60, inputs=32, seed=0, look_alikes=0):
 
 @pytest.fixture(scope="module")
 def closed():
-    return distil(*smooth_pairs(), SMALL, slots=1500, steps=0)
+    return distil(*smooth_pairs(), SMALL, slots=300, steps=0)
 
 
 @pytest.fixture(scope="module")
 def distilled():
-    return distil(*smooth_pairs(), SMALL, slots=1500)
+    return distil(*smooth_pairs(), SMALL, slots=300)
 
 
 def test_one_call_learns_arbitrary_pairs(closed):
     keys, points = smooth_pairs(1000, seed=0)  # other keys, the same function
     spread = np.median(np.linalg.norm(points - np.median(points, axis=0), axis=1))
-    assert error(closed, keys, points) < spread / 2 and closed.steps == 0 and len(closed) <= 1500
+    assert error(closed, keys, points) < spread / 7 and closed.steps == 0 and len(closed) <= 300
     keys, points, _ = clusters()
     assert error(distil(keys, points, SMALL, steps=0), *clusters(501)[:2]) < 0.02
 
@@ -81,7 +80,8 @@ def test_it_goes_on_from_a_memory_which_is_not_touched(closed):
 
 def test_uncertainty_tells_places_from_look_alikes():
     keys, points, place = clusters(look_alikes=20)
-    memory = distil(keys, points, SMALL, steps=0)
+    memory = distil(keys, points, SMALL, slots=400, steps=0)
+    keys, points, place = clusters(3001, look_alikes=20)
     predicted, uncertainty = memory.predict(keys)
     alike = (place < 20) | (place >= 40)
     assert np.median(uncertainty[alike]) > 10 * np.median(uncertainty[~alike])

@@ -54,7 +54,7 @@ class Backend:
         self.keeper = MemoryKeeper(self.frames, config, self.device)
         self.fusion = FusionProcess()
         self._work = threading.Lock()
-        self._scenes = Scenes(store.snapshots, self.frames, self.keeper.load, config.resources.snapshots_kept)
+        self._scenes = Scenes(store.snapshots, self.frames if store.has_images else None, self.keeper.load, config.resources.snapshots_kept)
 
     @property
     def touched(self):
@@ -94,6 +94,9 @@ class Backend:
         when there is nothing to refine.
         """
         with self._work:
+            if not self.store.has_images:
+                raise ValueError("this map was saved without images: it is served as it is, but cannot be refined; load one that was saved with "
+                                 "them, or take another store for new keyframes")
             stages = Stages(progress, cancelled)
             self.fusion.start()
             with stages("features") as step:
@@ -202,7 +205,7 @@ class Backend:
         """Spend idle `seconds` on the scene memory; the new Snapshot when it got better, else None. Raises Cancelled."""
         with self._work:
             scene = self._scenes.current
-            if scene is None or scene.memory is None:
+            if scene is None or scene.memory is None or scene.frame is None:
                 return None
             stages = Stages(None, cancelled)
             with stages("memory") as step:

@@ -54,8 +54,8 @@ def absorb(store, other, new_ids, T_odom_cam, notes, clear=False, sessions=None)
             store.forget_keyframes()
         sessions = np.zeros(len(new_ids), int) if sessions is None else sessions
         for (old, new), pose, session in zip(new_ids.items(), np.asarray(T_odom_cam, "<f8"), sessions):
-            stamp_ns, camera, covariance = other.row(old, "SELECT stamp_ns, json, covariance FROM keyframes JOIN images USING (id) "
-                                                          "JOIN cameras ON cameras.id=camera WHERE keyframes.id=?")
+            stamp_ns, camera, covariance = other.row(old, "SELECT stamp_ns, json, covariance FROM keyframes "
+                                                          f"{'JOIN images USING (id) ' if other.has_images else ''}JOIN cameras ON cameras.id=camera WHERE keyframes.id=?")
             connection.execute("INSERT INTO keyframes VALUES (?,?,?,?,?,?)",
                                (new, stamp_ns, store.camera_row(camera), pose.tobytes(), covariance, int(session)))
             for table in ("images", "cache"):

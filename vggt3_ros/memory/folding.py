@@ -48,7 +48,7 @@ class Folding:
         self._ids.append(frame.id)
         self._folded.append(self._beside(T_map_cam))
         self._poses.append(T_map_cam)
-        seen, slots, known = self._association(pairs, frame.camera, T_map_cam)
+        seen, slots, known = self.association(pairs, frame.camera, T_map_cam)
         self._held_out.append(bool(may_hold_out and len(pairs) and known.sum() >= DECIDED * len(pairs)))
         if self._held_out[-1]:
             return
@@ -80,7 +80,7 @@ class Folding:
         nearest = int(np.argmin(np.linalg.norm(np.array(self._poses)[:, :3, 3] - T_map_cam[:3, 3], axis=1)))
         return se3.orthonormalize(self._folded[nearest] @ se3.inverse(self._poses[nearest]) @ T_map_cam)
 
-    def _association(self, pairs, camera, T_map_cam):
+    def association(self, pairs, camera, T_map_cam):
         """(pairs, their slots: one slot each and the other way round; mask of the pairs that a slot knows)."""
         known = np.zeros(len(pairs), bool)
         none = np.zeros(0, np.int64)

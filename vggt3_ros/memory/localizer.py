@@ -38,7 +38,7 @@ class Localization:
 @dataclass(frozen=True, eq=False)
 class Scene:
     """What a localization reads, swapped as one: a Snapshot, its SceneMemory and PlaceIndex (None without depth or keypoints), and
-    frame(keyframe id) -> Frame."""
+    frame(keyframe id) -> Frame, None for a map without images."""
 
     snapshot: object
     memory: object
@@ -57,7 +57,7 @@ class Localizer:
         """(height, width, 3) uint8 RGB and its Camera -> Localization in the scene's map.
 
         hint: T_map_cam believed near the truth, tried when the memory alone finds nothing. verify=False answers with the memory's
-        pose: faster, and no keyframe is needed.
+        pose: faster, and no keyframe is needed. So does a map without images.
         """
         started = time.perf_counter()
         problem = _unusable(image, camera)
@@ -66,7 +66,8 @@ class Localizer:
         if scene is None:
             return Localization(NO_MAP, "there is no refined map yet: send keyframes and refine first")
         query = encode_image(image, camera, self.encoder)
-        answer = self.verified(scene, query, hint) if verify else self.coarse(scene, query, hint)
+        look = self.verified if verify and scene.frame is not None else self.coarse
+        answer = look(scene, query, hint)
         return replace(answer, generation=scene.snapshot.generation, seconds=time.perf_counter() - started)
 
     def coarse(self, scene, query, hint=None):

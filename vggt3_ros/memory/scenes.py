@@ -10,7 +10,7 @@ _log = logging.getLogger(__name__)
 
 
 class Scenes:
-    """folder: of the snapshots; frames: FrameSource; load_memory(folder, snapshot) -> SceneMemory or None; keep: snapshots on the disk.
+    """folder: of the snapshots; frames: FrameSource, None for a map without images; load_memory(folder, snapshot) -> SceneMemory or None; keep: snapshots on the disk.
 
     current: the Scene served, the newest that can be read at first, None without one. memory, places and snapshot: its parts, or None.
     """
