@@ -65,7 +65,7 @@ def refined_folder(rendered, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("refined") / "store"
     with KeyframeStore(folder) as store:
-        backend = Backend(store, BackendConfig.from_flat({"device": "cpu", "memory.steps": 300, "map.voxel_size": 0.03}))
+        backend = Backend(store, BackendConfig.from_flat({"device": "cpu", "map.voxel_size": 0.03}))
         for keyframe in rendered.keyframes:
             backend.add(keyframe)
         backend.refine()

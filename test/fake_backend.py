@@ -3,7 +3,7 @@
 It corrects nothing but the origin: map = odom shifted by 1 m along x. memory.steps is the length of a refinement in 10 ms;
 an image whose first pixel is (1, 2, 3) ends the process, as a crash in native code would, one with (4, 5, n) takes n / 20 s,
 one with (7, 8, n) was taken n decimetres along x of the map from its origin, one with (9, 9, 9) is never answered. Refining
-keyframes DEADLY ends the process, STUCK takes for ever, LARGE runs out of memory where max_pairs is above 200,000, POISON raises.
+keyframes DEADLY ends the process, STUCK takes for ever, LARGE runs out of memory where max_slots is above 200,000, POISON raises.
 """
 
 import os
@@ -76,7 +76,7 @@ class Backend:
             os._exit(7)
         if id == STUCK:
             time.sleep(1e6)
-        if id == LARGE and self.config.memory.max_pairs > 200_000:
+        if id == LARGE and self.config.memory.max_slots > 200_000:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: "
                                "you tried to allocate 9 bytes")
         if id == POISON:

@@ -6,7 +6,7 @@ import pytest
 
 from vggt3_ros.cli.main import main
 
-QUICK = [word for pair in ("device=cpu", "memory.steps=5", "memory.warm_steps=5", "memory.refinement_steps=10", "map.voxel_size=0.06")
+QUICK = [word for pair in ("device=cpu", "map.voxel_size=0.06")
          for word in ("--set", pair)]
 
 

@@ -1,12 +1,7 @@
-"""What the back end keeps of keyframes and memories stays within its limits however many there are."""
-
-import shutil
-from contextlib import closing
+"""What the back end keeps of keyframes stays within its limits however many there are."""
 
 import numpy as np
 
-from vggt3_ros.backend import Backend
-from vggt3_ros.config import BackendConfig
 from vggt3_ros.features.xfeat import Features
 from vggt3_ros.geometry.camera import Camera
 from vggt3_ros.mapping.frame import FrameSource
@@ -26,18 +21,6 @@ class _Encoder:
         pixels = rng.uniform(0, (WIDTH - 1, HEIGHT - 1), (200, 2)).astype(np.float32)
         return Features(WIDTH, HEIGHT, pixels, np.ones(200, np.float32), np.ones((200, 64), np.float16),
                         rng.normal(size=(64, HEIGHT // 8, WIDTH // 8)).astype(np.float16), np.ones((HEIGHT // 8, WIDTH // 8), np.float16))
-
-
-def test_a_memory_that_was_distilled_again_is_not_held(refined_folder, tmp_path):
-    """The cache has room for dozens, and of one submap there is one."""
-    folder = tmp_path / "store"
-    shutil.copytree(refined_folder, folder)
-    with KeyframeStore(folder) as store, closing(Backend(store, BackendConfig.from_flat({"device": "cpu", "memory.steps": 50}))) as backend:
-        first = backend.snapshot.generation
-        for _ in range(3):
-            assert backend.distil(1.0) is None or backend.snapshot.generation > first
-            assert backend.localize(store.get(3).image, store.get(3).camera).T_map_cam is not None
-            assert len(backend.keeper._cache) == len(backend._scenes.memory.ready)
 
 
 def test_frames_of_many_keyframes_stay_within_the_limit(tmp_path):

@@ -47,7 +47,7 @@ def test_two_rooms_that_look_the_same_are_not_taken_for_one(tmp_path):
     room = np.where(sequence.groundtruth[:, 1, 3] > 3.3, 0, np.where(sequence.groundtruth[:, 0, 3] < twins.APART - 0.4, 1, 2))
     assert min((room == 1).sum(), (room == 2).sum()) > 10
     with KeyframeStore(tmp_path) as store:
-        backend = Backend(store, BackendConfig.from_flat({"device": "cpu", "memory.steps": 5, "map.voxel_size": 0.08}))
+        backend = Backend(store, BackendConfig.from_flat({"device": "cpu", "map.voxel_size": 0.08}))
         for keyframe in sequence.keyframes:
             backend.add(keyframe)
         snapshot = backend.refine()

@@ -15,7 +15,7 @@ from vggt3_ros.datasets.tum import load_tum, write_tum
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.selection import SelectionConfig
 
-QUICK = ["--quiet", "--set", "memory.steps=60", "--set", "map.voxel_size=0.05", "--set", "device=cpu"]
+QUICK = ["--quiet", "--set", "map.voxel_size=0.05", "--set", "device=cpu"]
 TRUTH = Topics(groundtruth="/truth")
 LAYOUTS = {
     "seven_scenes": (lambda path, s: write_seven_scenes(path / "seq-01", s), Options(every_frame=True)),

@@ -245,7 +245,7 @@ def test_a_process_that_stops_in_the_middle_of_an_answer_is_given_up_too(patient
 
 
 def test_a_refinement_whose_fusion_hangs_fails_with_the_reason_and_the_next_one_completes(refined_copy):
-    config = BackendConfig.from_flat({"device": "cpu", "memory.steps": 1, "memory.warm_steps": 1, "map.voxel_size": 0.06})
+    config = BackendConfig.from_flat({"device": "cpu", "map.voxel_size": 0.06})
     with KeyframeStore(refined_copy) as store:
         backend, phases = Backend(store, config), []
 

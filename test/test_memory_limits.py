@@ -37,9 +37,9 @@ def test_each_plan_is_smaller_than_the_one_before_and_valid():
     assert memory_limits.shrunk(config, 0) == config
     plans = [memory_limits.shrunk(config, level) for level in range(memory_limits.SMALLEST_PLAN + 1)]
     for before, after in zip(plans, plans[1:]):
-        assert after.resources.frame_cache_mb < before.resources.frame_cache_mb and after.memory.max_pairs < before.memory.max_pairs
+        assert after.resources.frame_cache_mb < before.resources.frame_cache_mb and after.memory.max_slots < before.memory.max_slots
         assert after.map.voxel_size >= before.map.voxel_size and memory_limits.plan_text(after) != memory_limits.plan_text(before)
-    tiny = BackendConfig.from_flat({"resources.frame_cache_mb": 16, "memory.max_pairs": 10_000, "map.voxel_size": 1.0})
+    tiny = BackendConfig.from_flat({"resources.frame_cache_mb": 16, "memory.max_slots": 10_000, "map.voxel_size": 1.0})
     memory_limits.shrunk(tiny, memory_limits.SMALLEST_PLAN)  # stays within the ranges
 
 

@@ -13,7 +13,7 @@ from vggt3_ros.mapping.store import FIRST_ID, KeyframeStore
 
 START = se3.exp([2.0, -1.0, 0.3, 0.05, -0.02, 0.8])  # where the second run's odometry begins
 LATER = 3600 * 10**9
-QUICK = BackendConfig.from_flat({"device": "cpu", "memory.steps": 80, "memory.warm_steps": 10, "map.voxel_size": 0.05})
+QUICK = BackendConfig.from_flat({"device": "cpu", "map.voxel_size": 0.05})
 
 
 @pytest.fixture(scope="module")

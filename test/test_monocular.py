@@ -11,7 +11,7 @@ from vggt3_ros.evaluation.cloud import surface_error
 from vggt3_ros.evaluation.trajectory import trajectory_error
 from vggt3_ros.geometry import se3
 
-CONFIG = BackendConfig.from_flat({"device": "cpu", "memory.steps": 200, "map.voxel_size": 0.03})
+CONFIG = BackendConfig.from_flat({"device": "cpu", "map.voxel_size": 0.03})
 
 
 @pytest.fixture(scope="module")

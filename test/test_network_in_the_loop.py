@@ -22,7 +22,7 @@ from vggt3_ros.network.adapter_process import adapter_process
 from vggt3_ros.network.checkpoint import CheckpointError, save_checkpoint
 
 SIDE, SCALE = 126, 0.37
-QUICK = {"device": "cpu", "memory.steps": 30, "memory.warm_steps": 10, "map.voxel_size": 0.06, "network.image_side": SIDE}
+QUICK = {"device": "cpu", "map.voxel_size": 0.06, "network.image_side": SIDE}
 
 
 def config(**changes):

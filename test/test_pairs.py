@@ -1,61 +1,29 @@
-"""(key, point) pairs: the points are where the depth at the given poses says, and no keyframe is forgotten."""
+"""(key, point) pairs of a keyframe: the points are where its depth says."""
 
-import tracemalloc
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
-from vggt3_ros.config import MemoryConfig
 from vggt3_ros.datasets import apartment
-from vggt3_ros.memory.keys import KEY_SIZE
-from vggt3_ros.memory.pairs import collect_pairs
+from vggt3_ros.geometry import se3
+from vggt3_ros.memory.pairs import pairs_of
 
 
-@pytest.fixture(scope="module")
-def some(frames, rendered):
-    return frames[:6], rendered.T_world_cam[:6]
+def test_points_lie_on_the_surfaces_of_the_scene_and_under_their_pixels(frames, rendered):
+    for k in range(0, 28, 9):
+        pairs = pairs_of(frames[k], 6.0)
+        assert 300 < len(pairs) == len(pairs.keys) == len(pairs.pixels)
+        off = apartment.surfaces().distance(se3.transform_points(rendered.T_world_cam[k], pairs.points))
+        assert np.median(off) < 0.01 and np.quantile(off, 0.95) < 0.05
+        np.testing.assert_allclose(rendered.camera.project(pairs.points), pairs.pixels, atol=1e-3)
+        np.testing.assert_allclose(np.linalg.norm(pairs.keys, axis=1), 1, atol=1e-4)
 
 
-def test_points_lie_on_the_surfaces_of_the_scene(some):
-    keys, points, importance = collect_pairs(iter(some[0]), some[1], 6, MemoryConfig())
-    assert len(keys) == len(points) == len(importance) > 5000
-    assert keys.shape[1] == KEY_SIZE and np.isfinite(keys).all() and (importance > 0).all()
-    off = apartment.surfaces().distance(points)
-    assert np.median(off) < 0.01 and np.quantile(off, 0.95) < 0.05
+def test_far_points_are_left_out(frames):
+    near = pairs_of(frames[0], 2.0)
+    assert 64 < len(near) < len(pairs_of(frames[0], 6.0)) and near.points[:, 2].max() <= 2.0
 
 
-def test_a_limit_on_pairs_takes_the_same_share_of_every_keyframe(some):
-    frames, poses = some
-    config = MemoryConfig(max_pairs=10_000)
-    together = collect_pairs(iter(frames), poses, 6, config)[1]
-    assert len(together) <= 10_000
-    alone = [len(collect_pairs(iter(frames[k:k + 1]), poses[k:k + 1], 6, config)[1]) for k in range(6)]
-    assert sum(alone) == len(together) and max(alone) <= 10_000 // 6 and min(alone) > 1000
-
-
-def test_far_points_are_left_out(some):
-    frames, poses = some
-    _, points, _ = collect_pairs(iter(frames[:1]), poses[:1], 1, MemoryConfig(max_depth=2.0))
-    along = (points - poses[0, :3, 3]) @ poses[0, :3, 2]
-    assert along.max() <= 2.001 and len(points) > 64
-
-
-def test_without_depth_there_are_no_pairs(some):
-    blind = [replace(frame, cell_depth=np.zeros_like(frame.cell_depth)) for frame in some[0]]
-    assert collect_pairs(iter(blind), some[1], 6, MemoryConfig()) is None
-    mixed = collect_pairs(iter(blind[:1] + some[0][1:2]), some[1][:2], 2, MemoryConfig())
-    only = collect_pairs(iter(some[0][1:2]), some[1][1:2], 1, MemoryConfig())
-    assert len(mixed[1]) == len(only[1])
-
-
-def test_the_pairs_of_many_keyframes_are_never_held_twice(some):
-    frames, poses = list(some[0]) * 20, np.concatenate([some[1]] * 20)
-    tracemalloc.start()
-    try:
-        pairs = collect_pairs(iter(frames), poses, len(frames), MemoryConfig(max_pairs=1000 * len(frames)))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    held = sum(part.nbytes for part in pairs)
-    assert held > 30e6 and peak < 1.6 * held
+def test_without_depth_there_are_no_pairs(frames):
+    blind = replace(frames[0], keypoint_depth=np.zeros_like(frames[0].keypoint_depth))
+    assert len(pairs_of(blind, 6.0)) == 0

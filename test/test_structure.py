@@ -38,7 +38,7 @@ def test_a_camera_with_depth_costs_no_look_at_its_keyframes(tmp_path, encoder):
 @pytest.mark.parametrize("count", [1, 2, 6])
 def test_a_camera_that_has_not_moved_yet_has_poses_and_no_map(tmp_path, rendered, count):
     with KeyframeStore(tmp_path / "store") as store:
-        backend = Backend(store, BackendConfig.from_flat({"device": "cpu", "memory.steps": 10}))
+        backend = Backend(store, BackendConfig.from_flat({"device": "cpu"}))
         for i in range(count):
             backend.add(replace(rendered.keyframes[0], id=i, stamp_ns=i, depth=None))
         snapshot = backend.refine()

@@ -237,7 +237,7 @@ def test_a_refinement_that_runs_out_of_memory_goes_on_with_a_smaller_plan_and_sa
     store.put(make_keyframe(LARGE))
     assert client.refine().result(20) == {"generation": 1}
     assert LARGE in Snapshot.load(store.snapshots / "000001").keyframe_ids
-    assert "out of memory in memory: [enforce fail" in client.memory_msg and "150000 pairs" in client.memory_msg
+    assert "out of memory in memory: [enforce fail" in client.memory_msg and "150000 slots" in client.memory_msg
     os.kill(client.pid, signal.SIGKILL)
     until(lambda: client.restarts == 1 and client.ready)
     assert client.refine().result(20) == {"generation": 2} and client.restarts == 1

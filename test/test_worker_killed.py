@@ -15,7 +15,7 @@ from vggt3_ros.suspects import Suspects
 from vggt3_ros.worker_client import WorkerClient, WorkerError
 
 KEYFRAMES = 12
-QUICK = BackendConfig.from_flat({"device": "cpu", "memory.steps": 120, "memory.warm_steps": 40, "map.voxel_size": 0.05})
+QUICK = BackendConfig.from_flat({"device": "cpu", "map.voxel_size": 0.05})
 
 
 def until(condition, seconds=90.0):

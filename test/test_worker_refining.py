@@ -10,9 +10,7 @@ from vggt3_ros.config import BackendConfig
 from vggt3_ros.worker_client import WorkerClient, WorkerError
 
 PHASES = ("features", "loops", "pose_graph", "fusion", "memory")
-# Whatever moved at all is distilled again, and for ever.
-ENDLESS = {"device": "cpu", "memory.steps": 100_000, "memory.steps_per_keyframe": 100_000, "memory.warm_steps": 100_000,
-           "memory.refinement_steps": 1_000_000, "memory.strain": 0.0, "map.voxel_size": 0.03}
+ENDLESS = {"device": "cpu", "memory.steps": 100_000, "map.voxel_size": 0.03}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""vggt3_ros: a SLAM back end that distils a scene into a small MLP. See README.md.
+"""vggt3_ros: a SLAM back end that distils a scene into a network of slots. See README.md.
 
 The library needs no ROS: ``from vggt3_ros import Backend, Camera, Keyframe``.
 """

@@ -54,10 +54,10 @@ class Backend:
         self.localizer = Localizer(config.localizer, self.encoder, self.matcher)
         self.network = network_stage(config, self.device, store, self.frames, network)
         self.structure = Structure(self.frames, config, self.device)
-        self.keeper = MemoryKeeper(store.folder, self.frames, config, self.device)
+        self.keeper = MemoryKeeper(self.frames, config, self.device)
         self.fusion = FusionProcess()
         self._work = threading.Lock()
-        self._scenes = Scenes(store, self.frames, self.keeper.load, config.resources.snapshots_kept)
+        self._scenes = Scenes(store, self.frames if store.has_images else None, self.keeper.load, config.resources.snapshots_kept)
 
     @property
     def touched(self):
@@ -102,6 +102,9 @@ class Backend:
         when there is nothing to refine.
         """
         with self._work:
+            if not self.store.has_images:
+                raise ValueError("this map was saved without images: it is served as it is, but cannot be refined; load one that was saved with "
+                                 "them, or take another store for new keyframes")
             stages = Stages(progress, cancelled)
             self.fusion.start()
             with stages("features") as step:
@@ -134,7 +137,7 @@ class Backend:
             with stages("memory") as step:
                 memory = self.keeper.kept(self._scenes.memory, ids, closing.T_map_cam, step)
             report = dict(closing.report, keyframes=len(ids), points=len(cloud), peak_memory_mb=peak_mb(),
-                          memory_error_m=memory.validation_error_m if memory else float("nan"), submaps=len(memory) if memory else 0,
+                          memory_error_m=memory.validation_error_m if memory else float("nan"), slots=len(memory) if memory else 0,
                           sessions=len(set(poses.sessions.tolist())), sessions_waiting=waiting, empty=self._empty(ids, cloud, memory))
             snapshot = Snapshot(self._scenes.next_generation(), poses.ids, poses.stamps_ns, closing.T_map_cam,
                                 poses.T_odom_cam, closing.covariances, tuple(closing.loops), cloud, stages.seconds, report, poses.sessions,
@@ -221,7 +224,7 @@ class Backend:
             return None
         with self._work:
             scene = self._scenes.current
-            if scene is None or scene.memory is None:
+            if scene is None or scene.memory is None or scene.frame is None:
                 return None
             stages = Stages(None, cancelled)
             with stages("memory") as step:

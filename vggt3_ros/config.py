@@ -134,23 +134,15 @@ class MapConfig(Checked):
 
 @dataclass(frozen=True)
 class MemoryConfig(Checked):
-    """The scene memory: an MLP, distilled from pairs of features and points of the map; large maps have several."""
+    """The scene memory: a network of slots, each a learned key and a learned point, that move with their keyframes."""
 
-    steps: int = value(1200, "Optimizer steps of one distillation", low=1, high=100_000)
-    steps_per_keyframe: int = value(20, "A first distillation of few keyframes takes at most so many steps for each", low=1, high=100_000)
-    warm_steps: int = value(200, "Optimizer steps when a memory of the scene exists already", low=1, high=100_000)
-    batch: int = value(512, "(feature, point) pairs in an optimizer step", low=64, high=65536)
-    learning_rate: float = value(6e-3, "Peak of Adam's learning rate", "", 1e-6, 0.1)
-    width: int = value(512, "Hidden units of the MLP", low=32, high=4096, live=False)
-    blocks: int = value(3, "Residual blocks of the MLP, two layers each", low=1, high=16, live=False)
-    anchors: int = value(64, "Points spread over the scene that the MLP chooses among before it refines", low=1, high=4096, live=False)
-    max_pairs: int = value(600_000, "Most (feature, point) pairs kept for training; bounds memory", low=10_000, high=20_000_000)
     max_depth: float = value(6.0, "Points farther than this are not remembered", "m", 0.1, 100.0)
-    refinement_steps: int = value(1200, "Optimizer steps of one refinement, shared by the submaps that need any", low=1, high=1_000_000)
-    submap_keyframes: int = value(150, "Most keyframes that share a memory; those beyond get another", low=2, high=1_000_000)
-    submap_cells: int = value(2000, "Most cells of 0.25 m with a surface in them that one memory holds: about a large room",
-                              low=50, high=100_000_000)
-    strain: float = value(0.01, "A submap whose keyframes moved against each other by more, on average, is distilled again", "m", 0.0, 10.0)
+    density: int = value(192, "Most slots in a cell of 0.25 m: with it a memory grows with the surface seen, not with the keyframes",
+                         low=1, high=100_000)
+    max_slots: int = value(600_000, "Most slots in all, 90 bytes each on disk; bounds memory", low=1_000, high=20_000_000)
+    steps: int = value(0, "Optimizer steps of a refinement, after the closed form", low=0, high=100_000)
+    batch: int = value(512, "(feature, point) pairs in an optimizer step", low=64, high=65536)
+    learning_rate: float = value(1e-3, "Peak of Adam's learning rate", "", 1e-6, 0.1)
 
 
 @dataclass(frozen=True)
@@ -160,17 +152,19 @@ class LocalizerConfig(Checked):
     verify_keyframes: int = value(3, "Nearest keyframes a coarse pose is matched against", low=1, high=20)
     minimum_inliers: int = value(40, "Fewer agreeing matches: not localized", low=6, high=10000)
     single_inliers: int = value(25, "Matches with one keyframe that make a pose worth a closer look", low=6, high=10000)
-    cells: int = value(2400, "Cells of the query the scene memory is asked about, the most reliable first", low=100, high=100_000)
-    submaps_asked: int = value(3, "Memories that a query asks, the likeliest first", low=1, high=100)
-    coarse_threshold: float = value(12.0, "A remembered point agrees when reprojected closer than this", "px", 1.0, 200.0)
+    keypoints: int = value(768, "Keypoints of the image that the scene memory is asked about at first, the best ones", low=64, high=8192)
+    slots_asked: int = value(16_384, "Slots of the scene memory that are asked at a time, the likeliest first", low=256, high=10_000_000)
+    settled: int = value(150, "Keypoints that agree on the scene memory's pose, with which no other slots are asked", low=6, high=10000)
+    coarse_threshold: float = value(12.0, "A slot agrees with a first pose when reprojected closer than this", "px", 1.0, 200.0)
     search_radius: float = value(20.0, "A keypoint is looked for this far from where the coarse pose expects it", "px", 1.0, 500.0)
     verify_inlier_ratio: float = value(0.44, "Least share of matches with keyframes that agree with a verified pose", "", 0.0, 1.0)
     similarity: float = value(0.75, "Least median similarity of the image's cells with what the map shows there", "", 0.0, 1.0)
+    memory_similarity: float = value(0.72, "The same with what the scene memory alone expects", "", 0.0, 1.0)
+    memory_inlier_ratio: float = value(0.4, "Least share of the matches with slots that agree with the memory's pose", "", 0.0, 1.0)
     shown: float = value(0.15, "Least share of the image that the map must show something for", "", 0.0, 1.0)
     scatter: float = value(0.8, "Largest median reprojection error, as a share of verify_threshold", "", 0.0, 1.0)
     verify_threshold: float = value(4.0, "A match with a keyframe agrees when reprojected closer than this", "px", 0.1, 50.0)
     point_sigma: float = value(0.003, "Standard deviation of a mapped point", "m", 1e-4, 1.0)
-    coarse_inlier_ratio: float = value(0.12, "Least share of cells that agree on the coarse pose", "", 0.0, 1.0)
 
     def searches(self):
         """(share of the matches that must agree, pixels around where a keypoint is expected): first as far as the coarse pose may be off,
@@ -214,7 +208,6 @@ class ResourceConfig(Checked):
     """What may be taken of disk and memory."""
 
     snapshots_kept: int = value(2, "Refined snapshots kept on disk", low=1, high=1000)
-    memory_cache_mb: int = value(256, "Scene memories kept loaded, 7 MB each; the rest is read from the snapshot again", "MB", 16, 1_000_000)
     frame_cache_mb: int = value(800, "Decoded features kept in memory; the rest is read from the store again", "MB", 16, 1_000_000)
     memory_limit_mb: int = value(0, "Memory the worker and the process that fuses may take: beyond it a refinement goes on with less; "
                                  "0: three quarters of the machine's, or of the control group's", "MB", 0, 10_000_000)

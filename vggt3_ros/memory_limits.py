@@ -29,9 +29,8 @@ def shrunk(config, level):
     share, coarser = 0.5**level, 1.5 ** (level - 1)
     return replace(
         config,
-        resources=replace(config.resources, frame_cache_mb=max(16, int(config.resources.frame_cache_mb * share)),
-                          memory_cache_mb=max(16, int(config.resources.memory_cache_mb * share))),
-        memory=replace(config.memory, max_pairs=max(10_000, int(config.memory.max_pairs * share))),
+        resources=replace(config.resources, frame_cache_mb=max(16, int(config.resources.frame_cache_mb * share))),
+        memory=replace(config.memory, max_slots=max(10_000, int(config.memory.max_slots * share))),
         map=replace(config.map, voxel_size=min(1.0, config.map.voxel_size * coarser),
                     max_points=max(1000, int(config.map.max_points * share))),
         network=replace(config.network, max_keyframes=max(3, int(config.network.max_keyframes * share))))
@@ -39,7 +38,7 @@ def shrunk(config, level):
 
 def plan_text(config):
     """What :func:`shrunk` changes, for people."""
-    return (f"{config.resources.frame_cache_mb} MB of features, {config.memory.max_pairs} pairs, "
+    return (f"{config.resources.frame_cache_mb} MB of features, {config.memory.max_slots} slots, "
             f"voxels of {100 * config.map.voxel_size:.2g} cm, {config.map.max_points} points")
 
 

@@ -18,7 +18,7 @@ from vggt3_ros.ros.conversions import from_camera, to_transform
 from vggt3_ros.ros.images import from_rgb
 from vggt3_ros.srv import Localize, SaveMap
 
-SETTINGS = {"memory.steps": 100, "memory.warm_steps": 100, "device": "cpu"}
+SETTINGS = {"device": "cpu"}
 OLD, NEW = 12, 4  # keyframes refined before, and new to the refinement that is watched; the rest come while it runs
 
 

@@ -17,7 +17,7 @@ from vggt3_ros.ros.conversions import from_camera, to_transform
 from vggt3_ros.ros.images import from_rgb
 from vggt3_ros.srv import Localize
 
-SETTINGS = {"memory.steps": 100, "device": "cpu"}
+SETTINGS = {"device": "cpu"}
 
 
 @pytest.fixture(scope="module")

@@ -54,3 +54,16 @@ def test_a_folder_that_cannot_be_written_is_reported(graph):
     until(lambda: len(backend._core.store) == 1)
     answer = save(graph, "blocked")
     assert answer.error_code == SaveMap.Response.WRITE_FAILED and answer.error_msg
+
+
+def test_a_map_can_be_saved_without_images(graph):
+    backend = graph.backend()
+    graph.refined(make_keyframe(0), make_keyframe(1), backend=backend)
+    assert SaveMap.Request(name="x").images  # unless told otherwise
+    answer = graph.call(SaveMap, "save_map", SaveMap.Request(name="shipped", images=False))
+    assert (answer.error_code, answer.keyframes, answer.generation) == (SaveMap.Response.NONE, 2, 1)
+    with KeyframeStore(graph.folder / "maps" / "shipped", read_only=True) as store:
+        assert not store.has_images and store.ids() == [0, 1]
+        snapshot = Snapshot.load(store.snapshots / "000001")
+        assert snapshot.keyframe_ids.tolist() == [0, 1] and len(snapshot.cloud) == 0
+    assert backend._core.store.has_images

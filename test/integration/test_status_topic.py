@@ -84,4 +84,4 @@ def test_running_out_of_memory_is_told_and_the_refinement_goes_on(graph):
     heard = graph.status()
     graph.refined(make_keyframe(0), make_keyframe(LARGE), backend=backend)
     until(lambda: heard and heard[-1].keyframes_refined == 2)
-    assert "out of memory in memory" in heard[-1].memory_msg and "150000 pairs" in heard[-1].memory_msg
+    assert "out of memory in memory" in heard[-1].memory_msg and "150000 slots" in heard[-1].memory_msg

@@ -10,8 +10,8 @@ ROUND = 123  # keyframes of a walk through all rooms
 _DESCRIPTION = (
     "Walks through the rendered apartment again and again, refining as it goes. At each number of keyframes a few more are added and "
     "refined with the settings of the back end, several times; the median seconds of each stage are printed, and the ratio of the "
-    "largest to the smallest number, without the solve, which is over all keyframes. In between, fewer pairs are tried and memories "
-    "distilled for a few steps only. Images are of 320x240 pixels; they are rendered once, about 20 a second."
+    "largest to the smallest number, without the solve, which is over all keyframes. In between, fewer pairs are "
+    "tried. Images are of 320x240 pixels; they are rendered once, about 20 a second."
 )
 
 
@@ -24,7 +24,7 @@ def add_parser(subparsers):
     parser.add_argument("--repeat", type=int, default=3, metavar="R", help="times they are added; the median counts (default %(default)s)")
     parser.add_argument("--batch", type=int, default=100, metavar="B", help="keyframes a refinement in between (default %(default)s)")
     parser.add_argument("--folder", help="keep what is rendered and refined here: a stopped run goes on; temporary by default")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a config value, as memory.warm_steps=50")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a config value, as memory.density=100")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall",
                         help="cpu: seconds of computing instead of seconds, for a machine that others use too")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -49,7 +49,7 @@ def run(arguments):
     if any(larger < smaller + more for smaller, larger in zip(counts, counts[1:])):
         raise ValueError(f"--keyframes must ascend, and by at least the {more} that are added at each")
     settings = parse_settings(arguments.set)
-    quick = {"memory.steps": 60, "memory.warm_steps": 20, "memory.refinement_steps": 240, "loops.pairs_per_keyframe": 2,
+    quick = {"loops.pairs_per_keyframe": 2,
              "loops.thorough_per_keyframe": 0, "loops.place_candidates": 0, "loops.memory_candidates": 1}
     setting = {name: getattr(arguments, name) for name in ("keyframes", "add", "batch", "repeat", "clock")} | settings
     with tempfile.TemporaryDirectory(prefix="vggt3_") as temporary, StageBars(arguments.quiet or arguments.json) as bars:

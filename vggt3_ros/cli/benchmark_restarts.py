@@ -2,7 +2,7 @@
 
 from vggt3_ros.cli.benchmark_node import add_load_arguments, prepared, text
 
-QUICK = {"memory.steps": 50, "memory.warm_steps": 10, "map.voxel_size": 0.05}  # many refinements in the time of one
+QUICK = {"map.voxel_size": 0.05}  # many refinements in the time of one
 
 
 def add_parser(subparsers):

@@ -5,8 +5,7 @@ from vggt3_ros.cli.benchmark_node import add_load_arguments, prepared, text
 
 LIMIT_MB = 5500  # of node, worker and fusion together, at the default settings and 2,000 keyframes of 640x480
 ROUNDS, KEYFRAMES_A_ROOM = 5, 150
-QUICK = {"loops.pairs_per_keyframe": 2, "loops.thorough_per_keyframe": 0, "loops.place_candidates": 1, "loops.memory_candidates": 1,
-         "memory.steps": 100, "memory.warm_steps": 20, "memory.refinement_steps": 300}  # time, not memory
+QUICK = {"loops.pairs_per_keyframe": 2, "loops.thorough_per_keyframe": 0, "loops.place_candidates": 1, "loops.memory_candidates": 1}
 
 
 def add_parser(subparsers):
@@ -14,7 +13,7 @@ def add_parser(subparsers):
     parser = subparsers.add_parser("session", help="memory of the node's processes over a session of 2,000 keyframes",
                                    description="Starts the node, sends the keyframes of a walk through a rendered home over DDS (rendered "
                                                "once, about five a second), refines after every batch, and localizes meanwhile. Fewer "
-                                               "pairs are tried and memories distilled for fewer steps than by default.")
+                                               "pairs are tried than by default.")
     add_load_arguments(parser)
     parser.add_argument("--keyframes", type=int, default=2000, help="(default %(default)s)")
     parser.add_argument("--batch", type=int, default=100, help="keyframes a refinement (default %(default)s)")

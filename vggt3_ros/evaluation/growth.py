@@ -67,7 +67,7 @@ def _settle(backend, config):
     """Another config from now on, and what was fused and distilled kept."""
     if backend.config is not config:
         backend.config = config
-        backend.keeper = MemoryKeeper(backend.store.folder, backend.frames, config, backend.device)
+        backend.keeper = MemoryKeeper(backend.frames, config, backend.device)
 
 
 def cpu_seconds():

@@ -10,7 +10,7 @@ from vggt3_ros import durable
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.snapshot import Snapshot
 from vggt3_ros.mapping.database import PLACED, SESSION
-from vggt3_ros.mapping.store import ASIDE, LOADED, NEXT_ID, KeyframeStore
+from vggt3_ros.mapping.store import ASIDE, IMAGES, LOADED, NEXT_ID, KeyframeStore
 from vggt3_ros.mapping.store_sessions import add_all, held_already, placed_sessions, replace_all
 
 TRIED = 24  # images localized at most to place a map
@@ -43,7 +43,7 @@ def replace(store, folder):
     with other:
         theirs = other.poses(aside=True)
         notes = {LOADED: str(folder), SESSION: str(max(other.session, int(theirs.sessions.max()))),
-                 PLACED: json.dumps(placed_sessions(other)), ASIDE: other.get_note(ASIDE) or "{}"}
+                 PLACED: json.dumps(placed_sessions(other)), ASIDE: other.get_note(ASIDE) or "{}", **({} if other.has_images else {IMAGES: "none"})}
         if other.get_note(NEXT_ID):
             notes[NEXT_ID] = other.get_note(NEXT_ID)
         held = sorted(store.snapshots.glob("[0-9]" * 6))
@@ -76,6 +76,9 @@ def merge(store, folder, snapshot, localize):
         raise LoadError("no_map", "there is no refined map yet to localize the loaded images in: refine first")
     other, loaded = _open(folder)
     with other:
+        if not (store.has_images and other.has_images):
+            raise LoadError("conflict", f"{folder if store.has_images else store.folder} was saved without images: it can be served, but merging "
+                            "ends in a refinement, which needs them")
         ours, theirs = store.poses(), other.poses()
         twice = held_already(store, other)
         if twice:

@@ -18,6 +18,8 @@ SHAPES = {"keyframe_ids": ("i8", ("N",)), "stamps_ns": ("i8", ("N",)), "T_map_ca
           "covariances": ("f8", ("N", 6, 6)), "loop_motions": ("f8", ("L", 4, 4)), "loop_information": ("f8", ("L", 6, 6)),
           "points": ("f4", ("M", 3)), "colors": ("u1", ("M", 3)), "confidence": ("f4", ("M",)), "sessions": ("i8", ("N",))}
 PLACES_FILE = "places.safetensors"
+MEMORY_FILE = "slots.safetensors"
+OLD_MEMORIES = "memory.safetensors", "submaps"  # what older versions wrote: MLPs, made anew from the keyframes
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +109,7 @@ class Snapshot:
         return se3.orthonormalize(self.T_map_cam[newest] @ se3.inverse(self.T_odom_cam[newest]))
 
     def save(self, folder, memory=None, places=None):
-        """Write into `folder` (which must not exist), with its Submaps and PlaceIndex if given; it appears whole or not at all, whether
+        """Write into `folder` (which must not exist), with its SceneMemory and PlaceIndex if given; it appears whole or not at all, whether
         the process is killed or the power cut."""
         folder = Path(folder)
         partial = folder.with_name(folder.name + ".partial")
@@ -133,7 +135,7 @@ class Snapshot:
         with open(partial / "arrays.npz", "wb") as file:
             np.savez(file, **arrays)
         if memory is not None:
-            memory.save(partial)
+            memory.save(partial / MEMORY_FILE)
         if places is not None:
             places.save(partial / PLACES_FILE)
         loops = [{"source": loop.source_id, "target": loop.target_id, "accepted": loop.accepted, "reason": loop.reason,

@@ -13,6 +13,7 @@ from vggt3_ros.mapping.database import SESSION, Database, StoreError, explained
 from vggt3_ros.mapping.keyframe import Keyframe
 from vggt3_ros.mapping.stored_poses import StoredPoses, matrix, spanning
 
+IMAGES = "images"  # note: "none" in a map that was saved without
 LOADED = "loaded"  # note: the saved map that the keyframes came from
 ASIDE = "set_aside"  # note: JSON {keyframe id: why it takes no part in refinements}
 FIRST_ID = 2**62  # of the numbers that the store itself gives to keyframes; front ends count from zero
@@ -199,6 +200,21 @@ class KeyframeStore:
     def cached(self, name, version):
         """Set of the ids that :meth:`get_cache` with this name and version has bytes for; none of them is read."""
         return {row[0] for row in self.database.rows("SELECT id FROM cache WHERE name=? AND version=?", name, str(version))}
+
+    @property
+    def has_images(self):
+        """False for a map that was saved without: it serves, but cannot be refined."""
+        return self.get_note(IMAGES) != "none"
+
+    def forget_images(self):
+        """Forget images, depth and what is cached of them, so that the file does not hold them any more; poses and cameras stay."""
+        with self.database.lock, explained(self.folder):
+            with self.database.writing() as connection:
+                for statement in ("DELETE FROM images", "DELETE FROM cache", f"INSERT OR REPLACE INTO notes VALUES ('{IMAGES}', 'none')",
+                                  "UPDATE revision SET number=number+1"):
+                    connection.execute(statement)
+            self.database.rows("VACUUM")
+            self.database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def note(self, name, text):
         """Keep a short text about the whole store, as the name of the odometry frame; None removes it."""

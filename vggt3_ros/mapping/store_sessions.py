@@ -93,7 +93,8 @@ def drop_arrivals(store):
 
 
 def _row(other, id):
-    return other.row(id, "SELECT stamp_ns, json, covariance FROM keyframes JOIN images USING (id) JOIN cameras ON cameras.id=camera "
+    images = "JOIN images USING (id) " if other.has_images else ""
+    return other.row(id, f"SELECT stamp_ns, json, covariance FROM keyframes {images}JOIN cameras ON cameras.id=camera "
                          "WHERE keyframes.id=?")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from vggt3_ros.geometry import se3
 
+PARTS = 12  # of the image, along each side: a poster full of slots counts as the parts it covers
 NEAREST_M = 0.1  # points nearer to the camera than this are not looked for
 
 
@@ -38,8 +39,23 @@ def looked_for(query, frames, T_map_cam):
     return np.where(np.isfinite(best), best, np.nan).reshape(height, width)
 
 
+def remembered(query, pixels, keys):
+    """As :func:`looked_for`, of what a scene memory expects: its slots' pixels (N, 2) in the query and keys (N, C) -> (PARTS, PARTS) of the
+    image: median similarity in each, NaN where nothing is expected."""
+    features = query.features
+    height, width = features.reliability.shape
+    there = _sampled(features.dense, (pixels + 0.5) * (width / features.width, height / features.height) - 0.5)
+    similarity = (there * _unit(keys.T)).sum(0)
+    column, row = np.clip(pixels * PARTS / (features.width, features.height), 0, PARTS - 1).astype(int).T
+    part = row * PARTS + column
+    out = np.full(PARTS**2, np.nan)
+    for k in np.unique(part):
+        out[k] = np.median(similarity[part == k])
+    return out.reshape(PARTS, PARTS)
+
+
 def agreement(similarity):
-    """(h, w) of :func:`looked_for` -> (median similarity, share of the image the map shows anything for); (0, 0) when nothing."""
+    """(h, w) of :func:`looked_for` or :func:`remembered` -> (median similarity, share of the image the map shows anything for); (0, 0) when nothing."""
     shown = similarity[np.isfinite(similarity)]
     return (float(np.median(shown)), len(shown) / similarity.size) if len(shown) else (0.0, 0.0)
 

@@ -11,13 +11,9 @@ from vggt3_ros.features.matching import mutual_nearest
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.candidates import near_pose
 from vggt3_ros.mapping.frame import encode_image
-from vggt3_ros.memory.keys import dense_keys
-from vggt3_ros.memory.pose_refinement import ransac, refine
+from vggt3_ros.memory.recall import Recall, recall, resemblance, to_ask
 from vggt3_ros.memory.verification import Verification
 
-SETTLED = 0.5  # share of the cells that agree with one memory's pose, with which no other memory is asked
-COARSE_SPREAD = 0.55  # share of the threshold; errors spread by chance have their median at 0.7
-VERIFIED_CELLS = 800  # that the memory is asked for a pose which is verified afterwards: a third of the time, the same answers
 CLOSER_LOOKS = 2  # keyframes that LighterGlue compares with an image
 OK, NO_MAP, NOT_LOCALIZED, BAD_IMAGE = "ok", "no_map", "not_localized", "bad_image"
 
@@ -41,8 +37,8 @@ class Localization:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What a localization reads, swapped as one: a Snapshot, its Submaps and PlaceIndex (None without depth or keypoints), and
-    frame(keyframe id) -> Frame."""
+    """What a localization reads, swapped as one: a Snapshot, its SceneMemory and PlaceIndex (None without depth or keypoints), and
+    frame(keyframe id) -> Frame, None for a map without images."""
 
     snapshot: object
     memory: object
@@ -61,7 +57,7 @@ class Localizer:
         """(height, width, 3) uint8 RGB and its Camera -> Localization in the scene's map.
 
         hint: T_map_cam believed near the truth, tried when the memory alone finds nothing. verify=False answers with the memory's
-        pose: three times faster and about twice the error.
+        pose: faster, and no keyframe is needed. So does a map without images.
         """
         started = time.perf_counter()
         problem = _unusable(image, camera)
@@ -70,41 +66,32 @@ class Localizer:
         if scene is None:
             return Localization(NO_MAP, "there is no refined map yet: send keyframes and refine first")
         query = encode_image(image, camera, self.encoder)
-        answer = self.verified(scene, query, hint) if verify else self.coarse(scene, query, hint)
+        look = self.verified if verify and scene.frame is not None else self.coarse
+        answer = look(scene, query, hint)
         return replace(answer, generation=scene.snapshot.generation, seconds=time.perf_counter() - started)
 
     def coarse(self, scene, query, hint=None):
-        """A Frame -> Localization by the scene memory alone: the most reliable cells are looked up, P3P RANSAC, weighted refinement.
-        Where the map has several, the few likely ones are asked, and the best supported answer counts."""
-        config = self.config
-        guess = self._guess(scene, query, config.cells, hint)
-        needed = max(config.minimum_inliers, int(config.coarse_inlier_ratio * len(guess.pixels)))
-        if guess.agreeing < needed:
-            return Localization(NOT_LOCALIZED, f"the scene memory recognises {guess.agreeing} of {len(guess.pixels)} cells; {needed} "
-                                "are needed: the image shows a place that was not mapped, or too little of it", inliers=guess.agreeing)
-        refined = refine(se3.inverse(guess.T_map_cam), query.camera, guess.pixels, guess.points, guess.uncertainty, config.coarse_threshold)
-        if refined.reprojection_px > COARSE_SPREAD * config.coarse_threshold:
-            return Localization(NOT_LOCALIZED, f"the cells that agree lie {refined.reprojection_px:.1f} px from where they should on "
-                                "average: too scattered for a place that was mapped", inliers=guess.agreeing)
-        return Localization(OK, "", se3.inverse(refined.T_cam_map), refined.covariance, int(refined.inliers.sum()),
-                            refined.reprojection_px)
+        """A Frame -> Localization by the scene memory alone: no keyframe is looked at."""
+        config, found = self.config, self._recalled(scene, query, hint)
+        refined = found.refined
+        if refined is None:
+            return Localization(NOT_LOCALIZED, f"{found.agreeing} of {found.tried} keypoints that the scene memory recognises agree on a pose; "
+                                f"{config.minimum_inliers} are needed: the image shows a place that was not mapped, or too little of it",
+                                inliers=found.agreeing)
+        similarity, shown = resemblance(scene.memory, query, found)
+        if shown < config.shown or similarity < config.memory_similarity or found.agreeing < config.memory_inlier_ratio * found.tried:
+            return Localization(NOT_LOCALIZED, f"{found.agreeing} of {found.tried} keypoints agree on a pose, but the rest of the image does not "
+                                "look as the scene memory expects it to from there: something in it was mapped in another place",
+                                inliers=found.agreeing)
+        return Localization(OK, "", found.T_map_cam, refined.uncertainty(query.camera), found.agreeing, refined.reprojection_px)
 
-    def _guess(self, scene, query, most, hint=None):
-        features = query.features
-        cells = np.argsort(-features.reliability.reshape(-1))[:most]
-        pixels = features.cell_centres().reshape(-1, 2)[cells].astype(float)
-        best = _Guess(None, 0, pixels, None, None)
-        if scene.memory is None:
-            return best
-        keys = dense_keys(features)[cells]
-        for submap in scene.memory.likely(self.config.submaps_asked, features, scene.places, scene.snapshot, hint):
-            points, uncertainty = scene.memory.memory(submap).predict(keys)
-            points = se3.transform_points(submap.T_map_submap, points.astype(float))
-            guess = _Guess(*ransac(pixels, points, query.camera, self.config.coarse_threshold), pixels, points, uncertainty)
-            best = guess if best.T_map_cam is None or guess.agreeing > best.agreeing else best
-            if best.agreeing >= SETTLED * len(pixels):
-                break
-        return best
+    def _recalled(self, scene, query, hint=None):
+        """What the scene memory says, see recall.Recall."""
+        memory = scene.memory
+        if memory is None or not len(memory):
+            return Recall(None, 0, 0)
+        order = to_ask(memory, query, scene.places, scene.snapshot, self.config.slots_asked, hint)
+        return recall(memory, query, order, self.config)
 
     def verified(self, scene, query, hint=None):
         """A Frame -> Localization from matches with the keyframes near where the memory places the image, and their depth.
@@ -112,7 +99,7 @@ class Localizer:
         The coarse pose says where to look for each keypoint: twice the matches of LighterGlue in a tenth of its time. Where that fails,
         the keyframes near the coarse pose, near the hint, and those that look most alike are compared with the image.
         """
-        guess = self._guess(scene, query, min(self.config.cells, VERIFIED_CELLS), hint)
+        guess = self._recalled(scene, query, hint)
         starts = [pose for pose in (guess.T_map_cam, hint) if pose is not None]
         best, unlike = 0, 0
         for pose, agreeing in chain(((pose, None) for pose in starts), self._compared(scene, query, starts)):
@@ -122,7 +109,7 @@ class Localizer:
                     continue
             refined, alike = self.verification.tracked(scene, query, pose)
             if alike:
-                return self._answer(refined)
+                return self._answer(refined, query.camera)
             unlike = max(unlike, refined.inliers.sum() if refined else 0)
         if unlike:
             return Localization(NOT_LOCALIZED, f"{unlike} matches agree on a pose, but the rest of the image does not look as the map does "
@@ -153,20 +140,9 @@ class Localizer:
             yield self.verification.single(query, frame, snapshot.T_map_cam[index], self.matcher.lighterglue)
 
     @staticmethod
-    def _answer(refined):
-        return Localization(OK, "", se3.inverse(refined.T_cam_map), refined.covariance, int(refined.inliers.sum()),
+    def _answer(refined, camera):
+        return Localization(OK, "", se3.inverse(refined.T_cam_map), refined.uncertainty(camera), int(refined.inliers.sum()),
                             refined.reprojection_px, verified=True)
-
-
-@dataclass(frozen=True, eq=False)
-class _Guess:
-    """The memory's coarse pose (None without a memory), how many cells agree with it, and the cells: pixels, points, uncertainty."""
-
-    T_map_cam: np.ndarray | None
-    agreeing: int
-    pixels: np.ndarray
-    points: np.ndarray | None
-    uncertainty: np.ndarray | None
 
 
 def _unusable(image, camera):

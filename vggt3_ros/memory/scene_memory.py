@@ -1,132 +1,165 @@
-"""A scene distilled into a fixed-size MLP: image feature -> point in the map, with its uncertainty.
+"""A scene in a network of slots: image feature -> point in the map, with its uncertainty.
 
-VGG-T³ (arXiv 2602.23361) replaces a scene's growing key-value set by the weights of a small MLP trained at test time. Here the
-keys are pretrained XFeat features with their context and the values are fused geometry; training is plain Adam on a CPU.
+VGG-T³ (arXiv 2602.23361) replaces a scene's growing key-value set by the weights of a small network. Here that network is one hidden layer
+whose units are learned keys, a softmax over them, and learned points as output: attention (Vaswani et al., NeurIPS 2017) over a fixed number
+of key-value pairs, as Ramsauer et al. (Hopfield networks is all you need, ICLR 2021) read it. Scene-coordinate regression (ACE,
+Brachmann et al., CVPR 2023; GLACE, Wang et al., CVPR 2024; R-SCoRe and ACE-G, 2025) asks an MLP the same question.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-import torch.nn.functional as F
-from torch import nn
 
-FORMAT = "2"
-MAX_FILE_BYTES = 256 * 2**20
-MAX_BLOCKS = 64
+from vggt3_ros.geometry import se3
 
-
-class MemoryNetwork(nn.Module):
-    """(B, inputs) standardised keys -> (B, 4): point in units of the scene, log of its scale. Residual ReLU blocks.
-
-    The point is a softmax mixture of fixed `anchors` (A, 3) spread over the scene, plus an offset (the decoder of GLACE, Wang et al.,
-    CVPR 2024): which part of the scene is learned as a choice, not by bending one regression through all rooms. On the rendered
-    apartment it cut the median error after 600 steps from 28 to 19 cm. ReLU fits fastest: at equal steps GELU left 20 % and SiLU
-    65 % more error; depth 6 at width 512 beat 4 x 640 and 2 x 896.
-    """
-
-    def __init__(self, inputs, width, blocks, anchors):
-        super().__init__()
-        self.enter = nn.Linear(inputs, width)
-        self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
-        self.outer = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
-        self.leave = nn.Linear(width, 4 + len(anchors))
-        self.register_buffer("anchors", anchors)
-
-    def forward(self, keys):
-        hidden = F.relu(self.enter(keys))
-        for inner, outer in zip(self.inner, self.outer):
-            hidden = F.relu(hidden + outer(F.relu(inner(hidden))))
-        out = self.leave(hidden)
-        point = torch.softmax(out[:, 4:], dim=1) @ self.anchors + out[:, :3]
-        return torch.cat([point, out[:, 3:4]], dim=1)
+FORMAT = "3"  # 1 and 2 were MLPs
+MAX_FILE_BYTES = 2**30
+NEIGHBOURS = 8  # slots that share an answer
+NEAR = 3.0  # spreads within which two slots say the same thing
+QUANTUM = 127  # a component of a key is kept in eight bits
+ARRAYS = {"keys": (torch.int8, "S", "C"), "norms": (torch.float32, "S"), "points": (torch.float32, "S", 3), "anchors": (torch.int32, "S"),
+          "observed": (torch.float32, "S"), "spread": (torch.float32, "S"), "keyframe_ids": (torch.int64, "K"),
+          "T_map_anchor": (torch.float64, "K", 4, 4), "T_folded": (torch.float64, "K", 4, 4), "held_out": (torch.bool, "K"),
+          "centre": (torch.float32, "C")}
 
 
 @dataclass(frozen=True, eq=False)
 class SceneMemory:
-    """An immutable distilled scene. predict() may be called from any thread.
+    """An immutable distilled scene; its methods may be called from any thread.
 
-    network: parameters only. key_mean, key_scale (inputs,): standardise the keys. centre (3,), scale (): metres, of the map.
-    validation_error_m: median distance on pairs never trained on. steps: optimizer steps it has had in all.
+    keys (S, C) float16 tensor: what each slot answers to, in the scale of the keys asked with, less `centre` (C,). points (S, 3) float32 metres
+    in the frame of the slot's anchor; anchors (S,) int32 rows of keyframe_ids. observed (S,) float32: how often a slot was seen;
+    spread (S,) float32 metres: how far its observations lie apart. keyframe_ids (K,) int64: the keyframes it was made of. T_map_anchor (K, 4,
+    4): where they are, so where their slots are; T_folded (K, 4, 4): where they were when they were folded in. held_out (K,) bool: keyframes
+    that nothing was learned from. temperature: of the softmax. validation_error_m: see keeper. steps: optimizer steps it has had in all.
     """
 
-    network: MemoryNetwork
-    key_mean: torch.Tensor
-    key_scale: torch.Tensor
+    keys: torch.Tensor
+    points: np.ndarray
+    anchors: np.ndarray
+    observed: np.ndarray
+    spread: np.ndarray
+    keyframe_ids: np.ndarray
+    T_map_anchor: np.ndarray
+    T_folded: np.ndarray
+    held_out: np.ndarray
     centre: torch.Tensor
-    scale: torch.Tensor
-    validation_error_m: float
-    steps: int
+    temperature: float = 30.0
+    validation_error_m: float = float("inf")
+    steps: int = 0
+
+    def __len__(self):
+        return len(self.points)
+
+    @cached_property
+    def map_points(self):
+        """(S, 3) float64 metres in the map."""
+        return _moved(self.T_map_anchor[self.anchors], self.points)
+
+    @cached_property
+    def biases(self):
+        """(S,) float32 tensor: with them the nearest key, not the longest, answers."""
+        return -0.5 * self.keys.float().square().sum(1)
+
+    def placed(self, T_map_cam_of):
+        """The memory where its keyframes are now. T_map_cam_of: {keyframe id: (4, 4)}, all of them."""
+        return replace(self, T_map_anchor=np.array([T_map_cam_of[int(i)] for i in self.keyframe_ids]).reshape(-1, 4, 4))
+
+    def renumbered(self, new_ids):
+        """The same under other keyframe ids ({old: new}; those not named stay)."""
+        return replace(self, keyframe_ids=np.array([new_ids.get(int(i), int(i)) for i in self.keyframe_ids], np.int64))
+
+    def only(self, slots):
+        """The memory with these slots (mask or indices) alone."""
+        index = torch.as_tensor(np.asarray(slots), device=self.keys.device)
+        return replace(self, keys=self.keys[index], **{name: getattr(self, name)[slots] for name in ("points", "anchors", "observed", "spread")})
 
     @torch.inference_mode()
     def predict(self, keys):
-        """(B, inputs) float keys -> points (B, 3) float32 metres in map, uncertainty (B,) float32 metres (mean error expected)."""
-        device = self.centre.device
-        out = self.network((torch.as_tensor(keys, device=device).float() - self.key_mean) * self.key_scale)
-        points = out[:, :3] * self.scale + self.centre
-        return points.cpu().numpy(), (out[:, 3].exp() * self.scale).cpu().numpy()
+        """(B, C) float keys -> points (B, 3) float32 metres in map, uncertainty (B,) float32 metres (mean error expected).
+
+        A softmax over the best few slots; those that lie near the likeliest share in the answer, the others in its uncertainty.
+        """
+        keys = torch.as_tensor(keys, device=self.keys.device).float() - self.centre
+        logits = keys @ self.keys.float().T + self.biases
+        best, slots = logits.topk(min(NEIGHBOURS, len(self)), dim=1)
+        weight = torch.softmax(self.temperature * best, dim=1)
+        points = torch.from_numpy(self.map_points).to(weight)[slots]
+        spread = torch.from_numpy(self.spread).to(weight)[slots]
+        away = torch.linalg.vector_norm(points - points[:, :1], dim=2)
+        near = weight * (away <= NEAR * spread[:, :1] + 1e-6)
+        near = near / near.sum(1, keepdim=True)
+        point = (near[..., None] * points).sum(1)
+        uncertainty = (weight * (torch.linalg.vector_norm(points - point[:, None], dim=2) + spread)).sum(1)
+        return point.float().cpu().numpy(), uncertainty.float().cpu().numpy()
 
     def save(self, path):
-        state = dict(self.network.state_dict(), key_mean=self.key_mean, key_scale=self.key_scale, centre=self.centre, scale=self.scale)
-        metadata = {"format": FORMAT, "width": str(self.network.enter.out_features), "blocks": str(len(self.network.inner)),
-                    "validation_error_m": repr(self.validation_error_m), "steps": str(self.steps)}
-        safetensors.torch.save_file({name: tensor.detach().contiguous().cpu() for name, tensor in state.items()}, path, metadata)
-
-    @property
-    def nbytes(self):
-        return sum(t.numel() * t.element_size() for t in (*self.network.state_dict().values(), self.key_mean, self.key_scale))
-
-    @staticmethod
-    def facts(path):
-        """(validation_error_m, steps) of a file, whose values are not read; ValueError as :meth:`load`."""
-        try:
-            with _opened(path) as file:
-                return float(file.metadata()["validation_error_m"]), int(file.metadata()["steps"])
-        except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
-            raise ValueError(f"{path} is not a readable scene memory: {error}") from error
+        """Write it: about 90 bytes a slot."""
+        keys = self.keys.float().cpu()
+        norms = keys.abs().amax(1).clamp_min(1e-12)
+        state = {"keys": torch.round(keys / norms[:, None] * QUANTUM).to(torch.int8), "norms": norms / QUANTUM, "centre": self.centre.cpu()}
+        state.update({name: torch.from_numpy(np.ascontiguousarray(getattr(self, name))) for name in ARRAYS if name not in state})
+        metadata = {"format": FORMAT, "temperature": repr(float(self.temperature)), "validation_error_m": repr(float(self.validation_error_m)),
+                    "steps": str(self.steps)}
+        safetensors.torch.save_file(state, path, metadata)
 
     @classmethod
     def load(cls, path, device="cpu"):
         """Read what :meth:`save` wrote; ValueError naming the file when it is damaged or of another format."""
         try:
-            with _opened(path, device) as file:
+            with _opened(path) as file:
                 metadata = file.metadata()
-                state = {name: file.get_tensor(name) for name in file.keys()}
-            extras = {name: state.pop(name) for name in ("key_mean", "key_scale", "centre", "scale")}
-            width, blocks = int(metadata["width"]), int(metadata["blocks"])
-            _check(state, extras, width, blocks)
-            with torch.device("meta"):  # what the file's numbers announce takes no memory before its tensors are found to be so
-                network = MemoryNetwork(len(extras["key_mean"]), width, blocks, torch.zeros_like(state["anchors"], device="meta"))
-            network.load_state_dict(state, assign=True)
-            return cls(network.to(device).requires_grad_(False), validation_error_m=float(metadata["validation_error_m"]),
-                       steps=int(metadata["steps"]), **extras)
-        except (OSError, safetensors.SafetensorError, KeyError, IndexError, TypeError, OverflowError, ValueError, RuntimeError) as error:
+                state = {name: file.get_tensor(name) for name in ARRAYS}
+            temperature, error, steps = float(metadata["temperature"]), float(metadata["validation_error_m"]), int(metadata["steps"])
+            _check(state, temperature)
+            keys = (state.pop("keys").float() * state.pop("norms")[:, None]).half().to(device)
+            centre = state.pop("centre").to(device)
+            return cls(keys, **{name: tensor.numpy() for name, tensor in state.items()}, centre=centre, temperature=temperature,
+                       validation_error_m=error, steps=steps)
+        except (OSError, safetensors.SafetensorError, KeyError, TypeError, OverflowError, ValueError, RuntimeError) as error:
             raise ValueError(f"{path} is not a readable scene memory: {error}") from error
 
 
-def _opened(path, device="cpu"):
+def _moved(transforms, points):
+    """(S, 4, 4) applied to (S, 3), one each."""
+    return np.einsum("sij,sj->si", transforms[:, :3, :3], points) + transforms[:, :3, 3]
+
+
+def _opened(path):
     """A safetensors file of the right size and format."""
     with open(path, "rb") as file:
         size = file.seek(0, 2)
     if size > MAX_FILE_BYTES:
         raise ValueError(f"{size} bytes, more than a memory can have")
-    file = safetensors.safe_open(path, "pt", device=str(device))
+    file = safetensors.safe_open(path, "pt")
     written = (file.metadata() or {}).get("format")
     if written != FORMAT:
         raise ValueError(f"format {written}, this version reads {FORMAT}")
     return file
 
 
-def _check(state, extras, width, blocks):
+def _check(state, temperature):
     """ValueError where tensors are not what a memory consists of."""
-    if not all(tensor.dtype == torch.float32 for tensor in state.values()):
-        raise ValueError("its weights are not float32")
-    if not all(tensor.is_floating_point() and bool(torch.isfinite(tensor).all()) for tensor in {**state, **extras}.values()):
-        raise ValueError("it holds NaN or infinity")
-    inputs, anchors = extras["key_mean"].shape, state["anchors"].shape
-    if not (1 <= blocks <= MAX_BLOCKS and len(inputs) == 1 and state["enter.weight"].shape == (width, *inputs)
-            and extras["key_scale"].shape == inputs and len(anchors) == 2 and anchors[1] == 3 and extras["centre"].shape == (3,)
-            and extras["scale"].shape == ()):
-        raise ValueError("its sizes do not agree")
+    sizes = {}
+    for name, (dtype, *shape) in ARRAYS.items():
+        tensor = state[name]
+        fits = tensor.ndim == len(shape) and all(sizes.setdefault(want, have) == have if isinstance(want, str) else want == have
+                                                 for want, have in zip(shape, tensor.shape))
+        if tensor.dtype != dtype or not fits:
+            raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}")
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{name} holds NaN or infinity")
+    anchors = state["anchors"]
+    if sizes["S"] and not 0 <= int(anchors.min()) <= int(anchors.max()) < sizes["K"]:
+        raise ValueError("its anchors are no keyframes of its own")
+    if len(torch.unique(state["keyframe_ids"])) != sizes["K"]:
+        raise ValueError("its keyframes are not unique")
+    if not 0 < temperature < 1e6 or min(map(float, (state["spread"].min() if sizes["S"] else 0, state["observed"].min() if sizes["S"] else 0))) < 0:
+        raise ValueError("its numbers make no sense")
+    for name in ("T_map_anchor", "T_folded"):
+        for pose in state[name].numpy():
+            se3.check(pose, name)

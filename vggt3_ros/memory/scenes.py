@@ -11,7 +11,7 @@ _log = logging.getLogger(__name__)
 
 
 class Scenes:
-    """store: KeyframeStore; frames: FrameSource; load_memory(folder, snapshot) -> Submaps or None; keep: snapshots on the disk.
+    """store: KeyframeStore; frames: FrameSource, None for a map without images; load_memory(folder, snapshot) -> SceneMemory or None; keep: snapshots on the disk.
 
     current: the Scene served, the newest that can be read at first, None without one. memory, places and snapshot: its parts, or None.
     """
@@ -41,10 +41,7 @@ class Scenes:
         """Write it, serve it, remove those that are too old."""
         folder = self._folder / f"{snapshot.generation:06d}"
         snapshot.save(folder, memory, places)
-        memory = memory.moved_to(folder) if memory else None
         self.current = Scene(snapshot, memory, places, self._frames)
-        if memory:
-            memory.hold_these()
         for old in self._folders()[:-self._keep]:
             Snapshot.remove(old)
 

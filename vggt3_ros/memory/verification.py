@@ -21,7 +21,8 @@ class Verification:
     def single(self, query, frame, T_map_frame, match):
         """Matches with one keyframe -> (T_map_cam, how many agree on it)."""
         matches = self._matches(query, [(frame, T_map_frame)], lambda frame, _: match(query.features, frame.features)[0])
-        return ransac(*matches, query.camera, self.config.verify_threshold)
+        T_map_cam, agree = ransac(*matches, query.camera, self.config.verify_threshold)
+        return T_map_cam, int(agree.sum())
 
     def tracked(self, scene, query, T_map_cam):
         """The keyframes nearest to a pose, keypoints looked for where it expects them -> (RefinedPose or None where they are not,
@@ -39,7 +40,8 @@ class Verification:
         else:
             return None, False
         pixels, points = self._guided(query, frames, T_map_cam, 2 * config.verify_threshold)
-        refined = self._refined(query.camera, T_map_cam, pixels, points, config.verify_inlier_ratio * len(pixels))
+        agree = _errors(T_map_cam, query.camera, pixels, points) < config.verify_threshold
+        refined = self._refined(query.camera, T_map_cam, pixels[agree], points[agree], config.verify_inlier_ratio * len(pixels))
         if refined is None or refined.reprojection_px > config.scatter * config.verify_threshold:
             return None, False
         similarity, shown = agreement(looked_for(query, frames, se3.inverse(refined.T_cam_map)))
@@ -57,11 +59,9 @@ class Verification:
         Keypoints looked for around where a wrong pose expects them agree with that pose by chance. So it is found anew among them each
         time, not descended to: of starts 1 to 1.5 m off, an apartment's answers were up to 37 cm off before; all are within 2 cm now.
         """
-        found, agreeing = ransac(pixels, points, camera, self.config.verify_threshold)
-        least = share * len(pixels)
-        if agreeing < max(self.config.minimum_inliers, least):
+        found, agree = ransac(pixels, points, camera, self.config.verify_threshold)
+        if agree.sum() < max(self.config.minimum_inliers, share * len(pixels)):
             return None
-        agree = _errors(found, camera, pixels, points) < self.config.verify_threshold
         return self._refined(camera, found, pixels[agree], points[agree], 0)
 
     def _guided(self, query, frames, T_map_cam, radius):

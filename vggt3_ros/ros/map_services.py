@@ -42,7 +42,7 @@ class MapServices:
         if not keyframes:
             return failed(response, kinds.NOTHING, "there is no keyframe to save")
         try:
-            folder = save_map(self._core.store, snapshot, self._core.parameters.node.map_folder, request.name)
+            folder = save_map(self._core.store, snapshot, self._core.parameters.node.map_folder, request.name, request.images)
         except BadName as error:
             return failed(response, kinds.BAD_NAME, str(error))
         except FileExistsError as error:

@@ -5,11 +5,16 @@ import shutil
 import stat
 from pathlib import Path
 
+import numpy as np
+
 from vggt3_ros import durable
 from vggt3_ros.datasets.tum_files import write_trajectory_tum
 from vggt3_ros.mapping.export import write_ply
 from vggt3_ros.mapping.database import FOLDER_MODE, StoreError
+from vggt3_ros.mapping.snapshot import PointMap
+from vggt3_ros.mapping.store import KeyframeStore
 
+NO_CLOUD = PointMap(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -46,10 +51,23 @@ def _reason(error):
     return getattr(error, "strerror", "") or str(error)
 
 
-def save_map(store, snapshot, root, name):
+def _without_images(folder):
+    with KeyframeStore(folder) as copy:
+        copy.forget_images()
+
+
+def _without_cloud(folder):
+    """The snapshot in `folder`, its other files as they are, with an empty cloud."""
+    with np.load(folder / "arrays.npz") as file:
+        arrays = dict(file)
+    np.savez(folder / "arrays.npz", **arrays | {name: getattr(NO_CLOUD, name) for name in ("points", "colors", "confidence")})
+
+
+def save_map(store, snapshot, root, name, images=True):
     """Write root/name; complete or not at all, whether the process is killed or the power cut. Keyframes go on coming in. Returns its Path.
 
-    Raises BadName, FileExistsError when there is such a folder, ValueError when it cannot be written or a snapshot not be read.
+    images: False leaves out all that shows the place: images, depth, features and the cloud. Poses, cameras and the scene memory are left, which
+    serve localization. Raises BadName, FileExistsError when there is such a folder, ValueError when it cannot be written or a snapshot not be read.
     """
     root = _checked(root, name)
     folder, partial = root / name, root / f".{name}.partial"
@@ -60,10 +78,14 @@ def save_map(store, snapshot, root, name):
         durable.make_folder(root, FOLDER_MODE)
         partial.mkdir(mode=FOLDER_MODE)
         store.backup(partial)
+        if not images:
+            _without_images(partial)
         if snapshot is not None:
             generation = f"{snapshot.generation:06d}"
             shutil.copytree(store.snapshots / generation, partial / "snapshots" / generation)
-            write_ply(partial / "map.ply", snapshot.cloud)
+            if not images:
+                _without_cloud(partial / "snapshots" / generation)
+            write_ply(partial / "map.ply", snapshot.cloud if images else NO_CLOUD)
             order = snapshot.stamps_ns.argsort(kind="stable")
             write_trajectory_tum(partial / "trajectory.txt", snapshot.stamps_ns[order], snapshot.T_map_cam[order], "T_map_cam")
         durable.rename(partial, folder)

@@ -1,4 +1,4 @@
-"""vggt3 benchmark submaps: localization against the size of the map, with one memory and with submaps."""
+"""vggt3 benchmark rooms: localization against the size of the map."""
 
 import argparse
 
@@ -12,16 +12,13 @@ def _numbers(text):
 
 def add_parser(subparsers):
     """`subparsers` belongs to `vggt3 benchmark`."""
-    parser = subparsers.add_parser("submaps", help="localization in rendered homes of 1 to 16 rooms, with one memory and with submaps",
-                                   description="Maps at true poses. One memory gets as many optimizer steps as all submaps together. "
-                                               "What lies in --folder is not made again, so that a run can be continued.")
-    parser.add_argument("--rooms", type=_numbers, default=[1, 2, 4, 8, 16], help="numbers of rooms (default 1,2,4,8,16)")
+    parser = subparsers.add_parser("rooms", help="localization in rendered homes of 1 to 16 rooms, by the scene memory alone and verified",
+                                   description="Maps at true poses. What lies in --folder is not made again, so that a run can be continued.")
+    parser.add_argument("--rooms", type=_numbers, default=[1, 4, 16], help="numbers of rooms (default 1,4,16)")
     parser.add_argument("--rounds", type=int, default=1, help="rounds through each room, about 40 keyframes each (default %(default)s)")
     parser.add_argument("--queries", type=int, default=4, help="unseen images for each room (default %(default)s)")
-    parser.add_argument("--steps", type=int, default=1200, help="optimizer steps for each submap (default %(default)s)")
-    parser.add_argument("--kind", choices=("both", "one", "submaps"), default="both", help="default %(default)s")
     parser.add_argument("--folder", help="keeps the rendered home, features and memories; temporary by default")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a config value, as memory.submap_cells=1000")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a config value, as memory.density=100")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
@@ -38,18 +35,17 @@ def run(arguments):
     from vggt3_ros.cli.progress import StageBars
     from vggt3_ros.cli.settings import parse_settings
     from vggt3_ros.datasets import home
-    from vggt3_ros.evaluation.submaps import ONE, SUBMAPS, measure
+    from vggt3_ros.evaluation.rooms import measure
 
-    if arguments.steps < 1 or arguments.queries < 1:
-        raise ValueError("--steps and --queries must be 1 or more")
-    kinds = {"both": (ONE, SUBMAPS), "one": (ONE,), "submaps": (SUBMAPS,)}[arguments.kind]
+    if arguments.queries < 1:
+        raise ValueError("--queries must be 1 or more")
     settings, rows = parse_settings(arguments.set), []
     with tempfile.TemporaryDirectory(prefix="vggt3_") as temporary, StageBars(arguments.quiet) as bars:
         folder = Path(arguments.folder or temporary)
         folder.mkdir(parents=True, exist_ok=True)
         sequence = home.load(folder / "home", partial(tqdm, disable=arguments.quiet or None), rooms=max(arguments.rooms),
                              rounds=arguments.rounds, queries_per_room=arguments.queries)
-        for row in measure(sequence, folder, arguments.rooms, kinds, arguments.steps, settings, bars):
+        for row in measure(sequence, folder, arguments.rooms, settings, bars):
             bars.close()
             rows.append(row)
             if not arguments.json:
@@ -63,8 +59,7 @@ def line(row):
     """One measurement as text."""
     def score(name):
         found = row[name]
-        return (f"median {100 * found['median_m']:6.1f} cm, {found['within_10cm_10deg']:4.0%} within 10 cm/10 deg, "
-                f"{found['seconds_per_query']:.2f} s")
-    return (f"{row['rooms']:2} rooms, {row['keyframes']:4} keyframes, {row['kind']:10} ({row['memories']:2}): memory alone "
-            f"{score('localization_memory')}; verified {score('localization')}; "
-            f"distilled in {row['distillation_s']:.0f} s, {row['steps']} steps")
+        return (f"median {100 * found['median_m']:6.1f} cm, {found['within_5cm_5deg']:4.0%} within 5 cm/5 deg, {found['within_10cm_10deg']:4.0%} "
+                f"within 10 cm/10 deg, {found['seconds_per_query']:.2f} s")
+    return (f"{row['rooms']:2} rooms, {row['keyframes']:4} keyframes, {row['slots']:6} slots ({row['memory_mb']:.1f} MB in {row['memory_s']:.1f} s): "
+            f"memory alone {score('localization_memory')}; verified {score('localization')}")
