@@ -1,6 +1,5 @@
 """vggt3 benchmark rooms on few keyframes: rows that say what was measured, and nothing done twice."""
 
-import numpy as np
 import pytest
 
 from vggt3_ros.cli.benchmark_rooms import line

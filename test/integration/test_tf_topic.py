@@ -3,7 +3,6 @@
 import time
 
 import numpy as np
-import pytest
 from fake_backend import SHIFT
 from random_keyframes import make_keyframe
 from rclpy.parameter import Parameter

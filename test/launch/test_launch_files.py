@@ -1,7 +1,6 @@
 """The launch files for real, where a ROS distribution brings launch (it is on no wheel). launch_pytest would tie the tests to
 one version of pytest, so a process of its own launches."""
 
-import os
 import signal
 import subprocess
 import sys

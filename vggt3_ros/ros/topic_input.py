@@ -14,7 +14,7 @@ from vggt3_ros.mapping.selection import KeyframeSelector
 from vggt3_ros.msg import Keyframe
 from vggt3_ros.ros import images, qos
 from vggt3_ros.ros.compressed_depth import decompress_depth
-from vggt3_ros.ros.conversions import from_camera, from_nanoseconds, from_transform, to_camera, to_stamp, to_transform
+from vggt3_ros.ros.conversions import from_nanoseconds, from_transform, to_camera, to_stamp, to_transform
 from vggt3_ros.ros.frames_topic import FramesTopic
 from vggt3_ros.ros.input_monitor import InputMonitor
 from vggt3_ros.ros.pose_track import PoseTrack, motion_covariance

@@ -112,6 +112,6 @@ def table(result):
             ("greatest age of map->odom", f"{load['greatest_age']:.2f} s", "0.2 s", load["greatest_age"] <= TARGETS["age of map->odom"])]
     for name, values in curve.items():
         rows.append((f"memory of the {name}, by quarters of the time", " ".join(f"{mb:.0f}" for mb in values["mb"]) + " MB", "", None))
-        rows.append((f"its growth over the last half", f"{values['slope']:+.0f} MB/min", "", None))
+        rows.append(("its growth over the last half", f"{values['slope']:+.0f} MB/min", "", None))
     rows.append(("ingest alone", f"{ingest['per_second']:.0f} keyframes/s", "60", ingest["per_second"] >= TARGETS["ingest"]))
     return rows

@@ -7,7 +7,6 @@ from nav_msgs.msg import Path
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import PointCloud2
-from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.conversions import from_camera, to_matrix
