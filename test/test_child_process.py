@@ -26,7 +26,7 @@ def until(condition, seconds=30.0):
 
 def test_it_lives_on_when_the_thread_that_asked_for_it_ends(tmp_path, monkeypatch):
     (tmp_path / "patient_child.py").write_text(
-        "import socket, sys\nfrom vggt3_ros.environment import end_with_parent\nend_with_parent()\n"
+        "import socket, sys\n"
         "connection = socket.socket(fileno=int(sys.argv[2]))\nconnection.sendall(b'!')\nconnection.recv(1)\n")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     children = []
@@ -46,21 +46,22 @@ OWNER = """
 import os, sys, time
 from vggt3_ros.child_process import ChildProcess
 child = ChildProcess("patient_child")
-child.connection.recv(1)
+if sys.argv[1] != "early":
+    child.connection.recv(1)
 print(child.pid, flush=True)
-if sys.argv[1] == "kill":
+if sys.argv[1] != "end":
     os.kill(os.getpid(), 9)
 """
 
 
-@pytest.mark.parametrize("how", ["kill", "end"])
+@pytest.mark.parametrize("how", ["early", "kill", "end"])
 def test_it_ends_with_the_process_that_started_it_even_if_it_hangs(tmp_path, monkeypatch, how):
     (tmp_path / "patient_child.py").write_text(
-        "import socket, sys, time\nfrom vggt3_ros.environment import end_with_parent\nend_with_parent()\n"
+        "import socket, sys, time\n"
         "socket.socket(fileno=int(sys.argv[2])).sendall(b'!')\ntime.sleep(600)\n")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     owner = subprocess.run([sys.executable, "-c", OWNER, how], stdout=subprocess.PIPE, text=True)
-    assert owner.returncode == (-9 if how == "kill" else 0)
+    assert owner.returncode == (0 if how == "end" else -9)
     until(lambda: not psutil.pid_exists(int(owner.stdout)))
 
 

@@ -288,7 +288,7 @@ def test_what_a_listener_raises_ends_nothing(store, start, caplog):
     assert client.localize(IMAGE, CAMERA).result(20)["code"] == "ok" and client.pid == pid
     assert caplog.text.count("a callback failed") >= 3
     os.kill(pid, signal.SIGKILL)
-    until(lambda: client.ready and client.pid != pid, 40)
+    until(lambda: client.restarts == 1 and client.ready, 60)
     assert client.refine().result(30) == {"generation": 2} and client.restarts == 1
 
 

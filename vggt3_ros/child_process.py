@@ -1,6 +1,7 @@
 """A process of this package with a socket to it: started so that it ends with this process, its end told in words."""
 
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 from vggt3_ros import memory_limits
-from vggt3_ros.environment import worker_environment
+from vggt3_ros.environment import end_with_parent, worker_environment
 
 EXIT_SECONDS = 2.0  # that a process whose socket is closed has to end by itself
 _starters = {}  # process id -> the thread that starts its children
@@ -27,7 +28,8 @@ class ChildProcess:
         self.connection, theirs = socket.socketpair()
         self._oom_kills = memory_limits.oom_kills()
         with theirs:
-            command = [sys.executable, "-P", "-m", module, "--channel", str(theirs.fileno()), *map(str, arguments)]
+            command = [sys.executable, "-P", "-m", "vggt3_ros.child_process", str(os.getpid()), module, "--channel", str(theirs.fileno()),
+                       *map(str, arguments)]
             try:
                 self._process = _starter().submit(subprocess.Popen, command, pass_fds=[theirs.fileno()], env=worker_environment(),
                                                   stdin=subprocess.DEVNULL, start_new_session=own_session).result()
@@ -86,3 +88,11 @@ def _end(process, connection):
     connection.close()
     process.kill()
     process.wait()
+
+
+if __name__ == "__main__":
+    end_with_parent()  # before anything that takes long is imported
+    if os.getppid() != int(sys.argv[1]):
+        sys.exit()  # it ended before the kernel was asked
+    del sys.argv[:2]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -24,7 +24,6 @@ import numpy as np
 from vggt3_ros import frames, memory_limits
 from vggt3_ros.child_process import ChildProcess
 from vggt3_ros.config import MapConfig
-from vggt3_ros.environment import end_with_parent
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
 from vggt3_ros.mapping.keyframe import Keyframe
@@ -245,7 +244,6 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--channel", required=True, type=int, help="file descriptor of the connected socket")
     arguments = parser.parse_args(argv)
-    end_with_parent()
     os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the process that waits for this one
     connection = socket.socket(fileno=arguments.channel)

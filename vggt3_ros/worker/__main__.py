@@ -8,7 +8,7 @@ import socket
 import sys
 
 from vggt3_ros import worker
-from vggt3_ros.environment import end_with_parent, take_short_turns
+from vggt3_ros.environment import take_short_turns
 from vggt3_ros.mapping.store import KeyframeStore
 from vggt3_ros.mapping.store_sessions import drop_arrivals
 from vggt3_ros.worker.serving import serve
@@ -26,7 +26,6 @@ def main(argv=None):
     def make_backend(store, config):
         return getattr(importlib.import_module(module), name)(store, config)
 
-    end_with_parent()
     take_short_turns()
     with KeyframeStore(arguments.store) as store:
         drop_arrivals(store)  # of a worker that was killed while it merged
