@@ -10,7 +10,7 @@ from vggt3_ros.geometry import se3
 PIXEL_SIGMA = 0.5
 ITERATIONS = 10
 NEAREST_M = 0.05  # a point nearer to the image plane, or behind it, tells nothing
-COMMON = 0.4  # standard deviation of what is common to all points, as a share of misfit times likeness
+COMMON = 0.45  # standard deviation of what is common to all points, as a share of misfit times likeness
 PARTS = 4  # of the image, along each side: points in one part err alike where points do
 
 
