@@ -3,7 +3,8 @@
 It corrects nothing but the origin: map = odom shifted by 1 m along x. memory.steps is the length of a refinement in 10 ms;
 an image whose first pixel is (1, 2, 3) ends the process, as a crash in native code would, one with (4, 5, n) takes n / 20 s,
 one with (7, 8, n) was taken n decimetres along x of the map from its origin, one with (9, 9, 9) is never answered. Refining
-keyframes DEADLY ends the process, STUCK takes for ever, LARGE runs out of memory where max_slots is above 200,000, POISON raises.
+keyframes DEADLY ends the process, STUCK takes for ever, LARGE runs out of memory where max_slots is above 200,000, POISON raises. The
+odometry is reported to have broken before keyframe LOST.
 """
 
 import os
@@ -13,12 +14,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.mapping.odometry_breaks import Break, reported
 from vggt3_ros.mapping.snapshot import Loop, PointMap, Snapshot
 from vggt3_ros.mapping.store_sessions import begin_session
 from vggt3_ros.stages import Cancelled
 
 CRASH, SLOW, AT, NEVER = (1, 2, 3), (4, 5), (7, 8), (9, 9, 9)
-DEADLY, STUCK, LARGE, POISON = 1001, 1002, 1003, 1004
+DEADLY, STUCK, LARGE, POISON, LOST = 1001, 1002, 1003, 1004, 1005
 SHIFT = se3.exp([1.0, 0, 0, 0, 0, 0])
 
 
@@ -97,11 +99,12 @@ class Backend:
         cloud = PointMap(points, np.full((100, 3), (10, 20, 30), np.uint8), np.linspace(0, 1, 100, dtype=np.float32))
         loops = (Loop(int(poses.ids[0]), int(poses.ids[-1]), True, "", "memory", 50, np.eye(4), np.eye(6), 0.01, 0.02),
                  Loop(int(poses.ids[-1]), int(poses.ids[0]), False, "too few inliers", "place", 5))
+        report = {"network": {"summary": "not used: it stands still"}} if self.config.network.checkpoint else {}
+        lost = np.flatnonzero(poses.ids == LOST)
+        report |= reported([Break(int(poses.ids[k - 1]), LOST, 0.285, 24.0) for k in lost])
         snapshot = Snapshot(generation, poses.ids, poses.stamps_ns, SHIFT @ poses.T_odom_cam, poses.T_odom_cam,
                             np.tile(np.diag([1, 2, 3, 4, 5, 6]) * 1e-4, (len(poses), 1, 1)), loops, cloud, {"total": 0.5},
-                            {"memory_error_m": float("nan")} | (
-                                {"network": {"summary": "not used: it stands still"}} if self.config.network.checkpoint else {}),
-                            poses.sessions, self.store.session)
+                            report, poses.sessions, self.store.session)
         self.store.snapshots.mkdir(exist_ok=True)
         snapshot.save(self.store.snapshots / f"{generation:06d}")
         self.snapshot = snapshot

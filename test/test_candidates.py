@@ -4,6 +4,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from vggt3_ros.config import LoopConfig
+from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping import candidates
 
@@ -75,3 +76,31 @@ def test_near_pose_lists_the_same_view_first_and_leaves_out_the_excluded():
 def test_near_pose_prefers_a_view_of_the_same_side_over_a_nearer_one_turned_away():
     T = poses([[0, 0, 0], [0.5, 0, 0]], [180, 0])
     assert candidates.near_pose(T, poses([[0.1, 0, 0]], [0])[0], 2, ()) == [1, 0]
+
+
+def test_what_bridges_a_step_lies_on_both_sides_of_it_the_nearest_first():
+    pairs = candidates.across(5, 20, 3)
+    assert pairs[0] == (5, 4) and set(pairs) == {(5, 4), (5, 3), (5, 2), (6, 4), (6, 3), (7, 4)}
+    assert candidates.across(1, 2, 4) == [(1, 0)]
+
+
+def test_pairs_across_a_step_are_those_that_look_alike_and_are_spread():
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((40, 64)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    for i, j in ((30, 5), (31, 5), (25, 12), (38, 3)):
+        vectors[i] = vectors[j] + 0.05 * rng.standard_normal(64)
+    places = PlaceIndex(np.zeros((1, 64), np.float32), vectors, 40)
+    chosen = candidates.alike_across(20, places, 3, {(38, 3)})
+    assert {(25, 12)} < set(chosen) and len({(30, 5), (31, 5)} & set(chosen)) == 1 and (38, 3) not in chosen
+    assert all(j < 20 <= i and i - j > 2 for i, j in chosen)
+
+
+def test_where_odometry_is_doubted_every_stretch_gets_its_share():
+    """A camera sways over one place: what odometry calls nearest lies on one side of the path."""
+    count, config = 60, LoopConfig(pairs_per_keyframe=4)
+    positions = np.column_stack([0.1 * np.sin(np.arange(count)), np.zeros(count), np.where(np.arange(count) < 30, 0.0, 0.6)])
+    T = poses(positions, np.zeros(count))
+    across = lambda spread: sum(i >= 30 > j for i, j in candidates.proximity(T, config, set(), spread=spread))
+    assert across(True) > 1.5 * across(False)
+    assert len(candidates.proximity(T, config, set(), spread=True)) <= 4 * count

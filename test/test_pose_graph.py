@@ -67,6 +67,28 @@ def test_false_loops_that_agree_with_each_other_are_dropped_too():
     assert trajectory_error(solution.T_map_cam, truth) < 0.05
 
 
+@pytest.mark.parametrize("rounds", [1, 2, 6])
+def test_dropped_loops_have_no_pull_however_few_rounds_there_are(rounds):
+    truth, odometry, noise, loops, rng = problem(5)
+    false = [Edge(i, j, se3.inverse(truth[i]) @ truth[j] @ se3.exp([1.0, 0.5, 0, 0, 0.5, 0]), np.diag(1 / LOOP**2))
+             for i, j in ((70, 10), (55, 20), (45, 5))]
+    solution = pose_graph.solve(odometry, noise, loops + false, PoseGraphConfig(rejection_rounds=rounds))
+    assert not solution.kept[len(loops):].any()
+    kept = [loop for loop, kept in zip(loops, solution.kept) if kept]
+    without = pose_graph.solve(odometry, noise, kept, PoseGraphConfig())
+    np.testing.assert_allclose(solution.T_map_cam, without.T_map_cam, atol=1e-3)
+
+
+def test_loops_dropped_for_others_sake_come_back():
+    truth, odometry, noise, loops, _ = problem(6)
+    kept = np.ones(len(loops), bool)
+    kept[::3] = False
+    solution = pose_graph.solve(odometry, noise, loops, PoseGraphConfig(), kept=kept)
+    assert solution.kept.all()
+    best = pose_graph.solve(odometry, noise, loops, PoseGraphConfig())
+    np.testing.assert_allclose(solution.T_map_cam, best.T_map_cam, atol=2e-3)
+
+
 def test_without_loops_the_odometry_stays():
     truth, odometry, noise, _, _ = problem(0)
     solution = pose_graph.solve(odometry, noise, [], PoseGraphConfig())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.mapping.odometry_breaks import Break, reported, told
 from vggt3_ros.mapping.snapshot import Loop, PointMap, Snapshot
 
 
@@ -85,3 +86,23 @@ def test_map_odom_is_taken_from_the_newest_keyframe():
     snapshot = make()
     shuffled = replace(snapshot, stamps_ns=10**18 + np.array([3, 9, 1, 2, 0]))  # the second is the newest
     np.testing.assert_allclose(shuffled.T_map_odom @ snapshot.T_odom_cam[1], snapshot.T_map_cam[1], atol=1e-9)
+
+
+def test_a_rejected_loop_keeps_what_was_measured_and_breaks_are_told_by_the_front_ends_ids(tmp_path):
+    motion, information = se3.exp([0.1, 0.2, 0, 0, 0.3, 0]), np.diag([4.0, 4, 4, 9, 9, 9])
+    rejected = Loop(4, 2, False, "the solved graph disagrees by 0.40 m and 3.0 deg", "proximity", 60, motion, information, 0.4, 0.05)
+    made = replace(make(), loops=(rejected, *make().loops), report=reported([Break(10, 30, 0.3, 20.0)]))
+    made.save(tmp_path / "000007")
+    loaded = Snapshot.load(tmp_path / "000007")
+    assert [loop.accepted for loop in loaded.loops] == [False, True, False, True]
+    np.testing.assert_array_equal(loaded.loops[0].T_source_target, motion)
+    np.testing.assert_array_equal(loaded.loops[0].information, information)
+    assert loaded.loops[2].T_source_target is None
+    assert str(told(loaded.report)[0]) == "odometry broke between keyframes 10 and 30: off by 0.30 m and 20 deg"
+    named, = told(loaded.report, {10: 1010, 30: 1030})
+    assert (named.before, named.after) == (1010, 1030)
+    text = json.loads((tmp_path / "000007" / "snapshot.json").read_text())
+    text["loops"][0]["measured"] = False
+    (tmp_path / "000007" / "snapshot.json").write_text(json.dumps(text))
+    with pytest.raises(ValueError, match="not all there"):
+        Snapshot.load(tmp_path / "000007")

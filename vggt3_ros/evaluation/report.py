@@ -4,6 +4,7 @@ import json
 import math
 
 from vggt3_ros.evaluation.trajectory_alignment import POSITIONS
+from vggt3_ros.mapping.odometry_breaks import Break
 
 ROWS = (("odometry", "odometry"), ("corrected", "corrected"))
 
@@ -30,6 +31,7 @@ def table(result):
         if name in result:
             lines.append(f"  {title:<26}{100 * result[name]['ate_m']:>9.2f} cm{result[name]['rotation_deg']:>10.2f} deg")
     lines += [f"  {text}" for text in _aligned_by(result)]
+    lines += ["  " + str(Break(**row)) for row in result["odometry"].get("breaks", ())] if "odometry" in result else []
     if "localization" in result:
         lines += ["", f"{'localization':<28}{'median':>12}{'':>14}{'5 cm/5 deg':>14}{'10 cm/10 deg':>14}{'a query':>10}"]
         for name, title in (("localization_memory", "scene memory alone"), ("localization", "verified")):

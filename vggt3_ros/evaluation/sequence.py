@@ -61,6 +61,7 @@ def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None,
                               **_localization_scores(queries, answers, fitted)}
             if map_error is not None:
                 result["sim3"]["map"] = {"median_error_m": map_error(fitted)}
+        result["odometry"]["breaks"] = snapshot.report.get("odometry_breaks", [])
         result["loops"] = {name: value for name, value in snapshot.report.items() if name.startswith("loop")}
         if "network" in snapshot.report:
             result["network"] = snapshot.report["network"]

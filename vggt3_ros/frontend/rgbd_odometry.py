@@ -1,5 +1,6 @@
 """RGB-D visual odometry: SIFT features with depth, matched against a reference frame, and PnP (OpenCV)."""
 
+from collections import deque
 from dataclasses import dataclass
 
 import cv2
@@ -16,48 +17,87 @@ LEAST_INLIERS = 12  # fewer tell nothing
 NEW_REFERENCE_INLIERS = 150  # with fewer, the next frame is tracked against this one
 WEAK_INLIERS = 60  # with fewer, the frame before is tried as the reference too
 LOST_SIGMA = np.array([0.5, 0.5, 0.5, 0.4, 0.4, 0.4])  # metres and radians that a camera may have moved unseen
+REFERENCES = 10  # frames of before that a lost camera is looked for in
+COASTING = 3  # frames in a row that a lost camera is believed to go on as it went
 
 
 @dataclass(frozen=True, eq=False)
 class Tracked:
     """T_odom_cam (4, 4); inliers: matches that agree with it, 0 when lost. covariance: (6, 6) as in
-    Keyframe.odometry_covariance where the motion is a guess, None where it was measured."""
+    Keyframe.odometry_covariance where the motion is a guess, None where it was measured. chain: between frames of the same number the
+    motion was measured all the way; None when lost."""
 
     T_odom_cam: np.ndarray
     inliers: int
     covariance: np.ndarray | None = None
+    chain: int | None = 0
 
 
 class RgbdOdometry:
-    """Tracks a camera from frame to frame; its odometry frame is the first camera's. It never looks back: errors add up."""
+    """Tracks a camera from frame to frame; its odometry frame is the first camera's. It looks back only when it is lost: errors add up."""
 
     def __init__(self):
         self._detector, self._matcher = cv2.SIFT_create(FEATURES), cv2.BFMatcher(cv2.NORM_L2)
         self._reference = self._last = None
+        self._before = deque(maxlen=REFERENCES)  # references that were
+        self._motion_so_far, self._coasted, self._chains = np.eye(4), 0, 0
 
     def track(self, image, depth, camera, stamp_ns=None):
         """(height, width, 3) uint8 RGB and (height, width) metres (0 unknown) of `camera`, distorted as it is -> Tracked; the stamp
         does not matter to it.
 
-        A frame in which nothing of the reference or of the frame before is found stays at the pose of the latter. Tracking goes on from
-        the reference when it is seen again, else from there.
+        A frame in which nothing of the reference, of the frame before or of earlier references is found is lost: its pose is a guess, where
+        steady motion leads for a few frames. Tracking goes on from what is seen again, else from the guess, in a new chain.
         """
         frame = self._extract(undistort(image, camera), undistort(depth, camera, nearest=True), camera.undistorted())
         if self._reference is None:
-            frame.T_odom_cam = np.eye(4)
+            frame.T_odom_cam, frame.chain = np.eye(4), 0
             self._reference = self._last = frame
             return Tracked(frame.T_odom_cam, len(frame.points))
         motion, inliers = self._motion(self._reference, frame)
         if inliers < WEAK_INLIERS and self._last is not self._reference:
             from_last = self._motion(self._last, frame)
             if from_last[1] > inliers:
-                self._reference, (motion, inliers) = self._last, from_last
-        lost = inliers == 0
-        frame.T_odom_cam = self._last.T_odom_cam if lost else se3.orthonormalize(self._reference.T_odom_cam @ motion)
+                self._use(self._last)
+                motion, inliers = from_last
+        if not inliers or self._reference.chain is None:
+            motion, inliers = self._found_again(frame, motion, inliers)
+        if not inliers:
+            return self._guessed(frame)
+        if self._reference.chain is None:  # nothing but a guess ties it to what was before
+            self._chains += 1
+            self._reference.chain = self._chains
+        frame.T_odom_cam, frame.chain = se3.orthonormalize(self._reference.T_odom_cam @ motion), self._reference.chain
+        if self._last.chain == frame.chain:
+            self._motion_so_far = se3.inverse(self._last.T_odom_cam) @ frame.T_odom_cam
+        self._coasted = 0
         self._last = frame
-        if not lost and inliers < NEW_REFERENCE_INLIERS:
-            self._reference = frame
-        return Tracked(frame.T_odom_cam, inliers, np.diag(LOST_SIGMA**2) if lost else None)
+        if inliers < NEW_REFERENCE_INLIERS:
+            self._use(frame)
+        return Tracked(frame.T_odom_cam, inliers, None, frame.chain)
+
+    def _use(self, frame):
+        """Track against another reference from now on."""
+        if self._reference.chain is not None:
+            self._before.append(self._reference)
+        self._reference = frame
+
+    def _found_again(self, frame, motion, inliers):
+        """(motion, inliers) against that of the earlier references which shows most of the frame, if it is enough to measure it well, or if
+        there is nothing else."""
+        for earlier in reversed(self._before):
+            again, agreeing = self._motion(earlier, frame)
+            if agreeing >= (WEAK_INLIERS if inliers else LEAST_INLIERS):
+                self._use(earlier)
+                return again, agreeing
+        return motion, inliers
+
+    def _guessed(self, frame):
+        self._coasted += 1
+        steady = self._motion_so_far if self._coasted <= COASTING else np.eye(4)
+        frame.T_odom_cam = se3.orthonormalize(self._last.T_odom_cam @ steady)
+        self._last = frame
+        return Tracked(frame.T_odom_cam, 0, np.diag(LOST_SIGMA**2), None)
 
     def _extract(self, image, depth, camera):
         keypoints, descriptors = self._detector.detectAndCompute(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None)
@@ -99,3 +139,4 @@ class _Frame:
     points: np.ndarray
     landmarks: np.ndarray
     T_odom_cam: np.ndarray | None = None
+    chain: int | None = None

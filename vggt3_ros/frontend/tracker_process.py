@@ -31,7 +31,7 @@ class TrackerProcess:
             self._process = subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         except OSError as error:
             raise ValueError(f"the tracker '{command}' cannot be started: {error.strerror or error}") from error
-        self._T_odom_world, self._last, self._lost = np.eye(4), np.eye(4), True
+        self._T_odom_world, self._last, self._lost, self._chain = np.eye(4), np.eye(4), True, 0
 
     def track(self, image, depth, camera, stamp_ns):
         """As RgbdOdometry.track. Where the tracker begins a new map, the odometry goes on from the last pose."""
@@ -41,14 +41,15 @@ class TrackerProcess:
                          + undistort(depth, camera, nearest=True).astype("<f4").tobytes())
         if pose is None:
             self._lost = True
-            return Tracked(self._last, 0, np.diag(LOST_SIGMA**2))
+            return Tracked(self._last, 0, np.diag(LOST_SIGMA**2), None)
         T_odom_cam = self._T_odom_world @ pose
         again, jump = self._lost, se3.inverse(self._last) @ T_odom_cam
         new_map = again and (np.linalg.norm(jump[:3, 3]) > JUMP_M or se3.rotation_angle(jump) > JUMP_RAD)
         if new_map:
             self._T_odom_world, T_odom_cam = self._last @ se3.inverse(pose), self._last
+            self._chain += 1
         self._last, self._lost = se3.orthonormalize(T_odom_cam), False
-        return Tracked(self._last, 1, np.diag(LOST_SIGMA**2) if new_map else None)
+        return Tracked(self._last, 1, np.diag(LOST_SIGMA**2) if new_map else None, self._chain)
 
     def _ask(self, question):
         """Pose (4, 4) that the process answers, None while it is lost."""

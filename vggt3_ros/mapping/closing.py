@@ -1,5 +1,6 @@
 """All keyframes -> corrected poses: propose pairs, verify them, solve, look again from the corrected poses, solve for good."""
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, replace
 
@@ -7,11 +8,17 @@ import numpy as np
 
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping import candidates, pose_graph
+from vggt3_ros.mapping.consensus import agreed_steps, weigh
 from vggt3_ros.mapping.loops import LoopVerifier, odometry_contradiction
+from vggt3_ros.mapping.odometry_breaks import breaks, reported, told
+from vggt3_ros.mapping.odometry_steps import judge, odometry_noise, repaired
 from vggt3_ros.mapping.prior import beside_loops
 
+_log = logging.getLogger(__name__)
 SURE_MEMORY_M = 0.06  # median error on pairs it was not trained on; unseen views are several times worse
 MOVED = 0.1  # of the radius and the angle of proximity
+THIN = 6  # loops across a step that nothing confirms: with fewer, as many pairs more are tried
+BRIDGE, BRIDGES = 4, 3  # keyframes between which a step that nothing confirms is bridged; pairs tried so, for each new keyframe
 EXACT = 1e-6  # variance of a pose the user declared fixed
 
 
@@ -25,37 +32,44 @@ class Closing:
     report: dict
 
 
-def close_loops(poses, frames, scene, places, matcher, localizer, config, stages, advice=None, T_map_cam=None, threads=1):
+def close_loops(poses, frames, scene, places, matcher, localizer, config, stages, advice=None, T_map_cam=None, threads=1,
+                verifier=None):
     """StoredPoses, frames(id) -> Frame, the last Scene or None, PlaceIndex over the poses or None -> Closing.
 
-    stages(name) times and reports a stage. Only pairs with a keyframe that is new or has moved are matched; what was tried before
-    stays as it was found. advice: network_stage.Advice, whose edges join the graph and whose candidates are tried.
+    stages(name) times and reports a stage. Only pairs with a keyframe that is new or has moved are matched; a motion measured
+    before is judged again. advice: network_stage.Advice, whose edges join the graph and whose candidates are tried.
     T_map_cam (N, 4, 4): where the keyframes are as far as is known, see sessions.in_one_frame; where odometry has them by default.
-    threads: that verify pairs; with one, it is known which pair was in hand when something ends the process.
+    threads: that verify pairs; with one, it is known which pair was in hand when something ends the process. verifier: instead of
+    LoopVerifier(config.loops, matcher, threads).
     """
     if config.fixed_poses:
         report = {"network": advice.report} if advice else {}
         return Closing(poses.T_odom_cam, np.tile(np.eye(6) * EXACT, (len(poses), 1, 1)), (), report)
-    closer = _Closer(poses, frames, scene, places, matcher, localizer, config, advice, T_map_cam, threads)
+    verifier = verifier or LoopVerifier(config.loops, matcher, threads)
+    closer = _Closer(poses, frames, scene, places, verifier, localizer, config, advice, T_map_cam)
     with stages("loops") as step:
-        closer.verify(closer.first_candidates(), lambda done: step(0.7 * done))
+        closer.verify(closer.sequence_candidates(), lambda done: step(0.2 * done))
+        closer.judge_odometry()
+        closer.verify(closer.bridges(), lambda done: step(0.2 + 0.1 * done))
+        closer.follow_what_holds()
+        closer.verify(closer.first_candidates(), lambda done: step(0.3 + 0.4 * done))
     with stages("pose_graph"):
         closer.solve(covariances=False)
     with stages("loops") as step:
-        closer.verify(closer.proximity_candidates(), lambda done: step(0.7 + 0.3 * done))
+        closer.verify(closer.proximity_candidates() + closer.thin_cuts(), lambda done: step(0.7 + 0.3 * done))
     with stages("pose_graph") as step:
         solution = closer.solve(covariances=True, progress=step)
     return Closing(solution.T_map_cam, solution.covariances, tuple(closer.loops), closer.report())
 
 
 class _Closer:
-    def __init__(self, poses, frames, scene, places, matcher, localizer, config, advice=None, T_map_cam=None, threads=1):
+    def __init__(self, poses, frames, scene, places, verifier, localizer, config, advice=None, T_map_cam=None):
         self.poses, self.frames, self.scene, self.localizer, self.config = poses, frames, scene, localizer, config
         self.places = places
         self.advice, self.advised_kept = advice, 0
         self.fresh = advice.fresh if advice else frozenset()
         self.index = {int(keyframe_id): i for i, keyframe_id in enumerate(poses.ids)}
-        self.verifier = LoopVerifier(config.loops, matcher, threads)
+        self.verifier = verifier
         self.noise = odometry_noise(poses, config.pose_graph)
         self.T_map_cam = self.believed = poses.T_odom_cam if T_map_cam is None else T_map_cam
         self.loops = [loop for loop in (scene.snapshot.loops if scene else ())
@@ -63,6 +77,8 @@ class _Closer:
                       and loop.source_id not in self.fresh and loop.target_id not in self.fresh]
         self.tried = {(self.index[loop.source_id], self.index[loop.target_id]) for loop in self.loops}
         self.thorough = Counter()
+        self.steps, self.chain = None, poses.T_odom_cam  # odometry with what is broken in it mended
+        self.broken = np.zeros(len(poses), bool)
 
     def new(self):
         """Indices of keyframes that the last snapshot does not hold, or not with the depth they have now."""
@@ -80,19 +96,53 @@ class _Closer:
         far = np.linalg.norm(motion[:, :3, 3], axis=1) > MOVED * loops.proximity_radius
         return here[far | (se3.rotation_angle(motion) > MOVED * loops.proximity_angle)].tolist()
 
+    def sequence_candidates(self):
+        new, sessions = set(self.new()), self.poses.sessions
+        return [(i, j, "sequence", i - j == 1) for i, j in candidates.sequence(len(self.poses))
+                if sessions[i] == sessions[j] and (i in new or j in new)]
+
+    def bridges(self):
+        """Pairs of keyframes before and after the steps that nothing confirms: one blurred image need not part the path."""
+        new, sessions, pairs = set(self.new()), self.poses.sessions, []
+        for k in np.flatnonzero(self.steps.doubted).tolist() + np.flatnonzero(self.steps.open & ~self.steps.doubted).tolist():
+            pairs += [pair for pair in candidates.across(k, len(self.poses), BRIDGE)
+                      if sessions[pair[0]] == sessions[pair[1]] and not new.isdisjoint(pair) and pair not in self.tried]
+        return [(i, j, "sequence", True) for i, j in list(dict.fromkeys(pairs))[:BRIDGES * max(len(new), 1)]]
+
+    def judge_odometry(self):
+        self.steps = judge(self.poses.T_odom_cam, self.noise, [edge for _, edge in self._measured()])
+
+    def follow_what_holds(self):
+        """Where odometry is broken, go on from what neighbours in time agree on: candidates and contradictions are looked for there."""
+        self.judge_odometry()
+        odometry, sessions = self.poses.T_odom_cam, self.poses.sessions
+        self.steps, motions = agreed_steps(odometry, self.steps, [edge for _, edge in self._measured()], BRIDGE)
+        self.chain = repaired(odometry, odometry, motions, sessions)
+        self.T_map_cam = self.believed = repaired(self.T_map_cam, odometry, motions, sessions)
+
     def first_candidates(self):
         new = set(self.new())
-        sessions = self.poses.sessions
-        sequence = [(i, j) for i, j in candidates.sequence(len(self.poses)) if sessions[i] == sessions[j] and (i in new or j in new)]
-        return ([(i, j, "sequence", i - j == 1) for i, j in sequence]
-                + list(self._remembered(sorted(new)))
+        return (list(self._remembered(sorted(new)))
                 + list(self._look_alikes(sorted(new)))
                 + list(self._covisible(new))
                 + self.proximity_candidates())
 
     def proximity_candidates(self):
         asked = self.new() + self.moved()
-        return [(i, j, "proximity", False) for i, j in candidates.proximity(self.T_map_cam, self.config.loops, self.tried, asked)]
+        return [(i, j, "proximity", False) for i, j in
+                candidates.proximity(self.T_map_cam, self.config.loops, self.tried, asked, bool(self.steps.doubted.any()))]
+
+    def thin_cuts(self):
+        """More tries where few loops tie what comes before a step that nothing confirms to what comes after: what looks most alike."""
+        if self.places is None:
+            return []
+        new, pairs = set(self.new()), []
+        ends = np.array([(edge.source, edge.target) for k, edge in self._measured() if self.loops[k].accepted]).reshape(-1, 2)
+        for k in np.flatnonzero(self.steps.open):
+            if (((ends < k).sum(axis=1)) == 1).sum() < THIN and not new.isdisjoint(range(k - 1, k + 2)):
+                alike = candidates.alike_across(k, self.places, THIN, self.tried.union((i, j) for i, j, *_ in pairs))
+                pairs += [(i, j, "place", rank < THIN // 2) for rank, (i, j) in enumerate(alike)]
+        return pairs[:BRIDGES * max(len(new), 1)]
 
     def _remembered(self, new):
         """Around where the last snapshot's memory sees each new keyframe; it was not trained on them."""
@@ -140,30 +190,42 @@ class _Closer:
             if origin != "sequence":
                 self.thorough[i] += thorough
             wanted.append((origin, int(self.poses.ids[i]), int(self.poses.ids[j]), thorough))
-        for loop in self.verifier.verify_all(wanted, self.frames, lambda done: progress(done / max(len(wanted), 1))):
-            if loop.accepted:
-                i, j = self.index[loop.source_id], self.index[loop.target_id]
-                one_session = self.poses.sessions[i] == self.poses.sessions[j]
-                believed = self.poses.T_odom_cam if one_session else self.believed
-                reason = odometry_contradiction(loop, i, j, believed, self.config.loops)
-                loop = replace(loop, accepted=False, reason=reason, T_source_target=None, information=None) if reason else loop
-            self.loops.append(loop)
+        self.loops += self.verifier.verify_all(wanted, self.frames, lambda done: progress(done / max(len(wanted), 1)))
+
+    def _measured(self):
+        """(place in loops, Edge) of those whose motion was measured, whatever became of them: what was wrong once may be right now."""
+        return [(k, pose_graph.Edge(self.index[loop.source_id], self.index[loop.target_id], loop.T_source_target, loop.information))
+                for k, loop in enumerate(self.loops) if loop.T_source_target is not None]
+
+    def _believed(self):
+        """Those of _measured() that the odometry allows; the others become rejected ones."""
+        out = []
+        for k, edge in self._measured():
+            one_session = self.poses.sessions[edge.source] == self.poses.sessions[edge.target]
+            reason = odometry_contradiction(edge, edge.source, edge.target, self.chain if one_session else self.believed,
+                                            self.config.loops, self.steps)
+            if reason:
+                self.loops[k] = replace(self.loops[k], accepted=False, reason=reason)
+            else:
+                out.append((k, edge))
+        return out
 
     def solve(self, covariances, progress=None):
-        """Solve with the accepted loops; those that the solution contradicts become rejected ones."""
-        accepted = [k for k, loop in enumerate(self.loops) if loop.accepted]
-        edges = [pose_graph.Edge(self.index[loop.source_id], self.index[loop.target_id], loop.T_source_target, loop.information)
-                 for loop in (self.loops[k] for k in accepted)]
+        """Solve with the measured loops; those that the solution contradicts become rejected ones."""
+        believed = self._believed()
+        edges = [edge for _, edge in believed]
         edges += beside_loops(self.advice.edges, edges) if self.advice else ()
-        solution = pose_graph.solve(self.poses.T_odom_cam, self.noise, edges, self.config.pose_graph, self.T_map_cam, covariances,
-                                    progress, self.poses.anchor)
-        for k, kept, metres, radians in zip(accepted, solution.kept, solution.residual_m, solution.residual_rad):
-            loop = replace(self.loops[k], residual_m=float(metres), residual_rad=float(radians))
-            if not kept:
-                loop = replace(loop, accepted=False, T_source_target=None, information=None,
-                               reason=f"the solved graph disagrees by {metres:.2f} m and {np.degrees(radians):.1f} deg")
-            self.loops[k] = loop
-        self.T_map_cam, self.advised_kept = solution.T_map_cam, int(solution.kept[len(accepted):].sum())
+        odometry, config = self.poses.T_odom_cam, self.config.pose_graph
+        solution, self.broken = weigh(odometry, self.steps, self.broken, edges, config, self.T_map_cam, self.poses.anchor)
+        _, distance = self.steps.off(odometry, solution.T_map_cam)
+        self.broken |= self.steps.open & (distance > self.steps.bound(distance))
+        if covariances:
+            solution = pose_graph.solve(odometry, self.steps.widened(self.broken), edges, config, solution.T_map_cam, True, progress,
+                                        self.poses.anchor, solution.kept)
+        for (k, _), kept, metres, radians in zip(believed, solution.kept, solution.residual_m, solution.residual_rad):
+            reason = "" if kept else f"the solved graph disagrees by {metres:.2f} m and {np.degrees(radians):.1f} deg"
+            self.loops[k] = replace(self.loops[k], accepted=bool(kept), reason=reason, residual_m=float(metres), residual_rad=float(radians))
+        self.T_map_cam, self.advised_kept = solution.T_map_cam, int(solution.kept[len(believed):].sum())
         return solution
 
     def report(self):
@@ -172,22 +234,12 @@ class _Closer:
         out = {"loops_accepted": len(accepted), "loops_rejected": len(self.loops) - len(accepted),
                "loop_residual_m": float(np.median(residuals)) if residuals else float("nan"),
                "loop_origins": dict(Counter(loop.origin for loop in accepted))}
+        found = breaks(self.poses, self.steps, self.broken, self.T_map_cam)
+        known = {(b.before, b.after) for b in told(self.scene.snapshot.report)} if self.scene else ()
+        for broken in found:
+            if (broken.before, broken.after) not in known:
+                _log.warning("%s; loops and neighbouring images say so", broken)
+        out |= reported(found)
         if self.advice:
             out["network"] = dict(self.advice.report, edges=len(self.advice.edges), edges_kept=self.advised_kept)
         return out
-
-
-def odometry_noise(poses, config):
-    """(N, 6, 6) covariance of the step to each keyframe: the front end's, else in proportion to the step's length and turn."""
-    steps = se3.inverse(poses.T_odom_cam[:-1]) @ poses.T_odom_cam[1:]
-    metres = np.linalg.norm(steps[:, :3, 3], axis=1)
-    radians = se3.rotation_angle(steps) if len(steps) else np.zeros(0)
-    out = np.tile(np.eye(6), (len(poses), 1, 1))
-    for i, given in enumerate(poses.covariances):
-        if given is not None:
-            out[i] = given
-        elif i:
-            translation = config.odometry_translation_noise + config.odometry_noise_per_metre * metres[i - 1]
-            rotation = config.odometry_rotation_noise + config.odometry_noise_per_radian * radians[i - 1]
-            out[i] = np.diag([translation**2] * 3 + [rotation**2] * 3)
-    return out

@@ -8,6 +8,7 @@ from vggt3_ros.features.matching import guided, mutual_nearest
 from vggt3_ros.features.subpixel import align_patches
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping import threads
+from vggt3_ros.mapping.odometry_steps import AGREES
 from vggt3_ros.mapping.relative_pose import View, estimate
 from vggt3_ros.mapping.snapshot import Loop
 
@@ -87,16 +88,34 @@ class LoopVerifier:
         return estimate(*views, self.config.reprojection_threshold, self.config.minimum_inliers, T_source_target)
 
 
-def odometry_contradiction(loop, source, target, T_odom_cam, config):
-    """Why a loop between keyframe indices source > target cannot be, given how far odometry may drift; "" when it can.
+def odometry_contradiction(loop, source, target, T_odom_cam, config, steps=None):
+    """Why a loop (Loop or pose_graph.Edge) between keyframe indices cannot be, given how far odometry may drift; "" when it can.
 
-    Two rooms furnished alike give perfect matches; that the robot walked from one to the other is what tells them apart.
+    Two rooms furnished alike give perfect matches; that the robot walked from one to the other is what tells them apart. steps:
+    odometry_steps.Steps; where nothing was seen on the way, odometry may also be off by what a camera moves unseen.
     """
+    T_source_target = loop.T_source_target
+    if source < target:
+        source, target, T_source_target = target, source, se3.inverse(T_source_target)
     path = np.linalg.norm(np.diff(T_odom_cam[target:source + 1, :3, 3], axis=0), axis=1).sum()
     by_odometry = se3.inverse(T_odom_cam[source]) @ T_odom_cam[target]
-    disagreement = np.linalg.norm(se3.inverse(loop.T_source_target)[:3, 3] - se3.inverse(by_odometry)[:3, 3])
+    disagreement = np.linalg.norm(se3.inverse(T_source_target)[:3, 3] - se3.inverse(by_odometry)[:3, 3])
     allowed = config.drift_allowance + config.drift_per_metre * path
-    if disagreement <= allowed:
+    if disagreement <= allowed or steps is not None and _moved_unseen(T_source_target, T_odom_cam, target, source, steps):
         return ""
     return (f"odometry disagrees by {disagreement:.2f} m over a path of {path:.1f} m; {allowed:.2f} m is believed "
             "(loops.drift_allowance, loops.drift_per_metre)")
+
+
+def _moved_unseen(T_source_target, T_odom_cam, target, source, steps):
+    """Whether the loop holds if the camera moved otherwise in one run of steps in which nothing was seen, as far as cameras move so."""
+    dark = target + 1 + np.flatnonzero(steps.dark[target + 1:source + 1])
+    drift = steps.noise[target + 1:source + 1].sum(axis=0)
+    for run in np.split(dark, np.flatnonzero(np.diff(dark) > 1) + 1) if len(dark) else ():
+        before, after = run[0] - 1, run[-1]
+        motion = (se3.inverse(T_odom_cam[before]) @ T_odom_cam[target] @ se3.inverse(T_source_target)
+                  @ se3.inverse(T_odom_cam[source]) @ T_odom_cam[after])
+        off = se3.log(se3.inverse(se3.inverse(T_odom_cam[before]) @ T_odom_cam[after]) @ motion)
+        if off @ np.linalg.solve(steps.unseen[run].sum(axis=0) + drift, off) < AGREES:
+            return True
+    return False

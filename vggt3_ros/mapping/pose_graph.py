@@ -1,7 +1,7 @@
 """Odometry and verified loops -> the most likely keyframe poses (GTSAM), wrong loops left out.
 
 Each loop carries a Cauchy kernel. After the first solution, loops that disagree with it by more than a bound are dropped and
-the graph is solved again, so that a wrong closure has no pull left at all.
+the graph is solved again, so that a wrong closure has no pull left at all. Those that fit once others are gone come back.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +13,8 @@ from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.kernels import cauchy_gain
 from vggt3_ros.mapping.marginals import all_marginals
 
-_TO_GTSAM = [3, 4, 5, 0, 1, 2]  # GTSAM orders rotation first; ours (and ROS) translation first
+TO_GTSAM = [3, 4, 5, 0, 1, 2]  # GTSAM orders rotation first; ours (and ROS) translation first
+BACK = 0.5  # of the bound: a dropped loop that the solution agrees with so well is taken back
 ANCHOR_SIGMA = 1e-4  # metres, radians: the keyframe that gives the map its frame stays where the odometry put it
 
 
@@ -39,25 +40,26 @@ class Solution:
     residual_rad: np.ndarray
 
 
-def solve(T_odom_cam, odometry_noise, loops, config, initial=None, covariances=True, progress=None, anchor=0):
+def solve(T_odom_cam, odometry_noise, loops, config, initial=None, covariances=True, progress=None, anchor=0, kept=None):
     """(N, 4, 4) odometry, (N, 6, 6) covariance of each step in the later camera's frame, list of Edge -> Solution.
 
     progress(fraction) is called between covariances; what it raises ends the solution. anchor: index of the keyframe that stays.
+    kept: mask (L,) of the loops to begin with, all by default.
     """
     initial = T_odom_cam if initial is None else initial
-    kept = np.ones(len(loops), bool)
-    for _ in range(config.rejection_rounds):
+    kept = np.ones(len(loops), bool) if kept is None else kept
+    for remaining in reversed(range(config.rejection_rounds + 1)):
         graph = build(T_odom_cam, odometry_noise, [e for e, k in zip(loops, kept) if k], config, anchor)
         values = _optimize(graph, initial)
         initial = np.array([values.atPose3(i).matrix() for i in range(len(T_odom_cam))])
         residual_m, residual_rad = _residuals(initial, loops)
-        bad = kept & ((residual_m > config.loop_residual_translation) | (residual_rad > config.loop_residual_rotation))
-        if not bad.any():
-            break
-        # The worst tenth at a time: one wrong loop can make its right neighbours look bad.
         severity = np.maximum(residual_m / config.loop_residual_translation, residual_rad / config.loop_residual_rotation)
-        limit = max(1.0, np.quantile(severity[bad], 0.9) * 0.5)
-        kept &= ~(bad & (severity >= limit))
+        bad, back = kept & (severity > 1), ~kept & (severity < BACK)
+        if not remaining or not (bad.any() or back.any()):
+            break
+        # The worst tenth at a time: one wrong loop can make its right neighbours look bad. All that are left in the last round.
+        limit = max(1.0, np.quantile(severity[bad], 0.9) * 0.5) if bad.any() and remaining > 1 else 1.0
+        kept = kept & ~(bad & (severity >= limit)) | (back & (remaining > 1))
     covariance = np.zeros((len(initial), 6, 6))
     if covariances:
         known = as_known([e for e, k in zip(loops, kept) if k], initial, config.loop_kernel)
@@ -87,12 +89,12 @@ def build(T_odom_cam, odometry_noise, loops, config, anchor=0, loop_kernels=True
     graph.add(gtsam.PriorFactorPose3(anchor, gtsam.Pose3(T_odom_cam[anchor]), gtsam.noiseModel.Isotropic.Sigma(6, ANCHOR_SIGMA)))
     steps = se3.inverse(T_odom_cam[:-1]) @ T_odom_cam[1:]
     for i, step in enumerate(steps):
-        covariance = odometry_noise[i + 1][np.ix_(_TO_GTSAM, _TO_GTSAM)]
+        covariance = odometry_noise[i + 1][np.ix_(TO_GTSAM, TO_GTSAM)]
         noise = gtsam.noiseModel.Gaussian.Covariance(covariance)
         robust = gtsam.noiseModel.Robust.Create(gtsam.noiseModel.mEstimator.Huber.Create(config.odometry_kernel), noise)
         graph.add(gtsam.BetweenFactorPose3(i, i + 1, gtsam.Pose3(se3.orthonormalize(step)), robust))
     for edge in loops:
-        information = edge.information[np.ix_(_TO_GTSAM, _TO_GTSAM)]
+        information = edge.information[np.ix_(TO_GTSAM, TO_GTSAM)]
         noise = gtsam.noiseModel.Gaussian.Information(information)
         if loop_kernels:
             noise = gtsam.noiseModel.Robust.Create(gtsam.noiseModel.mEstimator.Cauchy.Create(config.loop_kernel), noise)
@@ -100,13 +102,18 @@ def build(T_odom_cam, odometry_noise, loops, config, anchor=0, loop_kernels=True
     return graph
 
 
-def _optimize(graph, initial):
+def as_values(T_map_cam):
+    """(N, 4, 4) poses as gtsam.Values."""
     values = gtsam.Values()
-    for i, pose in enumerate(initial):
-        values.insert(i, gtsam.Pose3(se3.orthonormalize(pose)))
+    for i, pose in enumerate(se3.orthonormalize(T_map_cam)):
+        values.insert(i, gtsam.Pose3(pose))
+    return values
+
+
+def _optimize(graph, initial):
     parameters = gtsam.LevenbergMarquardtParams()
     parameters.setMaxIterations(100)
-    return gtsam.LevenbergMarquardtOptimizer(graph, values, parameters).optimize()
+    return gtsam.LevenbergMarquardtOptimizer(graph, as_values(initial), parameters).optimize()
 
 
 def _residuals(T_map_cam, loops):
@@ -124,7 +131,7 @@ def _marginals(graph, values, T_map_cam, progress):
 
 def in_map_axes(covariances, T_map_cam):
     """(N, 6, 6) as GTSAM gives them, in the camera's axes, rotation first -> as ROS wants them, in the map's, translation first."""
-    covariances = covariances[:, _TO_GTSAM][:, :, _TO_GTSAM]
+    covariances = covariances[:, TO_GTSAM][:, :, TO_GTSAM]
     turn = np.zeros_like(covariances)
     turn[:, :3, :3] = turn[:, 3:, 3:] = T_map_cam[:, :3, :3]
     return turn @ covariances @ turn.swapaxes(1, 2)

@@ -43,7 +43,8 @@ class PointMap:
 
 @dataclass(frozen=True, eq=False)
 class Loop:
-    """One attempt to close a loop. T_source_target is the measured motion (target camera -> source camera), None if rejected.
+    """One attempt to close a loop. T_source_target is the measured motion (target camera -> source camera), None where matches agree on none;
+    a rejected loop may have one too: the next refinement looks at it again.
 
     reason is empty for an accepted loop. source_id, target_id: keyframe ids. origin: what proposed it (memory, network,
     proximity, place, sequence). inliers: matches that agree with the motion. residual_m, residual_rad: what the solved graph
@@ -124,12 +125,12 @@ class Snapshot:
             raise
 
     def _write(self, partial, memory, places):
-        accepted = [loop for loop in self.loops if loop.accepted]
+        measured = [loop for loop in self.loops if loop.T_source_target is not None]
         arrays = {
             "keyframe_ids": self.keyframe_ids, "stamps_ns": self.stamps_ns, "T_map_cam": self.T_map_cam,
             "T_odom_cam": self.T_odom_cam, "covariances": self.covariances, "sessions": self.sessions,
-            "loop_motions": np.array([loop.T_source_target for loop in accepted]).reshape(-1, 4, 4),
-            "loop_information": np.array([loop.information for loop in accepted]).reshape(-1, 6, 6),
+            "loop_motions": np.array([loop.T_source_target for loop in measured]).reshape(-1, 4, 4),
+            "loop_information": np.array([loop.information for loop in measured]).reshape(-1, 6, 6),
             "points": self.cloud.points, "colors": self.cloud.colors, "confidence": self.cloud.confidence,
         }
         with open(partial / "arrays.npz", "wb") as file:
@@ -139,7 +140,7 @@ class Snapshot:
         if places is not None:
             places.save(partial / PLACES_FILE)
         loops = [{"source": loop.source_id, "target": loop.target_id, "accepted": loop.accepted, "reason": loop.reason,
-                  "origin": loop.origin, "inliers": loop.inliers, "residual_m": loop.residual_m,
+                  "measured": loop.T_source_target is not None, "origin": loop.origin, "inliers": loop.inliers, "residual_m": loop.residual_m,
                   "residual_rad": loop.residual_rad} for loop in self.loops]
         text = {"format": FORMAT, "generation": self.generation, "session": self.session, "loops": loops, "seconds": self.seconds,
                 "report": self.report}
@@ -178,12 +179,16 @@ class Snapshot:
             if old:
                 arrays["sessions"] = np.zeros(arrays["keyframe_ids"].shape, np.int64)
             arrays, session = _checked(arrays), 0 if old else _count(text["session"])
-            if sum(bool(row["accepted"]) for row in text["loops"]) != len(arrays["loop_motions"]):
+            for row in text["loops"]:
+                row.setdefault("measured", row["accepted"])  # until rejected loops kept theirs
+            if sum(bool(row["measured"]) for row in text["loops"]) != len(arrays["loop_motions"]):
                 raise ValueError("its loops are not all there")
-            accepted = iter(zip(arrays["loop_motions"], arrays["loop_information"]))
+            if any(row["accepted"] and not row["measured"] for row in text["loops"]):
+                raise ValueError("it accepts loops that nothing measured")
+            measured = iter(zip(arrays["loop_motions"], arrays["loop_information"]))
             loops = []
             for row in text["loops"]:
-                motion, information = next(accepted) if row["accepted"] else (None, None)
+                motion, information = next(measured) if row["measured"] else (None, None)
                 loops.append(Loop(_count(row["source"], 2**63), _count(row["target"], 2**63), bool(row["accepted"]), str(row["reason"]),
                                   str(row["origin"]), _count(row["inliers"]), motion, information, float(row["residual_m"]),
                                   float(row["residual_rad"])))

@@ -10,8 +10,9 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.mapping.odometry_breaks import told
 from vggt3_ros.mapping.snapshot import PointMap
-from vggt3_ros.msg import Correction, KeyframePoses, Loop, Loops
+from vggt3_ros.msg import Correction, KeyframePoses, Loop, Loops, OdometryBreak
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.clouds import to_cloud
 from vggt3_ros.ros.conversions import from_nanoseconds, from_transform, to_transform_message, with_covariance
@@ -116,6 +117,8 @@ def loops(snapshot, header, public_ids):
         if loop.information is not None:
             out.information = np.ravel(loop.information).astype(float)
         message.loops.append(out)
+    message.odometry_breaks = [OdometryBreak(before=b.before, after=b.after, translation=b.metres, rotation=float(np.radians(b.degrees)))
+                               for b in told(snapshot.report, public_ids)]
     return message
 
 

@@ -7,12 +7,14 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
 from vggt3_ros.msg import Status
+from vggt3_ros.mapping.odometry_breaks import told
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.facts import facts
 from vggt3_ros.ros.status_marker import STATES, to_marker
 
 ACKNOWLEDGED = qos.KEYFRAME_QUEUE // 5  # keyframes after which a status is due
 NAMED = 5
+RECENT = 10  # keyframes for which a break of the odometry stays a warning
 HIDDEN = ("stamp", "state", "error_msg")
 
 
@@ -71,15 +73,20 @@ class StatusPublisher:
         if snapshot is not None:
             accepted = sum(loop.accepted for loop in snapshot.loops)
             message.generation, message.keyframes_refined, message.map_points = snapshot.generation, len(snapshot), len(snapshot.cloud)
+            message.odometry_msg = _last([str(broken) for broken in self._breaks(snapshot)], "earlier breaks of the odometry")
             message.loops_accepted, message.loops_rejected = accepted, len(snapshot.loops) - accepted
         return message
+
+    def _breaks(self, snapshot):
+        return told(snapshot.report, self._core.store.public_ids()) if told(snapshot.report) else ()
 
     def _as_diagnostics(self, message):
         level = {Status.FAULT: DiagnosticStatus.ERROR, Status.STARTING: DiagnosticStatus.WARN}.get(message.state, DiagnosticStatus.OK)
         level = DiagnosticStatus.ERROR if self._core.intake.fault else level
         snapshot = self._core.snapshot
         empty = snapshot.report.get("empty", ()) if snapshot is not None else ()
-        reasons = [text for text in (message.error_msg, message.withheld, message.set_aside, message.memory_msg, *empty) if text]
+        lost = message.odometry_msg if _just_broke(snapshot) else ""
+        reasons = [text for text in (message.error_msg, message.withheld, message.set_aside, message.memory_msg, lost, *empty) if text]
         if reasons and level == DiagnosticStatus.OK:
             level = DiagnosticStatus.WARN
         text = ": ".join([STATES[message.state], *reasons])
@@ -97,11 +104,24 @@ class StatusPublisher:
         self._node.destroy_publisher(self._diagnostics)
 
 
+def _just_broke(snapshot):
+    """Whether odometry broke before one of the newest keyframes of a Snapshot (None: there is none)."""
+    if snapshot is None:
+        return False
+    newest = snapshot.keyframe_ids[np.lexsort((snapshot.stamps_ns, snapshot.sessions))[-RECENT:]]
+    return any(broken.after in newest for broken in told(snapshot.report))
+
+
 def _named(store):
     """Which keyframes are set aside, and why, on one line; only the newest ones in full."""
     aside = store.aside()
     if not aside:
         return ""
     public_ids = store.public_ids()
-    texts = [f"keyframe {public_ids.get(id, id)} is set aside: {reason}" for id, reason in sorted(aside.items())]
-    return "; ".join(([f"{len(texts) - NAMED} more keyframes are set aside"] if len(texts) > NAMED else []) + texts[-NAMED:])
+    return _last([f"keyframe {public_ids.get(id, id)} is set aside: {reason}" for id, reason in sorted(aside.items())],
+                 "more keyframes are set aside")
+
+
+def _last(texts, others):
+    """The last few texts in one line, and how many `others` there are."""
+    return "; ".join(([f"{len(texts) - NAMED} {others}"] if len(texts) > NAMED else []) + texts[-NAMED:])
