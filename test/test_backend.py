@@ -56,7 +56,7 @@ def count_calls(monkeypatch, thing, name):
 
 def test_refining_again_with_more_keyframes_tries_only_new_pairs(empty, rendered, monkeypatch):
     backend = Backend(empty, config())
-    encoded = count_calls(monkeypatch, backend.encoder, "encode")
+    encoded = count_calls(monkeypatch, backend.encoder, "encode_many")
     for keyframe in rendered.keyframes[:10]:
         assert backend.add(keyframe) == "added"
     first = backend.refine()
@@ -79,7 +79,7 @@ def test_refining_again_with_more_keyframes_tries_only_new_pairs(empty, rendered
 
 def test_nothing_new_changes_nothing_but_the_generation(store, rendered, monkeypatch):
     backend = Backend(store, config(resources__frame_cache_mb=16))
-    encoded = count_calls(monkeypatch, backend.encoder, "encode")
+    encoded = count_calls(monkeypatch, backend.encoder, "encode_many")
     before = backend.snapshot
     after = backend.refine()
     assert encoded == []  # the store keeps features, even when memory does not
