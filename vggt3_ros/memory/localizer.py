@@ -74,9 +74,9 @@ class Localizer:
         """A Frame -> Localization by the scene memory alone: no keyframe is looked at."""
         config, found = self.config, self._recalled(scene, query, hint)
         refined = found.refined
-        if refined is None:
+        if refined is None or found.agreeing < config.memory_inliers:
             return Localization(NOT_LOCALIZED, f"{found.agreeing} of {found.tried} keypoints that the scene memory recognises agree on a pose; "
-                                f"{config.minimum_inliers} are needed: the image shows a place that was not mapped, or too little of it",
+                                f"{config.memory_inliers} are needed: the image shows a place that was not mapped, or too little of it",
                                 inliers=found.agreeing)
         similarity, shown = resemblance(scene.memory, query, found)
         if shown < config.shown or similarity < config.memory_similarity or found.agreeing < config.memory_inlier_ratio * found.tried:
