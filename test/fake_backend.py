@@ -99,7 +99,7 @@ class Backend:
         cloud = PointMap(points, np.full((100, 3), (10, 20, 30), np.uint8), np.linspace(0, 1, 100, dtype=np.float32))
         loops = (Loop(int(poses.ids[0]), int(poses.ids[-1]), True, "", "memory", 50, np.eye(4), np.eye(6), 0.01, 0.02),
                  Loop(int(poses.ids[-1]), int(poses.ids[0]), False, "too few inliers", "place", 5))
-        report = {"network": {"summary": "not used: it stands still"}} if self.config.network.checkpoint else {}
+        report = {"memory_error_m": float("nan")} | ({"network": {"summary": "not used: it stands still"}} if self.config.network.checkpoint else {})
         lost = np.flatnonzero(poses.ids == LOST)
         report |= reported([Break(int(poses.ids[k - 1]), LOST, 0.285, 24.0) for k in lost])
         snapshot = Snapshot(generation, poses.ids, poses.stamps_ns, SHIFT @ poses.T_odom_cam, poses.T_odom_cam,

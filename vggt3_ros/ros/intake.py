@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from collections import deque
 from dataclasses import replace
 
 import cv2
@@ -18,6 +19,7 @@ from vggt3_ros.ros.reading import MAX_FRAME_NAME, to_nanoseconds, to_transform
 ODOM_FRAME = "odom_frame"  # note in the store, so that TF is complete right after a restart
 T_KEPT_FRONTEND = "T_kept_frontend"  # likewise
 AHEAD_SECONDS = 3600.0  # a stamp farther ahead of every clock known here is refused: after it, all others would be too old
+SKIPPED = 64  # keyframes in a row that were not kept of which the motion's covariance is remembered: any of them may be sent again
 SHOWN = 500  # characters of a refusal; the names in a message may have any length
 
 
@@ -40,7 +42,8 @@ class Intake:
         self.last_refusal = self.fault = ""
         self.newest_stamp_ns = self._newest()
         self._instead, self._why_not = None, ""
-        self._skipped = None  # (T_odom_cam, covariance since the last that was kept) of the last that was not, each None if unknown
+        # (stamp, T_odom_cam, covariance since the last that was kept) of those that were not, the last two None where unknown
+        self._skipped = deque(maxlen=SKIPPED)
         self._spanning = set()  # ids whose covariance spans such ones: not to be replaced when they are sent again
         self.input_msg, self.track = "", 0
         self.T_kept_frontend = self._noted_jump()
@@ -78,7 +81,7 @@ class Intake:
                 keyframe, encoded = to_keyframe(message)
                 if self._instead is not None:
                     self.odom_frame = message.header.frame_id
-                    self._skip(keyframe.T_odom_cam, keyframe.odometry_covariance)
+                    self._skip(keyframe.stamp_ns, keyframe.T_odom_cam, keyframe.odometry_covariance)
                     self._instead(keyframe)
                     self.received += 1
                     self.not_stored += 1
@@ -96,9 +99,10 @@ class Intake:
             self.camera_frame = message.camera_frame_id[:MAX_FRAME_NAME]
             self.newest_stamp_ns = max(self.newest_stamp_ns, keyframe.stamp_ns)
             self.updated += outcome == "updated"
-            if outcome == "added" and self._skipped is not None:
-                self._spanning.add(keyframe.id)
-                self._skipped = None
+            if outcome == "added":
+                if self._skipped_before(keyframe.stamp_ns) is not None:
+                    self._spanning.add(keyframe.id)
+                self._skipped.clear()
             self.fault = ""
             self.received += 1
         self._added()
@@ -108,26 +112,34 @@ class Intake:
         """A message was refused. If it was the next keyframe, the one after it says how well the motion from there is known, no more."""
         if self.odom_frame and message.header.frame_id != self.odom_frame or message.id in self._spanning:
             return
-        if to_nanoseconds(message.header.stamp) <= self.newest_stamp_ns:
+        stamp_ns = to_nanoseconds(message.header.stamp)
+        if stamp_ns <= self.newest_stamp_ns:
             return
         try:
             covariance = np.asarray(message.odometry_covariance, float).reshape(6, 6)
-            self._skip(to_transform(message.t_odom_camera), check_covariance(covariance) if covariance.any() else None)
+            self._skip(stamp_ns, to_transform(message.t_odom_camera), check_covariance(covariance) if covariance.any() else None)
         except ValueError:
-            self._skip(None, None)
+            self._skip(stamp_ns, None, None)
 
-    def _skip(self, T_odom_cam, covariance):
-        if self._skipped is not None:
-            covariance = _chained(self._skipped, T_odom_cam, covariance)
-        self._skipped = T_odom_cam, covariance
+    def _skip(self, stamp_ns, T_odom_cam, covariance):
+        before = self._skipped_before(stamp_ns)
+        self._skipped.append((stamp_ns, T_odom_cam, covariance if before is None else _chained(before, T_odom_cam, covariance)))
+
+    def _skipped_before(self, stamp_ns):
+        """(T_odom_cam, covariance) of the last that was not kept before this stamp, or None: one that is sent again is not before itself."""
+        while self._skipped and self._skipped[-1][0] >= stamp_ns:
+            self._skipped.pop()
+        return self._skipped[-1][1:] if self._skipped else None
 
     def _spanned(self, keyframe):
         """The Keyframe with the covariance of its motion since the last that was kept; None where that is not known."""
         if keyframe.id in self._spanning:
             return replace(keyframe, odometry_covariance=None)  # the store keeps the one it has
-        if self._skipped is None or keyframe.stamp_ns <= self.newest_stamp_ns:
+        if keyframe.stamp_ns <= self.newest_stamp_ns:
             return keyframe
-        return replace(keyframe, odometry_covariance=_chained(self._skipped, keyframe.T_odom_cam, keyframe.odometry_covariance))
+        before = self._skipped_before(keyframe.stamp_ns)
+        return keyframe if before is None else replace(
+            keyframe, odometry_covariance=_chained(before, keyframe.T_odom_cam, keyframe.odometry_covariance))
 
     def refuse(self, reason):
         """Count what could not even become a Keyframe message."""
@@ -157,7 +169,8 @@ class Intake:
             self.newest_stamp_ns = self._newest()
             self.odom_frame = self._configured_frame
             self.T_kept_frontend = np.eye(4)
-            self._skipped, self._spanning = None, set()
+            self._skipped.clear()
+            self._spanning = set()
             self.track += 1
 
     def _newest(self):
