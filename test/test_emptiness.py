@@ -17,9 +17,9 @@ def frames(*depths):
 
 @pytest.mark.parametrize("seen, estimate, words", [
     (frames(12, 20, 30, 0), "auto", "see 12.0 to 30.0 m far (median 20.0 m) and map.max_depth is 5 m: raise it"),
-    (frames(0, 0), "auto", "none of the 2 keyframes has depth: without a depth camera"),
-    (frames(0, 0), "never", "none of the 2 keyframes has depth: set depth.estimate to auto or always"),
-    (frames(2, 0, 3), "auto", "depth of 2 of 3 keyframes lies within map.max_depth (5 m): look at the weights")])
+    (frames(0, 0), "auto", "none of 2 keyframes looked at has depth: without a depth camera"),
+    (frames(0, 0), "never", "none of 2 keyframes looked at has depth: set depth.estimate to auto or always"),
+    (frames(2, 0, 3), "auto", "depth of 2 of 3 keyframes looked at lies within map.max_depth (5 m): look at the weights")])
 def test_it_names_the_parameter_to_change(seen, estimate, words):
     assert words in why_empty(iter(seen), 5.0, "map.max_depth", "look at the weights", estimate)
 

@@ -31,6 +31,7 @@ from vggt3_ros.stages import Stages
 from vggt3_ros.suspects import any_suspected
 
 _log = logging.getLogger(__name__)
+LOOKED_AT = 32  # keyframes, for why a map is empty
 ENCODED_AT_ONCE = {"cuda": 16}  # images; a CPU gains nothing by more than one
 
 
@@ -148,6 +149,7 @@ class Backend:
     def _empty(self, ids, cloud, memory):
         """Why the map or the memory holds nothing: a list of sentences, which are logged."""
         config, said = self.config, []
+        ids = ids[::-(-len(ids) // LOOKED_AT)]  # enough to tell, at the same cost in any map
         if not len(cloud):
             otherwise = "surfaces must be seen map.minimum_weight times, and estimated depth must be sure"
             said.append("the map is empty: " + why_empty(map(self.frames, ids), config.map.max_depth, "map.max_depth", otherwise,
