@@ -20,7 +20,8 @@ def refined(refined_folder):
 
 def test_drift_goes(rendered, refined):
     before, after = (trajectory_error(T, rendered.T_world_cam, rendered.stamps_ns) for T in (rendered.T_odom_cam, refined.T_map_cam))
-    assert before.ate_m == pytest.approx(0.15, abs=0.01)
+    # 0.15 m after alignment by positions, which is the least there is; along this nearly straight path orientations have a say too.
+    assert 0.14 < before.ate_m < 0.2
     assert after.ate_m < 0.02 and after.rotation_deg < before.rotation_deg
 
 
