@@ -160,7 +160,7 @@ class LocalizerConfig(Checked):
     verify_inlier_ratio: float = value(0.44, "Least share of matches with keyframes that agree with a verified pose", "", 0.0, 1.0)
     similarity: float = value(0.75, "Least median similarity of the image's cells with what the map shows there", "", 0.0, 1.0)
     memory_similarity: float = value(0.72, "Least median similarity of the image's keypoints with the slots that the scene memory expects there, asked alone", "", 0.0, 1.0)
-    memory_inliers: int = value(80, "Fewer agreeing keypoints: not localized by the scene memory alone", low=6, high=10000)
+    memory_inliers: int = value(120, "Fewer agreeing keypoints: not localized by the scene memory alone", low=6, high=10000)
     memory_inlier_ratio: float = value(0.4, "Least share of the matches with slots that agree with the memory's pose", "", 0.0, 1.0)
     shown: float = value(0.15, "Least share of the image that the map must show something for", "", 0.0, 1.0)
     scatter: float = value(0.8, "Largest median reprojection error, as a share of verify_threshold", "", 0.0, 1.0)
