@@ -58,7 +58,7 @@ def _without_images(folder):
 
 def _without_cloud(folder):
     """The snapshot in `folder`, its other files as they are, with an empty cloud."""
-    with np.load(folder / "arrays.npz") as file:
+    with np.load(folder / "arrays.npz", allow_pickle=False) as file:
         arrays = dict(file)
     np.savez(folder / "arrays.npz", **arrays | {name: getattr(NO_CLOUD, name) for name in ("points", "colors", "confidence")})
 
