@@ -80,10 +80,12 @@ def test_what_was_cancelled_does_not_begin_by_itself_at_once(graph):
     graph.send(make_keyframe(1), make_keyframe(2))
     until(lambda: len(backend._core.store) == 3 and backend._core.refinery.running)
     goal = send(graph)  # waits behind the one that has begun by itself
+    until(lambda: backend._core.refinery.wishes == 1)  # a goal is accepted before it asks
     backend._core.refinery.pause()
     graph.wait(goal.get_result_async())
     until(lambda: not backend._core.refinery.running)
     goal = send(graph)
+    until(lambda: backend._core.refinery.wishes == 1)
     backend._core.refinery.resume()
     until(lambda: backend._core.refinery.running)
     goal.cancel_goal_async()

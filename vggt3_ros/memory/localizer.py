@@ -72,8 +72,10 @@ class Localizer:
 
     def coarse(self, scene, query, hint=None):
         """A Frame -> Localization by the scene memory alone: no keyframe is looked at."""
-        config, found = self.config, self._recalled(scene, query, hint)
-        refined = found.refined
+        return self._by_memory(scene, query, self._recalled(scene, query, hint))
+
+    def _by_memory(self, scene, query, found):
+        config, refined = self.config, found.refined
         if refined is None or found.agreeing < config.memory_inliers:
             return Localization(NOT_LOCALIZED, f"{found.agreeing} of {found.tried} keypoints that the scene memory recognises agree on a pose; "
                                 f"{config.memory_inliers} are needed: the image shows a place that was not mapped, or too little of it",
@@ -97,7 +99,8 @@ class Localizer:
         """A Frame -> Localization from matches with the keyframes near where the memory places the image, and their depth.
 
         The coarse pose says where to look for each keypoint: twice the matches of LighterGlue in a tenth of its time. Where that fails,
-        the keyframes near the coarse pose, near the hint, and those that look most alike are compared with the image.
+        the keyframes near the coarse pose, near the hint, and those that look most alike are compared with the image. Where no keyframe
+        says anything, the memory's own answer stands.
         """
         guess = self._recalled(scene, query, hint)
         starts = [pose for pose in (guess.T_map_cam, hint) if pose is not None]
@@ -114,6 +117,9 @@ class Localizer:
         if unlike:
             return Localization(NOT_LOCALIZED, f"{unlike} matches agree on a pose, but the rest of the image does not look as the map does "
                                 "from there: something in it was mapped in another place", inliers=int(unlike))
+        remembered = self._by_memory(scene, query, guess)
+        if remembered.code == OK:
+            return remembered
         return Localization(NOT_LOCALIZED, f"at most {best} matches with any of {self.config.verify_keyframes} keyframes near the coarse "
                             "pose or looking alike agree on a pose: the image shows a place that was not mapped, or too little of it",
                             inliers=best)

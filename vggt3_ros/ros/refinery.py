@@ -37,6 +37,11 @@ class Refinery:
         return self._new
 
     @property
+    def wishes(self):
+        """Requests that wait for a refinement to begin."""
+        return len(self._requested)
+
+    @property
     def age(self):
         """Seconds since the last refinement that succeeded; 0 when there was none."""
         return time.monotonic() - self._ended if self.seconds else 0.0
