@@ -1,26 +1,12 @@
 """What the back end keeps of keyframes stays within its limits however many there are."""
 
 import numpy as np
+from stand_in_encoder import HEIGHT, KEYFRAMES, WIDTH, StandInEncoder
 
-from vggt3_ros.features.xfeat import Features
 from vggt3_ros.geometry.camera import Camera
 from vggt3_ros.mapping.frame import FrameSource
 from vggt3_ros.mapping.keyframe import Keyframe
 from vggt3_ros.mapping.store import KeyframeStore
-
-WIDTH, HEIGHT, KEYFRAMES = 320, 240, 300
-
-
-class _Encoder:
-    """Features of the sizes that the real one gives, in no time."""
-
-    config = "of a test"
-
-    def encode(self, image):
-        rng = np.random.default_rng(int(image[0, 0, 0]))
-        pixels = rng.uniform(0, (WIDTH - 1, HEIGHT - 1), (200, 2)).astype(np.float32)
-        return Features(WIDTH, HEIGHT, pixels, np.ones(200, np.float32), np.ones((200, 64), np.float16),
-                        rng.normal(size=(64, HEIGHT // 8, WIDTH // 8)).astype(np.float16), np.ones((HEIGHT // 8, WIDTH // 8), np.float16))
 
 
 def test_frames_of_many_keyframes_stay_within_the_limit(tmp_path):
@@ -28,7 +14,7 @@ def test_frames_of_many_keyframes_stay_within_the_limit(tmp_path):
     with KeyframeStore(tmp_path) as store:
         for i in range(KEYFRAMES):
             store.put(Keyframe(i, i + 1, np.full((HEIGHT, WIDTH, 3), i % 256, np.uint8), camera, np.eye(4), depth))
-        source = FrameSource(store, _Encoder(), limit_mb=16)
+        source = FrameSource(store, StandInEncoder(), limit_mb=16)
         for _ in range(2):  # encoded, then read from the store
             for i in range(KEYFRAMES):
                 source(i)

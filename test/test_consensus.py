@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_pose_graph import LOOP, problem, true_loop
+from pose_graph_problems import LOOP, problem, true_loop
 
 from vggt3_ros.config import PoseGraphConfig
 from vggt3_ros.datasets.drift import trajectory_error

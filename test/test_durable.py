@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 from random_keyframes import make_keyframe
-from test_snapshot import make
+from snapshots import make
 
 from vggt3_ros import durable
 from vggt3_ros.mapping.store import KeyframeStore

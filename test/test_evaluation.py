@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from evo.core.trajectory import PoseTrajectory3D
-from test_candidates import round_trip
+from round_trips import round_trip
 
 from vggt3_ros.evaluation.localization import score_localizations
 from vggt3_ros.evaluation.report import plot_trajectories, table, write_json

@@ -2,20 +2,12 @@
 
 import numpy as np
 import pytest
+from folded_memory import MANY, folded
 from scipy.spatial import cKDTree
 
 from vggt3_ros.datasets import apartment
 from vggt3_ros.memory.folding import EDGE_M, Folding, densest, empty, mutual
 from vggt3_ros.memory.pairs import pairs_of
-
-MANY = 10**6
-
-
-def folded(frames, poses, memory=None, most=MANY, density=MANY):
-    folding = Folding(empty("cpu") if memory is None else memory, 6.0)
-    for frame, pose in zip(frames, poses):
-        folding.add(frame, pose)
-    return folding.memory(most, density)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from test_bounded_caches import _Encoder
+from stand_in_encoder import StandInEncoder
 
 from vggt3_ros.geometry.camera import Camera, undistort
 from vggt3_ros.mapping.frame import CACHE_NAME, FrameSource, encode_frame, with_depth
@@ -15,7 +15,7 @@ from vggt3_ros.mapping.store import KeyframeStore
 LENS = Camera(320, 240, 260.0, 260.0, 159.5, 119.5, "plumb_bob", (0.1, -0.05, 0.0, 0.0, 0.0))
 
 
-class Counting(_Encoder):
+class Counting(StandInEncoder):
     def __init__(self):
         self.encoded = 0
 
@@ -40,7 +40,7 @@ def store(tmp_path):
 
 
 def test_a_frame_is_of_the_undistorted_image_and_has_its_depth_at_keypoints_and_cells():
-    frame = encode_frame(keyframe(0), _Encoder())
+    frame = encode_frame(keyframe(0), StandInEncoder())
     straight = undistort(keyframe(0).image, LENS)
     np.testing.assert_array_equal(frame.gray, cv2.cvtColor(straight, cv2.COLOR_RGB2GRAY))
     assert frame.camera == LENS.undistorted() and frame.has_depth and not frame.estimated
@@ -53,7 +53,7 @@ def test_a_frame_is_of_the_undistorted_image_and_has_its_depth_at_keypoints_and_
 
 
 def test_depth_across_an_edge_is_not_looked_up():
-    frame = encode_frame(keyframe(0), _Encoder())
+    frame = encode_frame(keyframe(0), StandInEncoder())
     step = np.where(np.arange(320) < 164, np.float32(1), np.float32(3)) * np.ones((240, 1), np.float32)
     cells = with_depth(frame, step).cell_depth
     assert set(np.unique(cells)) <= {0, 1, 3} and (cells[:, [19, 20]] == 0).any() and (cells == 1).any() and (cells == 3).any()
@@ -75,7 +75,7 @@ def test_a_frame_is_encoded_once_and_the_same_from_the_store(store):
 
 
 def test_whoever_is_asked_for_is_heard_of(store):
-    source, heard = FrameSource(store, _Encoder(), 64), []
+    source, heard = FrameSource(store, StandInEncoder(), 64), []
     source.touched = heard.append
     source(2)
     source(2)
@@ -84,7 +84,7 @@ def test_whoever_is_asked_for_is_heard_of(store):
 
 def test_depth_that_changes_while_a_frame_is_read_is_in_the_next_one(store):
     """A thread that localizes reads the old estimate, a refinement replaces it, then the thread comes to keep what it has read."""
-    source = FrameSource(store, _Encoder(), 64)
+    source = FrameSource(store, StandInEncoder(), 64)
     source.estimate(2, np.full((60, 80), 2.0, np.float32))
     read = source.estimated.at_size
 
@@ -115,5 +115,5 @@ def test_a_frame_read_while_ids_change_their_meaning_is_not_kept(store):
 
 def test_a_store_that_is_only_read_is_not_written_to(store):
     with KeyframeStore(store.folder, read_only=True) as other:
-        assert replace(FrameSource(other, _Encoder(), 64)(3)).gray.shape == (240, 320)
-    assert not store.cached(CACHE_NAME, FrameSource(store, _Encoder(), 64).version)
+        assert replace(FrameSource(other, StandInEncoder(), 64)(3)).gray.shape == (240, 320)
+    assert not store.cached(CACHE_NAME, FrameSource(store, StandInEncoder(), 64).version)

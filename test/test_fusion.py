@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.spatial import cKDTree
+from walls import COLOR, POSES, same_surface, wall
 
 from vggt3_ros.config import MapConfig
 from vggt3_ros.datasets import apartment
@@ -13,22 +13,6 @@ from vggt3_ros.mapping.keyframe import Keyframe
 from vggt3_ros.mapping.snapshot import PointMap
 from vggt3_ros.mapping.surface_points import SurfacePoints
 from vggt3_ros.mapping.voxel_blocks import held_blocks
-
-CAMERA = Camera(160, 120, 130.0, 130.0, 79.5, 59.5)
-COLOR = (200, 40, 90)
-
-
-def wall(distance, pose, id=0, depth=True, camera=CAMERA):
-    """A keyframe that sees a wall z = distance in map from `pose` (looking roughly along z)."""
-    y, x = np.indices((camera.height, camera.width))
-    rays = camera.unproject(np.stack([x, y], -1), np.ones((camera.height, camera.width)))
-    turned = rays @ pose[:3, :3].T
-    known = (distance - pose[2, 3]) / turned[..., 2]
-    image = np.full((camera.height, camera.width, 3), COLOR, np.uint8)
-    return Keyframe(id, id, image, camera, pose, known.astype(np.float32) if depth else None)
-
-
-POSES = [se3.exp([0.05 * k, 0, 0, 0, 0.03 * k, 0.02 * k]) for k in range(6)]
 
 
 def test_a_wall_is_a_plane_in_its_colour():
@@ -114,15 +98,6 @@ def test_a_rendered_room_is_mapped_to_its_true_surfaces(rendered):
     cloud = fuse(rendered.keyframes[:10], rendered.T_world_cam[:10], MapConfig(voxel_size=0.03))
     off = apartment.surfaces().distance(cloud.points)
     assert len(cloud) > 5000 and np.median(off) < 0.01 and np.quantile(off, 0.9) < 0.04
-
-
-def same_surface(cloud, expected, voxel=0.04):
-    """As many points, in the same places to a hundredth of a voxel, as sure."""
-    assert len(cloud) == len(expected) > 0
-    distance, nearest = cKDTree(expected.points).query(cloud.points)
-    assert distance.max() < voxel / 100 and len(np.unique(nearest)) == len(expected)
-    np.testing.assert_allclose(cloud.confidence, expected.confidence[nearest], atol=1e-6)
-    assert np.abs(cloud.colors.astype(int) - expected.colors[nearest]).max() <= 1
 
 
 def test_what_is_taken_out_leaves_the_surface_of_the_others():

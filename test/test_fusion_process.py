@@ -11,7 +11,7 @@ import time
 import numpy as np
 import psutil
 import pytest
-from test_fusion import POSES, same_surface, wall
+from walls import POSES, same_surface, wall
 
 from vggt3_ros import frames
 from vggt3_ros.backend import Backend

@@ -3,7 +3,7 @@
 import gtsam
 import numpy as np
 import pytest
-from test_pose_graph import problem
+from pose_graph_problems import problem
 
 from vggt3_ros.config import PoseGraphConfig
 from vggt3_ros.mapping import pose_graph

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from folded_memory import folded
 from vggt3_ros.config import LocalizerConfig
 from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.geometry import se3
 from vggt3_ros.mapping.frame import encode_image
 from vggt3_ros.memory.appearance import agreement, remembered
 from vggt3_ros.memory.recall import expected_slots, first_look, recall, second_look, to_ask
-from test_folding import folded
 
 CONFIG = LocalizerConfig()
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from test_distillation import SMALL, smooth_pairs
-from test_folding import folded
+from folded_memory import folded
+from smooth_pairs import SMALL, smooth_pairs
 
 from vggt3_ros import SceneMemory, distil
 from vggt3_ros.geometry import se3

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bags import Bag
 from layouts import keyframe_message
-from test_euroc import LENS, T_RIGHT_LEFT, WALL, wall_seen_by
+from stereo_wall import LENS, T_RIGHT_LEFT, WALL, wall_seen_by
 
 from vggt3_ros import Keyframe
 from vggt3_ros.datasets.dataset import Options, open_recording

@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from test_worker_refining import PHASES, Refinement
+from refinements import PHASES, Refinement
 
 from vggt3_ros import memory_use, worker_client
 from vggt3_ros.config import BackendConfig

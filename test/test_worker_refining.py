@@ -5,11 +5,11 @@ import threading
 from contextlib import contextmanager
 
 import pytest
+from refinements import PHASES, Refinement
 
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.worker_client import WorkerClient, WorkerError
 
-PHASES = ("features", "loops", "pose_graph", "fusion", "memory")
 ENDLESS = {"device": "cpu", "memory.steps": 100_000, "map.voxel_size": 0.03}
 
 
@@ -37,22 +37,6 @@ def beginner(refined_copy):
     shutil.rmtree(refined_copy / "snapshots")
     with working(refined_copy, **{"features.keypoints": 1000}) as client:
         yield client
-
-
-class Refinement:
-    def __init__(self, worker):
-        self.phase, self._changed = "", threading.Condition()
-        self.future = worker.refine(self._progress)
-
-    def _progress(self, phase, fraction):
-        with self._changed:
-            self.phase = phase
-            self._changed.notify_all()
-
-    def wait_for(self, phase):
-        """Until it is in that phase, or beyond."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: self.phase in PHASES[PHASES.index(phase):], 300)
 
 
 def test_a_refinement_is_cancelled_in_the_phase_it_is_in(beginner):

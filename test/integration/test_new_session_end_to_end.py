@@ -4,8 +4,8 @@ import time
 from dataclasses import replace
 
 import numpy as np
+from drifted_sessions import QUICK, drifted, error_of
 from ros_graph import until
-from test_sessions import QUICK, drifted, error_of
 from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.geometry import se3
