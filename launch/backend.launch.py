@@ -10,7 +10,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from vggt3_ros.environment import OMP_WAIT_POLICY
+from vggt3_ros.system.environment import OMP_WAIT_POLICY
 
 TOPICS = {"keyframes": "keyframes", "image": "image", "camera_info": "camera_info", "depth": "depth", "right_image": "right/image",
           "right_camera_info": "right/camera_info", "odometry": "odometry", "frontend_pose": "frontend_pose"}
@@ -66,5 +66,5 @@ def generate_launch_description():
                 arguments=["-d", os.path.join(share, "config", "backend.rviz")], remappings=tf,
                 parameters=[{"use_sim_time": typed("use_sim_time", bool)}])
     declared = [DeclareLaunchArgument(name, default_value=default, description=text) for name, (default, text) in arguments.items()]
-    # The worker gets its allocator from the node, which knows where it lies (vggt3_ros/environment.py).
+    # The worker gets its allocator from the node, which knows where it lies (vggt3_ros/system/environment.py).
     return LaunchDescription([*declared, SetEnvironmentVariable("OMP_WAIT_POLICY", OMP_WAIT_POLICY), node, rviz])

@@ -24,7 +24,7 @@ activate() {
 
 # torch on a CPU is ten times slower without the first two: glibc gives large tensors back to the kernel after every step, and libgomp
 # spins at barriers while another process wants the core; numpy's own threads only get in the way of torch's.
-# vggt3_ros/environment.py does the same for the worker.
+# vggt3_ros/system/environment.py does the same for the worker.
 set_traps() {
     local allocator
     # awk reads to the end: ldconfig, cut off, would end the script by SIGPIPE now and then.

@@ -1,4 +1,4 @@
-"""Its folder is on sys.path for every test below, helpers included. What is dear to make is made once, when first asked for."""
+"""What is dear to make is made once, when first asked for. Helpers lie in support/, which is on sys.path (setup.cfg)."""
 
 import shutil
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Rendered:
 
 @pytest.fixture(scope="session")
 def rendered():
-    from vggt3_ros.datasets import apartment
+    from vggt3_ros.datasets.synthetic import apartment
 
     sequence = apartment.sequence(keyframes=28, queries=14, ate=0.15)
     return Rendered(sequence.camera, list(sequence.keyframes), sequence.groundtruth, sequence.T_odom_cam, sequence.stamps_ns,
@@ -51,7 +51,7 @@ def matcher():
 @pytest.fixture(scope="session")
 def frames(rendered, encoder):
     """Frames of the rendered keyframes."""
-    from vggt3_ros.mapping.frame import encode_frame
+    from vggt3_ros.features.frame import encode_frame
 
     return [encode_frame(keyframe, encoder) for keyframe in rendered.keyframes]
 
@@ -61,7 +61,7 @@ def refined_folder(rendered, tmp_path_factory):
     """A store of the rendered keyframes, refined once; read it, or take `refined_copy`."""
     from vggt3_ros.backend import Backend
     from vggt3_ros.config import BackendConfig
-    from vggt3_ros.mapping.store import KeyframeStore
+    from vggt3_ros.store.keyframes import KeyframeStore
 
     folder = tmp_path_factory.mktemp("refined") / "store"
     with KeyframeStore(folder) as store:

@@ -13,11 +13,11 @@ from scipy.spatial import cKDTree
 from vggt3_ros import Backend, BackendConfig, KeyframeStore
 from vggt3_ros import backend as backend_module
 from vggt3_ros.geometry import se3
-from vggt3_ros.mapping import merging
-from vggt3_ros.mapping.fusion import fuse
-from vggt3_ros.mapping.snapshot import MEMORY_FILE
-from vggt3_ros.ros.saving import save_map
-from vggt3_ros.stages import Cancelled
+from vggt3_ros.refinement import merging
+from vggt3_ros.ros.services.saving import save_map
+from vggt3_ros.store.snapshot import MEMORY_FILE
+from vggt3_ros.surface.fusion import fuse
+from vggt3_ros.system.stages import Cancelled
 
 QUICK = {"device": "cpu", "map.voxel_size": 0.06}
 

@@ -10,9 +10,9 @@ import pytest
 from random_keyframes import make_keyframe
 
 import vggt3_ros
-from vggt3_ros.mapping.snapshot import PointMap, Snapshot
-from vggt3_ros.mapping.store import KeyframeStore
-from vggt3_ros.ros.saving import BadName, map_to_load, save_map
+from vggt3_ros.ros.services.saving import BadName, map_to_load, save_map
+from vggt3_ros.store.keyframes import KeyframeStore
+from vggt3_ros.store.snapshot import PointMap, Snapshot
 
 PACKAGE = Path(vggt3_ros.__file__).parent
 TREES = {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}

@@ -14,11 +14,11 @@ _EXPORTS = {
     "Backend": "vggt3_ros.backend",
     "BackendConfig": "vggt3_ros.config",
     "Camera": "vggt3_ros.geometry.camera",
-    "Keyframe": "vggt3_ros.mapping.keyframe",
-    "KeyframeStore": "vggt3_ros.mapping.store",
+    "Keyframe": "vggt3_ros.store.keyframe",
+    "KeyframeStore": "vggt3_ros.store.keyframes",
     "SceneMemory": "vggt3_ros.memory.scene_memory",
     "StereoPair": "vggt3_ros.geometry.stereo",
-    "Snapshot": "vggt3_ros.mapping.snapshot",
+    "Snapshot": "vggt3_ros.store.snapshot",
     "distil": "vggt3_ros.memory.distillation",
 }
 __all__ = sorted(_EXPORTS)

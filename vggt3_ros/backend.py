@@ -7,28 +7,28 @@ from dataclasses import replace
 import numpy as np
 
 from vggt3_ros.config import BackendConfig
+from vggt3_ros.features.frame import FrameSource
 from vggt3_ros.features.matching import Matcher
 from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.features.xfeat import XFeatEncoder
-from vggt3_ros.mapping import threads
-from vggt3_ros.mapping.closing import close_loops
-from vggt3_ros.mapping.emptiness import why_empty
-from vggt3_ros.mapping.frame import FrameSource
-from vggt3_ros.mapping.fusion_process import FusionError, FusionProcess
-from vggt3_ros.mapping.network_stage import network_stage
-from vggt3_ros.mapping.sessions import in_one_frame
-from vggt3_ros.mapping.snapshot import Snapshot
-from vggt3_ros.mapping.store import DamagedKeyframe
-from vggt3_ros.mapping.store_sessions import begin_session
-from vggt3_ros.mapping.structure import Structure
 from vggt3_ros.memory.keeper import MemoryKeeper
 from vggt3_ros.memory.localizer import Localizer
 from vggt3_ros.memory.scenes import Scenes
 from vggt3_ros.memory.second_opinion import reviewed
-from vggt3_ros.memory_use import peak_mb
-from vggt3_ros.running_on import device_name, running_on
-from vggt3_ros.stages import Stages
-from vggt3_ros.suspects import any_suspected
+from vggt3_ros.refinement.closing import close_loops
+from vggt3_ros.refinement.emptiness import why_empty
+from vggt3_ros.refinement.monocular.structure import Structure
+from vggt3_ros.refinement.network_prior.network_stage import network_stage
+from vggt3_ros.refinement.sessions import in_one_frame
+from vggt3_ros.store.keyframes import DamagedKeyframe
+from vggt3_ros.store.sessions import begin_session
+from vggt3_ros.store.snapshot import Snapshot
+from vggt3_ros.surface.fusion_process import FusionError, FusionProcess
+from vggt3_ros.system import threads
+from vggt3_ros.system.device import device_name, running_on
+from vggt3_ros.system.memory_use import peak_mb
+from vggt3_ros.system.stages import Stages
+from vggt3_ros.worker.suspects import any_suspected
 
 _log = logging.getLogger(__name__)
 LOOKED_AT = 32  # keyframes, for why a map is empty

@@ -1,19 +1,19 @@
 """Real rclpy over real DDS: a domain of its own per test process, nothing leaves the machine."""
 
-import os
 from types import SimpleNamespace
 
 import ros_domain  # noqa: F401  before rclpy
 
 import numpy as np
 import pytest
+from folders import python_path
 from random_keyframes import CAMERA, make_keyframe
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed: scripts/setup brings it")
 
 from ros_graph import Graph  # noqa: E402
 
-from vggt3_ros import environment  # noqa: E402
+from vggt3_ros.system import environment  # noqa: E402
 
 environment.take_short_turns()  # as the node does in its own process
 
@@ -28,8 +28,7 @@ def context():
 @pytest.fixture
 def fake_backend_path(monkeypatch):
     """Processes that this test starts find the fake back end, and what it imports."""
-    tests = os.path.dirname(os.path.dirname(__file__))
-    monkeypatch.setenv("PYTHONPATH", tests + ":" + os.environ.get("PYTHONPATH", ""))
+    monkeypatch.setenv("PYTHONPATH", python_path())
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ from ros_graph import until
 
 from vggt3_ros.backend import Backend
 from vggt3_ros.config import BackendConfig
-from vggt3_ros.datasets import apartment
+from vggt3_ros.datasets.synthetic import apartment
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
-from vggt3_ros.mapping.snapshot import Snapshot
-from vggt3_ros.mapping.store import KeyframeStore
+from vggt3_ros.messages.images import from_rgb
 from vggt3_ros.ros.conversions import from_camera, to_transform
-from vggt3_ros.ros.images import from_rgb
 from vggt3_ros.srv import Localize, SaveMap
+from vggt3_ros.store.keyframes import KeyframeStore
+from vggt3_ros.store.snapshot import Snapshot
 
 SETTINGS = {"device": "cpu"}
 OLD, NEW = 12, 4  # keyframes refined before, and new to the refinement that is watched; the rest come while it runs

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.mapping.snapshot import PointMap
+from vggt3_ros.store.snapshot import PointMap
 
 
 def test_quaternions_agree_with_tf_transformations():
@@ -19,7 +19,7 @@ def test_clouds_read_back_by_sensor_msgs_py():
     point_cloud2 = pytest.importorskip("sensor_msgs_py.point_cloud2", reason="sensor_msgs_py comes with a ROS distribution")
     from std_msgs.msg import Header
 
-    from vggt3_ros.ros.clouds import to_cloud
+    from vggt3_ros.ros.output.clouds import to_cloud
 
     rng = np.random.default_rng(0)
     cloud = PointMap(rng.normal(size=(50, 3)).astype(np.float32), rng.integers(0, 256, (50, 3), np.uint8), rng.random(50, np.float32))

@@ -18,11 +18,11 @@ from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.datasets.sequence import KeyframeList, Sequence
 from vggt3_ros.datasets.tum import write_tum
-from vggt3_ros.mapping.store import KeyframeStore
 from vggt3_ros.msg import Keyframe, KeyframePoses
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.conversions import from_keyframe, to_transform
 from vggt3_ros.srv import Localize
+from vggt3_ros.store.keyframes import KeyframeStore
 
 FRAMES = [make_keyframe(id, stamp_ns=id * 100_000_000) for id in range(40)]
 

@@ -9,10 +9,10 @@ from random_keyframes import assert_same, make_keyframe
 from rclpy.lifecycle import TransitionCallbackReturn
 from ros_graph import until
 
-from vggt3_ros.mapping.snapshot import Snapshot
-from vggt3_ros.mapping.store import KeyframeStore
 from vggt3_ros.ros import qos
 from vggt3_ros.srv import GetTrajectory, SaveMap
+from vggt3_ros.store.keyframes import KeyframeStore
+from vggt3_ros.store.snapshot import Snapshot
 
 
 @pytest.fixture(params=[TinyDisk, FileLimit], ids=["full", "limit"])

@@ -5,7 +5,7 @@ import time
 from rclpy.action import client as action_client
 
 from vggt3_ros.action import Refine
-from vggt3_ros.ros.goal_client import GoalClient
+from vggt3_ros.ros.clients.goal_client import GoalClient
 
 
 def test_an_answer_that_comes_while_the_goal_is_being_sent_is_heard(graph, monkeypatch):

@@ -15,7 +15,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
-from vggt3_ros.ros import images, qos
+from vggt3_ros.messages import images
+from vggt3_ros.ros import qos
 from vggt3_ros.ros.conversions import from_camera, with_covariance
 from vggt3_ros.ros.load.malformed import noise, spoil
 from vggt3_ros.srv import GetTrajectory, LoadMap, Localize, SaveMap, SetMode

@@ -7,12 +7,12 @@ from rclpy.parameter import Parameter
 from ros_graph import until
 from sensor_msgs.msg import PointCloud2
 
-from vggt3_ros.mapping.snapshot import PointMap, Snapshot
-from vggt3_ros.mapping.store import KeyframeStore
 from vggt3_ros.msg import KeyframePoses
-from vggt3_ros.ros import outputs
-from vggt3_ros.ros.clouds import from_cloud, to_cloud
+from vggt3_ros.ros.output import outputs
+from vggt3_ros.ros.output.clouds import from_cloud, to_cloud
 from vggt3_ros.srv import Reset
+from vggt3_ros.store.keyframes import KeyframeStore
+from vggt3_ros.store.snapshot import PointMap, Snapshot
 
 
 def test_a_late_subscriber_gets_position_colour_and_confidence_of_every_point(graph):

@@ -7,7 +7,7 @@ from ros_graph import until
 
 from vggt3_ros.msg import Loops
 from vggt3_ros.ros import qos
-from vggt3_ros.ros.status import RECENT
+from vggt3_ros.ros.output.status import RECENT
 
 TEXT = f"odometry broke between keyframes 1000 and {LOST}: off by 0.28 m and 24 deg"
 

@@ -12,7 +12,7 @@ from ros_graph import until
 
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.conversions import from_keyframe, from_nanoseconds
-from vggt3_ros.ros.input_config import InputConfig
+from vggt3_ros.ros.input.input_config import InputConfig
 from vggt3_ros.ros.load.malformed import noise, spoil
 from vggt3_ros.ros.load.mischief import unusable
 

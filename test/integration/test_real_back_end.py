@@ -12,13 +12,13 @@ from ros_graph import until
 
 from vggt3_ros.action import Refine
 from vggt3_ros.evaluation.trajectory import trajectory_error
-from vggt3_ros.mapping.snapshot import Snapshot
-from vggt3_ros.mapping.store import KeyframeStore
+from vggt3_ros.messages.images import from_rgb
 from vggt3_ros.msg import Status
+from vggt3_ros.ros.clients.goal_client import GoalClient
 from vggt3_ros.ros.conversions import from_camera, to_transform
-from vggt3_ros.ros.goal_client import GoalClient
-from vggt3_ros.ros.images import from_rgb
 from vggt3_ros.srv import Localize, SaveMap
+from vggt3_ros.store.keyframes import KeyframeStore
+from vggt3_ros.store.snapshot import Snapshot
 
 PHASES = ["features", "loops", "pose_graph", "fusion", "memory"]
 QUICK = {"map__voxel_size": 0.06, "device": "cpu"}

@@ -11,7 +11,7 @@ from random_keyframes import make_keyframe
 from ros_graph import until
 
 from vggt3_ros.action import Refine
-from vggt3_ros.ros.goal_client import GoalClient
+from vggt3_ros.ros.clients.goal_client import GoalClient
 
 
 def send(graph, feedback=None):

@@ -11,10 +11,10 @@ from random_keyframes import make_keyframe
 from sensor_msgs.msg import PointCloud2
 
 from vggt3_ros.config import BackendConfig
-from vggt3_ros.mapping.store import KeyframeStore
 from vggt3_ros.msg import KeyframePoses
 from vggt3_ros.ros.load import restarts
 from vggt3_ros.srv import Localize
+from vggt3_ros.store.keyframes import KeyframeStore
 
 KILLS = 5
 QUICK = {"memory.steps": 5, "idle_distillation": 0.0, "status_period": 0.2}

@@ -7,9 +7,9 @@ from random_keyframes import assert_same, make_keyframe
 from ros_graph import until
 
 from vggt3_ros.datasets.tum_files import read_trajectory_tum
-from vggt3_ros.mapping.snapshot import Snapshot
-from vggt3_ros.mapping.store import KeyframeStore
 from vggt3_ros.srv import SaveMap
+from vggt3_ros.store.keyframes import KeyframeStore
+from vggt3_ros.store.snapshot import Snapshot
 
 
 def save(graph, name):

@@ -8,10 +8,10 @@ from fake_backend import DEADLY, LARGE
 from random_keyframes import make_keyframe
 from ros_graph import until
 
-from vggt3_ros import worker_client
 from vggt3_ros.msg import Status
 from vggt3_ros.ros import qos
 from vggt3_ros.srv import SetMode
+from vggt3_ros.worker import client as worker_client
 
 
 def test_tells_phase_progress_and_the_outcome(graph):

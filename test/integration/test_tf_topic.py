@@ -11,7 +11,7 @@ from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.conversions import to_nanoseconds
-from vggt3_ros.ros.map_odom import Stamps
+from vggt3_ros.ros.output.map_odom import Stamps
 
 
 def test_map_to_odom_is_identity_then_corrected_and_always_ahead_of_now(graph):

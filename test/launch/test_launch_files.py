@@ -22,10 +22,10 @@ from random_keyframes import CAMERA, make_keyframe  # noqa: E402
 
 from vggt3_ros.datasets.sequence import KeyframeList, Sequence  # noqa: E402
 from vggt3_ros.datasets.tum import write_tum  # noqa: E402
-from vggt3_ros.mapping.fusion import empty_map  # noqa: E402
-from vggt3_ros.mapping.snapshot import Snapshot  # noqa: E402
-from vggt3_ros.mapping.store import KeyframeStore  # noqa: E402
 from vggt3_ros.srv import GetTrajectory, SaveMap, SetMode  # noqa: E402
+from vggt3_ros.store.keyframes import KeyframeStore  # noqa: E402
+from vggt3_ros.store.snapshot import Snapshot  # noqa: E402
+from vggt3_ros.surface.fusion import empty_map  # noqa: E402
 
 LAUNCH = Path(__file__).parents[2] / "launch"
 

@@ -2,12 +2,12 @@
 
 `network.adapter` names a class (`module:Class` or `file.py:Class`), which host.py runs in the interpreter `network.adapter_python`, or a
 command that speaks the same protocol. This folder needs numpy and, in host.py's process, what the network needs; no other part of
-vggt3_ros but frames.py and network/licences.py, and not Python 3.11.
+vggt3_ros but system/wire.py and network/licences.py, and not Python 3.11.
 
 A class is made with (weights, device, dtype): weights is `network.checkpoint`, empty: its own default; device and dtype may be "auto". It
 has the attributes of contract.About and is called with a list of contract.View: see contract.Answer.
 
-Protocol, in the frames of frames.py (a JSON header and raw bytes, length-prefixed), on the Unix socket that VGGT3_ADAPTER_SOCKET names
+Protocol, in the frames of system/wire.py (a JSON header and raw bytes, length-prefixed), on the Unix socket that VGGT3_ADAPTER_SOCKET names
 in the command's environment and {socket} in its words; the adapter connects:
 
     adapter  {"hello": 1, "name", "weights", "licence", "device", "dtype", "takes": of intrinsics, depth, poses; "patch": pixels that both

@@ -46,13 +46,13 @@ def load_class(spec):
 
 def serve(connection, adapter):
     """Answer requests until the other side closes the connection (EOFError, ConnectionError)."""
-    from vggt3_ros import frames
     from vggt3_ros.adapters import wire
+    from vggt3_ros.system.wire import receive, send
 
-    frames.send(connection, wire.hello(adapter))
+    send(connection, wire.hello(adapter))
     number, views = None, []
     while True:
-        header, payload = frames.receive(connection, MAX_VIEW)
+        header, payload = receive(connection, MAX_VIEW)
         if "begin" in header:
             number, views = header["begin"], []
         elif header.get("view") == number and number is not None:
@@ -63,22 +63,22 @@ def serve(connection, adapter):
             except (EOFError, ConnectionError):
                 raise
             except Exception as error:
-                frames.send(connection, {"failed": f"{type(error).__name__}: {error}", "request": number})
+                send(connection, {"failed": f"{type(error).__name__}: {error}", "request": number})
             number, views = None, []
 
 
 def _answer(connection, adapter, number, views):
-    from vggt3_ros import frames
     from vggt3_ros.adapters import wire
+    from vggt3_ros.system.wire import send
 
     def progress(fraction):
-        frames.send(connection, {"progress": number, "fraction": float(fraction)})
+        send(connection, {"progress": number, "fraction": float(fraction)})
 
     answer = adapter(views, progress)
     wire.check(answer, views)
     for index, seen in enumerate(answer.seen):
-        frames.send(connection, *wire.packed_seen(number, index, seen, views[index].dense))
-    frames.send(connection, {"done": number, "poses": answer.poses, "metric": bool(answer.metric)})
+        send(connection, *wire.packed_seen(number, index, seen, views[index].dense))
+    send(connection, {"done": number, "poses": answer.poses, "metric": bool(answer.metric)})
 
 
 def _end_with(parent):
@@ -98,7 +98,7 @@ def main(argv=None):
     parser.add_argument("--parent", type=int, help="process id this process ends with")
     arguments = parser.parse_args(argv)
     _reachable()
-    from vggt3_ros import frames
+    from vggt3_ros.system.wire import send
 
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(arguments.socket)
@@ -109,7 +109,7 @@ def main(argv=None):
     except (EOFError, ConnectionError):
         return 0  # nobody waits for it any more
     except BaseException as error:
-        frames.send(connection, {"failed": f"{type(error).__name__}: {error}"})
+        send(connection, {"failed": f"{type(error).__name__}: {error}"})
         raise
 
 

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import json
 
-from ..network.licences import FOR_CHECKPOINT
+from vggt3_ros.network.licences import FOR_CHECKPOINT
 
 _LICENCES = "No weights are part of this package. Known to fit:\n" + "\n".join(f"  {weights}" for weights in FOR_CHECKPOINT)
 
@@ -28,7 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run_inspect(arguments: argparse.Namespace) -> int:
     """0 when every tensor is there, 1 when the checkpoint cannot be loaded."""
-    from ..network.checkpoint import inspect_checkpoint
+    from vggt3_ros.network.checkpoint import inspect_checkpoint
 
     found = inspect_checkpoint(arguments.checkpoint)
     report = found.report
@@ -59,7 +59,7 @@ def run_inspect(arguments: argparse.Namespace) -> int:
 
 def run_parity(arguments: argparse.Namespace) -> int:
     """0 when every output is within the tolerance, 1 otherwise."""
-    from ..network.parity import run_case
+    from vggt3_ros.network.parity import run_case
 
     result = run_case(arguments.case)
     errors = result.relative_error

@@ -75,7 +75,7 @@ def _pose(text):
 
 
 def _limits(pairs):
-    from vggt3_ros.mapping.selection import SelectionConfig
+    from vggt3_ros.frontend.selection import SelectionConfig
 
     values = {}
     for pair in pairs:

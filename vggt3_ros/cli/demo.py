@@ -26,7 +26,7 @@ def run(arguments):
         raise ValueError(f"{folder} has no groundtruth.txt to score against; use `vggt3 replay` for a run without scores")
     _remove_old_store(out / "store")
     try:
-        from vggt3_ros.ros import demo
+        from vggt3_ros.ros.clients import demo
     except ImportError as error:
         raise ValueError(f"the demo needs ROS 2 and the built messages ({error}): start it with scripts/demo") from error
     try:
@@ -56,7 +56,7 @@ def _apartment(out):
 
     from tqdm import tqdm
 
-    from vggt3_ros.datasets import apartment
+    from vggt3_ros.datasets.synthetic import apartment
 
     return apartment.write(out / "apartment", partial(tqdm, mininterval=_bar_interval()))
 
@@ -74,7 +74,7 @@ def _report(sequence, outcome, out, exact):
     from vggt3_ros.evaluation.report import plot_trajectories, table, write_json
     from vggt3_ros.evaluation.trajectory import trajectory_error
     from vggt3_ros.geometry.se3 import transform_points
-    from vggt3_ros.mapping.export import write_ply
+    from vggt3_ros.surface.export import write_ply
 
     ids = outcome.ids
     truth, stamps = sequence.groundtruth[ids], sequence.stamps_ns[ids]
@@ -113,7 +113,7 @@ def _localization_scores(sequence, outcome, T_truth_map):
 def _map_error(sequence, points, T_truth_map, exact):
     """Median distance to the true surfaces where they are known exactly, else to the map fused at the true poses."""
     if exact:
-        from vggt3_ros.datasets import apartment
+        from vggt3_ros.datasets.synthetic import apartment
         from vggt3_ros.evaluation.cloud import surface_error
 
         return surface_error(points, apartment.surfaces(), T_truth_map).median_m
@@ -121,7 +121,7 @@ def _map_error(sequence, points, T_truth_map, exact):
 
     from vggt3_ros.config import MapConfig
     from vggt3_ros.evaluation.cloud import cloud_error
-    from vggt3_ros.mapping.fusion import fuse
+    from vggt3_ros.surface.fusion import fuse
 
     known = np.flatnonzero(np.isfinite(sequence.groundtruth).all(axis=(1, 2)))
     reference = fuse((sequence.keyframes[int(i)] for i in known), sequence.groundtruth[known], MapConfig())

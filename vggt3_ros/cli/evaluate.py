@@ -28,8 +28,8 @@ def run(arguments):
     from vggt3_ros.cli.progress import StageBars
     from vggt3_ros.cli.settings import parse_settings
     from vggt3_ros.config import BackendConfig
-    from vggt3_ros.datasets.apartment import surfaces_of
     from vggt3_ros.datasets.dataset import open_dataset
+    from vggt3_ros.datasets.synthetic.apartment import surfaces_of
     from vggt3_ros.evaluation.report import plot_trajectories, table, write_json
     from vggt3_ros.evaluation.sequence import evaluate_sequence
 

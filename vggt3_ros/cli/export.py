@@ -21,7 +21,7 @@ def run(arguments):
 
     from vggt3_ros.cli.saved_map import open_map
     from vggt3_ros.datasets.tum_files import write_trajectory_tum
-    from vggt3_ros.mapping.export import write_ply
+    from vggt3_ros.surface.export import write_ply
 
     if not any((arguments.tum, arguments.ply, arguments.colmap, arguments.gltf, arguments.rerun)):
         raise ValueError("nothing to write: name a file with --tum, --ply, --colmap, --gltf or --rerun")
@@ -36,15 +36,15 @@ def run(arguments):
         if arguments.ply:
             write_ply(arguments.ply, cloud)
         if arguments.gltf:
-            from vggt3_ros.mapping.export.gltf import write_gltf
+            from vggt3_ros.surface.export.gltf import write_gltf
 
             write_gltf(arguments.gltf, snapshot, cloud, store.camera(int(snapshot.keyframe_ids[0])))
         if arguments.colmap:
-            from vggt3_ros.mapping.export.colmap import write_colmap
+            from vggt3_ros.surface.export.colmap import write_colmap
 
             write_colmap(arguments.colmap, store, snapshot, cloud, bar("COLMAP"))
         if arguments.rerun:
-            from vggt3_ros.mapping.export.rerun_file import write_rerun
+            from vggt3_ros.surface.export.rerun_file import write_rerun
 
             write_rerun(arguments.rerun, store, snapshot, cloud, bar("rerun"))
     print(f"map {snapshot.generation}: {len(snapshot)} keyframes, {len(cloud)} points")

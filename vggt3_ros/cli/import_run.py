@@ -60,8 +60,8 @@ def run(arguments):
 
 def _imported(found, camera, arguments, folder, config, bars):
     from vggt3_ros.backend import Backend
-    from vggt3_ros.mapping.keyframe import Keyframe
-    from vggt3_ros.mapping.store import KeyframeStore
+    from vggt3_ros.store.keyframe import Keyframe
+    from vggt3_ros.store.keyframes import KeyframeStore
 
     if camera is None:
         raise ValueError(f"{arguments.run_path} tells no camera: write its width, height, fx, fy, cx, cy into a file and name it with --camera")
@@ -117,7 +117,7 @@ def _depth(found, camera, arguments):
     if not arguments.points:
         return lambda i: None
     from vggt3_ros.datasets.ply_points import read_points
-    from vggt3_ros.mapping.projected_depth import projected_depth
+    from vggt3_ros.geometry.projected_depth import projected_depth
 
     points, pinhole = read_points(arguments.points), camera.undistorted()
     if camera.is_distorted:

@@ -55,7 +55,7 @@ def _as_text(name, found):
 
 
 def _as_json(name, found):
-    from vggt3_ros import strict_json
+    from vggt3_ros.system import strict_json
 
     fields = {"image": name, "code": found.code, "message": found.message, "generation": int(found.generation),
               "inliers": int(found.inliers), "seconds": float(found.seconds), "verified": bool(found.verified),

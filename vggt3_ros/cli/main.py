@@ -19,7 +19,7 @@ def build_parser():
 def main(argv=None):
     """Exit status: 0, or 2 with one line of text where the input is at fault."""
     if argv is None:
-        from vggt3_ros.environment import restart_with_settings
+        from vggt3_ros.system.environment import restart_with_settings
 
         restart_with_settings("vggt3_ros.cli.main")
     arguments = build_parser().parse_args(argv)

@@ -16,11 +16,11 @@ def run(arguments):
     import shutil
     from pathlib import Path
 
-    from vggt3_ros import durable
     from vggt3_ros.cli.progress import StageBars
     from vggt3_ros.cli.settings import parse_settings
     from vggt3_ros.config import BackendConfig
-    from vggt3_ros.mapping.merging import merge_all
+    from vggt3_ros.refinement.merging import merge_all
+    from vggt3_ros.store import durable
 
     if len(arguments.maps) < 2:
         raise ValueError("name two maps or more to merge")

@@ -42,7 +42,7 @@ def run(arguments):
 
 def play(arguments, keyframes, first_ns, keep_stamps=False):
     """Send an iterable of Keyframes, the first stamped first_ns, as the arguments say."""
-    from vggt3_ros.ros import player
+    from vggt3_ros.ros.clients import player
 
     start_ns = (first_ns or 1) if arguments.clock or keep_stamps else None  # to ROS a stamp of zero is none
     try:

@@ -7,8 +7,8 @@ from pathlib import Path
 @contextmanager
 def open_map(path):
     """(KeyframeStore to read, newest Snapshot). The store may be in use. ValueError when the folder holds no refined map."""
-    from vggt3_ros.mapping.snapshot import Snapshot
-    from vggt3_ros.mapping.store import KeyframeStore
+    from vggt3_ros.store.keyframes import KeyframeStore
+    from vggt3_ros.store.snapshot import Snapshot
 
     if not (Path(path) / "keyframes.db").is_file():
         raise ValueError(f"{path} is no saved map: it holds no keyframes.db")

@@ -1,6 +1,6 @@
 """vggt3 soak: the node for minutes on end, with kills, broken messages and requests; a pass/fail table."""
 
-from vggt3_ros.cli.benchmark_node import add_load_arguments, prepared, text
+from vggt3_ros.cli.benchmark.node import add_load_arguments, prepared, text
 
 
 def add_parser(subparsers):
@@ -16,7 +16,7 @@ def run(arguments):
     if not (0.1 <= arguments.minutes <= 100_000 and 0.1 <= arguments.rate <= 1000):
         raise ValueError("minutes must be 0.1 to 100000, --rate 0.1 to 1000")
     sequence, out = prepared(arguments)
-    from vggt3_ros.ros.load import soak
+    from vggt3_ros.benchmarks import soak
 
     try:
         rows = soak.run(sequence, arguments.minutes, arguments.rate, out, arguments.seed)

@@ -21,7 +21,7 @@ def run(arguments):
     with open_map(arguments.path) as (_, snapshot):
         cloud = snapshot.cloud.thinned(arguments.max_points)
     if arguments.png:
-        from vggt3_ros.mapping.export.picture import write_picture
+        from vggt3_ros.surface.export.picture import write_picture
 
         write_picture(arguments.png, snapshot, cloud, size)
     else:

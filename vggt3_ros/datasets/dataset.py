@@ -14,7 +14,7 @@ from vggt3_ros.datasets.seven_scenes import read_seven_scenes, sequences_in
 from vggt3_ros.datasets.trajectories import poses_at
 from vggt3_ros.datasets.tum import find_file, match_trajectory, read_queries, read_tum
 from vggt3_ros.datasets.tum_files import read_trajectory_tum
-from vggt3_ros.mapping.selection import KeyframeSelector, SelectionConfig
+from vggt3_ros.frontend.selection import KeyframeSelector, SelectionConfig
 
 KINDS = {
     "tum": ("TUM (rgb.txt)", lambda path: (path / "rgb.txt").is_file() or (path / "camera.yaml").is_file() and not sequences_in(path)),

@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 
 from vggt3_ros.adapters.contract import intrinsics_of
-from vggt3_ros.arrays import load_arrays
 from vggt3_ros.datasets.tum_files import read_rows
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
-from vggt3_ros.mapping.codec import encoded_size
+from vggt3_ros.store.arrays import load_arrays
+from vggt3_ros.store.codec import encoded_size
 
 KINDS = ("vggt-long", "vggt-slam", "lingbot-map")
 IMAGES = (".jpg", ".jpeg", ".png")

@@ -7,7 +7,7 @@ import numpy as np
 
 from vggt3_ros.datasets.sequence import KeyframeList, Sequence
 from vggt3_ros.geometry.camera import Camera
-from vggt3_ros.mapping.stored_poses import spanning
+from vggt3_ros.store.stored_poses import spanning
 
 
 @dataclass(frozen=True, eq=False)

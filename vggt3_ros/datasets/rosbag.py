@@ -17,9 +17,9 @@ from vggt3_ros.datasets.recording import Recording
 from vggt3_ros.datasets.rosbag_topics import TF, TF_MESSAGE, TF_STATIC, Topics, choose_topics
 from vggt3_ros.datasets.trajectories import MAX_POSE_GAP_NS, associate, poses_at
 from vggt3_ros.geometry.frame_tree import FrameTree
-from vggt3_ros.ros import images
-from vggt3_ros.ros.compressed_depth import decompress_depth
-from vggt3_ros.ros.reading import to_camera, to_keyframe, to_nanoseconds, to_stereo_pair, to_transform
+from vggt3_ros.messages import images
+from vggt3_ros.messages.compressed_depth import decompress_depth
+from vggt3_ros.messages.reading import to_camera, to_keyframe, to_nanoseconds, to_stereo_pair, to_transform
 
 SUFFIXES = (".mcap", ".db3")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vggt3_ros.geometry.camera import Camera
-from vggt3_ros.mapping.keyframe import Keyframe
+from vggt3_ros.store.keyframe import Keyframe
 
 
 class KeyframeList(collections.abc.Sequence):

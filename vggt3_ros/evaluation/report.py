@@ -4,7 +4,7 @@ import json
 import math
 
 from vggt3_ros.evaluation.trajectory_alignment import POSITIONS
-from vggt3_ros.mapping.odometry_breaks import Break
+from vggt3_ros.refinement.odometry_breaks import Break
 
 ROWS = (("odometry", "odometry"), ("corrected", "corrected"))
 

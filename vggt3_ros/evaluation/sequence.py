@@ -10,9 +10,9 @@ from vggt3_ros.evaluation.cloud import cloud_error, surface_error
 from vggt3_ros.evaluation.localization import score_localizations
 from vggt3_ros.evaluation.trajectory import trajectory_error
 from vggt3_ros.geometry import se3
-from vggt3_ros.mapping.fusion import fuse
-from vggt3_ros.mapping.store import KeyframeStore
-from vggt3_ros.memory_use import peak_mb
+from vggt3_ros.store.keyframes import KeyframeStore
+from vggt3_ros.surface.fusion import fuse
+from vggt3_ros.system.memory_use import peak_mb
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,8 @@
 import logging
 
 from vggt3_ros.frontend.rgbd_odometry import RgbdOdometry
-from vggt3_ros.mapping.keyframe import Keyframe
-from vggt3_ros.mapping.selection import KeyframeSelector
+from vggt3_ros.frontend.selection import KeyframeSelector
+from vggt3_ros.store.keyframe import Keyframe
 
 _log = logging.getLogger(__name__)
 

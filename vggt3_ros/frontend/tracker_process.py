@@ -26,7 +26,7 @@ class TrackerProcess:
     def __init__(self, command):
         self._command = command
         try:
-            # Without the allocator that torch needs (environment.py): ORB-SLAM3 was seen to crash on it.
+            # Without the allocator that torch needs (system/environment.py): ORB-SLAM3 was seen to crash on it.
             environment = {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "MALLOC_CONF")}
             self._process = subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         except OSError as error:

@@ -8,13 +8,13 @@ import torch
 from scipy.spatial import cKDTree
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.mapping.candidates import near_pose
-from vggt3_ros.mapping.snapshot import MEMORY_FILE, OLD_MEMORIES
 from vggt3_ros.memory.distillation import trained
 from vggt3_ros.memory.folding import Folding, empty
 from vggt3_ros.memory.pairs import pairs_of
 from vggt3_ros.memory.recall import first_look, recall, to_ask
 from vggt3_ros.memory.scene_memory import SceneMemory
+from vggt3_ros.refinement.candidates import near_pose
+from vggt3_ros.store.snapshot import MEMORY_FILE, OLD_MEMORIES
 
 _log = logging.getLogger(__name__)
 STRAIN_M = 0.02  # keyframes that moved against those around them by more are folded in anew: slots are shared with those

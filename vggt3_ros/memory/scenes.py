@@ -4,8 +4,8 @@ import logging
 from dataclasses import replace
 
 from vggt3_ros.features.retrieval import PlaceIndex
-from vggt3_ros.mapping.snapshot import PLACES_FILE, Snapshot
 from vggt3_ros.memory.localizer import Scene
+from vggt3_ros.store.snapshot import PLACES_FILE, Snapshot
 
 _log = logging.getLogger(__name__)
 

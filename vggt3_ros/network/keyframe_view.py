@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ..config import POSE_CONVENTIONS
+from vggt3_ros.config import POSE_CONVENTIONS
+
 from .checkpoint import load_checkpoint
 from .device import pick_dtype
 from .licences import licence_of

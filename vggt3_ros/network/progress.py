@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from vggt3_ros.stages import Cancelled
+from vggt3_ros.system.stages import Cancelled
 
 
 class Progress:

@@ -1,4 +1,4 @@
-"""Messages <-> the values the library works with: poses, cameras, keyframes. What reads messages lives in ros/reading.py."""
+"""Messages <-> the values the library works with: poses, cameras, keyframes. What reads messages lives in messages/reading.py."""
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -7,9 +7,9 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.messages import images
+from vggt3_ros.messages.reading import NANOSECONDS, to_camera, to_image, to_keyframe, to_nanoseconds, to_stamp, to_transform
 from vggt3_ros.msg import Keyframe as KeyframeMessage
-from vggt3_ros.ros import images
-from vggt3_ros.ros.reading import NANOSECONDS, to_camera, to_image, to_keyframe, to_nanoseconds, to_stamp, to_transform
 
 __all__ = ["from_camera", "from_keyframe", "from_nanoseconds", "from_transform", "to_camera", "to_image", "to_keyframe", "to_matrix",
            "to_nanoseconds", "to_stamp", "to_transform", "to_transform_message", "with_covariance"]

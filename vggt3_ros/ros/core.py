@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vggt3_ros.mapping.store import LOADED, KeyframeStore
-from vggt3_ros.ros.gate import MapOdom, jump
-from vggt3_ros.ros.intake import Intake
-from vggt3_ros.ros.refinery import Refinery
-from vggt3_ros.ros.snapshot_shelf import SnapshotShelf
-from vggt3_ros.ros.tracker import Tracker
-from vggt3_ros.suspects import Suspects
-from vggt3_ros.worker_client import WorkerClient
+from vggt3_ros.ros.input.intake import Intake
+from vggt3_ros.ros.output.gate import MapOdom, jump
+from vggt3_ros.ros.process.refinery import Refinery
+from vggt3_ros.ros.process.snapshot_shelf import SnapshotShelf
+from vggt3_ros.ros.process.tracker import Tracker
+from vggt3_ros.store.keyframes import LOADED, KeyframeStore
+from vggt3_ros.worker.client import WorkerClient
+from vggt3_ros.worker.suspects import Suspects
 
 
 class Refused(ValueError):

@@ -12,8 +12,8 @@ from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.utilities import remove_ros_args
 
-from vggt3_ros.environment import take_short_turns
 from vggt3_ros.ros.node import BackendNode
+from vggt3_ros.system.environment import take_short_turns
 
 PRIVATE = 0o077  # what node and worker write shows where people live: the user's own, unless given to others with chmod
 THREADS = 16  # keyframes, TF, status, six services, parameters, lifecycle, and up to four waiting refine goals

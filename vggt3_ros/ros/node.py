@@ -9,16 +9,16 @@ from rclpy.exceptions import InvalidHandle
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
 from vggt3_ros.ros.core import Core
-from vggt3_ros.ros.grid_output import GridOutput
-from vggt3_ros.ros.inputs import make_input
-from vggt3_ros.ros.localize_service import LocalizeService
-from vggt3_ros.ros.map_odom import MapOdomBroadcaster
-from vggt3_ros.ros.map_services import MapServices
-from vggt3_ros.ros.outputs import Outputs
+from vggt3_ros.ros.input.inputs import make_input
+from vggt3_ros.ros.output.grid_output import GridOutput
+from vggt3_ros.ros.output.map_odom import MapOdomBroadcaster
+from vggt3_ros.ros.output.outputs import Outputs
+from vggt3_ros.ros.output.status import StatusPublisher
 from vggt3_ros.ros.parameters import Parameters
-from vggt3_ros.ros.refine_action import RefineAction
-from vggt3_ros.ros.status import StatusPublisher
-from vggt3_ros.ros.trajectory_service import TrajectoryService
+from vggt3_ros.ros.services.localize_service import LocalizeService
+from vggt3_ros.ros.services.map_services import MapServices
+from vggt3_ros.ros.services.refine_action import RefineAction
+from vggt3_ros.ros.services.trajectory_service import TrajectoryService
 
 
 def explained(transition):

@@ -6,8 +6,8 @@ from pathlib import Path
 from time import localtime, strftime
 
 from vggt3_ros.config import Checked, Nested, value
-from vggt3_ros.mapping.selection import SelectionConfig
-from vggt3_ros.ros.input_config import InputConfig
+from vggt3_ros.frontend.selection import SelectionConfig
+from vggt3_ros.ros.input.input_config import InputConfig
 
 HOME = "~/.ros/vggt3_ros"
 

@@ -1,6 +1,6 @@
 """The process that owns torch and the device: `python -m vggt3_ros.worker --store FOLDER --channel FD`.
 
-The node starts it and talks to it over an inherited socket (frames.py). It ends when the node does. Threads: serving.py reads requests
+The node starts it and talks to it over an inherited socket (system/wire.py). It ends when the node does. Threads: serving.py reads requests
 and says that it is alive, jobs.py refines (at a lower priority, and distils when idle), queries.py localizes; held.py is the back end
 that both use, channel.py the way back.
 
@@ -11,7 +11,7 @@ Requests {"request": number, "command": name, ...}:
     cancel     target: number of the refine request
     session    the front end started anew: what it sends from now on is tied to the map where it is found in it
     reset      forgets the store's keyframes and snapshots
-    load       folder of a saved map, merge: bool; see mapping/merging.py
+    load       folder of a saved map, merge: bool; see refinement/merging.py
     localize   camera, hint (16 numbers or null), verify, digest (of the image); payload: RGB bytes
 Answers {"request": number, "event": "result" | "progress" | "error", ...}; unasked: alive (each second, with what has not got on and
 for how long), hand (what is worked on: InHand), shrink (memory ran out), snapshot.

@@ -8,9 +8,9 @@ import socket
 import sys
 
 from vggt3_ros import worker
-from vggt3_ros.environment import take_short_turns
-from vggt3_ros.mapping.store import KeyframeStore
-from vggt3_ros.mapping.store_sessions import drop_arrivals
+from vggt3_ros.store.keyframes import KeyframeStore
+from vggt3_ros.store.sessions import drop_arrivals
+from vggt3_ros.system.environment import take_short_turns
 from vggt3_ros.worker.serving import serve
 
 

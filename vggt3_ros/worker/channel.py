@@ -4,8 +4,8 @@ import logging
 import os
 import threading
 
-from vggt3_ros import frames
-from vggt3_ros.stages import Cancelled
+from vggt3_ros.system import wire
+from vggt3_ros.system.stages import Cancelled
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ class Channel:
         """An answer to request `number`, or None for what was not asked for."""
         try:
             with self._sending:
-                frames.send(self._connection, {"request": number, "event": event, **values}, payload)
+                wire.send(self._connection, {"request": number, "event": event, **values}, payload)
         except OSError:
             os._exit(0)  # the node is gone; the store needs no closing
 

@@ -3,8 +3,8 @@
 import logging
 import threading
 
-from vggt3_ros import memory_limits
 from vggt3_ros.config import BackendConfig
+from vggt3_ros.system import memory_limits
 
 log = logging.getLogger(__name__)
 

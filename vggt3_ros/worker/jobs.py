@@ -8,9 +8,9 @@ import time
 
 import numpy as np
 
-from vggt3_ros import memory_limits
 from vggt3_ros.config import BackendConfig
-from vggt3_ros.mapping import merging
+from vggt3_ros.refinement import merging
+from vggt3_ros.system import memory_limits
 from vggt3_ros.worker.channel import code_and_text
 
 log = logging.getLogger(__name__)

@@ -4,11 +4,11 @@ import os
 import threading
 import time
 
-from vggt3_ros import frames, memory_limits
-from vggt3_ros.in_hand import InHand
-from vggt3_ros.memory_use import resident_mb
+from vggt3_ros.system import memory_limits, wire
+from vggt3_ros.system.memory_use import resident_mb
 from vggt3_ros.worker.channel import Channel, log
 from vggt3_ros.worker.held import HeldBackend
+from vggt3_ros.worker.in_hand import InHand
 from vggt3_ros.worker.jobs import COMMANDS, Jobs
 from vggt3_ros.worker.queries import Queries
 
@@ -28,7 +28,7 @@ def serve(connection, store, make_backend):
         threading.Thread(target=_or_end, args=(name, work), daemon=True, name=name).start()
     while True:
         try:
-            header, payload = frames.receive(connection)
+            header, payload = wire.receive(connection)
         except (EOFError, ConnectionError):
             return
         _dispatch(header, payload, channel, queries, jobs)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
+from vggt3_ros.benchmarks import network as benchmark
 from vggt3_ros.benchmarks.gpu import network_steps as network
 from vggt3_ros.benchmarks.gpu.runner import Runner
-from vggt3_ros.network import benchmark
 from vggt3_ros.network.config import VGG_T3, VGGT_1B
 
 _COUNTS = {"ttt": (1, 8, 32, 128, 512, 1000), "softmax": (1, 8, 32, 128)}

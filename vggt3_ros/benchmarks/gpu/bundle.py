@@ -22,7 +22,7 @@ _ROOT = Path(__file__).parents[3]
 
 def pack(folder: Path) -> int:
     """Fill `folder`; its bytes. Raises ValueError where it gets too large, RuntimeError where pip fails."""
-    from vggt3_ros.datasets import apartment
+    from vggt3_ros.datasets.synthetic import apartment
     from vggt3_ros.geometry.camera import Camera
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -16,8 +16,8 @@ from vggt3_ros.backend import Backend
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.datasets.tum import load_tum
 from vggt3_ros.geometry import se3
-from vggt3_ros.mapping.snapshot import PointMap
-from vggt3_ros.mapping.store import KeyframeStore
+from vggt3_ros.store.keyframes import KeyframeStore
+from vggt3_ros.store.snapshot import PointMap
 
 REFINED_SECONDS, QUERY_SECONDS, SAME_POSE_M = 6.0, 0.015, 0.002
 

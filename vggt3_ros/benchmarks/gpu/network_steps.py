@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from vggt3_ros.network import benchmark
+from vggt3_ros.benchmarks import network as benchmark
 from vggt3_ros.network.compiled import compile_blocks
 from vggt3_ros.network.config import GlobalAttention
 from vggt3_ros.network.flops import map_flops
@@ -46,7 +46,7 @@ def parity(device: torch.device) -> dict:
 
 def marked_tests(seconds: float) -> dict:
     """The tests marked ``gpu``, in a process of their own."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *(str(ROOT / "test" / f"test_network_{name}.py") for name in ("gpu", "fused"))]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *(str(ROOT / "test" / "network" / f"test_{name}.py") for name in ("gpu", "fused"))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
     return {"passed": done.returncode == 0, "output": done.stdout[-3000:]}
 

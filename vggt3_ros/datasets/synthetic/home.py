@@ -1,4 +1,4 @@
-"""Homes of any number of rooms, each furnished differently: the plan of datasets.home, for maps that grow.
+"""Homes of any number of rooms, each furnished differently: the plan of home_tours, for maps that grow.
 
 Rooms of one size lie in a grid, joined by doors in the order that a snake would visit them.
 """

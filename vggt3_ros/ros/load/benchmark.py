@@ -9,12 +9,12 @@ import rclpy
 from rclpy.context import Context
 from rclpy.signals import SignalHandlerOptions
 
-from vggt3_ros.environment import take_short_turns
-from vggt3_ros.mapping.store import KeyframeStore
 from vggt3_ros.msg import Status
+from vggt3_ros.ros.clients.processes import BACKEND, MemoryWatch, backend_process, wait_until
 from vggt3_ros.ros.load.observer import IN_FLIGHT, Observer
 from vggt3_ros.ros.load.stream import Stream
-from vggt3_ros.ros.processes import BACKEND, MemoryWatch, backend_process, wait_until
+from vggt3_ros.store.keyframes import KeyframeStore
+from vggt3_ros.system.environment import take_short_turns
 
 NAMESPACE = ["-r", "__ns:=/vggt3_load", "-r", "/tf:=tf"]  # a robot that happens to be in reach must not hear of this
 START_SECONDS = 120.0

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import psutil
 
-from vggt3_ros.mapping.snapshot import Snapshot
 from vggt3_ros.msg import Status
+from vggt3_ros.ros.clients.processes import BACKEND, backend_process, tail, uncaught
 from vggt3_ros.ros.load.benchmark import NAMESPACE, START_SECONDS, ros
 from vggt3_ros.ros.load.stream import Stream
 from vggt3_ros.ros.load.witness import Witness
-from vggt3_ros.ros.processes import BACKEND, backend_process, tail, uncaught
 from vggt3_ros.srv import Localize
+from vggt3_ros.store.snapshot import Snapshot
 
 EVERY = 3  # keyframes that start a refinement, once what a restarted node serves has been looked at
 EARLY_SECONDS, LATE_SECONDS = 3.0, 4.0  # kills: so long after the start, and after what is served was looked at

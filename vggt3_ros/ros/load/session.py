@@ -5,12 +5,12 @@ import os
 from dataclasses import replace
 
 from vggt3_ros.action import Refine
-from vggt3_ros.mapping.store import KeyframeStore
+from vggt3_ros.ros.clients.goal_client import GoalClient
+from vggt3_ros.ros.clients.processes import BACKEND, MemoryWatch, backend_process, refined
 from vggt3_ros.ros.conversions import from_keyframe
-from vggt3_ros.ros.goal_client import GoalClient
 from vggt3_ros.ros.load.benchmark import NAMESPACE, answers, ready, ros
 from vggt3_ros.ros.load.observer import IN_FLIGHT, Observer
-from vggt3_ros.ros.processes import BACKEND, MemoryWatch, backend_process, refined
+from vggt3_ros.store.keyframes import KeyframeStore
 
 REFINE_SECONDS = 1800.0  # the longest that one refinement may take
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from vggt3_ros.mapping.keyframe import Keyframe
 from vggt3_ros.ros.conversions import from_keyframe, from_nanoseconds, from_transform
+from vggt3_ros.store.keyframe import Keyframe
 
 MOST = 150  # keyframes of a sequence that are kept in memory: 1.5 MB each
 

@@ -1,0 +1,83 @@
+"""An adapter's network on keyframes, as KeyframeViewer has the built-in one: images of one size in, poses and depth out."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import cv2
+import numpy as np
+
+from vggt3_ros.adapters import wire
+from vggt3_ros.adapters.client import AdapterProcess
+from vggt3_ros.adapters.contract import View
+from vggt3_ros.network.keyframe_view import NetworkView, field_of_view_agreement
+from vggt3_ros.network.preprocess import network_size
+
+INPUTS = {"images": (), "intrinsics": ("intrinsics",), "depth": ("intrinsics", "depth"), "poses": ("intrinsics", "depth", "poses")}
+
+
+class AdapterViewer:
+    """Maps images by ``process``; it keeps no scene, so that new keyframes are mapped with all others.
+
+    inputs: which of INPUTS the network is given, as far as it takes them.
+    """
+
+    pose_convention = ""  # the adapter says it with every answer
+
+    def __init__(self, process: AdapterProcess, image_side: int = 518, inputs: str = "depth"):
+        self.process = process
+        self._side, self._inputs = image_side, INPUTS[inputs]
+
+    def fingerprint(self) -> str:
+        """Of no scene."""
+        return "adapter"
+
+    def prior(self) -> str:
+        """The network for people: name, weights, where and in which numbers, licence; once its process has said so."""
+        about = self.process.about
+        if about is None:
+            return f"by the adapter {self.process.adapter}, which has not said yet what it is"
+        return f"{about.name} ({about.weights}) on {about.device}, {about.dtype}; {about.licence}"
+
+    def map(self, load: Callable, cameras: Sequence, depth_of: Sequence[int], step: Callable[[float], None]) -> NetworkView:
+        """View of all images at once; ``step(fraction)`` may raise to stop. Raises adapter_process.AdapterError.
+
+        ``load(index)`` gives an undistorted image (H, W, 3) uint8 RGB, ``load.known(index)`` besides depth (H, W) or None and T_odom_cam
+        (4, 4); ``cameras`` the vggt3_ros.Camera of each. Images whose shape differs from the first one's are left out.
+        """
+        about = self.process.ready(step)
+        given = [name for name in self._inputs if name in about.takes]
+        size = self._size(cameras[0], about.patch)
+        rows = [i for i, camera in enumerate(cameras) if self._size(camera, about.patch) == size]
+        answered = self.process(self._views(load, cameras, rows, set(depth_of), size, given), len(rows), step)
+
+        T_network_cam, confidence, depth = np.full((len(cameras), 4, 4), np.nan), np.zeros(len(cameras)), {}
+        for i, seen in zip(rows, answered.seen, strict=True):
+            if seen.pose is None:
+                continue
+            T_network_cam[i] = np.linalg.inv(seen.pose) if answered.poses == "camera_from_world" else seen.pose
+            confidence[i] = 1.0 if seen.intrinsics is None else _agreement(seen.intrinsics, size, cameras[i])
+            values = wire.along_z(seen, answered.poses)
+            if values is not None and i in set(depth_of):
+                depth[i] = values, np.where(values > 0, seen.confidence, 0).astype(np.float32)
+        return NetworkView(T_network_cam, confidence, depth, None, answered.poses, answered.metric, "poses" in given)
+
+    def _size(self, camera, patch: int) -> tuple[int, int]:
+        return network_size(camera.height, camera.width, max(patch, self._side - self._side % patch), patch)
+
+    @staticmethod
+    def _views(load, cameras, rows, depth_of, size, given) -> Iterator[View]:
+        for i in rows:
+            image, depth, T_odom_cam = load.known(i) if {"depth", "poses"} & set(given) else (load(i), None, None)
+            height, width = size
+            smaller = height < image.shape[0]
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+            if depth is not None:
+                depth = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+            yield View(image, cameras[i].scaled(width, height).matrix if "intrinsics" in given else None,
+                       T_odom_cam if "poses" in given else None, depth if "depth" in given else None, i in depth_of)  # fmt: skip
+
+
+def _agreement(intrinsics: np.ndarray, size: tuple[int, int], camera) -> float:
+    """In 0..1: of the camera matrix that the network found with the one that is known."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.array([[size[0] / intrinsics[1, 1], size[1] / intrinsics[0, 0]]]) / 2
+    return float(field_of_view_agreement(found, [camera])[0])

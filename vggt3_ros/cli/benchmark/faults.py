@@ -1,0 +1,71 @@
+"""vggt3 benchmark faults: what a front end that freezes, jumps or mismeasures costs after loops are closed."""
+
+
+def add_parser(subparsers):
+    """`subparsers` belongs to `vggt3 benchmark`."""
+    from vggt3_ros.cli.dataset import add_sequence_arguments
+
+    parser = subparsers.add_parser("faults", help="break the odometry of a data set on purpose, with false loops besides",
+                                   description="Prints a Markdown table, or JSON: error before and after, against the same run without the "
+                                               "fault. PATH may be 'apartment' or 'twins' (two look-alike rooms), which are rendered. Ends "
+                                               "with 1 when one costs more than 1.3 times, or a false loop is accepted.")
+    add_sequence_arguments(parser)
+    parser.add_argument("--seeds", type=int, default=2, help="places and directions of each fault (default %(default)s)")
+    parser.add_argument("--false-loops", type=float, default=0.1, metavar="SHARE", help="share of loops made false (default %(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a config value, as loops.pairs_per_keyframe=6")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.set_defaults(run=run)
+
+
+def run(arguments):
+    import json
+    from dataclasses import asdict
+
+    from tqdm import tqdm
+
+    from vggt3_ros.benchmarks.faults import FAULTS, Bench
+    from vggt3_ros.cli.settings import parse_settings
+    from vggt3_ros.config import BackendConfig
+
+    if arguments.seeds < 1 or not 0 <= arguments.false_loops < 1:
+        raise ValueError("--seeds must be 1 or more, --false-loops 0 to below 1")
+    sequence = _sequence(arguments)
+    if len(sequence) < 28:
+        raise ValueError(f"{arguments.path} has {len(sequence)} keyframes: 28 are needed to break some of them")
+    with tqdm(total=len(sequence), desc="features", disable=arguments.quiet or None) as bar:
+        bench = Bench(sequence, BackendConfig.from_flat(parse_settings(arguments.set)), lambda _: bar.update())
+    shares, rows = sorted({0.0, arguments.false_loops}), []
+    runs = len(FAULTS) * arguments.seeds * len(shares)
+    for row in tqdm(bench.rows(FAULTS, range(arguments.seeds), shares), total=runs, desc="faults", disable=arguments.quiet or None):
+        rows.append(row)
+    if arguments.json:
+        print(json.dumps([dict(asdict(row), passes=row.passes) for row in rows], indent=2))
+    else:
+        print(table(rows))
+    return 0 if all(row.passes for row in rows) else 1
+
+
+def _sequence(arguments):
+    from vggt3_ros.cli.dataset import options
+    from vggt3_ros.datasets.dataset import open_dataset
+    from vggt3_ros.datasets.synthetic import apartment
+
+    if arguments.path == "apartment":
+        return apartment.sequence(queries=0)
+    if arguments.path == "twins":
+        return apartment.twin_rooms(come_back=True, camera=apartment.CAMERA.scaled(320, 240), ate=0.2)
+    sequence = open_dataset(arguments.path, options(arguments))
+    if sequence.groundtruth is None:
+        raise ValueError(f"{arguments.path} has no ground truth to score against: name a trajectory file with --groundtruth")
+    return sequence
+
+
+def table(rows):
+    """Rows as Markdown."""
+    lines = ["| fault | seed | false loops | odometry | without the fault | corrected | loops, false | told |", "|" + "---|" * 8]
+    for row in rows:
+        lines.append(f"| {row.fault} | {row.seed} | {row.false_share:.0%} | {100 * row.odometry_m:.1f} cm | {100 * row.unharmed_m:.2f} cm | "
+                     f"{100 * row.corrected_m:.2f} cm{'' if row.passes else ' **missed**'} | {row.accepted}, {row.false} | {'; '.join(row.breaks)} |")
+    lines.append(f"\n{sum(row.passes for row in rows)} of {len(rows)} within 1.3 times the error without the fault, no false loop accepted")
+    return "\n".join(lines)

@@ -1,5 +1,0 @@
-"""Maps and trajectories as files other tools read: PLY, COLMAP, glTF, rerun."""
-
-from vggt3_ros.mapping.export.ply import write_ply
-
-__all__ = ["write_ply"]

@@ -1,0 +1,159 @@
+"""Messages -> the values the library works with. ValueError names the field that is wrong.
+
+Nothing here imports ROS: any object with a message's fields will do, so that bags are read without a ROS installation.
+"""
+
+import logging
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.camera import MAX_PIXELS, Camera
+from vggt3_ros.geometry.stereo import stereo_pair
+from vggt3_ros.messages import images
+from vggt3_ros.store.keyframe import Keyframe, check_covariance
+
+NANOSECONDS = 1_000_000_000
+MAX_COORDINATE = 1e8  # metres; the Earth's centre is 6.4e6 away, and products of what is finite must stay so
+MAX_FRAME_NAME = 256  # characters
+
+_log = logging.getLogger(__name__)
+
+
+def to_nanoseconds(time):
+    return time.sec * NANOSECONDS + time.nanosec
+
+
+def to_stamp(header, name="header"):
+    """Nanoseconds of a header's stamp, which must be one."""
+    stamp = header.stamp
+    if not 0 <= stamp.nanosec < NANOSECONDS or stamp.sec < 0:
+        raise ValueError(f"{name}.stamp must have sec >= 0 and nanosec below 1e9, got {stamp.sec} and {stamp.nanosec}")
+    if not (stamp.sec or stamp.nanosec):
+        raise ValueError(f"{name}.stamp is zero: the time of exposure is needed")
+    return to_nanoseconds(stamp)
+
+
+def to_transform(pose, name="pose"):
+    """geometry_msgs/Pose -> (4, 4)."""
+    position = (pose.position.x, pose.position.y, pose.position.z)
+    orientation = (pose.orientation.x, pose.orientation.y, pose.orientation.z, pose.orientation.w)
+    if not np.all(np.isfinite(position)):
+        raise ValueError(f"{name}.position holds NaN or infinity")
+    if np.abs(position).max() > MAX_COORDINATE:
+        raise ValueError(f"{name}.position must be metres within {MAX_COORDINATE:g}, got {np.abs(position).max():g}")
+    if not np.all(np.isfinite(orientation)):
+        raise ValueError(f"{name}.orientation holds NaN or infinity")
+    try:
+        return se3.from_quaternion(position, orientation)
+    except ValueError as error:
+        raise ValueError(f"{name}.orientation: {error}") from error
+
+
+def to_camera(info, name="camera_info"):
+    """CameraInfo -> Camera. A binned or cropped image (binning, roi) gets the intrinsics of what was sent.
+
+    What is read otherwise than it was written (see geometry.camera.canonical_distortion) is said once in the log.
+    """
+    k = np.asarray(info.k, float)
+    if not np.all(np.isfinite(k)) or k[0] <= 0 or k[4] <= 0:
+        raise ValueError(f"{name}.k must hold positive focal lengths in pixels, got fx {k[0]}, fy {k[4]}: is the camera calibrated?")
+    lens = {"distortion_model": info.distortion_model, "distortion": tuple(info.d), "skew": k[1] if abs(k[1]) > 1e-6 * k[0] else 0.0}
+    try:
+        camera = Camera(info.width, info.height, k[0], k[4], k[2], k[5], **lens)
+        if (camera.distortion_model, len(camera.distortion)) != (info.distortion_model, len(info.d)):
+            _say_once(name, info.distortion_model, len(info.d), camera.distortion_model, len(camera.distortion))
+        roi, bx, by = info.roi, max(info.binning_x, 1), max(info.binning_y, 1)
+        if roi.width and roi.height and (roi.width, roi.height) != (info.width, info.height):
+            camera = Camera(roi.width, roi.height, k[0], k[4], k[2] - roi.x_offset, k[5] - roi.y_offset, **lens)
+        camera = camera if (bx, by) == (1, 1) else camera.scaled(camera.width // bx, camera.height // by)
+        if camera.width * camera.height > MAX_PIXELS:
+            raise ValueError(f"images have at most {MAX_PIXELS} pixels, got {camera.width}x{camera.height}")
+        return camera
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+@lru_cache(maxsize=64)
+def _say_once(name, model, count, read_model, read_count):
+    _log.warning("%s.distortion_model '%s' with %d coefficients is read as '%s' with %d", name, model, count, read_model, read_count)
+
+
+def to_image(message, camera, name=""):
+    """The image of a message with fields image and compressed_image -> (RGB array, encoded bytes or None). Size checked."""
+    if len(message.compressed_image.data):
+        if len(message.image.data):
+            raise ValueError(f"{name}image and {name}compressed_image are both set; send one")
+        return images.decompress(message.compressed_image, camera.width, camera.height, f"{name}compressed_image")
+    if not len(message.image.data):
+        raise ValueError(f"{name}image and {name}compressed_image are both empty")
+    size = message.image.width, message.image.height
+    if size != (camera.width, camera.height):
+        raise ValueError(f"{name}image is {size[0]}x{size[1]}, {name}camera_info says {camera.width}x{camera.height}")
+    return images.to_rgb(message.image, f"{name}image"), None
+
+
+def to_stereo_pair(left_info, right_info, name="right_camera_info"):
+    """CameraInfos of two cameras side by side -> StereoPair of the images as they come, each described by k and d.
+
+    r turns each camera into the rectified pair, in which the right one stands at p[3] / p[0] (sensor_msgs/CameraInfo). No r (all zeros)
+    is no rotation.
+    """
+    left, right = to_camera(left_info), to_camera(right_info, name)
+    p = np.asarray(right_info.p, float)
+    if not np.all(np.isfinite(p)) or p[0] <= 0 or p[3] >= 0:
+        raise ValueError(f"{name}.p[3] must be -fx * baseline of a camera to the right of the first, got p[3] {p[3]:.6g} with p[0] "
+                         f"{p[0]:.6g}: is the pair calibrated?")
+    turn_left, turn_right = _rectifying(left_info, "camera_info"), _rectifying(right_info, name)
+    T_right_left = se3.from_rotation_translation(turn_right.T @ turn_left, turn_right.T @ [p[3] / p[0], 0, 0])
+    try:
+        return stereo_pair(left, right, tuple(T_right_left.ravel()))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _rectifying(info, name):
+    rotation = np.reshape(np.asarray(info.r, float), (3, 3))
+    if not rotation.any():
+        return np.eye(3)
+    if not np.all(np.isfinite(rotation)) or np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3 or np.linalg.det(rotation) < 0:
+        raise ValueError(f"{name}.r is no rotation")
+    return se3.orthonormalize(se3.from_rotation_translation(rotation, np.zeros(3)))[:3, :3]
+
+
+def _stereo_depth(message, image):
+    """Depth of the image (height, width, 3) by the message's right one; None where it has none, as in bags of before there were any."""
+    raw, compressed = getattr(message, "right_image", None), getattr(message, "right_compressed_image", None)
+    if raw is None or not (len(raw.data) or len(compressed.data)):
+        return None
+    pair = to_stereo_pair(message.camera_info, message.right_camera_info)
+    right, _ = to_image(_Right(raw, compressed), to_camera(message.right_camera_info, "right_camera_info"), "right_")
+    return pair.depth_of_left(image, right)
+
+
+@dataclass
+class _Right:
+    image: object
+    compressed_image: object
+
+
+def to_keyframe(message):
+    """vggt3_ros/Keyframe -> (Keyframe, encoded image bytes or None)."""
+    stamp_ns = to_stamp(message.header)
+    if message.id >= 2**63:
+        raise ValueError(f"id must be below 2^63, got {message.id}")
+    camera = to_camera(message.camera_info)
+    pose = to_transform(message.t_odom_camera, "t_odom_camera")
+    covariance = np.asarray(message.odometry_covariance, float).reshape(6, 6)
+    covariance = check_covariance(covariance) if covariance.any() else None
+    image, encoded = to_image(message, camera)
+    if len(message.depth.data) or message.depth.width or message.depth.height:
+        size = message.depth.width, message.depth.height
+        if size != (camera.width, camera.height):
+            raise ValueError(f"depth is {size[0]}x{size[1]}, its image {camera.width}x{camera.height}; register it to the image")
+        depth = images.to_depth(message.depth)
+    else:
+        depth = _stereo_depth(message, image)
+    return Keyframe(message.id, stamp_ns, image, camera, pose, depth, covariance), encoded

@@ -1,0 +1,101 @@
+"""Bundle adjustment (GTSAM): keyframe poses and track points that explain the pixels best, held to scale by the odometry."""
+
+from dataclasses import dataclass, replace
+
+import gtsam
+import numpy as np
+
+from vggt3_ros.geometry import se3
+from vggt3_ros.refinement import pose_graph
+from vggt3_ros.refinement.monocular.tracks import reprojection, triangulate
+
+PIXEL_SIGMA = 1.0
+KERNEL = 1.0  # Huber, in pixels
+LEAST_ANGLE = np.radians(1.5)  # less parallax says nothing about depth
+ROUNDS = ((40.0, 10), (12.0, 12), (4.0, 12), (2.5, 25))  # an observation farther off than this many px is left out; iterations then
+PER_IMAGE = 250  # tracks kept so that every image has about so many: what more would add is time
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """T_map_cam (N, 4, 4); observations that agree and their points (tracks, 3) in the map; reprojection_px: their median.
+    problem: (gtsam graph, its Values, keys of points) that the poses were solved from; None where they were given."""
+
+    T_map_cam: np.ndarray
+    observations: object
+    points: np.ndarray
+    reprojection_px: float
+    problem: tuple | None = None
+
+
+def adjust(T_odom_cam, odometry_noise, cameras, observations, config, initial=None, edges=(), progress=None, anchor=0):
+    """(N, 4, 4) odometry, (N, 6, 6) covariance of each step, N Cameras without distortion, Observations, PoseGraphConfig -> Bundle.
+
+    edges: measured motions (pose_graph.Edge) that hold beside. initial: poses to start from; that of `anchor` stays. Points are eliminated before poses
+    (Schur complement), so the cost grows with images that see the same, not with points. Which observations hold is found in
+    rounds: what lies too far off is left out, all points are triangulated again and observations is solved again.
+    """
+    T_map_cam = np.array(T_odom_cam if initial is None else initial)
+    for round_, (limit, iterations) in enumerate(ROUNDS):
+        points, angle = triangulate(observations, cameras, T_map_cam)
+        kept, points = _consistent(observations, cameras, T_map_cam, points, angle, limit)
+        chosen, points = _spread(kept, points, len(T_map_cam))
+        graph = pose_graph.build(T_odom_cam, odometry_noise, edges, config, anchor)
+        T_map_cam, points, problem = _solve(graph, T_map_cam, points, chosen, cameras, iterations)
+        if progress:
+            progress((round_ + 1) / len(ROUNDS))
+    return replace(triangulated(cameras, observations, T_map_cam), problem=problem)
+
+
+def triangulated(cameras, observations, T_map_cam):
+    """The Bundle of poses that are to stay as they are."""
+    points, angle = triangulate(observations, cameras, T_map_cam)
+    kept, points = _consistent(observations, cameras, T_map_cam, points, angle, ROUNDS[-1][0])
+    error, _ = reprojection(kept, cameras, T_map_cam, points)
+    return Bundle(T_map_cam, kept, points, float(np.median(error)) if len(error) else float("nan"))
+
+
+def _consistent(observations, cameras, T_map_cam, points, angle, limit):
+    error, _ = reprojection(observations, cameras, T_map_cam, points)
+    kept, tracks = observations.only((error < limit) & (angle[observations.track] > LEAST_ANGLE))
+    return kept, points[tracks]
+
+
+def _spread(observations, points, images):
+    """The longest tracks until every image has PER_IMAGE of them."""
+    length = np.bincount(observations.track, minlength=observations.tracks)
+    order = np.argsort(-length, kind="stable")
+    start = np.searchsorted(observations.track, np.arange(observations.tracks + 1))
+    have, chosen = np.zeros(images, np.int64), np.zeros(observations.tracks, bool)
+    for track in order:
+        seen_by = observations.image[start[track]:start[track + 1]]
+        if have[seen_by].min() < PER_IMAGE:
+            have[seen_by] += 1
+            chosen[track] = True
+    kept, tracks = observations.only(chosen[observations.track])
+    return kept, points[tracks]
+
+
+def _solve(graph, T_map_cam, points, observations, cameras, iterations):
+    values = gtsam.Values()
+    for i, pose in enumerate(T_map_cam):
+        values.insert(i, gtsam.Pose3(se3.orthonormalize(pose)))
+    first = len(T_map_cam)  # keys of points follow those of poses
+    for k, point in enumerate(points):
+        values.insert(first + k, gtsam.Point3(*point))
+    calibration = {id(c): gtsam.Cal3_S2(c.fx, c.fy, 0, c.cx, c.cy) for c in cameras}
+    noise = gtsam.noiseModel.Robust.Create(gtsam.noiseModel.mEstimator.Huber.Create(KERNEL),
+                                           gtsam.noiseModel.Isotropic.Sigma(2, PIXEL_SIGMA))
+    for track, image, pixel in zip(observations.track.tolist(), observations.image.tolist(), observations.pixels):
+        graph.add(gtsam.GenericProjectionFactorCal3_S2(pixel, noise, image, first + track, calibration[id(cameras[image])]))
+    ordering = gtsam.Ordering()
+    for key in [first + k for k in range(len(points))] + list(range(first)):
+        ordering.push_back(key)
+    parameters = gtsam.LevenbergMarquardtParams()
+    parameters.setMaxIterations(iterations)
+    parameters.setRelativeErrorTol(1e-5)
+    parameters.setOrdering(ordering)
+    values = gtsam.LevenbergMarquardtOptimizer(graph, values, parameters).optimize()
+    return (se3.orthonormalize(np.array([values.atPose3(i).matrix() for i in range(first)])),
+            np.array([values.atPoint3(first + k) for k in range(len(points))]).reshape(-1, 3),
+            (graph, values, range(first, first + len(points))))

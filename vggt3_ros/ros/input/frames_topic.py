@@ -1,0 +1,65 @@
+"""Transforms between the frames of a robot, from /tf_static and, where they move, from /tf. tf2_ros would do it too, but is on no wheel."""
+
+import threading
+
+from tf2_msgs.msg import TFMessage
+
+from vggt3_ros.geometry.frame_tree import FrameTree
+from vggt3_ros.messages.reading import MAX_FRAME_NAME, to_nanoseconds
+from vggt3_ros.ros import qos
+from vggt3_ros.ros.conversions import to_matrix
+from vggt3_ros.ros.input.intake import shown
+
+
+class FramesTopic:
+    """Calls changed() after each message. Transforms that make no sense are left out and logged. gap_ns() as of FrameTree.
+
+    topics: names of the two: of what is fixed, of what moves.
+    """
+
+    def __init__(self, node, callback_group, gap_ns, changed):
+        self._node, self._gap_ns, self._changed, self._lock = node, gap_ns, changed, threading.Lock()
+        self._frames = FrameTree(gap_ns(), matrix=to_matrix)
+        self.topics = [node.resolve_topic_name(topic) for topic in ("/tf_static", "/tf")]
+        self._subscriptions = [  # the first message may come before the second is there
+            node.create_subscription(TFMessage, topic, take, qos.own(profile), callback_group=callback_group,
+                                     qos_overriding_options=qos.overridable_fully())
+            for topic, take, profile in (("/tf_static", self._take_static, qos.TF_STATIC), ("/tf", self._take_moving, qos.TF))]
+
+    def _take_static(self, message):
+        for entry in message.transforms:
+            self._take(self.topics[0], entry, lambda: self._frames.fix(entry.header.frame_id, entry.child_frame_id, to_matrix(entry.transform)))
+        self._changed()
+
+    def _take_moving(self, message):
+        for entry in message.transforms:
+            self._take(self.topics[1], entry, lambda: self._move(entry))
+        self._changed()
+
+    def _move(self, entry):
+        if self._frames.move(entry.header.frame_id, entry.child_frame_id, to_nanoseconds(entry.header.stamp), entry.transform):
+            self._node.get_logger().warning(shown(f"'{entry.child_frame_id}' is on {self.topics[0]} and on {self.topics[1]}: the latter holds"))
+
+    def _take(self, topic, entry, use):
+        try:
+            if max(len(entry.header.frame_id), len(entry.child_frame_id)) > MAX_FRAME_NAME:
+                raise ValueError(f"frame ids have at most {MAX_FRAME_NAME} characters")
+            with self._lock:
+                use()
+        except ValueError as error:
+            text = shown(f"{topic}: {entry.header.frame_id} -> {entry.child_frame_id}: {error}")
+            self._node.get_logger().warning(text, throttle_duration_sec=1.0)
+
+    def at(self, target, source, stamp_ns):
+        """T_target_source (4, 4), None while the two are not connected. Raises NotYet, Unknown."""
+        with self._lock:
+            self._frames.gap_ns = self._gap_ns()
+            return self._frames.at(target, source, stamp_ns)
+
+    def connected(self, target, source):
+        with self._lock:
+            return self._frames.connected(target, source)
+
+    def destroy(self):
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)

@@ -1,0 +1,260 @@
+"""Keyframes out of plain topics: images with camera_info, depth and the front end's poses, brought together and selected."""
+
+import time
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from nav_msgs.msg import Odometry
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from vggt3_ros.frontend.selection import KeyframeSelector
+from vggt3_ros.geometry.frame_tree import NotYet, Unknown
+from vggt3_ros.messages import images
+from vggt3_ros.messages.compressed_depth import decompress_depth
+from vggt3_ros.messages.reading import MAX_FRAME_NAME, to_stereo_pair
+from vggt3_ros.msg import Keyframe
+from vggt3_ros.ros import qos
+from vggt3_ros.ros.conversions import from_nanoseconds, from_transform, to_camera, to_stamp, to_transform
+from vggt3_ros.ros.input.frames_topic import FramesTopic
+from vggt3_ros.ros.input.input_monitor import InputMonitor
+from vggt3_ros.ros.input.pose_track import PoseTrack, motion_covariance
+from vggt3_ros.ros.input.synchronizer import WAIT, Miss, Nearest, Synchronizer
+
+POSES = {"odometry": (Odometry, "odometry"), "pose": (PoseStamped, "frontend_pose"),
+         "pose_with_covariance": (PoseWithCovarianceStamped, "frontend_pose")}
+IMAGES = {"raw": (Image, "image"), "compressed": (CompressedImage, "image/compressed")}
+DEPTHS = {"raw": (Image, "depth"), "compressedDepth": (CompressedImage, "depth/compressedDepth")}
+RIGHTS = {"raw": (Image, "right/image"), "compressed": (CompressedImage, "right/image/compressed")}
+REFUSED_SECONDS = 1.0  # after a refusal: no need to hear of the same fault with every image
+
+
+class _Timeless:
+    """What holds at any stamp once it is there: a calibration (drivers send it once, or late)."""
+
+    def __init__(self, value):
+        self._value = value
+
+    def at(self, stamp_ns):
+        value = self._value()
+        return WAIT if value is None else value
+
+
+class _Mount:
+    """Where the camera sits on the body at a stamp: on a head that turns it is elsewhere with every image."""
+
+    def __init__(self, at):
+        self._at, self.late = at, ""  # why the last answer has to wait; empty: it has not
+
+    def at(self, stamp_ns):
+        self.late = ""
+        try:
+            transform = self._at(stamp_ns)
+        except NotYet as error:
+            self.late = str(error)
+            return WAIT
+        except Unknown as error:
+            return Miss(str(error))
+        return WAIT if transform is None else transform
+
+
+class TopicInput:
+    """Subscribes as parameters input.* say and hands keyframes to core.intake. jumped() is called when the front end jumps."""
+
+    def __init__(self, node, core, jumped):
+        self._core, self._jumped, self._log = core, jumped, node.get_logger()
+        config = self._config
+        group = MutuallyExclusiveCallbackGroup()  # one for all: what belongs together is put together in one thread
+        self._selector = KeyframeSelector()
+        self._last_pose, self._quiet_until, self._track = None, 0.0, core.intake.track
+        self._odom_frame = self._body_frame = self._camera_frame = None
+        self._poses = PoseTrack(0, T_kept_frontend=core.intake.T_kept_frontend)
+        self._info = self._right_info = None
+        self._depth = Nearest(0, 2 * config.sync_queue)  # depth, or the right image that it comes from
+        self._mount = _Mount(self._T_body_cam)
+        tracks = {"camera_info": _Timeless(lambda: self._info), "poses": self._poses, "transform": self._mount}
+        self.monitor = InputMonitor(node, lambda: self._config.timeout, core.intake.refuse, self._notes)
+        self.monitor.subscribe(*IMAGES[config.image_transport], self._take_image, qos.IMAGES, group)
+        self.monitor.subscribe(CameraInfo, "camera_info", self._take_info, qos.IMAGES, group)
+        self.monitor.subscribe(*POSES[config.source], self._take_pose, qos.ODOMETRY, group)
+        if config.depth_transport == "stereo":
+            tracks.update(right=self._depth, right_info=_Timeless(lambda: self._right_info))
+            self.monitor.subscribe(*RIGHTS[config.image_transport], self._take_depth, qos.IMAGES, group)
+            self.monitor.subscribe(CameraInfo, "right/camera_info", self._take_right_info, qos.IMAGES, group)
+        elif config.depth_transport != "none":
+            tracks["depth"] = self._depth
+            self.monitor.subscribe(*DEPTHS[config.depth_transport], self._take_depth, qos.IMAGES, group)
+        self._frames = None  # unless something may have to be asked of it
+        if config.T_base_camera() is None and (config.source == "odometry" or config.base_frame):
+            self._frames = FramesTopic(node, group, lambda: round(self._config.pose_gap * 1e9), self._proceed)
+        self._sync = Synchronizer(tracks, config.sync_queue)
+
+    @property
+    def _config(self):
+        return self._core.parameters.node.input
+
+    def destroy(self):
+        self.monitor.destroy()
+        if self._frames is not None:
+            self._frames.destroy()
+
+    # topics -----------------------------------------------------------------------------------------------------------
+
+    def _take_image(self, message):
+        self._follow_resets()
+        _check_frame(message.header.frame_id)
+        self._camera_frame = self._config.camera_frame or message.header.frame_id
+        self._sync.add(to_stamp(message.header), message)
+        self._proceed()
+
+    def _take_info(self, message):
+        self._info = _rectified(message) if self._config.rectified else message
+        self._proceed()
+
+    def _take_right_info(self, message):
+        self._right_info = _rectified(message) if self._config.rectified else message
+        self._proceed()
+
+    def _take_depth(self, message):
+        self._depth.add(to_stamp(message.header), message)
+        self._proceed()
+
+    def _take_pose(self, message):
+        given = message.pose if isinstance(message, PoseStamped) else message.pose.pose
+        covariance = None if isinstance(message, PoseStamped) else np.reshape(message.pose.covariance, (6, 6))
+        self._follow_resets()
+        pose, stamp_ns = to_transform(given, "odometry" if isinstance(message, Odometry) else "frontend_pose"), to_stamp(message.header)
+        for frame in (message.header.frame_id, getattr(message, "child_frame_id", "")):
+            _check_frame(frame)
+        self._body_frame = self._config.base_frame or getattr(message, "child_frame_id", "")
+        if message.header.frame_id != self._odom_frame:
+            self._odom_frame = message.header.frame_id
+            self._poses.clear()
+        self._poses.gap_ns = round(self._config.pose_gap * 1e9)
+        self._poses.jump_translation, self._poses.jump_rotation = self._config.jump_translation, self._config.jump_rotation
+        jump = self._poses.add(stamp_ns, pose, covariance if covariance is not None and covariance.any() else None)
+        if jump is not None:
+            self._log.warning(f"the poses in '{self._odom_frame}' jumped by {jump[0]:.2f} m, {jump[1]:.2f} rad: bridged")
+            self._core.intake.moved(self._poses.T_kept_frontend)
+            self._jumped()
+        self._proceed()
+
+    # sets -------------------------------------------------------------------------------------------------------------
+
+    def _proceed(self):
+        self._depth.tolerance_ns = round(self._config.sync_tolerance * 1e9)
+        for stamp_ns, image, found in self._sync.ready():
+            self.monitor.arrived()
+            self._consider(stamp_ns, image, found)
+        self._core.intake.images_dropped = sum(self._sync.missed.values())
+
+    def _T_body_cam(self, stamp_ns):
+        """(4, 4), or None while it is not known; see FrameTree.at."""
+        transform = self._config.T_base_camera()
+        if transform is not None or None in (self._body_frame, self._camera_frame):
+            return transform
+        if self._body_frame in ("", self._camera_frame):
+            return np.eye(4)
+        return None if self._frames is None else self._frames.at(self._body_frame, self._camera_frame, stamp_ns)
+
+    def _consider(self, stamp_ns, image, found):
+        if time.monotonic() < self._quiet_until:
+            return
+        info, pose, T_body_cam, depth = (found.get(name) for name in ("camera_info", "poses", "transform", "depth"))
+        try:
+            camera, T_kept_cam = to_camera(info), pose.T_kept_body @ T_body_cam
+            if not self._selector.reason(stamp_ns, T_kept_cam, camera, self._core.parameters.node.selection):
+                return
+            metres = _stereo(image, info, found["right"], found["right_info"]) if "right" in found else _metres(depth, camera)
+        except (ValueError, MemoryError) as error:
+            self._core.intake.refuse(f"keyframe {self._core.store.next_public_id()}: {error}")
+            self._quiet_until = time.monotonic() + REFUSED_SECONDS
+            return
+        message = self._keyframe(self._core.store.next_public_id(), stamp_ns, image, info, depth, metres, T_kept_cam)
+        covariance = None if self._last_pose is None else motion_covariance(self._last_pose, pose, T_body_cam)
+        if covariance is not None:
+            message.odometry_covariance = covariance.ravel()
+        self._last_pose = pose  # also where it is refused: the intake knows what was left out
+        if self._core.intake.take(message):
+            self._selector.keep(stamp_ns, T_kept_cam, camera, metres)
+        else:
+            self._quiet_until = time.monotonic() + REFUSED_SECONDS
+
+    def _keyframe(self, number, stamp_ns, image, info, depth, metres, T_kept_cam):
+        message = Keyframe(header=Header(stamp=from_nanoseconds(stamp_ns), frame_id=self._odom_frame), id=number, camera_info=info,
+                           camera_frame_id=self._camera_frame, t_odom_camera=from_transform(T_kept_cam))
+        if isinstance(image, Image):
+            message.image = image
+        else:
+            message.compressed_image = image
+        if metres is not None:
+            message.depth = depth if isinstance(depth, Image) else images.from_depth(metres, image.header)
+        return message
+
+    def _follow_resets(self):
+        """Begin anew when the keyframes so far were forgotten."""
+        if self._track == self._core.intake.track:
+            return
+        self._track = self._core.intake.track
+        self._selector.forget()
+        self._poses.clear()
+        self._poses.T_kept_frontend = self._core.intake.T_kept_frontend
+        self._last_pose = None
+
+    def _notes(self):
+        notes = []
+        if self._frames is not None and self._camera_frame is not None and self._body_frame not in (None, "", self._camera_frame):
+            static, moving = self._frames.topics
+            if not self._frames.connected(self._body_frame, self._camera_frame):
+                notes.append(f"{moving} or {static} to say where '{self._camera_frame}' sits on '{self._body_frame}' "
+                             "(or set input.base_to_camera)")
+            elif self._mount.late:
+                notes.append(f"{moving}: {self._mount.late}")
+        paired = next((name for name in ("depth", "right") if name in self._sync.tracks), None)
+        if paired:
+            notes.append(f"{paired} within sync_tolerance {self._config.sync_tolerance} s of the image")
+        if self._sync.missed:
+            counts = ", ".join(f"{count} for {name}" for name, count in self._sync.missed.items())
+            notes.append(f"images dropped: {counts}; the last for {self._sync.last_miss}")
+        return notes
+
+
+def _check_frame(name):
+    if len(name) > MAX_FRAME_NAME or not name.isprintable():
+        raise ValueError(f"frame ids must be at most {MAX_FRAME_NAME} printable characters, got {len(name)}")
+
+
+def _metres(depth, camera):
+    if depth is None:
+        return None
+    if isinstance(depth, Image):
+        return _sized(images.to_depth(depth), camera)
+    return decompress_depth(depth, size=(camera.width, camera.height))
+
+
+def _stereo(left, left_info, right, right_info):
+    """Depth registered to the left image, by the two images and their CameraInfos."""
+    pair = to_stereo_pair(left_info, right_info, "right/camera_info")
+    pixels = [_pixels(message, to_camera(info, name), name) for message, info, name in
+              ((left, left_info, "image"), (right, right_info, "right/image"))]
+    return pair.depth_of_left(*pixels)
+
+
+def _pixels(message, camera, name):
+    if isinstance(message, CompressedImage):
+        return images.decompress(message, camera.width, camera.height, name)[0]
+    return images.to_rgb(message, name)
+
+
+def _sized(depth, camera):
+    if depth.shape != (camera.height, camera.width):
+        raise ValueError(f"depth is {depth.shape[1]}x{depth.shape[0]}, its image {camera.width}x{camera.height}; register it to the image")
+    return depth
+
+
+def _rectified(info):
+    """CameraInfo of the rectified image: the left three columns of p, no distortion."""
+    k = np.reshape(info.p, (3, 4))[:, :3]
+    return CameraInfo(header=info.header, width=info.width, height=info.height, distortion_model="plumb_bob", d=[0.0] * 5,
+                      k=k.ravel(), r=np.eye(3).ravel(), p=info.p, binning_x=info.binning_x, binning_y=info.binning_y, roi=info.roi)

@@ -1,0 +1,1 @@
+"""Snapshots and states to topics, TF and diagnostics."""

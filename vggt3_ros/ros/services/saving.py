@@ -1,0 +1,98 @@
+"""One folder with everything: keyframes, the newest snapshot with its memory, the cloud and the trajectory. Needs no ROS."""
+
+import re
+import shutil
+import stat
+from pathlib import Path
+
+import numpy as np
+
+from vggt3_ros.datasets.tum_files import write_trajectory_tum
+from vggt3_ros.store import durable
+from vggt3_ros.store.database import FOLDER_MODE, StoreError
+from vggt3_ros.store.keyframes import KeyframeStore
+from vggt3_ros.store.snapshot import PointMap
+from vggt3_ros.surface.export import write_ply
+
+NO_CLOUD = PointMap(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class BadName(ValueError):
+    """Not a plain folder name."""
+
+
+def map_to_load(root, name):
+    """Path of the saved map root/name. Raises BadName, FileNotFoundError when there is none, or
+    anything in it lies elsewhere by a link."""
+    root = _checked(root, name)
+    folder = root / name
+    if not (folder / "keyframes.db").is_file():
+        raise FileNotFoundError(f"there is no saved map {folder}")
+    if not folder.resolve().is_relative_to(root.resolve()):
+        raise FileNotFoundError(f"{folder} is a link out of {root}")
+    for entry in folder.rglob("*"):
+        mode = entry.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # links lead elsewhere; reading a pipe never ends
+            raise FileNotFoundError(f"{entry} is a link or no file: a saved map has none")
+    return folder
+
+
+def _checked(root, name):
+    if not NAME.fullmatch(name):
+        raise BadName(f"name must be 1 to 100 letters, digits or . _ - and start with a letter or digit, got '{name[:120]}'")
+    return Path(root).expanduser()
+
+
+def _reason(error):
+    """In words. shutil.copytree collects what went wrong with each file."""
+    if isinstance(error, shutil.Error):
+        return error.args[0][0][2]
+    return getattr(error, "strerror", "") or str(error)
+
+
+def _without_images(folder):
+    with KeyframeStore(folder) as copy:
+        copy.forget_images()
+
+
+def _without_cloud(folder):
+    """The snapshot in `folder`, its other files as they are, with an empty cloud."""
+    with np.load(folder / "arrays.npz", allow_pickle=False) as file:
+        arrays = dict(file)
+    np.savez(folder / "arrays.npz", **arrays | {name: getattr(NO_CLOUD, name) for name in ("points", "colors", "confidence")})
+
+
+def save_map(store, snapshot, root, name, images=True):
+    """Write root/name; complete or not at all, whether the process is killed or the power cut. Keyframes go on coming in. Returns its Path.
+
+    images: False leaves out all that shows the place: images, depth, features and the cloud. Poses, cameras and the scene memory are left, which
+    serve localization. Raises BadName, FileExistsError when there is such a folder, ValueError when it cannot be written or a snapshot not be read.
+    """
+    root = _checked(root, name)
+    folder, partial = root / name, root / f".{name}.partial"
+    if folder.exists() or folder.is_symlink():
+        raise FileExistsError(f"{folder} exists; choose another name or remove it")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        durable.make_folder(root, FOLDER_MODE)
+        partial.mkdir(mode=FOLDER_MODE)
+        store.backup(partial)
+        if not images:
+            _without_images(partial)
+        if snapshot is not None:
+            generation = f"{snapshot.generation:06d}"
+            shutil.copytree(store.snapshots / generation, partial / "snapshots" / generation)
+            if not images:
+                _without_cloud(partial / "snapshots" / generation)
+            write_ply(partial / "map.ply", snapshot.cloud if images else NO_CLOUD)
+            order = snapshot.stamps_ns.argsort(kind="stable")
+            write_trajectory_tum(partial / "trajectory.txt", snapshot.stamps_ns[order], snapshot.T_map_cam[order], "T_map_cam")
+        durable.rename(partial, folder)
+    except FileExistsError as error:
+        raise ValueError(f"{error.filename} is in the way") from error
+    except (OSError, StoreError) as error:
+        raise ValueError(f"{folder} is not saved: {_reason(error)}. Make it writable, or room on it, or choose another map_folder") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder

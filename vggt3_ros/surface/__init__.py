@@ -1,0 +1,1 @@
+"""Depth at corrected poses to a surface: point map, occupancy grid, files for other tools."""

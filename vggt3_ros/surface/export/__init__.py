@@ -1,0 +1,5 @@
+"""Maps and trajectories as files other tools read: PLY, COLMAP, glTF, rerun."""
+
+from vggt3_ros.surface.export.ply import write_ply
+
+__all__ = ["write_ply"]

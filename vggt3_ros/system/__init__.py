@@ -1,0 +1,1 @@
+"""The machine and the process: memory, threads, devices, child processes, messages between processes."""
