@@ -23,12 +23,12 @@ from vggt3_ros.refinement.sessions import in_one_frame
 from vggt3_ros.store.keyframes import DamagedKeyframe
 from vggt3_ros.store.sessions import begin_session
 from vggt3_ros.store.snapshot import Snapshot
+from vggt3_ros.store.suspicion import any_suspected
 from vggt3_ros.surface.fusion_process import FusionError, FusionProcess
 from vggt3_ros.system import threads
 from vggt3_ros.system.device import device_name, running_on
 from vggt3_ros.system.memory_use import peak_mb
 from vggt3_ros.system.stages import Stages
-from vggt3_ros.worker.suspects import any_suspected
 
 _log = logging.getLogger(__name__)
 LOOKED_AT = 32  # keyframes, for why a map is empty

@@ -12,8 +12,8 @@ from vggt3_ros.config import BackendConfig
 from vggt3_ros.datasets.synthetic import apartment
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
-from vggt3_ros.messages.images import from_rgb
 from vggt3_ros.ros.conversions import from_camera, to_transform
+from vggt3_ros.ros.image_messages import from_rgb
 from vggt3_ros.srv import Localize, SaveMap
 from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.store.snapshot import Snapshot

@@ -15,7 +15,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
-from vggt3_ros.messages import images
+from vggt3_ros.ros import image_messages
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.conversions import from_camera, with_covariance
 from vggt3_ros.ros.load.malformed import noise, spoil
@@ -24,7 +24,7 @@ from vggt3_ros.srv import GetTrajectory, LoadMap, Localize, SaveMap, SetMode
 
 def localize_request():
     picture = make_keyframe(3)
-    return Localize.Request(image=images.from_rgb(picture.image), camera_info=from_camera(picture.camera), use_hint=True,
+    return Localize.Request(image=image_messages.from_rgb(picture.image), camera_info=from_camera(picture.camera), use_hint=True,
                             hint=with_covariance(np.eye(4), np.eye(6)))
 
 
@@ -67,9 +67,9 @@ def test_plain_topics_that_make_no_sense_then_good_ones(graph, compressed, depth
     header = Header(frame_id="camera_optical")
     header.stamp.sec = 1_700_000_000
     picture, png = make_keyframe(1).image, cv2.imencode(".png", np.full((48, 64), 900, np.uint16))[1].tobytes()
-    good = {"/image": images.from_rgb(picture, header), "/camera_info": from_camera(CAMERA, header),
-            "/image/compressed": images.from_encoded(cv2.imencode(".jpg", picture)[1].tobytes(), header),
-            "/depth": images.from_depth(np.full((48, 64), 900, np.uint16), header),
+    good = {"/image": image_messages.from_rgb(picture, header), "/camera_info": from_camera(CAMERA, header),
+            "/image/compressed": image_messages.from_encoded(cv2.imencode(".jpg", picture)[1].tobytes(), header),
+            "/depth": image_messages.from_depth(np.full((48, 64), 900, np.uint16), header),
             "/depth/compressedDepth": CompressedImage(header=header, format="16UC1; compressedDepth png", data=bytes(12) + png)}
     kinds = {"/image": Image, "/image/compressed": CompressedImage, "/camera_info": CameraInfo, "/depth": Image,
              "/depth/compressedDepth": CompressedImage}

@@ -7,8 +7,8 @@ from ros_graph import until
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from vggt3_ros.messages.images import from_rgb
 from vggt3_ros.ros.conversions import from_nanoseconds
+from vggt3_ros.ros.image_messages import from_rgb
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 OVERRIDE = "qos_overrides./image.subscription.reliability"

@@ -10,9 +10,9 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from random_keyframes import CAMERA, make_keyframe
 from ros_graph import until
 
-from vggt3_ros.messages.images import from_rgb
 from vggt3_ros.ros import node
 from vggt3_ros.ros.conversions import from_camera
+from vggt3_ros.ros.image_messages import from_rgb
 from vggt3_ros.srv import GetTrajectory, Localize, SaveMap, SetMode
 
 CONFIGURE, ACTIVATE, DEACTIVATE, CLEANUP = (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE,

@@ -5,7 +5,6 @@ from round_trips import poses, round_trip
 
 from vggt3_ros.config import LoopConfig
 from vggt3_ros.features.retrieval import PlaceIndex
-from vggt3_ros.geometry import se3
 from vggt3_ros.refinement import candidates
 
 
@@ -51,20 +50,6 @@ def test_keyframes_merged_in_before_the_others_find_those_that_come_after_them()
     asked = candidates.proximity(T, config, set(), range(5))
     assert set(asked) <= set(pairs) and {pair for pair in pairs if pair[1] < 5} <= set(asked)
     assert any(i >= 20 for i, _ in asked)
-
-
-def test_near_pose_lists_the_same_view_first_and_leaves_out_the_excluded():
-    T = round_trip(rounds=1)[:-1]
-    for k in (0, 7, 20):
-        asked = T[k] @ se3.exp([0.05, 0, 0, 0, 0.05, 0])
-        assert candidates.near_pose(T, asked, 3, ())[0] == k
-        assert k not in candidates.near_pose(T, asked, 3, {k})
-    assert len(candidates.near_pose(T, T[0], 100, ())) == len(T)
-
-
-def test_near_pose_prefers_a_view_of_the_same_side_over_a_nearer_one_turned_away():
-    T = poses([[0, 0, 0], [0.5, 0, 0]], [180, 0])
-    assert candidates.near_pose(T, poses([[0.1, 0, 0]], [0])[0], 2, ()) == [1, 0]
 
 
 def test_what_bridges_a_step_lies_on_both_sides_of_it_the_nearest_first():

@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.messages import images
+from vggt3_ros.ros import image_messages
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.conversions import from_camera, from_nanoseconds, from_transform, to_transform_message, with_covariance
 
@@ -86,9 +86,9 @@ class CameraRig:
     def image(self, number, ms, encoding="rgb8"):
         header = Header(stamp=_stamp(ms), frame_id="camera_optical")
         if self._compressed:
-            self._publish(self._image, images.from_encoded(jpeg(number), header))
+            self._publish(self._image, image_messages.from_encoded(jpeg(number), header))
         else:
-            message = images.from_rgb(picture(number), header)
+            message = image_messages.from_rgb(picture(number), header)
             message.encoding = encoding
             self._publish(self._image, message)
 
@@ -102,9 +102,9 @@ class CameraRig:
     def depth(self, number, ms):
         header = Header(stamp=_stamp(ms), frame_id="camera_optical")
         if self._depth_kind == "stereo":  # the wall that `picture` is, DISPARITY px farther left
-            self._publish(self._depth, images.from_rgb(np.roll(picture(number), -DISPARITY, axis=1), header))
+            self._publish(self._depth, image_messages.from_rgb(np.roll(picture(number), -DISPARITY, axis=1), header))
         elif self._depth_kind == "raw":
-            self._publish(self._depth, images.from_depth(depth_counts(number), header))
+            self._publish(self._depth, image_messages.from_depth(depth_counts(number), header))
         else:
             message = CompressedImage(header=header, format="16UC1; compressedDepth png")
             message.data.frombytes(bytes(12) + cv2.imencode(".png", depth_counts(number))[1].tobytes())

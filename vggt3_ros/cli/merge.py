@@ -16,6 +16,7 @@ def run(arguments):
     import shutil
     from pathlib import Path
 
+    from vggt3_ros.backend import Backend
     from vggt3_ros.cli.progress import StageBars
     from vggt3_ros.cli.settings import parse_settings
     from vggt3_ros.config import BackendConfig
@@ -33,7 +34,7 @@ def run(arguments):
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with StageBars(arguments.quiet) as bars:
-            snapshot, merged = merge_all(arguments.maps, partial, config, bars)
+            snapshot, merged = merge_all(arguments.maps, partial, lambda store: Backend(store, config), bars)
         durable.rename(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -11,7 +11,7 @@ import safetensors.numpy
 
 from vggt3_ros.features.xfeat import VERSION, Features
 from vggt3_ros.geometry.camera import Camera, undistort
-from vggt3_ros.refinement.relative_pose import sample_depth
+from vggt3_ros.geometry.sampled_depth import sample_depth
 from vggt3_ros.store.estimated_depth import EstimatedDepth
 from vggt3_ros.system.bounded_cache import BoundedCache
 

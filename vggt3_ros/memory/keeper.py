@@ -8,12 +8,12 @@ import torch
 from scipy.spatial import cKDTree
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.overlap import near_pose
 from vggt3_ros.memory.distillation import trained
 from vggt3_ros.memory.folding import Folding, empty
 from vggt3_ros.memory.pairs import pairs_of
 from vggt3_ros.memory.recall import first_look, recall, to_ask
 from vggt3_ros.memory.scene_memory import SceneMemory
-from vggt3_ros.refinement.candidates import near_pose
 from vggt3_ros.store.snapshot import MEMORY_FILE, OLD_MEMORIES
 
 _log = logging.getLogger(__name__)

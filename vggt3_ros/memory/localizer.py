@@ -10,9 +10,9 @@ import numpy as np
 from vggt3_ros.features.frame import encode_image
 from vggt3_ros.features.matching import mutual_nearest
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.overlap import near_pose
 from vggt3_ros.memory.recall import Recall, recall, resemblance, to_ask
 from vggt3_ros.memory.verification import Verification
-from vggt3_ros.refinement.candidates import near_pose
 
 CLOSER_LOOKS = 2  # keyframes that LighterGlue compares with an image
 OK, NO_MAP, NOT_LOCALIZED, BAD_IMAGE = "ok", "no_map", "not_localized", "bad_image"

@@ -7,11 +7,11 @@ import torch
 from scipy.spatial import cKDTree
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.overlap import near_pose
 from vggt3_ros.memory.appearance import agreement, remembered
 from vggt3_ros.memory.folding import NEAREST_M, mutual
 from vggt3_ros.memory.pairs import unit
 from vggt3_ros.memory.pose_refinement import RefinedPose, ransac, refine
-from vggt3_ros.refinement.candidates import near_pose
 
 CHUNK = 4096  # slots compared at a time: their similarities fit a cache
 GROUP = 64

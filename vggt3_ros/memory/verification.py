@@ -5,9 +5,9 @@ import numpy as np
 from vggt3_ros.features.matching import guided
 from vggt3_ros.features.subpixel import align_patches
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.overlap import near_pose
 from vggt3_ros.memory.appearance import agreement, looked_for
 from vggt3_ros.memory.pose_refinement import ransac, refine
-from vggt3_ros.refinement.candidates import near_pose
 
 SETTLED_PX = 0.5  # a pose that moves the map by less has been found
 

@@ -3,8 +3,6 @@
 import numpy as np
 from scipy.spatial import cKDTree
 
-from vggt3_ros.geometry import se3
-
 
 def sequence(count, reach=2):
     """(i, j) with j the last `reach` keyframes before i: they tie the odometry down. Indices, i > j."""
@@ -70,12 +68,3 @@ def _in_order(indices, cost, stretches):
     leads = np.zeros(len(order), bool)
     leads[np.unique(stretch[order], return_index=True)[1]] = True
     return indices[np.concatenate([order[leads], order[~leads]])]
-
-
-def near_pose(T_map_cam, pose, count, exclude):
-    """The `count` keyframes that see most of what `pose` (4, 4) sees, by distance and viewing direction; indices, best first."""
-    distance = np.linalg.norm(T_map_cam[:, :3, 3] - pose[:3, 3], axis=1)
-    angle = se3.rotation_angle(se3.inverse(pose) @ T_map_cam)
-    # A radian of turn costs as much overlap as about a metre and a half of motion at room scale.
-    order = np.argsort(distance + 1.5 * angle)
-    return [int(i) for i in order if i not in exclude][:count]

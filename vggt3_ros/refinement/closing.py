@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.overlap import near_pose
 from vggt3_ros.refinement import candidates, pose_graph
 from vggt3_ros.refinement.consensus import agreed_steps, weigh
 from vggt3_ros.refinement.loops import LoopVerifier, odometry_contradiction
@@ -153,7 +154,7 @@ class _Closer:
             coarse = self.localizer.coarse(self.scene, self.frames(int(self.poses.ids[i])))
             if coarse.T_map_cam is None:
                 continue
-            for rank, k in enumerate(candidates.near_pose(snapshot.T_map_cam, coarse.T_map_cam, self.config.loops.memory_candidates, ())):
+            for rank, k in enumerate(near_pose(snapshot.T_map_cam, coarse.T_map_cam, self.config.loops.memory_candidates, ())):
                 j = self.index.get(int(snapshot.keyframe_ids[k]))
                 if j is not None and abs(i - j) > 2:
                     yield max(i, j), min(i, j), "memory", rank == 0

@@ -93,26 +93,24 @@ def merge(store, folder, snapshot, localize):
     return Loaded(snapshot.generation, len(theirs), T_map_loaded)
 
 
-def merge_all(folders, out, config, progress):
+def merge_all(folders, out, back_end, progress):
     """Maps in `folders`, the first of which gives the frame -> (Snapshot of all, [(folder, Loaded), ...]), written to the new folder `out`.
 
     Those that were never refined, or not with all their keyframes, are refined first; the folders are left as they are.
-    progress(stage, fraction). Raises LoadError.
+    back_end(KeyframeStore) -> a Backend on it; progress(stage, fraction). Raises LoadError.
     """
-    from vggt3_ros.backend import Backend
-
     for folder in folders:
         _store(folder).close()  # what cannot be read is said before hours are spent
     _copy(folders[0], out)
     with KeyframeStore(out) as store:
-        backend, merged = Backend(store, config), []
+        backend, merged = back_end(store), []
         for folder in folders[1:]:
             if backend.snapshot is None or len(backend.snapshot) < len(store):
                 backend.refine(progress)
             arriving = out / "arriving"
             _copy(folder, arriving)
             with KeyframeStore(arriving) as other:
-                theirs = Backend(other, config)
+                theirs = back_end(other)
                 if theirs.snapshot is None or len(theirs.snapshot) < len(other):
                     theirs.refine(progress)
             merged.append((folder, merge(store, arriving, backend.snapshot, backend.localize)))

@@ -7,9 +7,9 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.messages import images
 from vggt3_ros.messages.reading import NANOSECONDS, to_camera, to_image, to_keyframe, to_nanoseconds, to_stamp, to_transform
 from vggt3_ros.msg import Keyframe as KeyframeMessage
+from vggt3_ros.ros.image_messages import from_depth, from_encoded, from_rgb
 
 __all__ = ["from_camera", "from_keyframe", "from_nanoseconds", "from_transform", "to_camera", "to_image", "to_keyframe", "to_matrix",
            "to_nanoseconds", "to_stamp", "to_transform", "to_transform_message", "with_covariance"]
@@ -66,11 +66,11 @@ def from_keyframe(keyframe, odom_frame="odom", camera_frame="camera", encoded=No
     if keyframe.odometry_covariance is not None:
         message.odometry_covariance = np.ravel(keyframe.odometry_covariance)
     if encoded is None:
-        message.image = images.from_rgb(keyframe.image, header)
+        message.image = from_rgb(keyframe.image, header)
     else:
-        message.compressed_image = images.from_encoded(encoded, header)
+        message.compressed_image = from_encoded(encoded, header)
     if keyframe.depth is not None:
-        message.depth = images.from_depth(_millimetres(keyframe.depth), header)
+        message.depth = from_depth(_millimetres(keyframe.depth), header)
     return message
 
 

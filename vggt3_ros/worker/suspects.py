@@ -5,8 +5,8 @@ import json
 import logging
 
 from vggt3_ros.store.database import StoreError
+from vggt3_ros.store.suspicion import DEATHS
 
-DEATHS = "worker_deaths"  # note in the store: {"keyframes": {id: {phase: count}}, "queries": {digest: count}, "phases": {phase: count}}
 FATAL = 3
 QUERIES_KEPT = 200
 
@@ -14,11 +14,6 @@ QUERIES_KEPT = 200
 def digest(image, camera):
     """Of an image (height, width, 3) uint8 and its Camera: the same for the same question."""
     return hashlib.blake2b(image.tobytes() + repr(camera).encode(), digest_size=16).hexdigest()
-
-
-def any_suspected(store):
-    """Whether a keyframe was in hand when the worker died of late: then work on one at a time tells which of them it is."""
-    return bool(json.loads(store.get_note(DEATHS) or "{}").get("keyframes"))
 
 
 class Suspects:

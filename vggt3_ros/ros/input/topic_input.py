@@ -17,6 +17,7 @@ from vggt3_ros.messages.reading import MAX_FRAME_NAME, to_stereo_pair
 from vggt3_ros.msg import Keyframe
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.conversions import from_nanoseconds, from_transform, to_camera, to_stamp, to_transform
+from vggt3_ros.ros.image_messages import from_depth
 from vggt3_ros.ros.input.frames_topic import FramesTopic
 from vggt3_ros.ros.input.input_monitor import InputMonitor
 from vggt3_ros.ros.input.pose_track import PoseTrack, motion_covariance
@@ -189,7 +190,7 @@ class TopicInput:
         else:
             message.compressed_image = image
         if metres is not None:
-            message.depth = depth if isinstance(depth, Image) else images.from_depth(metres, image.header)
+            message.depth = depth if isinstance(depth, Image) else from_depth(metres, image.header)
         return message
 
     def _follow_resets(self):
