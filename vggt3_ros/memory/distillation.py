@@ -12,7 +12,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-import torch._dynamo  # the first optimizer imports it, for a second in which an image to localize would wait
 import torch.nn.functional as F
 
 from vggt3_ros.config import MemoryConfig

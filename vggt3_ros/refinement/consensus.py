@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import gtsam
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from vggt3_ros.geometry import se3
 from vggt3_ros.refinement import pose_graph
 from vggt3_ros.refinement.odometry_steps import repaired, windows
 
-LOOP = 0.5 * chi2.ppf(0.999, 6)  # GTSAM's errors are half the squared distance
+LOOP = 0.5 * chdtri(6, 0.001)  # GTSAM's errors are half the squared distance
 STEP = 2  # a step enters as so many of so many times its covariance, the same but for what giving it up costs
 IN = 0.5  # weight
 

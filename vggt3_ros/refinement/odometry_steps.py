@@ -7,7 +7,7 @@ the two keyframes of a step measure the same motion again, independently: a chi-
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtri  # quantiles of chi-squared; scipy.stats takes over a second to import
 
 from vggt3_ros.geometry import se3
 
@@ -16,9 +16,9 @@ FLOOR_M, FLOOR_PER_METRE = 0.001, 0.005  # whatever is claimed: the best odometr
 FLOOR_RAD, FLOOR_PER_RADIAN = 0.0005, 0.005  # and keypoints good to a fifth of a pixel leave as much of a turn
 SAME = 1e-4  # metres, radians: a step that nothing has changed
 UNKNOWN = 100.0  # a variance that says that nothing is known: two runs were joined here
-AGREES = chi2.ppf(0.99, 6)
-CONTRADICTS = chi2.ppf(0.9999, 6)  # by chance once in ten thousand steps
-USUAL = chi2.median(6)
+AGREES = chdtri(6, 0.01)
+CONTRADICTS = chdtri(6, 0.0001)  # by chance once in ten thousand steps
+USUAL = chdtri(6, 0.5)
 LOST_M, LOST_RAD = 0.5, 0.4  # standard deviations of a camera's motion between two keyframes of which nothing is known
 
 

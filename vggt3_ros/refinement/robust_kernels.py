@@ -7,7 +7,7 @@ inverse of the weighted information 1 / E[w] (Huber, Robust Statistics, 1981, ch
 from functools import lru_cache
 
 import numpy as np
-from scipy.stats import chi
+from scipy.special import gamma
 
 FARTHEST, POINTS = 12.0, 20_001  # of the radial integral, standard deviations; 1e-28 of the errors lie beyond
 
@@ -16,7 +16,8 @@ FARTHEST, POINTS = 12.0, 20_001  # of the radial integral, standard deviations; 
 def cauchy_gain(kernel, dimensions=6):
     """Factor, at least 1, on the weighted information of a Cauchy kernel; kernel in standard deviations."""
     r = np.linspace(0, FARTHEST, POINTS)
-    mean = lambda values: float(np.trapezoid(values * chi.pdf(r, dimensions), r))
+    density = r ** (dimensions - 1) * np.exp(-r * r / 2) / (2 ** (dimensions / 2 - 1) * gamma(dimensions / 2))  # of a chi distribution
+    mean = lambda values: float(np.trapezoid(values * density, r))
     weight = 1 / (1 + np.square(r / kernel))
     weighted = mean(weight)
     slope = weighted + mean(np.gradient(weight, r) * r) / dimensions
