@@ -130,7 +130,7 @@ def test_camera_infos_say_how_the_two_stand(tmp_path):
         to_stereo_pair(left, right)
 
 
-def test_a_keyframe_message_with_a_right_image_has_depth(tmp_path, seen):
+def test_a_keyframe_message_with_a_right_image_has_depth(tmp_path, seen, monkeypatch):
     frame = Keyframe(7, START, seen[0], LENS, np.eye(4))
     with Bag(tmp_path / "bag") as bag:
         header = bag.header(START, "camera")
@@ -139,8 +139,12 @@ def test_a_keyframe_message_with_a_right_image_has_depth(tmp_path, seen):
         message.camera_info = left_info
         bag.write("/keyframes", "vggt3_ros/msg/Keyframe", message, START)
     recording = open_recording(tmp_path / "bag")
+    matched, depth_of_left = [], StereoPair.depth_of_left
+    monkeypatch.setattr(StereoPair, "depth_of_left", lambda *images: matched.append(1) or depth_of_left(*images))
     np.testing.assert_array_equal(recording.load_image(0), seen[0])
+    assert not matched  # whoever wants the image does not wait for its depth
     assert_depth_of_the_wall(recording.load_depth(0))
+    assert len(matched) == 1
 
 
 @pytest.mark.parametrize("stereo", [True, False])

@@ -20,6 +20,7 @@ from vggt3_ros.geometry.frame_tree import FrameTree
 from vggt3_ros.messages import images
 from vggt3_ros.messages.compressed_depth import decompress_depth
 from vggt3_ros.messages.reading import to_camera, to_keyframe, to_nanoseconds, to_stereo_pair, to_transform
+from vggt3_ros.store.stereo_keyframe import with_stereo_depth
 
 SUFFIXES = (".mcap", ".db3")
 
@@ -124,7 +125,8 @@ def _keyframes(bag, topics):
     stamps_ns = np.array([places[id].stamp_ns for id in ids], np.int64)
     covariances = np.array([covariances[id] for id in ids])
     load = lambda i: to_keyframe(bag.read(places[ids[i]]))[0]
-    return Recording(Path(bag.path).stem, camera, stamps_ns, lambda i: load(i).image, lambda i: load(i).depth,
+    load_image = lambda i: getattr(sent := load(i), "keyframe", sent).image
+    return Recording(Path(bag.path).stem, camera, stamps_ns, load_image, lambda i: with_stereo_depth(load(i)).depth,
                      np.array([poses[id] for id in ids]), poses_at(*_series(truth), stamps_ns) if truth else None,
                      covariances if covariances.any() else None, chosen=True)
 

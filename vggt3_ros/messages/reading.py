@@ -4,7 +4,6 @@ Nothing here imports ROS: any object with a message's fields will do, so that ba
 """
 
 import logging
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -14,6 +13,7 @@ from vggt3_ros.geometry.camera import MAX_PIXELS, Camera
 from vggt3_ros.geometry.stereo import stereo_pair
 from vggt3_ros.messages import images
 from vggt3_ros.store.keyframe import Keyframe, check_covariance
+from vggt3_ros.store.stereo_keyframe import StereoKeyframe
 
 NANOSECONDS = 1_000_000_000
 MAX_COORDINATE = 1e8  # metres; the Earth's centre is 6.4e6 away, and products of what is finite must stay so
@@ -82,17 +82,19 @@ def _say_once(name, model, count, read_model, read_count):
 
 
 def to_image(message, camera, name=""):
-    """The image of a message with fields image and compressed_image -> (RGB array, encoded bytes or None). Size checked."""
-    if len(message.compressed_image.data):
-        if len(message.image.data):
+    """The image of a message with fields image and compressed_image, their names after `name` -> (RGB array, encoded bytes or None). Size
+    checked."""
+    raw, compressed = getattr(message, f"{name}image"), getattr(message, f"{name}compressed_image")
+    if len(compressed.data):
+        if len(raw.data):
             raise ValueError(f"{name}image and {name}compressed_image are both set; send one")
-        return images.decompress(message.compressed_image, camera.width, camera.height, f"{name}compressed_image")
-    if not len(message.image.data):
+        return images.decompress(compressed, camera.width, camera.height, f"{name}compressed_image")
+    if not len(raw.data):
         raise ValueError(f"{name}image and {name}compressed_image are both empty")
-    size = message.image.width, message.image.height
+    size = raw.width, raw.height
     if size != (camera.width, camera.height):
         raise ValueError(f"{name}image is {size[0]}x{size[1]}, {name}camera_info says {camera.width}x{camera.height}")
-    return images.to_rgb(message.image, f"{name}image"), None
+    return images.to_rgb(raw, f"{name}image"), None
 
 
 def to_stereo_pair(left_info, right_info, name="right_camera_info"):
@@ -123,37 +125,40 @@ def _rectifying(info, name):
     return se3.orthonormalize(se3.from_rotation_translation(rotation, np.zeros(3)))[:3, :3]
 
 
-def _stereo_depth(message, image):
-    """Depth of the image (height, width, 3) by the message's right one; None where it has none, as in bags of before there were any."""
-    raw, compressed = getattr(message, "right_image", None), getattr(message, "right_compressed_image", None)
-    if raw is None or not (len(raw.data) or len(compressed.data)):
-        return None
-    pair = to_stereo_pair(message.camera_info, message.right_camera_info)
-    right, _ = to_image(_Right(raw, compressed), to_camera(message.right_camera_info, "right_camera_info"), "right_")
-    return pair.depth_of_left(image, right)
-
-
-@dataclass
-class _Right:
-    image: object
-    compressed_image: object
+def to_view(message, name=""):
+    """A message with fields camera_info, image and compressed_image, the names of all after `name` -> (Camera, RGB array, encoded bytes or
+    None): what that camera saw."""
+    camera = to_camera(getattr(message, f"{name}camera_info"), f"{name}camera_info")
+    return camera, *to_image(message, camera, name)
 
 
 def to_keyframe(message):
-    """vggt3_ros/Keyframe -> (Keyframe, encoded image bytes or None)."""
+    """vggt3_ros/Keyframe -> (Keyframe or StereoKeyframe, encoded bytes of the image or None). No depth is matched here: see
+    with_stereo_depth."""
     stamp_ns = to_stamp(message.header)
     if message.id >= 2**63:
         raise ValueError(f"id must be below 2^63, got {message.id}")
-    camera = to_camera(message.camera_info)
+    camera, image, encoded = to_view(message)
     pose = to_transform(message.t_odom_camera, "t_odom_camera")
     covariance = np.asarray(message.odometry_covariance, float).reshape(6, 6)
     covariance = check_covariance(covariance) if covariance.any() else None
-    image, encoded = to_image(message, camera)
-    if len(message.depth.data) or message.depth.width or message.depth.height:
-        size = message.depth.width, message.depth.height
-        if size != (camera.width, camera.height):
-            raise ValueError(f"depth is {size[0]}x{size[1]}, its image {camera.width}x{camera.height}; register it to the image")
-        depth = images.to_depth(message.depth)
-    else:
-        depth = _stereo_depth(message, image)
-    return Keyframe(message.id, stamp_ns, image, camera, pose, depth, covariance), encoded
+    keyframe = Keyframe(message.id, stamp_ns, image, camera, pose, _depth(message, camera), covariance)
+    if keyframe.depth is not None or not _has_right_image(message):
+        return keyframe, encoded
+    pair = to_stereo_pair(message.camera_info, message.right_camera_info)
+    return StereoKeyframe(keyframe, to_view(message, "right_")[1], pair), encoded
+
+
+def _depth(message, camera):
+    """Measured depth; None where the message has none."""
+    if not (len(message.depth.data) or message.depth.width or message.depth.height):
+        return None
+    size = message.depth.width, message.depth.height
+    if size != (camera.width, camera.height):
+        raise ValueError(f"depth is {size[0]}x{size[1]}, its image {camera.width}x{camera.height}; register it to the image")
+    return images.to_depth(message.depth)
+
+
+def _has_right_image(message):
+    """Not in bags of before there were any."""
+    return hasattr(message, "right_image") and bool(len(message.right_image.data) or len(message.right_compressed_image.data))

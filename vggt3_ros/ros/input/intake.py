@@ -14,6 +14,7 @@ from vggt3_ros.messages.reading import MAX_FRAME_NAME, to_nanoseconds, to_transf
 from vggt3_ros.ros.conversions import to_keyframe
 from vggt3_ros.store.database import StoreError
 from vggt3_ros.store.keyframe import check_covariance
+from vggt3_ros.store.stereo_keyframe import with_stereo_depth
 from vggt3_ros.store.stored_poses import chained
 
 ODOM_FRAME = "odom_frame"  # note in the store, so that TF is complete right after a restart
@@ -72,20 +73,22 @@ class Intake:
             self._why_not = reason
 
     def take(self, message):
-        """One vggt3_ros/Keyframe; whether it was taken. Never raises: a refusal is counted, kept in last_refusal and logged."""
+        """One vggt3_ros/Keyframe -> the Keyframe as it was taken, None where it was refused. Never raises: a refusal is counted, kept in
+        last_refusal and logged."""
         with self._lock:
             try:
                 if self._why_not:
                     raise ValueError(self._why_not)
                 self._check_order(message)
-                keyframe, encoded = to_keyframe(message)
+                sent, encoded = to_keyframe(message)
+                keyframe = with_stereo_depth(sent)
                 if self._instead is not None:
                     self.odom_frame = message.header.frame_id
                     self._skip(keyframe.stamp_ns, keyframe.T_odom_cam, keyframe.odometry_covariance)
                     self._instead(keyframe)
                     self.received += 1
                     self.not_stored += 1
-                    return True
+                    return keyframe
                 self._check_stamp(keyframe)
                 if not self.odom_frame:
                     self._store.note(ODOM_FRAME, message.header.frame_id)
@@ -95,7 +98,7 @@ class Intake:
                 self.fault = f"keyframes cannot be stored: {error}" if isinstance(error, StoreError) else self.fault
                 self._leave_out(message)
                 self._refuse(f"keyframe {message.id}: {error}")
-                return False
+                return None
             self.camera_frame = message.camera_frame_id[:MAX_FRAME_NAME]
             self.newest_stamp_ns = max(self.newest_stamp_ns, keyframe.stamp_ns)
             self.updated += outcome == "updated"
@@ -106,7 +109,7 @@ class Intake:
             self.fault = ""
             self.received += 1
         self._added()
-        return True
+        return keyframe
 
     def _leave_out(self, message):
         """A message was refused. If it was the next keyframe, the one after it says how well the motion from there is known, no more."""

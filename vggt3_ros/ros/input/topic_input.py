@@ -11,9 +11,8 @@ from std_msgs.msg import Header
 
 from vggt3_ros.frontend.selection import KeyframeSelector
 from vggt3_ros.geometry.frame_tree import NotYet, Unknown
-from vggt3_ros.messages import images
 from vggt3_ros.messages.compressed_depth import decompress_depth
-from vggt3_ros.messages.reading import MAX_FRAME_NAME, to_stereo_pair
+from vggt3_ros.messages.reading import MAX_FRAME_NAME
 from vggt3_ros.msg import Keyframe
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.conversions import from_nanoseconds, from_transform, to_camera, to_stamp, to_transform
@@ -162,35 +161,36 @@ class TopicInput:
     def _consider(self, stamp_ns, image, found):
         if time.monotonic() < self._quiet_until:
             return
-        info, pose, T_body_cam, depth = (found.get(name) for name in ("camera_info", "poses", "transform", "depth"))
+        info, pose, T_body_cam = (found[name] for name in ("camera_info", "poses", "transform"))
         try:
             camera, T_kept_cam = to_camera(info), pose.T_kept_body @ T_body_cam
             if not self._selector.reason(stamp_ns, T_kept_cam, camera, self._core.parameters.node.selection):
                 return
-            metres = _stereo(image, info, found["right"], found["right_info"]) if "right" in found else _metres(depth, camera)
+            message = self._keyframe(stamp_ns, image, found, camera, T_kept_cam)
         except (ValueError, MemoryError) as error:
             self._core.intake.refuse(f"keyframe {self._core.store.next_public_id()}: {error}")
             self._quiet_until = time.monotonic() + REFUSED_SECONDS
             return
-        message = self._keyframe(self._core.store.next_public_id(), stamp_ns, image, info, depth, metres, T_kept_cam)
         covariance = None if self._last_pose is None else motion_covariance(self._last_pose, pose, T_body_cam)
         if covariance is not None:
             message.odometry_covariance = covariance.ravel()
         self._last_pose = pose  # also where it is refused: the intake knows what was left out
-        if self._core.intake.take(message):
-            self._selector.keep(stamp_ns, T_kept_cam, camera, metres)
-        else:
+        keyframe = self._core.intake.take(message)
+        if keyframe is None:
             self._quiet_until = time.monotonic() + REFUSED_SECONDS
-
-    def _keyframe(self, number, stamp_ns, image, info, depth, metres, T_kept_cam):
-        message = Keyframe(header=Header(stamp=from_nanoseconds(stamp_ns), frame_id=self._odom_frame), id=number, camera_info=info,
-                           camera_frame_id=self._camera_frame, t_odom_camera=from_transform(T_kept_cam))
-        if isinstance(image, Image):
-            message.image = image
         else:
-            message.compressed_image = image
-        if metres is not None:
-            message.depth = depth if isinstance(depth, Image) else from_depth(metres, image.header)
+            self._selector.keep(stamp_ns, T_kept_cam, camera, keyframe.depth)
+
+    def _keyframe(self, stamp_ns, image, found, camera, T_kept_cam):
+        """What belongs together as a vggt3_ros/Keyframe: the intake reads it as it reads those of a front end."""
+        message = Keyframe(header=Header(stamp=from_nanoseconds(stamp_ns), frame_id=self._odom_frame), id=self._core.store.next_public_id(),
+                           camera_info=found["camera_info"], camera_frame_id=self._camera_frame, t_odom_camera=from_transform(T_kept_cam))
+        _set_image(message, "", image)
+        if "right" in found:
+            _set_image(message, "right_", _not_empty(found["right"], "right_image"))
+            message.right_camera_info = found["right_info"]
+        elif "depth" in found:
+            message.depth = _depth_image(_not_empty(found["depth"], "depth"), camera)
         return message
 
     def _follow_resets(self):
@@ -226,32 +226,21 @@ def _check_frame(name):
         raise ValueError(f"frame ids must be at most {MAX_FRAME_NAME} printable characters, got {len(name)}")
 
 
-def _metres(depth, camera):
-    if depth is None:
-        return None
-    if isinstance(depth, Image):
-        return _sized(images.to_depth(depth), camera)
-    return decompress_depth(depth, size=(camera.width, camera.height))
+def _set_image(message, name, image):
+    """Image or CompressedImage into its field of a vggt3_ros/Keyframe."""
+    setattr(message, f"{name}image" if isinstance(image, Image) else f"{name}compressed_image", image)
 
 
-def _stereo(left, left_info, right, right_info):
-    """Depth registered to the left image, by the two images and their CameraInfos."""
-    pair = to_stereo_pair(left_info, right_info, "right/camera_info")
-    pixels = [_pixels(message, to_camera(info, name), name) for message, info, name in
-              ((left, left_info, "image"), (right, right_info, "right/image"))]
-    return pair.depth_of_left(*pixels)
+def _not_empty(image, name):
+    """The message; a Keyframe with an empty one would be taken for one without depth."""
+    if not len(image.data):
+        raise ValueError(f"{name}.data is empty")
+    return image
 
 
-def _pixels(message, camera, name):
-    if isinstance(message, CompressedImage):
-        return images.decompress(message, camera.width, camera.height, name)[0]
-    return images.to_rgb(message, name)
-
-
-def _sized(depth, camera):
-    if depth.shape != (camera.height, camera.width):
-        raise ValueError(f"depth is {depth.shape[1]}x{depth.shape[0]}, its image {camera.width}x{camera.height}; register it to the image")
-    return depth
+def _depth_image(depth, camera):
+    """Image or CompressedImage -> Image."""
+    return depth if isinstance(depth, Image) else from_depth(decompress_depth(depth, size=(camera.width, camera.height)), depth.header)
 
 
 def _rectified(info):

@@ -8,7 +8,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from std_msgs.msg import Header
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.ros.conversions import to_camera, to_image, to_transform, with_covariance
+from vggt3_ros.ros.conversions import to_transform, to_view, with_covariance
 from vggt3_ros.srv import Localize
 from vggt3_ros.worker.client import WorkerError
 
@@ -31,8 +31,7 @@ class LocalizeService:
     def _localize(self, request, response):
         self.asked += 1
         try:
-            camera = to_camera(request.camera_info)
-            image, _ = to_image(request, camera)
+            camera, image, _ = to_view(request)
             hint = to_transform(request.hint.pose, "hint.pose") if request.use_hint else None
         except (ValueError, OverflowError, MemoryError) as error:
             return failed(response, Localize.Response.BAD_IMAGE, str(error))
