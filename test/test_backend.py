@@ -11,7 +11,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from vggt3_ros import Backend, BackendConfig, KeyframeStore
-from vggt3_ros import backend as backend_module
+from vggt3_ros.features import encoding
 from vggt3_ros.geometry import se3
 from vggt3_ros.refinement import merging
 from vggt3_ros.ros.services.saving import save_map
@@ -92,7 +92,7 @@ def test_features_of_known_keyframes_are_read_for_their_pairs_only(store, render
     with KeyframeStore(store.folder.with_name("more")) as more:
         backend = Backend(more, config(loops__pairs_per_keyframe=1, loops__place_candidates=0))
         monkeypatch.setattr(backend.keeper, "kept", lambda *args: None)
-        monkeypatch.setattr(backend, "_empty", lambda *args: [])  # looks at keyframes to say why there is no memory
+        monkeypatch.setattr("vggt3_ros.backend.why_all_empty", lambda *args: [])  # looks at keyframes to say why there is no memory
         for keyframe in rendered.keyframes[:26]:
             backend.add(keyframe)
         backend.refine()
@@ -361,7 +361,7 @@ def test_keyframes_encoded_many_at_once_make_the_same_map(rendered, tmp_path, mo
             return backend.refine()
 
     alone = refined("alone")
-    monkeypatch.setitem(backend_module.ENCODED_AT_ONCE, "cpu", 4)
+    monkeypatch.setitem(encoding.AT_ONCE, "cpu", 4)
     together = refined("together")
     assert together.keyframe_ids.tolist() == alone.keyframe_ids.tolist() and len(alone.keyframe_ids) == 8
     np.testing.assert_allclose(together.T_map_cam, alone.T_map_cam, atol=1e-6)

@@ -7,32 +7,30 @@ from dataclasses import replace
 import numpy as np
 
 from vggt3_ros.config import BackendConfig
+from vggt3_ros.features.encoding import encode_all
 from vggt3_ros.features.frame import FrameSource
 from vggt3_ros.features.matching import Matcher
-from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.features.xfeat import XFeatEncoder
 from vggt3_ros.memory.keeper import MemoryKeeper
 from vggt3_ros.memory.localizer import Localizer
 from vggt3_ros.memory.scenes import Scenes
 from vggt3_ros.memory.second_opinion import reviewed
 from vggt3_ros.refinement.closing import close_loops
-from vggt3_ros.refinement.emptiness import why_empty
+from vggt3_ros.refinement.emptiness import why_all_empty
 from vggt3_ros.refinement.monocular.structure import Structure
 from vggt3_ros.refinement.network_prior.network_stage import network_stage
+from vggt3_ros.refinement.places import place_index
 from vggt3_ros.refinement.sessions import in_one_frame
-from vggt3_ros.store.keyframes import DamagedKeyframe
 from vggt3_ros.store.sessions import begin_session
 from vggt3_ros.store.snapshot import Snapshot
 from vggt3_ros.store.suspicion import any_suspected
 from vggt3_ros.surface.fusion_process import FusionError, FusionProcess
 from vggt3_ros.system import threads
-from vggt3_ros.system.device import device_name, running_on
+from vggt3_ros.system.device import device_name, device_named, running_on
 from vggt3_ros.system.memory_use import peak_mb
 from vggt3_ros.system.stages import Stages
 
 _log = logging.getLogger(__name__)
-LOOKED_AT = 32  # keyframes, for why a map is empty
-ENCODED_AT_ONCE = {"cuda": 16}  # images; a CPU gains nothing by more than one
 
 
 class Backend:
@@ -47,7 +45,7 @@ class Backend:
     """
 
     def __init__(self, store, config=BackendConfig(), network=None):
-        self.store, self.config, self.device = store, config, _device(config.device)
+        self.store, self.config, self.device = store, config, device_named(config.device)
         self._device_name = device_name(self.device)
         self.encoder = XFeatEncoder(config.features, self.device)
         self.matcher = Matcher(self.device)
@@ -108,58 +106,30 @@ class Backend:
                                  "them, or take another store for new keyframes")
             stages = Stages(progress, cancelled)
             self.fusion.start()
-            with stages("features") as step:
-                stored = self._readable(self.store.poses(), step)
-            if not len(stored):
-                raise ValueError("there are no keyframes to refine")
+            stored = self._encoded(stages)
             poses, T_map_cam, waiting = self._in_one_frame(stored, stages)
-            ids = [int(i) for i in poses.ids]
-            with stages("features") as step:
-                places = self._recognisable(ids, lambda: step(0.9))
-                step(1.0)
-            advice = None
-            if self.network is not None:
-                with stages("network") as step:
-                    advice = self.network(poses if len(set(poses.sessions)) == 1 else replace(poses, T_odom_cam=T_map_cam), step)
-            by_motion = not (advice and advice.report.get("used", True)) and self.structure.serves(ids)
-            frames = self.frames
-            if by_motion:
-                with stages("structure") as step:
-                    frames = self.structure.sparse(poses, step)
-            closing = close_loops(poses, frames, self._scenes.current, places, self.matcher, self.localizer, self.config, stages, advice,
-                                  T_map_cam, 1 if any_suspected(self.store) else threads.count())
-            if by_motion:
-                with stages("bundle") as step:
-                    solved, closing = self.structure.bundled(poses, closing, frames, step)
-                with stages("depth") as step:
-                    self.structure.dense(poses, solved, step)
-            with stages("fusion") as step:
-                cloud = self._fused(ids, closing.T_map_cam, step)
-            with stages("memory") as step:
-                memory = self.keeper.kept(self._scenes.memory, ids, closing.T_map_cam, step)
-            report = dict(closing.report, keyframes=len(ids), points=len(cloud), peak_memory_mb=peak_mb(),
-                          memory_error_m=memory.validation_error_m if memory else float("nan"), slots=len(memory) if memory else 0,
-                          sessions=len(set(poses.sessions.tolist())), sessions_waiting=waiting, empty=self._empty(ids, cloud, memory))
+            places = self._recognisable(poses, stages)
+            advice = self._advice(poses, T_map_cam, stages)
+            closing = self._closed(poses, T_map_cam, places, advice, stages)
+            cloud = self._fused(poses, closing.T_map_cam, stages)
+            memory = self._remembered(poses, closing.T_map_cam, stages)
+            report = closing.report | self._report(poses, waiting, cloud, memory)
             snapshot = Snapshot(self._scenes.next_generation(), poses.ids, poses.stamps_ns, closing.T_map_cam,
                                 poses.T_odom_cam, closing.covariances, tuple(closing.loops), cloud, stages.seconds, report, poses.sessions,
                                 self.store.session)
             self._scenes.publish(snapshot, memory, places)
             return snapshot
 
-    def _empty(self, ids, cloud, memory):
-        """Why the map or the memory holds nothing: a list of sentences, which are logged."""
-        config, said = self.config, []
-        ids = ids[::-(-len(ids) // LOOKED_AT)]  # enough to tell, at the same cost in any map
-        if not len(cloud):
-            otherwise = "surfaces must be seen map.minimum_weight times, and estimated depth must be sure"
-            said.append("the map is empty: " + why_empty(map(self.frames, ids), config.map.max_depth, "map.max_depth", otherwise,
-                                                         config.depth.estimate))
-        if memory is None:
-            said.append("the scene memory is empty: " + why_empty(map(self.frames, ids), config.memory.max_depth, "memory.max_depth",
-                                                                  "too little of it to remember", config.depth.estimate))
-        for text in said:
-            _log.warning("%s", text)
-        return said
+    # stages of a refinement -------------------------------------------------------------------------------------------
+
+    def _encoded(self, stages):
+        """StoredPoses of the keyframes that can be read, the features of which are known now; the others are set aside."""
+        with stages("features") as step:
+            poses = self.store.poses()
+            damaged = encode_all(self.frames, poses.ids.tolist(), self.device.type, lambda done: step(0.9 * done))
+        if len(damaged) == len(poses):
+            raise ValueError("there are no keyframes to refine")
+        return poses.only([i not in damaged for i in poses.ids.tolist()]) if damaged else poses
 
     def _in_one_frame(self, stored, stages):
         """See sessions.in_one_frame. Most maps are of one session, and take no time here."""
@@ -173,6 +143,61 @@ class Backend:
             _log.warning("session %s of the front end waits, for it has no place in the map: %s", session, reason)
         return poses, T_map_cam, waiting
 
+    def _recognisable(self, poses, stages):
+        """PlaceIndex of the keyframes."""
+        with stages("features") as step:
+            old, old_ids = self._scenes.places, self.snapshot.keyframe_ids if self.snapshot else ()
+            places = place_index(poses.ids.tolist(), self.frames, old, old_ids, lambda: step(0.9))
+            step(1.0)
+        return places
+
+    def _advice(self, poses, T_map_cam, stages):
+        """Advice of the network, None without one."""
+        if self.network is None:
+            return None
+        with stages("network") as step:
+            return self.network(poses if len(set(poses.sessions)) == 1 else replace(poses, T_odom_cam=T_map_cam), step)
+
+    def _closed(self, poses, T_map_cam, places, advice, stages):
+        """Closing: loops proposed, verified and solved with; on depth from motion where neither a sensor nor the network gave any."""
+        in_parallel = 1 if any_suspected(self.store) else threads.count()
+
+        def close(frames):
+            return close_loops(poses, frames, self._scenes.current, places, self.matcher, self.localizer, self.config, stages, advice,
+                               T_map_cam, in_parallel)
+
+        by_motion = not (advice and advice.used) and self.structure.serves(poses.ids.tolist())
+        return self.structure.closed(poses, close, stages) if by_motion else close(self.frames)
+
+    def _fused(self, poses, T_map_cam, stages):
+        """PointMap of all depth at the corrected poses."""
+        def read(keyframe_id):
+            self.touched(keyframe_id)
+            return self.frames.estimated.completed(self.store.get(keyframe_id))
+
+        with stages("fusion") as step:
+            try:
+                return self.fusion(poses.ids.tolist(), T_map_cam, read, self.config.map, self.frames.renewed, progress=step)
+            except FusionError as error:
+                if error.keyframe is not None:
+                    self.touched(error.keyframe)
+                raise
+
+    def _remembered(self, poses, T_map_cam, stages):
+        """SceneMemory, None where there is nothing to remember."""
+        with stages("memory") as step:
+            return self.keeper.kept(self._scenes.memory, poses.ids.tolist(), T_map_cam, step)
+
+    def _report(self, poses, waiting, cloud, memory):
+        """Numbers for people, beside those of the loops."""
+        ids = poses.ids.tolist()
+        return dict(keyframes=len(ids), points=len(cloud), peak_memory_mb=peak_mb(),
+                    memory_error_m=memory.validation_error_m if memory else float("nan"), slots=len(memory) if memory else 0,
+                    sessions=len(set(poses.sessions.tolist())), sessions_waiting=waiting,
+                    empty=why_all_empty(self.frames, ids, cloud, memory, self.config))
+
+    # ------------------------------------------------------------------------------------------------------------------
+
     def begin_session(self):
         """The front end started anew, with odometry and ids of its own: the session's number. The map stays; new keyframes join it once they
         are found in it."""
@@ -180,44 +205,6 @@ class Backend:
             number = begin_session(self.store)
             self._scenes.follow_session()
             return number
-
-    def _readable(self, poses, step):
-        """Those of StoredPoses whose keyframes can be read, encoded; the others are set aside."""
-        missing, damaged = self.frames.missing([int(i) for i in poses.ids]), set()
-        at_once = 1 if any_suspected(self.store) else ENCODED_AT_ONCE.get(self.device.type, 1)
-        with threads.pool(threads.count() if at_once > 1 else 1) as over:
-            for first in range(0, len(missing), at_once):
-                group = missing[first:first + at_once]
-                try:
-                    self.frames.encode(group, over)
-                except DamagedKeyframe:
-                    damaged |= self._damaged(group)
-                step(0.9 * (first + len(group)) / len(missing))
-        return poses.only([int(i) not in damaged for i in poses.ids]) if damaged else poses
-
-    def _damaged(self, ids):
-        """The set of those keyframes that cannot be read, set aside; the others are encoded."""
-        damaged = set()
-        for keyframe_id in ids:
-            try:
-                self.frames(keyframe_id)
-            except DamagedKeyframe as error:
-                damaged.add(keyframe_id)
-                self.store.set_aside(keyframe_id, str(error))
-                _log.error("set aside: %s", error)
-        return damaged
-
-    def _fused(self, ids, T_map_cam, step):
-        def read(keyframe_id):
-            self.touched(keyframe_id)
-            return self.frames.estimated.completed(self.store.get(keyframe_id))
-
-        try:
-            return self.fusion(ids, T_map_cam, read, self.config.map, self.frames.renewed, progress=step)
-        except FusionError as error:
-            if error.keyframe is not None:
-                self.touched(error.keyframe)
-            raise
 
     def distil(self, seconds, cancelled=None):
         """Spend idle `seconds` on the scene memory; the new Snapshot when it got better, else None: also where no time is left, 0 or less.
@@ -237,38 +224,3 @@ class Backend:
             snapshot = replace(scene.snapshot, generation=self._scenes.next_generation(), report=report)
             self._scenes.publish(snapshot, better, scene.places)
             return snapshot
-
-    def _recognisable(self, ids, step):
-        """PlaceIndex of the keyframes. What the last one knows of old ones is kept, until it is outgrown."""
-        old = self._scenes.places
-        if old is None or old.outgrown(len(ids)):
-            return PlaceIndex.build(_Each(ids, self.frames, step))
-        row = {int(i): k for k, i in enumerate(self.snapshot.keyframe_ids)}
-        return old.regrown([row.get(i, -1) for i in ids], lambda k: self.frames(ids[k]).features)
-
-
-class _Each:
-    """Features of keyframes, as often as they are gone through; each may have to be read from the store: step() in between may raise
-    Cancelled."""
-
-    def __init__(self, ids, frames, step):
-        self._ids, self._frames, self._step = ids, frames, step
-
-    def __iter__(self):
-        for i in self._ids:
-            self._step()
-            yield self._frames(i).features
-
-
-def _device(name):
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device '{name}' is none that torch knows: auto, cpu, cuda, cuda:0, ...") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device '{name}' was asked for but torch finds no GPU: use auto or cpu, or install torch with CUDA")
-    return device

@@ -1,8 +1,26 @@
 """Why a map or a memory came out empty, and which parameter to change."""
 
+import logging
+
 import numpy as np
 
+_log = logging.getLogger(__name__)
+LOOKED_AT = 32  # keyframes: enough to tell, at the same cost in any map
 SEEN = 0.1  # share of the depth that must lie in reach, else what is empty is empty for the lack of it
+
+
+def why_all_empty(frames, ids, cloud, memory, config):
+    """frames(id) -> Frame, keyframe ids, PointMap, SceneMemory or None, BackendConfig -> a sentence for each that is empty; also logged."""
+    said, ids = [], ids[::-(-len(ids) // LOOKED_AT)]
+    if not len(cloud):
+        otherwise = "surfaces must be seen map.minimum_weight times, and estimated depth must be sure"
+        said.append("the map is empty: " + why_empty(map(frames, ids), config.map.max_depth, "map.max_depth", otherwise, config.depth.estimate))
+    if memory is None:
+        said.append("the scene memory is empty: " + why_empty(map(frames, ids), config.memory.max_depth, "memory.max_depth",
+                                                              "too little of it to remember", config.depth.estimate))
+    for text in said:
+        _log.warning("%s", text)
+    return said
 
 
 def why_empty(frames, max_depth, parameter, otherwise, estimate="auto"):

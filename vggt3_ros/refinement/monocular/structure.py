@@ -47,6 +47,18 @@ class Structure:
         """Keyframe ids whose depth no sensor measured."""
         return [i for i in ids if not (frame := self.frames(i)).has_depth or frame.estimated]
 
+    def closed(self, poses, close, stages):
+        """The whole of it: StoredPoses, close(frames(id) -> Frame) -> Closing, which is called once -> the Closing of the bundle over all.
+        The frames have dense depth from then on. stages(name): see system.stages."""
+        with stages("structure") as step:
+            frames = self.sparse(poses, step)
+        closing = close(frames)
+        with stages("bundle") as step:
+            solved, closing = self.bundled(poses, closing, frames, step)
+        with stages("depth") as step:
+            self.dense(poses, solved, step)
+        return closing
+
     def sparse(self, poses, step):
         """StoredPoses -> frames(id) -> Frame, those without depth having that of the tracks of their neighbours in time."""
         ids = [int(i) for i in poses.ids]

@@ -37,6 +37,11 @@ class Advice:
     fresh: frozenset = frozenset()
     report: dict = field(default_factory=dict)
 
+    @property
+    def used(self):
+        """Whether the network's view was believed."""
+        return self.report.get("used", True)
+
 
 class NetworkStage:
     """stage(poses, step) -> Advice. frames: FrameSource, which gets the depth; other arguments as for NetworkScene."""
