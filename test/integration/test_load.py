@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from vggt3_ros.benchmarks import soak
-from vggt3_ros.ros.load import benchmark, mischief, session
+from vggt3_ros.benchmarks import node as benchmark, session, soak
+from vggt3_ros.ros.load import mischief
 from vggt3_ros.store.keyframes import KeyframeStore
 
 QUICK = {"memory.steps": 5, "refine_every_keyframes": 3, "idle_distillation": 0.0}

@@ -10,9 +10,10 @@ from nav_msgs.msg import Path
 from random_keyframes import make_keyframe
 from sensor_msgs.msg import PointCloud2
 
+from vggt3_ros.benchmarks import restarts
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.msg import KeyframePoses
-from vggt3_ros.ros.load import restarts
+from vggt3_ros.ros.load.witness import differences
 from vggt3_ros.srv import Localize
 from vggt3_ros.store.keyframes import KeyframeStore
 
@@ -50,7 +51,7 @@ def test_what_is_not_the_last_snapshot_is_told(tmp_path):
             store.put(make_keyframe(id))
         snapshot = Backend(store, BackendConfig.from_flat({"memory.steps": 1})).refine(lambda *_: None, lambda: False)
     assert restarts.newest(tmp_path / "store").generation == snapshot.generation
-    found = lambda *served: "; ".join(restarts.differences(served[0], snapshot, served[1]))
+    found = lambda *served: "; ".join(differences(served[0], snapshot, served[1]))
     assert found(*heard(snapshot)) == ""
     assert "generation 7" in found(*heard(snapshot, generation=7))
     assert "101 points" in found(*heard(snapshot, points=1))

@@ -5,9 +5,10 @@ import time
 
 import numpy as np
 
+from vggt3_ros.benchmarks.node import answers, memory_curve
 from vggt3_ros.evaluation.trajectory import trajectory_error
 from vggt3_ros.ros.clients.processes import BACKEND, MemoryWatch, backend_process, uncaught
-from vggt3_ros.ros.load.benchmark import NAMESPACE, answers, memory_curve, ready, ros
+from vggt3_ros.ros.load.harness import NAMESPACE, ready, ros
 from vggt3_ros.ros.load.mischief import BROKEN_IDS, Vandal, WorkerKiller
 from vggt3_ros.ros.load.observer import Observer
 from vggt3_ros.ros.load.stream import Stream

@@ -50,13 +50,13 @@ def run(arguments):
     if not (1 <= arguments.seconds <= 86_400 and 0.1 <= arguments.rate <= 1000 and 0.05 <= arguments.localize_every):
         raise ValueError("--seconds must be 1 to 86400, --rate 0.1 to 1000, --localize-every at least 0.05")
     sequence, out = prepared(arguments)
-    from vggt3_ros.ros.load import benchmark
+    from vggt3_ros.benchmarks import node
 
     try:
-        result = benchmark.run(sequence, arguments.seconds, arguments.rate, arguments.localize_every, out)
+        result = node.run(sequence, arguments.seconds, arguments.rate, arguments.localize_every, out)
     except RuntimeError as error:
         raise ValueError(str(error)) from error
-    rows = benchmark.table(result)
+    rows = node.table(result)
     print(strict_json.dumps(result, indent=2) if arguments.json else text(rows))
     return 0 if all(met is not False for *_, met in rows) else 1
 

@@ -22,7 +22,7 @@ def run(arguments):
     if not (1 <= arguments.kills <= 100_000 and 0.1 <= arguments.rate <= 1000):
         raise ValueError("--kills must be 1 to 100000, --rate 0.1 to 1000")
     sequence, out = prepared(arguments)
-    from vggt3_ros.ros.load import restarts
+    from vggt3_ros.benchmarks import restarts
 
     try:
         rows = list(restarts.table(restarts.run(sequence, arguments.kills, arguments.rate, out, arguments.seed, settings=QUICK)))

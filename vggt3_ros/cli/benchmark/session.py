@@ -40,7 +40,7 @@ def run(arguments):
     sequence, out = prepared(arguments, lambda folder: home_tours.load(
         folder / "home", partial(tqdm, disable=quiet), rooms=-(-arguments.keyframes // KEYFRAMES_A_ROOM), rounds=ROUNDS,
         keyframes=arguments.keyframes))
-    from vggt3_ros.ros.load import session
+    from vggt3_ros.benchmarks import session
 
     try:
         with tqdm(total=len(sequence.keyframes), unit="keyframe", desc="session", disable=quiet) as bar:

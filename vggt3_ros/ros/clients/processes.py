@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import psutil
 
 from vggt3_ros.action import Refine
+from vggt3_ros.ros.clients.goal_client import GoalClient
 
 GOAL_SECONDS = 90.0  # until a goal is accepted
 BACKEND = "vggt3_ros.backend:Backend"
@@ -57,6 +58,11 @@ def wait_for(future, seconds):
     if not done.wait(seconds):
         raise RuntimeError(f"the back end gave no answer within {seconds:.0f} s")
     return future.result()
+
+
+def refine_client(node):
+    """A GoalClient of the refine action, for an rclpy node that another thread spins."""
+    return GoalClient(node, Refine, "refine")
 
 
 def refined(client, seconds, heard=lambda phase, fraction: None):

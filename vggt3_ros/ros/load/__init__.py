@@ -1,1 +1,1 @@
-"""The node under load and under attack: what `vggt3 benchmark node` and `vggt3 soak` measure."""
+"""Programs that load a node, attack it and watch it, for what benchmarks/ measures."""

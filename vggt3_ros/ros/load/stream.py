@@ -1,4 +1,6 @@
-"""A front end that never ends: the keyframes of a Sequence there and back, again and again, as messages."""
+"""The keyframes of a Sequence as messages: there and back, again and again, or once from first to last."""
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -49,3 +51,21 @@ class Stream:
         for header in (message.header, message.image.header, message.depth.header, message.camera_info.header):
             header.stamp = stamp
         return message
+
+
+class Walk:
+    """The keyframes of a Sequence once, from first to last, each read when it is sent. Serves as an Observer's stream."""
+
+    def __init__(self, sequence):
+        self.camera, self._keyframes, self.sent = sequence.camera, sequence.keyframes, 0
+
+    def __len__(self):
+        return max(1, self.sent)
+
+    def message(self, count, stamp_ns):
+        message = from_keyframe(replace(self._keyframes[self.sent], stamp_ns=stamp_ns), "odom", "camera")
+        self.sent += 1
+        return message
+
+    def image(self, index):
+        return from_keyframe(self._keyframes[index], "odom", "camera").image

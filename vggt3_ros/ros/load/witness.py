@@ -3,17 +3,22 @@
 import threading
 import time
 
+import numpy as np
 from nav_msgs.msg import Path
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import PointCloud2
 
+from vggt3_ros.msg import Status
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.conversions import from_camera, to_matrix
 from vggt3_ros.ros.load.observer import IN_FLIGHT, Observer
 from vggt3_ros.srv import GetTrajectory, Localize
 
 RETRY_SECONDS = 5.0  # DDS can lose an answer sent before server and client know each other fully
+STATES = {None: "before it was active", Status.STARTING: "while its worker started", Status.IDLE: "idle", Status.REFINING: "refining",
+          Status.DISTILLING: "while it used idle time",
+          Status.FAULT: "in fault"}
 
 
 class Witness(Observer):
@@ -80,3 +85,20 @@ class Witness(Observer):
                     return future.result()
             client.remove_pending_request(future)
         return None
+
+
+def differences(witness, snapshot, answer):
+    """In words: what was heard of the node that is not `snapshot`."""
+    poses, path, cloud = witness.poses, witness.path, witness.cloud
+    if poses.generation != snapshot.generation or set(poses.ids) != set(snapshot.keyframe_ids.tolist()):
+        yield f"keyframe_poses are of generation {poses.generation}, {len(poses.ids)} keyframes"
+    if len(path.poses) != len(snapshot):
+        yield f"path has {len(path.poses)} poses"
+    if cloud.width * cloud.height != len(snapshot.cloud):
+        yield f"map has {cloud.width * cloud.height} points"
+    for parent, child, T_map_odom in list(witness.transforms):
+        if (parent, child) != ("map", "odom") or not np.allclose(T_map_odom, snapshot.T_map_odom, atol=1e-6):
+            yield f"TF {parent} -> {child} is {np.round(T_map_odom, 4).tolist()}"
+            break
+    if answer.error_code != Localize.Response.NONE or answer.generation != snapshot.generation:
+        yield f"localize answers {answer.error_code} '{answer.error_msg}', generation {answer.generation}"

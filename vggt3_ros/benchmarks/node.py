@@ -2,22 +2,15 @@
 
 import os
 import time
-from contextlib import contextmanager
 
 import numpy as np
-import rclpy
-from rclpy.context import Context
-from rclpy.signals import SignalHandlerOptions
 
-from vggt3_ros.msg import Status
-from vggt3_ros.ros.clients.processes import BACKEND, MemoryWatch, backend_process, wait_until
+from vggt3_ros.ros.clients.processes import BACKEND, MemoryWatch, backend_process
+from vggt3_ros.ros.load.harness import NAMESPACE, ready, ros
 from vggt3_ros.ros.load.observer import IN_FLIGHT, Observer
 from vggt3_ros.ros.load.stream import Stream
 from vggt3_ros.store.keyframes import KeyframeStore
-from vggt3_ros.system.environment import take_short_turns
 
-NAMESPACE = ["-r", "__ns:=/vggt3_load", "-r", "/tf:=tf"]  # a robot that happens to be in reach must not hear of this
-START_SECONDS = 120.0
 BURST = 300  # keyframes of the ingest alone
 TARGETS = {"keyframes lost": 0, "localize p95": 0.5, "age of map->odom": 0.2, "ingest": 60.0}
 
@@ -30,15 +23,6 @@ def run(sequence, seconds, rate, period, out, backend=BACKEND, settings=None):
     with ros() as context:
         load = _load(context, stream, seconds, rate, period, out, backend, settings or {})
         return {"load": load, "ingest": _ingest(context, stream, out, backend)}
-
-
-@contextmanager
-def ros():
-    """A context of rclpy of its own, in a namespace of its own. Ctrl-C stays Python's."""
-    take_short_turns()  # what this process does besides must not make it hear late
-    context = Context()
-    with rclpy.init(args=["--ros-args", *NAMESPACE], context=context, signal_handler_options=SignalHandlerOptions.NO):
-        yield context
 
 
 def _load(context, stream, seconds, rate, period, out, backend, settings):
@@ -58,13 +42,6 @@ def _load(context, stream, seconds, rate, period, out, backend, settings):
     return {"seconds": seconds, "rate": rate, "keyframes": count, "lost": lost, "refused": status.refused, "refinements": status.generation,
             "refined": status.keyframes_refined, "localize": answers(observer), "greatest_age": observer.greatest_age,
             "memory": memory_curve(rows)}
-
-
-def ready(observer, backend, log):
-    """Until the node and its worker are up and know this process."""
-    wait_until(lambda: observer.status is not None and observer.status.state == Status.IDLE and observer.keyframes.get_subscription_count()
-               and observer.localizer.service_is_ready(), START_SECONDS, backend, log, "the back end does not come up")
-    time.sleep(1.0)
 
 
 def _ingest(context, stream, out, backend):

@@ -2,42 +2,22 @@
 
 import math
 import os
-from dataclasses import replace
 
-from vggt3_ros.action import Refine
-from vggt3_ros.ros.clients.goal_client import GoalClient
-from vggt3_ros.ros.clients.processes import BACKEND, MemoryWatch, backend_process, refined
-from vggt3_ros.ros.conversions import from_keyframe
-from vggt3_ros.ros.load.benchmark import NAMESPACE, answers, ready, ros
+from vggt3_ros.benchmarks.node import answers
+from vggt3_ros.ros.clients.processes import BACKEND, MemoryWatch, backend_process, refine_client, refined
+from vggt3_ros.ros.load.harness import NAMESPACE, ready, ros
 from vggt3_ros.ros.load.observer import IN_FLIGHT, Observer
+from vggt3_ros.ros.load.stream import Walk
 from vggt3_ros.store.keyframes import KeyframeStore
 
 REFINE_SECONDS = 1800.0  # the longest that one refinement may take
-
-
-class Walk:
-    """The keyframes of a Sequence once, from first to last, each read when it is sent. Serves as an Observer's stream."""
-
-    def __init__(self, sequence):
-        self.camera, self._keyframes, self.sent = sequence.camera, sequence.keyframes, 0
-
-    def __len__(self):
-        return max(1, self.sent)
-
-    def message(self, count, stamp_ns):
-        message = from_keyframe(replace(self._keyframes[self.sent], stamp_ns=stamp_ns), "odom", "camera")
-        self.sent += 1
-        return message
-
-    def image(self, index):
-        return from_keyframe(self._keyframes[index], "odom", "camera").image
 
 
 def run(sequence, batch, period, out, backend=BACKEND, settings=None, progress=None):
     """Send all keyframes of a Sequence, refining after every `batch`, with a localize request every `period` seconds meanwhile.
 
     Returns {"rows": one dict of numbers a refinement, "peak_mb": of node, worker and fusion together, "lost": keyframes that were not
-    stored, "localize": as benchmark.answers}. progress(keyframes refined). RuntimeError when a process fails.
+    stored, "localize": as node.answers}. progress(keyframes refined). RuntimeError when a process fails.
     """
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     parameters = {"store": out / "session_store", "map_folder": out / "maps", "refine_every_keyframes": 0, "refine_every_seconds": 0.0,
@@ -48,7 +28,7 @@ def run(sequence, batch, period, out, backend=BACKEND, settings=None, progress=N
         try:
             ready(observer, node, log)
             observer.ask_forever(walk, period)
-            refiner = GoalClient(observer, Refine, "refine")
+            refiner = refine_client(observer)
             for _ in range(math.ceil(count / batch)):
                 rows.append(_grown(observer, refiner, walk, min(batch, count - walk.sent), memory))
                 if progress is not None:

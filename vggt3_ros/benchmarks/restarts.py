@@ -8,21 +8,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import psutil
 
-from vggt3_ros.msg import Status
 from vggt3_ros.ros.clients.processes import BACKEND, backend_process, tail, uncaught
-from vggt3_ros.ros.load.benchmark import NAMESPACE, START_SECONDS, ros
+from vggt3_ros.ros.load.harness import NAMESPACE, START_SECONDS, ros
 from vggt3_ros.ros.load.stream import Stream
-from vggt3_ros.ros.load.witness import Witness
-from vggt3_ros.srv import Localize
+from vggt3_ros.ros.load.witness import STATES, Witness, differences
 from vggt3_ros.store.snapshot import Snapshot
 
 EVERY = 3  # keyframes that start a refinement, once what a restarted node serves has been looked at
 EARLY_SECONDS, LATE_SECONDS = 3.0, 4.0  # kills: so long after the start, and after what is served was looked at
 REFINEMENT_SECONDS = 20.0  # so long a third of the lives wait for a refinement to complete, and are killed right after
 END_SECONDS = 10.0  # within which what the node started ends with it
-STATES = {None: "before it was active", Status.STARTING: "while its worker started", Status.IDLE: "idle", Status.REFINING: "refining",
-          Status.DISTILLING: "while it used idle time",
-          Status.FAULT: "in fault"}
 
 
 @dataclass
@@ -124,23 +119,6 @@ def _look(lives, witness, snapshot, begin):
     lives.looked_at += 1
     if not witness.set(refine_every_keyframes=EVERY) and not witness.closing.is_set():
         lives.wrong.append("refine_every_keyframes could not be set")
-
-
-def differences(witness, snapshot, answer):
-    """In words: what was heard of the node that is not `snapshot`."""
-    poses, path, cloud = witness.poses, witness.path, witness.cloud
-    if poses.generation != snapshot.generation or set(poses.ids) != set(snapshot.keyframe_ids.tolist()):
-        yield f"keyframe_poses are of generation {poses.generation}, {len(poses.ids)} keyframes"
-    if len(path.poses) != len(snapshot):
-        yield f"path has {len(path.poses)} poses"
-    if cloud.width * cloud.height != len(snapshot.cloud):
-        yield f"map has {cloud.width * cloud.height} points"
-    for parent, child, T_map_odom in list(witness.transforms):
-        if (parent, child) != ("map", "odom") or not np.allclose(T_map_odom, snapshot.T_map_odom, atol=1e-6):
-            yield f"TF {parent} -> {child} is {np.round(T_map_odom, 4).tolist()}"
-            break
-    if answer.error_code != Localize.Response.NONE or answer.generation != snapshot.generation:
-        yield f"localize answers {answer.error_code} '{answer.error_msg}', generation {answer.generation}"
 
 
 def _remember(lives, witness):
