@@ -60,7 +60,7 @@ def test_nonsense_is_refused(tracked, answer):
 
 
 def test_its_end_is_said_with_its_status(tracked):
-    with pytest.raises(ValueError, match="ended with status 3"):
+    with pytest.raises(ValueError, match=r"ended \(exit status 3\)"):
         tracked([pose(0)], count=2)
     with pytest.raises(ValueError, match="cannot be started"):
         TrackerProcess("/nowhere/tracker --fast")

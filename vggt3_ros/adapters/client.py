@@ -7,20 +7,20 @@ import re
 import select
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from vggt3_ros.adapters import host, wire
 from vggt3_ros.adapters.contract import POSES, About, Seen, View
+from vggt3_ros.system.environment import foreign_environment
+from vggt3_ros.system.program import Program
 from vggt3_ros.system.wire import FrameError, receive, send
 
 POLL_SECONDS = 0.1
@@ -30,7 +30,6 @@ MAX_ANSWER = 16 * wire.MAX_PIXELS  # bytes of one view's dense output: points an
 MAX_FAILURE = 500  # characters of what it says of a failure
 SHARE_SENT, SHARE_RUN = 0.1, 0.9  # of the progress of a request: when all views are sent, when the network is through
 _CLASS = re.compile(r"[^\s:]+:[A-Za-z_]\w*")
-_KEPT_OUT = ("LD_PRELOAD", "MALLOC_CONF")  # what torch needs here (system/environment.py) crashed other programs
 _OF_THIS_PYTHON = ("PYTHONPATH", "PYTHONHOME")
 _EXHAUSTED = ("out of memory", "MemoryError")
 
@@ -70,12 +69,12 @@ class AdapterProcess:
             raise ValueError(f"the adapter '{adapter}' cannot be started: there is no program '{program}'")
         self._using = threading.Lock()
         self._number, self._running, self._failures = 0, False, 0
-        self._process = self._listener = self._connection = self._ending = None
+        self._program = self._listener = self._connection = None
 
     @property
     def pid(self) -> int | None:
         """Of the process, None while there is none."""
-        return self._process.pid if self._process is not None and self._process.poll() is None else None
+        return None if self._program is None else self._program.pid
 
     def start(self) -> None:
         """Start the process where none runs; it loads its network while nobody waits. Raises AdapterError where that is hopeless."""
@@ -90,15 +89,15 @@ class AdapterProcess:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(path)
         self._listener.listen(1)
-        self._process = subprocess.Popen(self._command(path), env=self._environment(path), stdin=subprocess.DEVNULL, start_new_session=True)
-        self._ending = weakref.finalize(self, _end, self._process, self._folder, sockets := [self._listener])
-        self._sockets = sockets
+        self._sockets = [self._listener]
+        self._program = Program(self._command(path), own_session=True, patience=EXIT_SECONDS, env=self._environment(path),
+                                release=functools.partial(_release, self._folder, self._sockets), stdin=subprocess.DEVNULL)
 
     def close(self) -> None:
         """End the process."""
-        if self._ending is not None:
-            self._ending()
-        self._process = self._listener = self._connection = self._ending = self.about = None
+        if self._program is not None:
+            self._program.close()
+        self._program = self._listener = self._connection = self.about = None
         self._running = False
 
     def __call__(self, views: Iterator[View], count: int, step: Callable[[float], None]) -> Answered:
@@ -229,11 +228,9 @@ class AdapterProcess:
                 return f"the adapter '{self.adapter}' failed: {str(header['failed'])[:MAX_FAILURE]}"
         except (EOFError, OSError, FrameError):
             pass
-        try:
-            code = self._process.wait(EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
+        if not self._program.ends_within(EXIT_SECONDS):
             return f"the adapter '{self.adapter}' closed its socket"
-        return f"the process of the adapter '{self.adapter}' ended ({signal.Signals(-code).name if code < 0 else f'exit status {code}'})"
+        return f"the process of the adapter '{self.adapter}' ended ({self._program.end})"
 
     def _command(self, path: str) -> list[str]:
         if not self._is_class:
@@ -243,8 +240,8 @@ class AdapterProcess:
         return [python, host.__file__, "--adapter", self.adapter, "--socket", path, "--parent", str(os.getpid()), *options]
 
     def _environment(self, path: str) -> dict[str, str]:
-        left_out = _KEPT_OUT + (_OF_THIS_PYTHON if self._python or not self._is_class else ())
-        kept = {name: value for name, value in os.environ.items() if name not in left_out}
+        left_out = _OF_THIS_PYTHON if self._python or not self._is_class else ()
+        kept = {name: value for name, value in foreign_environment().items() if name not in left_out}
         return kept | {"VGGT3_ADAPTER_SOCKET": path} | {f"VGGT3_ADAPTER_{name.upper()}": value for name, value in self._settings.items()}
 
 
@@ -255,15 +252,10 @@ def _words(command: str) -> list[str]:
         raise ValueError(f"network.adapter '{command}' is no command: {error}") from error
 
 
-def _end(process: subprocess.Popen, folder: str, sockets: list) -> None:
+def _release(folder: str, sockets: list) -> None:
     for one in sockets:
         one.close()
     shutil.rmtree(folder, ignore_errors=True)
-    try:
-        process.wait(EXIT_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # of its own session
-        process.wait()
 
 
 @functools.lru_cache(maxsize=1)

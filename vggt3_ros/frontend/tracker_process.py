@@ -6,18 +6,20 @@ frame: one line of JSON {"T_world_cam": 16 numbers, row by row, or null while it
 """
 
 import json
-import os
 import shlex
-import subprocess
+from subprocess import PIPE
 
 import numpy as np
 
 from vggt3_ros.frontend.rgbd_odometry import LOST_SIGMA, Tracked
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import undistort
+from vggt3_ros.system.environment import foreign_environment
+from vggt3_ros.system.program import Program
 
 JUMP_M, JUMP_RAD = 0.5, 0.5  # after a loss, a pose this far from the last one is in a new map of the tracker's
 MAX_ANSWER = 4096  # bytes
+EXIT_SECONDS = 10.0  # that it has to end by itself once its input ends
 
 
 class TrackerProcess:
@@ -26,9 +28,7 @@ class TrackerProcess:
     def __init__(self, command):
         self._command = command
         try:
-            # Without the allocator that torch needs (system/environment.py): ORB-SLAM3 was seen to crash on it.
-            environment = {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "MALLOC_CONF")}
-            self._process = subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+            self._program = Program(shlex.split(command), patience=EXIT_SECONDS, stdin=PIPE, stdout=PIPE, env=foreign_environment())
         except OSError as error:
             raise ValueError(f"the tracker '{command}' cannot be started: {error.strerror or error}") from error
         self._T_odom_world, self._last, self._lost, self._chain = np.eye(4), np.eye(4), True, 0
@@ -54,13 +54,14 @@ class TrackerProcess:
     def _ask(self, question):
         """Pose (4, 4) that the process answers, None while it is lost."""
         try:
-            self._process.stdin.write(question)
-            self._process.stdin.flush()
-            line = self._process.stdout.readline(MAX_ANSWER)
+            self._program.stdin.write(question)
+            self._program.stdin.flush()
+            line = self._program.stdout.readline(MAX_ANSWER)
         except OSError:
             line = b""
         if not line:
-            raise ValueError(f"the tracker '{self._command}' ended with status {self._process.wait(10)}")
+            self._program.ends_within(EXIT_SECONDS)
+            raise ValueError(f"the tracker '{self._command}' ended ({self._program.end or 'its answers did'})")
         try:
             answer = json.loads(line)["T_world_cam"]
             return None if answer is None else se3.check(np.array(answer, float).reshape(4, 4), "T_world_cam")
@@ -71,13 +72,4 @@ class TrackerProcess:
         return self
 
     def __exit__(self, *_):
-        for pipe in (self._process.stdin, self._process.stdout):
-            try:
-                pipe.close()
-            except BrokenPipeError:
-                continue  # it has ended already
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._program.close()

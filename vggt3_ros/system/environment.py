@@ -42,6 +42,11 @@ def worker_environment(base=None):
     return environment
 
 
+def foreign_environment():
+    """A copy of this process's environment for other programs: without the allocator that torch needs here, on which ORB-SLAM3 crashed."""
+    return {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "MALLOC_CONF")}
+
+
 def restart_with_settings(module):
     """Replace this process by `python -m module` with the same arguments, once, when the settings are missing: both are read
     before Python starts."""
