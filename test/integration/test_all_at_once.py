@@ -12,7 +12,8 @@ from vggt3_ros.config import BackendConfig
 from vggt3_ros.datasets.synthetic import apartment
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
-from vggt3_ros.ros.conversions import from_camera, to_transform
+from vggt3_ros.messages.reading import to_transform
+from vggt3_ros.ros.conversions import from_camera
 from vggt3_ros.ros.image_messages import from_rgb
 from vggt3_ros.srv import Localize, SaveMap
 from vggt3_ros.store.keyframes import KeyframeStore

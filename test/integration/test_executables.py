@@ -18,9 +18,10 @@ from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.datasets.sequence import KeyframeList, Sequence
 from vggt3_ros.datasets.tum import write_tum
+from vggt3_ros.messages.reading import to_transform
 from vggt3_ros.msg import Keyframe, KeyframePoses
 from vggt3_ros.ros import qos
-from vggt3_ros.ros.conversions import from_keyframe, to_transform
+from vggt3_ros.ros.conversions import from_keyframe
 from vggt3_ros.srv import Localize
 from vggt3_ros.store.keyframes import KeyframeStore
 

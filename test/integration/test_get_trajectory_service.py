@@ -5,7 +5,8 @@ from fake_backend import SHIFT
 from random_keyframes import make_keyframe
 from ros_graph import until
 
-from vggt3_ros.ros.conversions import from_nanoseconds, to_nanoseconds, to_transform
+from vggt3_ros.messages.reading import to_nanoseconds, to_transform
+from vggt3_ros.ros.conversions import from_nanoseconds
 from vggt3_ros.srv import GetTrajectory
 
 CORRECTED, ODOMETRY, CODES = GetTrajectory.Request.CORRECTED, GetTrajectory.Request.ODOMETRY, GetTrajectory.Response

@@ -6,8 +6,8 @@ from random_keyframes import make_keyframe
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from ros_graph import until
 
+from vggt3_ros.messages.reading import to_nanoseconds, to_transform
 from vggt3_ros.msg import KeyframePoses
-from vggt3_ros.ros.conversions import to_nanoseconds, to_transform
 from vggt3_ros.srv import Reset
 
 

@@ -11,8 +11,8 @@ from ros_graph import until
 from sensor_msgs.msg import PointCloud2
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.messages.reading import to_transform
 from vggt3_ros.msg import KeyframePoses, Status
-from vggt3_ros.ros.conversions import to_transform
 from vggt3_ros.srv import LoadMap, Localize, Reset, SaveMap, SetMode
 
 REPLACE, MERGE, CODES = LoadMap.Request.REPLACE, LoadMap.Request.MERGE, LoadMap.Response

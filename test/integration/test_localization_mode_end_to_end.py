@@ -6,8 +6,8 @@ from ros_graph import until
 from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.messages.reading import to_nanoseconds, to_transform
 from vggt3_ros.ros import qos
-from vggt3_ros.ros.conversions import to_nanoseconds, to_transform
 from vggt3_ros.store.keyframe import Keyframe
 
 ELSEWHERE = se3.exp([5.0, -2.0, 0.0, 0.0, 0.0, 1.2])

@@ -13,7 +13,8 @@ from ros_graph import until
 from std_msgs.msg import Header
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.ros.conversions import from_camera, from_nanoseconds, from_transform, to_transform
+from vggt3_ros.messages.reading import to_transform
+from vggt3_ros.ros.conversions import from_camera, from_nanoseconds, from_transform
 from vggt3_ros.ros.image_messages import from_encoded, from_rgb
 from vggt3_ros.srv import Localize
 

@@ -4,8 +4,8 @@ import numpy as np
 from random_keyframes import make_keyframe
 from ros_graph import until
 
+from vggt3_ros.messages.reading import to_transform
 from vggt3_ros.msg import Loops
-from vggt3_ros.ros.conversions import to_transform
 from vggt3_ros.srv import Reset
 
 

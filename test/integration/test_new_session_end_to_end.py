@@ -9,9 +9,10 @@ from ros_graph import until
 from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.messages.reading import to_transform
 from vggt3_ros.msg import KeyframePoses
 from vggt3_ros.ros import qos
-from vggt3_ros.ros.conversions import to_matrix, to_transform
+from vggt3_ros.ros.conversions import to_matrix
 from vggt3_ros.srv import SetMode
 from vggt3_ros.store.keyframes import FIRST_ID
 from vggt3_ros.store.snapshot import Snapshot

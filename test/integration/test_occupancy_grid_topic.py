@@ -6,7 +6,7 @@ from random_keyframes import make_keyframe
 from rclpy.parameter import Parameter
 from ros_graph import until
 
-from vggt3_ros.ros.conversions import to_transform
+from vggt3_ros.messages.reading import to_transform
 from vggt3_ros.srv import Reset
 from vggt3_ros.surface.grid import occupancy
 

@@ -6,7 +6,7 @@ from nav_msgs.msg import Path
 from random_keyframes import make_keyframe
 from ros_graph import until
 
-from vggt3_ros.ros.conversions import to_nanoseconds, to_transform
+from vggt3_ros.messages.reading import to_nanoseconds, to_transform
 from vggt3_ros.srv import Reset
 
 

@@ -6,8 +6,8 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from random_keyframes import make_keyframe
 from ros_graph import until
 
+from vggt3_ros.messages.reading import to_nanoseconds, to_transform
 from vggt3_ros.ros import qos
-from vggt3_ros.ros.conversions import to_nanoseconds, to_transform
 
 
 def test_it_is_that_of_the_newest_keyframe_with_its_covariance(graph):

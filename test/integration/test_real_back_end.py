@@ -12,9 +12,10 @@ from ros_graph import until
 
 from vggt3_ros.action import Refine
 from vggt3_ros.evaluation.trajectory import trajectory_error
+from vggt3_ros.messages.reading import to_transform
 from vggt3_ros.msg import Status
 from vggt3_ros.ros.clients.goal_client import GoalClient
-from vggt3_ros.ros.conversions import from_camera, to_transform
+from vggt3_ros.ros.conversions import from_camera
 from vggt3_ros.ros.image_messages import from_rgb
 from vggt3_ros.srv import Localize, SaveMap
 from vggt3_ros.store.keyframes import KeyframeStore

@@ -15,9 +15,9 @@ from rosgraph_msgs.msg import Clock
 from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.datasets.sequence import KeyframeList, Sequence
+from vggt3_ros.messages.reading import to_nanoseconds
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.clients.player import Player
-from vggt3_ros.ros.conversions import to_nanoseconds
 
 EVERY_TICK = QoSProfile(depth=1000)  # however long this process is held up
 START = 1_700_000_000 * 10**9

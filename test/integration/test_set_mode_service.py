@@ -14,10 +14,10 @@ from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.action import Refine
 from vggt3_ros.geometry import se3
+from vggt3_ros.messages.reading import to_nanoseconds, to_transform
 from vggt3_ros.msg import Status
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.clients.goal_client import GoalClient
-from vggt3_ros.ros.conversions import to_nanoseconds, to_transform
 from vggt3_ros.srv import Reset, SaveMap, SetMode
 
 MAPPING, LOCALIZATION, CODES = SetMode.Request.MAPPING, SetMode.Request.LOCALIZATION, SetMode.Response

@@ -9,8 +9,8 @@ from rclpy.parameter import Parameter
 from ros_graph import until
 from tf2_msgs.msg import TFMessage
 
+from vggt3_ros.messages.reading import to_nanoseconds
 from vggt3_ros.ros import qos
-from vggt3_ros.ros.conversions import to_nanoseconds
 from vggt3_ros.ros.output.map_odom import Stamps
 
 

@@ -9,8 +9,8 @@ from ros_graph import until
 from rosgraph_msgs.msg import Clock
 from tf2_msgs.msg import TFMessage
 
+from vggt3_ros.messages.reading import to_nanoseconds
 from vggt3_ros.ros import qos
-from vggt3_ros.ros.conversions import to_nanoseconds
 
 SECOND = 10**9
 

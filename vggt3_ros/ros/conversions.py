@@ -1,4 +1,4 @@
-"""Messages <-> the values the library works with: poses, cameras, keyframes. What reads messages lives in messages/reading.py."""
+"""The values the library works with -> messages: poses, cameras, keyframes. What reads messages lives in messages/reading.py."""
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -7,12 +7,9 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.messages.reading import NANOSECONDS, to_camera, to_keyframe, to_nanoseconds, to_stamp, to_transform, to_view
+from vggt3_ros.messages.reading import NANOSECONDS, to_transform
 from vggt3_ros.msg import Keyframe as KeyframeMessage
 from vggt3_ros.ros.image_messages import from_depth, from_encoded, from_rgb
-
-__all__ = ["from_camera", "from_keyframe", "from_nanoseconds", "from_transform", "to_camera", "to_keyframe", "to_matrix", "to_nanoseconds",
-           "to_stamp", "to_transform", "to_transform_message", "to_view", "with_covariance"]
 
 
 def from_nanoseconds(nanoseconds):

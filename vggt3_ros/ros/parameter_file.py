@@ -1,4 +1,4 @@
-"""config/backend.yaml, made from the configuration: `python -m vggt3_ros.ros.parameter_file > config/backend.yaml`."""
+"""config/backend.yaml, made from the configuration: `python -m vggt3_ros.ros.parameter_file > config/backend.yaml`. Needs no ROS."""
 
 import json
 

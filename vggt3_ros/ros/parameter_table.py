@@ -1,4 +1,4 @@
-"""config/PARAMETERS.md, made from the configuration: `python -m vggt3_ros.ros.parameter_table > config/PARAMETERS.md`."""
+"""config/PARAMETERS.md, made from the configuration: `python -m vggt3_ros.ros.parameter_table > config/PARAMETERS.md`. Needs no ROS."""
 
 import dataclasses
 import json

@@ -23,7 +23,8 @@ from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from vggt3_ros.geometry import se3  # noqa: E402
 from vggt3_ros.messages import images  # noqa: E402
 from vggt3_ros.messages.compressed_depth import decompress_depth  # noqa: E402
-from vggt3_ros.ros.conversions import from_keyframe, from_nanoseconds, to_keyframe  # noqa: E402
+from vggt3_ros.messages.reading import to_keyframe  # noqa: E402
+from vggt3_ros.ros.conversions import from_keyframe, from_nanoseconds  # noqa: E402
 from vggt3_ros.ros.input.intake import SHOWN, Intake  # noqa: E402
 from vggt3_ros.ros.load.malformed import jpeg_bomb, png_bomb, spoil  # noqa: E402
 from vggt3_ros.store.keyframes import KeyframeStore  # noqa: E402

@@ -1,4 +1,4 @@
-"""Keyframe messages into the store: checked, acknowledged or refused with a reason; nothing bad stops the next good one."""
+"""Keyframe messages into the store: checked, acknowledged or refused with a reason; nothing bad stops the next good one. Needs no rclpy."""
 
 import json
 import threading
@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.messages.reading import MAX_FRAME_NAME, to_nanoseconds, to_transform
-from vggt3_ros.ros.conversions import to_keyframe
+from vggt3_ros.messages.reading import MAX_FRAME_NAME, to_keyframe, to_nanoseconds, to_transform
 from vggt3_ros.store.database import StoreError
 from vggt3_ros.store.keyframe import check_covariance
 from vggt3_ros.store.stereo_keyframe import with_stereo_depth

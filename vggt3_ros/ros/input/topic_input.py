@@ -12,10 +12,10 @@ from std_msgs.msg import Header
 from vggt3_ros.frontend.selection import KeyframeSelector
 from vggt3_ros.geometry.frame_tree import NotYet, Unknown
 from vggt3_ros.messages.compressed_depth import decompress_depth
-from vggt3_ros.messages.reading import MAX_FRAME_NAME
+from vggt3_ros.messages.reading import MAX_FRAME_NAME, to_camera, to_stamp, to_transform
 from vggt3_ros.msg import Keyframe
 from vggt3_ros.ros import qos
-from vggt3_ros.ros.conversions import from_nanoseconds, from_transform, to_camera, to_stamp, to_transform
+from vggt3_ros.ros.conversions import from_nanoseconds, from_transform
 from vggt3_ros.ros.image_messages import from_depth
 from vggt3_ros.ros.input.frames_topic import FramesTopic
 from vggt3_ros.ros.input.input_monitor import InputMonitor

@@ -6,9 +6,10 @@ import time
 import psutil
 from rclpy.serialization import deserialize_message
 
+from vggt3_ros.messages.reading import to_keyframe
 from vggt3_ros.msg import Keyframe
 from vggt3_ros.ros import qos
-from vggt3_ros.ros.conversions import from_camera, to_keyframe
+from vggt3_ros.ros.conversions import from_camera
 from vggt3_ros.ros.load.malformed import noise, spoil
 from vggt3_ros.srv import Localize
 

@@ -8,10 +8,11 @@ from collections import Counter
 from rclpy.node import Node
 from tf2_msgs.msg import TFMessage
 
+from vggt3_ros.messages.reading import to_nanoseconds
 from vggt3_ros.msg import Keyframe, KeyframePoses, Status
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.clients.spinner import Spinner
-from vggt3_ros.ros.conversions import from_camera, to_nanoseconds
+from vggt3_ros.ros.conversions import from_camera
 from vggt3_ros.srv import Localize
 
 ANSWER_SECONDS = 10.0  # then a request counts as lost

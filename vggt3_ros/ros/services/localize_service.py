@@ -8,7 +8,8 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from std_msgs.msg import Header
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.ros.conversions import to_transform, to_view, with_covariance
+from vggt3_ros.messages.reading import to_transform, to_view
+from vggt3_ros.ros.conversions import with_covariance
 from vggt3_ros.srv import Localize
 from vggt3_ros.worker.client import WorkerError
 

@@ -6,7 +6,8 @@ from nav_msgs.msg import Path
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from std_msgs.msg import Header
 
-from vggt3_ros.ros.conversions import from_nanoseconds, from_transform, to_nanoseconds
+from vggt3_ros.messages.reading import to_nanoseconds
+from vggt3_ros.ros.conversions import from_nanoseconds, from_transform
 from vggt3_ros.ros.services.localize_service import answering, failed
 from vggt3_ros.srv import GetTrajectory
 
