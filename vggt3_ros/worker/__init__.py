@@ -2,7 +2,8 @@
 
 The node starts it and talks to it over an inherited socket (system/wire.py). It ends when the node does. Threads: serving.py reads requests
 and says that it is alive, jobs.py refines (at a lower priority, and distils when idle), queries.py localizes; held.py is the back end
-that both use, channel.py the way back.
+that both use, channel.py the way back. client.py is the node's end, which starts a worker again when it dies; in_hand.py notes what it
+works on, suspects.py what was in hand when it died.
 
 Requests {"request": number, "command": name, ...}:
     configure  config: BackendConfig values by flat name; distil_seconds: idle time spent on the memory of one refinement; shrink: how
