@@ -1,0 +1,1 @@
+"""Readers of data sets and bags: each yields a Recording or a Sequence."""

@@ -1,0 +1,1 @@
+"""Scores of trajectories, maps and localizations against truth, and how they are reported."""

@@ -1,0 +1,1 @@
+"""Images to features, features matched, and places recognised; frame.py: a keyframe encoded."""

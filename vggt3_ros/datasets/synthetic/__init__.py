@@ -1,0 +1,1 @@
+"""What renders the apartment and the homes, whose truth is exact."""
