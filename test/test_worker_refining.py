@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from vggt3_ros.config import BackendConfig
+from vggt3_ros.mapping.snapshot import MEMORY_FILE
 from vggt3_ros.worker_client import WorkerClient, WorkerError
 
 PHASES = ("features", "loops", "pose_graph", "fusion", "memory")
@@ -27,6 +28,8 @@ def working(folder, **config):
 
 @pytest.fixture
 def worker(refined_copy):
+    """It has a map, but no memory yet: distilling one of all keyframes has no end."""
+    (refined_copy / "snapshots" / "000001" / MEMORY_FILE).unlink()
     with working(refined_copy) as client:
         yield client
 
