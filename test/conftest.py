@@ -1,5 +1,7 @@
 """What is dear to make is made once, when first asked for. Helpers lie in support/, which is on sys.path (setup.cfg)."""
 
+import fcntl
+import os
 import shutil
 from dataclasses import dataclass
 
@@ -58,18 +60,29 @@ def frames(rendered, encoder):
 
 @pytest.fixture(scope="session")
 def refined_folder(rendered, tmp_path_factory):
-    """A store of the rendered keyframes, refined once; read it, or take `refined_copy`."""
+    """A store of the rendered keyframes, refined once for all processes of this run; read it, or take `refined_copy`."""
+    parallel = "PYTEST_XDIST_WORKER" in os.environ  # then each process has its folder below one they share
+    base = tmp_path_factory.getbasetemp().parent if parallel else tmp_path_factory.getbasetemp()
+    folder, done = base / "refined" / "store", base / "refined" / "done"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(base / "refined" / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            _refine(rendered, folder)
+            done.touch()
+    return shutil.copytree(folder, tmp_path_factory.mktemp("refined") / "store") if parallel else folder
+
+
+def _refine(rendered, folder):
     from vggt3_ros.backend import Backend
     from vggt3_ros.config import BackendConfig
     from vggt3_ros.store.keyframes import KeyframeStore
 
-    folder = tmp_path_factory.mktemp("refined") / "store"
     with KeyframeStore(folder) as store:
         backend = Backend(store, BackendConfig.from_flat({"device": "cpu", "map.voxel_size": 0.03}))
         for keyframe in rendered.keyframes:
             backend.add(keyframe)
         backend.refine()
-    return folder
 
 
 @pytest.fixture

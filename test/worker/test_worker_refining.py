@@ -8,6 +8,7 @@ import pytest
 from refinements import PHASES, Refinement
 
 from vggt3_ros.config import BackendConfig
+from vggt3_ros.store.snapshot import MEMORY_FILE
 from vggt3_ros.worker.client import WorkerClient, WorkerError
 
 ENDLESS = {"device": "cpu", "memory.steps": 100_000, "map.voxel_size": 0.03}
@@ -27,6 +28,8 @@ def working(folder, **config):
 
 @pytest.fixture
 def worker(refined_copy):
+    """It has a map, but no memory yet: distilling one of all keyframes has no end."""
+    (refined_copy / "snapshots" / "000001" / MEMORY_FILE).unlink()
     with working(refined_copy) as client:
         yield client
 

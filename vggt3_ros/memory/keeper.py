@@ -24,6 +24,7 @@ REFOLDED = 64  # at most in one refinement, the worst first; the others wait for
 EVERY = 12  # of so many keyframes one is held out, where it shows what is known already
 LEAST_GAIN = 0.01  # more keypoints recognised, as a share, for idle time to have gained something
 TEACHERS = 48  # keyframes around a place that the optimizer learns from
+PUPILS = 16_384  # slots there that it betters
 TAUGHT_M = 0.05  # what lies farther from every slot can be taught to none
 LEAST_PAIRS = 64
 JUDGED = 8  # keyframes held out that are asked what the memory is worth
@@ -96,13 +97,13 @@ class MemoryKeeper:
     def _recognised(self, memory, keyframe_id, pose):
         """How many keypoints of a keyframe agree with the pose that the memory gives it, at a first look."""
         frame = self._frames(keyframe_id)
-        slots = to_ask(memory, frame, None, None, self._localizer.slots_asked, pose, tries=1)[0]
+        slots = to_ask(memory, frame, None, None, PUPILS, pose, tries=1)[0]
         return first_look(memory, frame, slots, self._localizer).agreeing
 
     def _trained(self, memory, pose, step, **budget):
         """The memory after an optimizer was at the slots around a pose, on what keyframes around it show. It is asked there at a time, too,
         so that a map's size changes nothing."""
-        slots = to_ask(memory, None, None, None, self._localizer.slots_asked, pose, tries=1)[0]
+        slots = to_ask(memory, None, None, None, PUPILS, pose, tries=1)[0]
         part = memory.only(slots)
         rows = [k for k in near_pose(memory.T_map_anchor, pose, 2 * TEACHERS, ()) if not memory.held_out[k]][:TEACHERS]
         keys, points = [], []

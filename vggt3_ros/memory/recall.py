@@ -13,7 +13,7 @@ from vggt3_ros.memory.folding import NEAREST_M, mutual
 from vggt3_ros.memory.pairs import unit
 from vggt3_ros.memory.pose_refinement import RefinedPose, ransac, refine
 
-CHUNK = 4096  # slots compared at a time: their similarities fit a cache
+CHUNK = 1024  # slots compared at a time: their similarities fit a cache
 GROUP = 64
 LEAST = 8  # keypoints that agree by which a second look pays
 SAME_NUMBER = 1e-5  # two sums of the same products in another order
@@ -26,6 +26,8 @@ HALF_VIEW = 0.5  # cosine: a slot seen from a direction farther from the camera'
 SHARED = 0.1  # of a keyframe's slots that are expected must agree for the others to be missed
 OCCLUSION_PX, OCCLUSION = 24, 1.25  # a slot this many times farther than the nearest in its part of the image is hidden
 VOTERS = 12  # keyframes that look most like an image
+FEW = 4  # times as many slots as are asked at a time: so small a memory is asked in the order of how often slots were seen
+TRIES = 12  # times that other slots are asked
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,10 +154,10 @@ def resemblance(memory, query, found):
     return agreement(remembered(query, pixels, keys))
 
 
-def to_ask(memory, query, places, snapshot, most, hint=None, tries=3):
+def to_ask(memory, query, places, snapshot, most, hint=None, tries=TRIES):
     """Arrays of slots, at most `most` each, the likeliest first: those that were seen most often, in large maps near keyframes that look
     like the image (PlaceIndex of the snapshot's keyframes, or None), or near the hint (T_map_cam)."""
-    if len(memory) <= most or (places is None and hint is None):
+    if len(memory) <= FEW * most or (places is None and hint is None):
         order = np.argsort(-memory.observed, kind="stable")
         return [order[k:k + most] for k in range(0, len(order), most)][:tries]
     row = {int(i): k for k, i in enumerate(memory.keyframe_ids)}
