@@ -69,6 +69,20 @@ def test_the_same_image_gives_the_same_answer_from_any_thread(backend, rendered,
             np.testing.assert_allclose(first.T_map_cam, second.T_map_cam, atol=1e-4)
 
 
+def test_where_no_keyframe_verifies_anything_the_memorys_own_answer_stands(backend, rendered, T_world_map):
+    """Keyframes whose depth is gone verify no pose; the scene memory needs none of them."""
+    def without_depth(keyframe_id):
+        frame = backend.frames(keyframe_id)
+        return replace(frame, keypoint_depth=np.zeros_like(frame.keypoint_depth))
+
+    scene = replace(backend._scenes.current, places=None, frame=without_depth)
+    found = [backend.localizer.localize(scene, image, rendered.camera) for image in rendered.queries]
+    alone = [backend.localizer.localize(scene, image, rendered.camera, verify=False) for image in rendered.queries]
+    assert [answer.code for answer in found] == [answer.code for answer in alone] and not any(answer.verified for answer in found)
+    errors = np.array([off(*pair, T_world_map) for pair in zip(found, rendered.T_world_query)])
+    assert ((errors[:, 0] < 0.05) & (errors[:, 1] < 5)).mean() >= 0.8, errors
+
+
 @pytest.mark.parametrize("offset", [(0, 0, -1.5), (0, 0, 1), (1, 0, 0), (-1, 0, 0)])
 def test_a_hint_a_metre_off_leads_to_the_same_pose(backend, rendered, T_world_map, offset):
     """By the hint alone. Keypoints found around where a wrong pose expects them confirm it: poses on the way there were answered once."""

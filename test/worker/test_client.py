@@ -59,6 +59,12 @@ def until(condition, seconds=20.0):
         time.sleep(0.01)
 
 
+def test_what_is_asked_as_soon_as_there_is_a_worker_comes_after_its_configuration(start, monkeypatch):
+    configuration = WorkerClient._configuration
+    monkeypatch.setattr(WorkerClient, "_configuration", lambda client: (time.sleep(0.3), configuration(client))[1])
+    assert start().refine().result(20)["generation"] == 1
+
+
 def test_a_client_closed_while_its_worker_is_being_started_leaves_none(store, monkeypatch):
     spawning, closing, started = threading.Event(), threading.Event(), []
 

@@ -1,7 +1,8 @@
 """What is left of a front end's faults after loops are closed: odometry broken on purpose, false loops among the right ones, scored.
 
 Features and verified loops are made once a data set; a fault changes the odometry and with it which pairs are tried, so the rest takes
-seconds. Poses alone: no map is fused and no memory distilled.
+seconds. Poses alone: no map is fused and no memory distilled. Without depth, loops depend on the depth that the faulty odometry leads to, so
+that each run verifies its own.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from vggt3_ros.features.xfeat import XFeatEncoder
 from vggt3_ros.geometry import se3
 from vggt3_ros.refinement.closing import close_loops
 from vggt3_ros.refinement.loops import LoopVerifier
+from vggt3_ros.refinement.monocular.structure import Structure
 from vggt3_ros.refinement.odometry_breaks import told
 from vggt3_ros.store.stored_poses import StoredPoses
 
@@ -124,26 +126,38 @@ class Row:
 
 
 class Bench:
-    """The keyframes of a Sequence with ground truth, encoded. encoder, matcher: made for config.device by default."""
+    """The keyframes of a Sequence with ground truth, encoded. encoder, matcher: made for config.device by default.
 
-    def __init__(self, sequence, config, progress=lambda fraction: None, encoder=None, matcher=None):
+    without_depth: as if one camera had taken them, with the bundle adjustment over all; errors are then after Sim(3) alignment.
+    """
+
+    def __init__(self, sequence, config, progress=lambda fraction: None, encoder=None, matcher=None, without_depth=False):
         self.truth, self.stamps_ns, self.T_odom_cam, self.config = sequence.groundtruth, sequence.stamps_ns, sequence.T_odom_cam, config
         device = "cpu" if config.device == "auto" else config.device
         encoder, frames = encoder or XFeatEncoder(config.features, device), []
         self.covariances = [None] * len(self.truth)
         for i in range(len(self.truth)):
             keyframe = sequence.keyframes[i]
-            frames.append(replace(encode_frame(keyframe, encoder), id=i))
+            seen = replace(keyframe, depth=None) if without_depth else keyframe
+            frames.append(replace(encode_frame(seen, encoder), id=i))
             self.covariances[i] = keyframe.odometry_covariance
             progress((i + 1) / len(self.truth))
         self.frames, self.places = frames, PlaceIndex.build([frame.features for frame in frames])
         self.verifier = RememberingVerifier(LoopVerifier(config.loops, matcher or Matcher(device)))
+        self.structure = Structure(frames.__getitem__, config, device) if without_depth else None
 
     def closed(self, T_odom_cam, false_share=0.0, seed=0):
         """Closing of odometry (N, 4, 4)."""
         self.verifier.share, self.verifier.seed = false_share, seed
         poses = StoredPoses(np.arange(len(self.truth)), self.stamps_ns, T_odom_cam, self.covariances)
-        return close_loops(poses, self.frames.__getitem__, None, self.places, None, None, self.config, untimed, verifier=self.verifier)
+        if self.structure is None:
+            return self._closed(poses, self.frames.__getitem__)
+        self.verifier.known.clear()
+        frames = self.structure.sparse(poses, lambda done: None)
+        return self.structure.bundled(poses, self._closed(poses, frames), frames, lambda done: None)[1]
+
+    def _closed(self, poses, frames):
+        return close_loops(poses, frames, None, self.places, None, None, self.config, untimed, verifier=self.verifier)
 
     def rows(self, faults, seeds, false_shares):
         """Yield a Row for every fault (name of FAULTS), seed and share of false loops."""
@@ -160,7 +174,7 @@ class Bench:
                               sum(map(self._is_false, accepted)), tuple(map(str, told(closing.report))))
 
     def _error(self, T_map_cam):
-        return trajectory_error(T_map_cam, self.truth, self.stamps_ns).ate_m
+        return trajectory_error(T_map_cam, self.truth, self.stamps_ns, correct_scale=self.structure is not None).ate_m
 
     def _is_false(self, loop):
         true = se3.inverse(self.truth[loop.source_id]) @ self.truth[loop.target_id]

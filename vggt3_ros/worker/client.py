@@ -49,7 +49,7 @@ class WorkerClient:
         self._on_snapshot, self._on_change = on_snapshot or (lambda generation: None), on_change or (lambda: None)
         self._hang_seconds, self._backend, self._log = hang_seconds, backend, logger or logging.getLogger("vggt3_ros.worker.client")
         self._numbers = itertools.count(1)
-        self._sending = threading.Lock()
+        self._sending = threading.RLock()  # taken before _lock by whoever needs both
         self._lock = threading.RLock()  # guards what follows
         self._pending, self._connection, self._child, self._closing = {}, None, None, threading.Event()
         self.restarts = 0
@@ -192,11 +192,12 @@ class WorkerClient:
         # Its own session: a Ctrl-C meant for the node must not end a refinement the node still wants to close in order.
         child = ChildProcess("vggt3_ros.worker", "--store", self._folder, "--backend", self._backend, own_session=True)
         child.connection.settimeout(self._hang_seconds)
-        with self._lock:
-            self._connection, self._child, self._hand = child.connection, child, {}
-            if self._closing.is_set():  # close() came while there was no connection that it could end
-                child.hang_up()
-        configured = self._request(self._configuration())
+        with self._sending:  # nobody's request overtakes the configuration, without which the worker can do nothing
+            with self._lock:
+                self._connection, self._child, self._hand = child.connection, child, {}
+                if self._closing.is_set():  # close() came while there was no connection that it could end
+                    child.hang_up()
+            configured = self._request(self._configuration())
         configured.add_done_callback(self._configured)
         self._tell(self._on_change)
 

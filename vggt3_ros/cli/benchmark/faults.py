@@ -10,6 +10,8 @@ def add_parser(subparsers):
                                                "fault. PATH may be 'apartment' or 'twins' (two look-alike rooms), which are rendered. Ends "
                                                "with 1 when one costs more than 1.3 times, or a false loop is accepted.")
     add_sequence_arguments(parser)
+    parser.add_argument("--no-depth", action="store_true", help="ignore depth: one camera, scored after Sim(3) alignment; minutes a run")
+    parser.add_argument("--fault", action="append", default=[], metavar="NAME", help="only this one, as 'frozen for 3'; all by default")
     parser.add_argument("--seeds", type=int, default=2, help="places and directions of each fault (default %(default)s)")
     parser.add_argument("--false-loops", type=float, default=0.1, metavar="SHARE", help="share of loops made false (default %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a config value, as loops.pairs_per_keyframe=6")
@@ -30,14 +32,18 @@ def run(arguments):
 
     if arguments.seeds < 1 or not 0 <= arguments.false_loops < 1:
         raise ValueError("--seeds must be 1 or more, --false-loops 0 to below 1")
+    faults = arguments.fault or list(FAULTS)
+    if not set(faults) <= set(FAULTS):
+        raise ValueError(f"--fault must be one of: {', '.join(FAULTS)}")
     sequence = _sequence(arguments)
     if len(sequence) < 28:
         raise ValueError(f"{arguments.path} has {len(sequence)} keyframes: 28 are needed to break some of them")
     with tqdm(total=len(sequence), desc="features", disable=arguments.quiet or None) as bar:
-        bench = Bench(sequence, BackendConfig.from_flat(parse_settings(arguments.set)), lambda _: bar.update())
+        bench = Bench(sequence, BackendConfig.from_flat(parse_settings(arguments.set)), lambda _: bar.update(),
+                      without_depth=arguments.no_depth)
     shares, rows = sorted({0.0, arguments.false_loops}), []
-    runs = len(FAULTS) * arguments.seeds * len(shares)
-    for row in tqdm(bench.rows(FAULTS, range(arguments.seeds), shares), total=runs, desc="faults", disable=arguments.quiet or None):
+    runs = len(faults) * arguments.seeds * len(shares)
+    for row in tqdm(bench.rows(faults, range(arguments.seeds), shares), total=runs, desc="faults", disable=arguments.quiet or None):
         rows.append(row)
     if arguments.json:
         print(json.dumps([dict(asdict(row), passes=row.passes) for row in rows], indent=2))
