@@ -88,7 +88,7 @@ def test_a_cloud_gives_depth_to_cameras_that_know_none(run, rendered, tmp_path):
 
 
 def test_what_was_imported_is_refined_and_served(run, rendered, tmp_path, capsys):
-    assert imported(run, tmp_path, "--set", "device=cpu", "--set", "memory.steps=20", "--set", "map.voxel_size=0.05", path="predictions") == 0
+    assert imported(run, tmp_path, "--set", "device=cpu", "--set", "map.voxel_size=0.05", path="predictions") == 0
     assert "loops" in capsys.readouterr().out
     snapshot = Snapshot.load(tmp_path / "map" / "snapshots" / "000001")
     assert len(snapshot) == COUNT and len(snapshot.cloud) > 1000

@@ -1,4 +1,4 @@
-"""config/PARAMETERS.md: made from the configuration, and true of a node that runs, to the last of its parameters."""
+"""docs/parameters.md: made from the configuration, and true of a node that runs, to the last of its parameters."""
 
 import re
 from pathlib import Path
@@ -18,8 +18,8 @@ BY_RCLPY = ("use_sim_time", "start_type_description_service")
 @pytest.fixture(scope="module")
 def rows():
     """{parameter or policy: its cells} of the file."""
-    text = (Path(__file__).parents[2] / "config" / "PARAMETERS.md").read_text()
-    assert text == parameter_table.render(), "run: scripts/run python -m vggt3_ros.ros.parameter_table > config/PARAMETERS.md"
+    text = (Path(__file__).parents[2] / "docs" / "parameters.md").read_text()
+    assert text == parameter_table.render(), "run: scripts/run python -m vggt3_ros.ros.parameter_table > docs/parameters.md"
     lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line.startswith("| `")]
     assert len(lines) > 110 and {len(cells) for cells in lines} == {7}
     rows = {cells[0].strip().strip("`"): [cell.strip() for cell in cells[1:]] for cells in lines}

@@ -18,7 +18,7 @@ from vggt3_ros.srv import Localize
 from vggt3_ros.store.keyframes import KeyframeStore
 
 KILLS = 5
-QUICK = {"memory.steps": 5, "idle_distillation": 0.0, "status_period": 0.2}
+QUICK = {"idle_distillation": 0.0, "status_period": 0.2}
 
 
 def test_after_each_kill_all_is_there_and_served_before_any_new_refinement(random_sequence, context, tmp_path, monkeypatch):
@@ -49,7 +49,7 @@ def test_what_is_not_the_last_snapshot_is_told(tmp_path):
     with KeyframeStore(tmp_path / "store") as store:
         for id in range(3):
             store.put(make_keyframe(id))
-        snapshot = Backend(store, BackendConfig.from_flat({"memory.steps": 1})).refine(lambda *_: None, lambda: False)
+        snapshot = Backend(store, BackendConfig()).refine(lambda *_: None, lambda: False)
     assert restarts.newest(tmp_path / "store").generation == snapshot.generation
     found = lambda *served: "; ".join(differences(served[0], snapshot, served[1]))
     assert found(*heard(snapshot)) == ""

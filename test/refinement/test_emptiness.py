@@ -28,7 +28,7 @@ def test_it_names_the_parameter_to_change(seen, estimate, words):
                                                      (None, {"depth.estimate": "never"}, "set depth.estimate to auto or always")])
 def test_a_refinement_whose_map_is_empty_says_why(tmp_path, caplog, metres, settings, words):
     with KeyframeStore(tmp_path / "store") as store:
-        backend = Backend(store, BackendConfig.from_flat({"device": "cpu", "memory.steps": 10, **settings}))
+        backend = Backend(store, BackendConfig.from_flat({"device": "cpu", **settings}))
         for i in range(3):
             backend.add(replace(make_keyframe(i), depth=None if metres is None else np.full((48, 64), metres, np.float32)))
         snapshot = backend.refine()

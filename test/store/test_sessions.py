@@ -16,7 +16,7 @@ from vggt3_ros.geometry import se3
 from vggt3_ros.store.keyframes import FIRST_ID, LOADED, KeyframeStore
 from vggt3_ros.store.sessions import add_all, begin_session, drop_arrivals
 
-CONFIG = BackendConfig.from_flat({"memory.steps": 1})
+CONFIG = BackendConfig()
 
 
 def refine(store):

@@ -52,6 +52,8 @@ class Graph:
     def backend(self, activate=True, wait=True, real=False, **parameters):
         """A node on the fake (or real) back end; unless told otherwise active, its worker ready and the client matched."""
         values = {"store": str(self.folder / "store"), "map_folder": str(self.folder / "maps"), **QUICK, **parameters}
+        if real:
+            values.pop("memory.steps", None)  # of the fake one: how long it refines
         overrides = [Parameter(name.replace("__", "."), value=value) for name, value in values.items()]
         kind = "vggt3_ros.backend:Backend" if real else "fake_backend:Backend"
         node = self._add(BackendNode(kind, parameter_overrides=overrides), THREADS)

@@ -67,7 +67,7 @@ def test_a_fifth_of_outliers_and_a_smooth_warp_do_no_harm_and_leave_the_scale(st
 def test_keyframes_without_depth_are_closed_mapped_and_localized_against(tmp_path, rendered):
     network = stand_in_for(rendered, noise_m=0.01, warp_m=0.02, outliers=0.1)
     with KeyframeStore(tmp_path / "store") as store:
-        backend = Backend(store, config(memory__steps=150), network)
+        backend = Backend(store, config(), network)
         for keyframe in rendered.keyframes:
             backend.add(replace(keyframe, depth=None))
         snapshot = backend.refine()
@@ -134,7 +134,7 @@ def test_without_a_checkpoint_there_is_no_stage(store, without):
 def test_a_few_new_keyframes_are_queried_and_many_mapped_again(tmp_path, rendered):
     network = stand_in_for(rendered, outliers=0.0, noise_m=0.002, warp_m=0.005)
     with KeyframeStore(tmp_path / "store") as store:
-        backend = Backend(store, config(network__growth=0.2, fixed_poses=True, memory__steps=1), network)
+        backend = Backend(store, config(network__growth=0.2, fixed_poses=True), network)
 
         def refine_up_to(count):
             for keyframe in rendered.keyframes[len(store):count]:
@@ -160,7 +160,7 @@ def test_a_few_new_keyframes_are_queried_and_many_mapped_again(tmp_path, rendere
 
 def test_more_keyframes_than_may_be_mapped_at_once_are_queried(store, rendered):
     network = stand_in_for(rendered, outliers=0.0, noise_m=0.002, warp_m=0.005)
-    snapshot = Backend(store, config(network__max_keyframes=10, fixed_poses=True, memory__steps=1), network).refine()
+    snapshot = Backend(store, config(network__max_keyframes=10, fixed_poses=True), network).refine()
     assert len(network.mapped[0]) == 10 and network.mapped[0][0] == 0 and network.mapped[0][-1] == 27
     assert sorted(network.mapped[0] + network.queried[0]) == list(range(28))
     assert snapshot.report["network"]["trusted"] > 20
@@ -214,7 +214,7 @@ def test_an_image_that_was_not_found_is_found_where_the_network_says(store, rend
 @pytest.mark.parametrize("configured", ["camera_from_world", "world_from_camera"])
 def test_a_checkpoint_with_camera_to_world_poses_needs_the_switch_and_is_refused_without(store, rendered, without, configured):
     network = stand_in_for(rendered, outliers=0.0, noise_m=0.005, warp_m=0.005, world_from_camera=True)
-    backend = Backend(store, config(network__pose_convention=configured, fixed_poses=True, memory__steps=1), network)
+    backend = Backend(store, config(network__pose_convention=configured, fixed_poses=True), network)
     report = backend.refine().report["network"]
     if configured == "world_from_camera":
         assert report["used"] and report["pose_convention"] == configured and abs(report["metres_per_unit"] / SCALE - 1) < 0.02
@@ -254,7 +254,7 @@ def test_another_network_by_an_adapter_is_a_prior_like_ours(store, rendered, wit
 
 def test_an_adapter_gives_depth_to_keyframes_without(tmp_path, rendered, adapter):
     with KeyframeStore(tmp_path / "store") as store:
-        backend = Backend(store, config(fixed_poses=True, memory__steps=1, **adapter()))
+        backend = Backend(store, config(fixed_poses=True, **adapter()))
         for keyframe in rendered.keyframes:
             backend.add(replace(keyframe, depth=None, T_odom_cam=rendered.T_world_cam[keyframe.id]))
         snapshot = backend.refine()
