@@ -27,7 +27,7 @@ SHARED = 0.1  # of a keyframe's slots that are expected must agree for the other
 OCCLUSION_PX, OCCLUSION = 24, 1.25  # a slot this many times farther than the nearest in its part of the image is hidden
 VOTERS = 12  # keyframes that look most like an image
 FEW = 4  # times as many slots as are asked at a time: so small a memory is asked in the order of how often slots were seen
-TRIES = 12  # times that other slots are asked
+TRIES = 6  # times that other slots are asked: an image of another place costs them all
 
 
 @dataclass(frozen=True, eq=False)
