@@ -1,5 +1,7 @@
 """vggt3 benchmark faults: what a front end that freezes, jumps or mismeasures costs after loops are closed."""
 
+from vggt3_ros.cli.benchmark.rows import add_row_arguments
+
 
 def add_parser(subparsers):
     """`subparsers` belongs to `vggt3 benchmark`."""
@@ -14,9 +16,7 @@ def add_parser(subparsers):
     parser.add_argument("--fault", action="append", default=[], metavar="NAME", help="only this one, as 'frozen for 3'; all by default")
     parser.add_argument("--seeds", type=int, default=2, help="places and directions of each fault (default %(default)s)")
     parser.add_argument("--false-loops", type=float, default=0.1, metavar="SHARE", help="share of loops made false (default %(default)s)")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a config value, as loops.pairs_per_keyframe=6")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_row_arguments(parser, "loops.pairs_per_keyframe=6")
     parser.set_defaults(run=run)
 
 

@@ -3,6 +3,7 @@
 import json
 import time
 
+from vggt3_ros.cli.benchmark.rows import add_row_arguments, numbers
 from vggt3_ros.system import strict_json
 
 ROUND = 123  # keyframes of a walk through all rooms
@@ -16,19 +17,15 @@ _DESCRIPTION = (
 
 
 def add_parser(subparsers):
-    from vggt3_ros.cli.benchmark.network import _numbers
-
     parser = subparsers.add_parser("growth", help="what ten keyframes more cost a map of many", description=_DESCRIPTION)
-    parser.add_argument("--keyframes", type=_numbers, default=[100, 400, 1600], metavar="N,N,...", help="default 100,400,1600")
+    parser.add_argument("--keyframes", type=numbers, default=[100, 400, 1600], metavar="N,N,...", help="default 100,400,1600")
     parser.add_argument("--add", type=int, default=10, metavar="K", help="keyframes added at a time (default %(default)s)")
     parser.add_argument("--repeat", type=int, default=3, metavar="R", help="times they are added; the median counts (default %(default)s)")
     parser.add_argument("--batch", type=int, default=100, metavar="B", help="keyframes a refinement in between (default %(default)s)")
     parser.add_argument("--folder", help="keep what is rendered and refined here: a stopped run goes on; temporary by default")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a config value, as memory.density=100")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall",
                         help="cpu: seconds of computing instead of seconds, for a machine that others use too")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_row_arguments(parser, "memory.density=100")
     parser.set_defaults(run=run)
 
 

@@ -1,5 +1,7 @@
 """vggt3 benchmark memory: what each part of the scene memory is worth."""
 
+from vggt3_ros.cli.benchmark.rows import add_row_arguments, show
+
 
 def add_parser(subparsers):
     """`subparsers` belongs to `vggt3 benchmark`."""
@@ -8,15 +10,11 @@ def add_parser(subparsers):
     parser.add_argument("paths", nargs="+", metavar="PATH", help="data sets with truth and queries, such as demo_output/apartment")
     parser.add_argument("--steps", type=int, default=300, help="optimizer steps on the slots (default %(default)s)")
     parser.add_argument("--without", action="append", default=[], choices=("adam", "head", "mlp"), help="leave a kind out")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a config value, as memory.density=100")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_row_arguments(parser, "memory.density=100")
     parser.set_defaults(run=run)
 
 
 def run(arguments):
-    import json
-
     from vggt3_ros.benchmarks.ablation import ADAM, HEAD, KINDS, MLP, measure
     from vggt3_ros.cli.progress import StageBars
     from vggt3_ros.cli.settings import parse_settings
@@ -25,21 +23,15 @@ def run(arguments):
 
     if arguments.steps < 1:
         raise ValueError("--steps must be 1 or more")
-    config, rows = BackendConfig.from_flat(parse_settings(arguments.set)), []
+    config = BackendConfig.from_flat(parse_settings(arguments.set))
     out = {"adam": ADAM, "head": HEAD, "mlp": MLP}
     kinds = tuple(kind for kind in KINDS if kind not in [out[name] for name in arguments.without])
-    for path in arguments.paths:
-        sequence = open_dataset(path, Options())
+    sequences = [open_dataset(path, Options()) for path in arguments.paths]
+    for path, sequence in zip(arguments.paths, sequences):
         if sequence.groundtruth is None or not sequence.queries:
             raise ValueError(f"{path} has no ground truth, or no queries to localize")
-        with StageBars(arguments.quiet) as bars:
-            for row in measure(sequence, config, arguments.steps, kinds, bars):
-                bars.close()
-                rows.append(row)
-                if not arguments.json:
-                    print(line(row), flush=True)
-    if arguments.json:
-        print(json.dumps(rows, indent=2))
+    with StageBars(arguments.quiet) as bars:
+        show((row for sequence in sequences for row in measure(sequence, config, arguments.steps, kinds, bars)), line, arguments, bars)
     return 0
 
 

@@ -4,19 +4,14 @@ import argparse
 import json
 from collections.abc import Callable
 
+from vggt3_ros.cli.benchmark.rows import numbers
+
 _DESCRIPTION = (
     "Measures a large matrix product (what the machine can do), then map() by number of images for both kinds of global "
     "attention, against the plain formulas, the dense head, and query(). Weights are random; none are needed."
 )
 _IMAGES = {"small": "32,64,128,256,512", "full": "1,2,4"}
 _QUERY_MAPS = (32, 512)
-
-
-def _numbers(text: str) -> list[int]:
-    numbers = [int(part) for part in text.split(",")]
-    if not numbers or min(numbers) < 1:
-        raise argparse.ArgumentTypeError("expected image counts such as 32,64,128")
-    return numbers
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -26,7 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--size", choices=("small", "full"), default="small",
         help="small: 4 layers of width 384 at 98x70; full: the published size at 392x518 (default %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--images", type=_numbers, help=f"numbers of images (default {_IMAGES['small']}; full: {_IMAGES['full']})")
+    parser.add_argument("--images", type=numbers, help=f"numbers of images (default {_IMAGES['small']}; full: {_IMAGES['full']})")
     parser.add_argument("--attention", choices=("both", "ttt", "softmax"), default="both", help="default %(default)s")
     parser.add_argument(
         "--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto",
@@ -73,7 +68,7 @@ def measure(arguments: argparse.Namespace, device, say: Callable[[str], None]) -
 
     benchmark.use_clock(arguments.clock)
     setting = benchmark.SETTINGS[arguments.size]
-    counts = arguments.images or _numbers(_IMAGES[arguments.size])
+    counts = arguments.images or numbers(_IMAGES[arguments.size])
     names = ("bfloat16", "float32") if arguments.dtype in ("auto", "float32") else (arguments.dtype, "float32")
     rates = {name: benchmark.matrix_rate(device, getattr(torch, name)) for name in names}
     chosen = max(rates, key=rates.get) if arguments.dtype == "auto" else arguments.dtype

@@ -1,33 +1,26 @@
 """vggt3 benchmark rooms: localization against the size of the map."""
 
-import argparse
+from functools import partial
 
+from vggt3_ros.cli.benchmark.rows import add_row_arguments, numbers, show
 
-def _numbers(text):
-    numbers = sorted({int(part) for part in text.split(",")})
-    if numbers[0] < 1 or numbers[-1] > 64:
-        raise argparse.ArgumentTypeError("expected numbers of rooms from 1 to 64, such as 1,4,16")
-    return numbers
+MOST = 64  # rooms
 
 
 def add_parser(subparsers):
     """`subparsers` belongs to `vggt3 benchmark`."""
     parser = subparsers.add_parser("rooms", help="localization in rendered homes of 1 to 16 rooms, by the scene memory alone and verified",
                                    description="Maps at true poses. What lies in --folder is not made again, so that a run can be continued.")
-    parser.add_argument("--rooms", type=_numbers, default=[1, 4, 16], help="numbers of rooms (default 1,4,16)")
+    parser.add_argument("--rooms", type=partial(numbers, most=MOST), default=[1, 4, 16], help="numbers of rooms (default 1,4,16)")
     parser.add_argument("--rounds", type=int, default=1, help="rounds through each room, about 40 keyframes each (default %(default)s)")
     parser.add_argument("--queries", type=int, default=4, help="unseen images for each room (default %(default)s)")
     parser.add_argument("--folder", help="keeps the rendered home, features and memories; temporary by default")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a config value, as memory.density=100")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_row_arguments(parser, "memory.density=100")
     parser.set_defaults(run=run)
 
 
 def run(arguments):
-    import json
     import tempfile
-    from functools import partial
     from pathlib import Path
 
     from tqdm import tqdm
@@ -39,19 +32,13 @@ def run(arguments):
 
     if arguments.queries < 1:
         raise ValueError("--queries must be 1 or more")
-    settings, rows = parse_settings(arguments.set), []
+    settings, counts = parse_settings(arguments.set), sorted(set(arguments.rooms))
     with tempfile.TemporaryDirectory(prefix="vggt3_") as temporary, StageBars(arguments.quiet) as bars:
         folder = Path(arguments.folder or temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        sequence = home_tours.load(folder / "home", partial(tqdm, disable=arguments.quiet or None), rooms=max(arguments.rooms),
-                             rounds=arguments.rounds, queries_per_room=arguments.queries)
-        for row in measure(sequence, folder, arguments.rooms, settings, bars):
-            bars.close()
-            rows.append(row)
-            if not arguments.json:
-                print(line(row), flush=True)
-    if arguments.json:
-        print(json.dumps(rows, indent=2))
+        sequence = home_tours.load(folder / "home", partial(tqdm, disable=arguments.quiet or None), rooms=counts[-1],
+                                   rounds=arguments.rounds, queries_per_room=arguments.queries)
+        show(measure(sequence, folder, counts, settings, bars), line, arguments, bars)
     return 0
 
 

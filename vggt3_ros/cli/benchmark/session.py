@@ -1,6 +1,7 @@
 """vggt3 benchmark session: the memory of the node's processes over a session of thousands of keyframes."""
 
 from vggt3_ros.cli.benchmark.node import add_load_arguments, prepared, text
+from vggt3_ros.cli.benchmark.rows import add_row_arguments
 from vggt3_ros.system import strict_json
 
 LIMIT_MB = 5500  # of node, worker and fusion together, at the default settings and 2,000 keyframes of 640x480
@@ -19,9 +20,7 @@ def add_parser(subparsers):
     parser.add_argument("--batch", type=int, default=100, help="keyframes a refinement (default %(default)s)")
     parser.add_argument("--localize-every", type=float, default=5.0, metavar="S", help="seconds between requests (default %(default)g)")
     parser.add_argument("--limit-mb", type=float, default=LIMIT_MB, help="what all processes may take together (default %(default)s)")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter, as resources.frame_cache_mb=400")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_row_arguments(parser, "resources.frame_cache_mb=400")
     parser.set_defaults(run=run)
 
 
