@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,30 +106,28 @@ class AdapterProcess:
 
         Raises AdapterError; the process is ended then, unless it said itself that it failed.
         """
-        with self._using:
-            try:
-                answered = self._ask(views, count, step)
-            except (FrameError, wire.WireError) as error:
-                raise self._failed(f"the adapter '{self.adapter}' sent what cannot be read: {error}") from error
-            except TimeoutError as error:
-                raise self._failed(f"the adapter '{self.adapter}' took or sent nothing for {self.silent_seconds:g} s and was ended") from error
-            except (EOFError, OSError) as error:
-                raise self._failed(self._how_it_ended()) from error
+        with self._using, self._failures_named("took or sent nothing"):
+            answered = self._ask(views, count, step)
             self._failures = 0
             return answered
 
     def ready(self, step: Callable[[float], None]) -> About:
         """Start it where it does not run, and wait until it says what it is. Errors as of a request."""
-        with self._using:
-            try:
-                self._connect(step)
-            except (FrameError, wire.WireError) as error:
-                raise self._failed(f"the adapter '{self.adapter}' sent what cannot be read: {error}") from error
-            except TimeoutError as error:
-                raise self._failed(f"the adapter '{self.adapter}' did not connect, or said nothing, for {self.silent_seconds:g} s") from error
-            except (EOFError, OSError) as error:
-                raise self._failed(self._how_it_ended()) from error
+        with self._using, self._failures_named("did not connect, or said nothing,"):
+            self._connect(step)
             return self.about
+
+    @contextmanager
+    def _failures_named(self, silence: str) -> Iterator[None]:
+        """What goes wrong between the two processes as AdapterError; silence: in words, what a process that hangs did."""
+        try:
+            yield
+        except (FrameError, wire.WireError) as error:
+            raise self._failed(f"the adapter '{self.adapter}' sent what cannot be read: {error}") from error
+        except TimeoutError as error:
+            raise self._failed(f"the adapter '{self.adapter}' {silence} for {self.silent_seconds:g} s and was ended") from error
+        except (EOFError, OSError) as error:
+            raise self._failed(self._how_it_ended()) from error
 
     def _ask(self, views: Iterator[View], count: int, step: Callable[[float], None]) -> Answered:
         self._connect(step)

@@ -17,6 +17,19 @@ REPEAT_SECONDS = 30.0  # between two warnings of the same silence
 SKEW_SECONDS = 5.0  # stamps farther from the node's clock are worth a word
 
 
+def name_of(kind):
+    """Of a message class, as package/msg/Name."""
+    return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
+
+
+def decoded(data, kind):
+    """Bytes -> a message of the class `kind`. ValueError when they are none."""
+    try:
+        return deserialize_message(data, kind)
+    except Exception as error:  # RMWError, UnicodeDecodeError, MemoryError, by what is wrong
+        raise ValueError(f"{len(data)} bytes are no {name_of(kind)} message") from error
+
+
 class Topic:
     """One subscription and what came of it. Where its QoS leaves the reliability open (best available), it follows the publishers:
     reliable when all of them are, so that large images do not get lost, else best effort. Bad messages (`callback` raises, or they
@@ -24,7 +37,7 @@ class Topic:
 
     def __init__(self, node, kind, name, callback, profile, group, refuse):
         self._node, self._callback, self._type, self._refuse = node, callback, kind, refuse
-        self.kind = f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
+        self.kind = name_of(kind)
         self.count = self.bad = 0
         self.reason = self.refused_policy = ""
         self._heard = self._stamp_ns = None
@@ -60,7 +73,7 @@ class Topic:
         self.count += 1
         self._heard = time.monotonic()
         try:
-            message = self._decoded(data)
+            message = decoded(data, self._type)
             if hasattr(message, "header"):
                 self._stamp_ns = to_nanoseconds(message.header.stamp)
             self._callback(message)
@@ -71,12 +84,6 @@ class Topic:
         except Exception as error:  # whatever comes over the network, the next message must be taken
             self._node.get_logger().error(f"{self.name}: a message failed unexpectedly:\n{traceback.format_exc()}")
             self._bad(f"{type(error).__name__}: {error}")
-
-    def _decoded(self, data):
-        try:
-            return deserialize_message(data, self._type)
-        except Exception as error:  # RMWError, UnicodeDecodeError, MemoryError, by what is wrong
-            raise ValueError(f"{len(data)} bytes are no {self.kind} message") from error
 
     def _bad(self, reason):
         self.bad += 1

@@ -48,7 +48,7 @@ def _set(owner, name, kind, value, random):
     elif kind.startswith("double["):
         value[random.randrange(len(value))] = random.choice(NUMBERS)
     else:
-        raise NotImplementedError(f"{name} is of type {kind}")
+        raise TypeError(f"no broken value is known for {name} of type {kind}")
 
 
 def _octets(data, random):

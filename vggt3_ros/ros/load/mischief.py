@@ -4,12 +4,12 @@ import random
 import time
 
 import psutil
-from rclpy.serialization import deserialize_message
 
 from vggt3_ros.messages.reading import to_keyframe
 from vggt3_ros.msg import Keyframe
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.conversions import from_camera
+from vggt3_ros.ros.input.input_monitor import decoded
 from vggt3_ros.ros.load.malformed import noise, spoil
 from vggt3_ros.srv import Localize
 
@@ -86,10 +86,10 @@ class Vandal:
 
 
 def unusable(candidate):
-    """Whether a keyframe, or what should be one, cannot be read: whatever reading raises is the answer."""
+    """Whether a keyframe, or bytes that should be one, cannot be read. What else reading raises is a fault, and ends the run."""
     try:
-        message = deserialize_message(candidate, Keyframe) if isinstance(candidate, bytes) else candidate
+        message = decoded(candidate, Keyframe) if isinstance(candidate, bytes) else candidate
         to_keyframe(message)
-        return message.header.frame_id != "odom"
-    except Exception:
+    except ValueError:
         return True
+    return message.header.frame_id != "odom"
