@@ -8,6 +8,7 @@ from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from waiting import until as until_within
 
 from vggt3_ros.msg import Keyframe, Status
 from vggt3_ros.ros import qos
@@ -15,16 +16,12 @@ from vggt3_ros.ros.conversions import from_keyframe
 from vggt3_ros.ros.main import THREADS, spin, start
 from vggt3_ros.ros.node import BackendNode
 
-QUICK = {"memory.steps": 1, "refine_every_keyframes": 0, "refine_every_seconds": 0.0, "idle_distillation": 0.0, "status_period": 0.1}
+QUICK = {"refine_every_keyframes": 0, "refine_every_seconds": 0.0, "idle_distillation": 0.0, "status_period": 0.1}
 
 
 def until(condition, seconds=30.0):
-    """The first true value of condition()."""
-    limit = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.01)
-    return value
+    """See waiting.until; a node takes longer to start than a thread."""
+    return until_within(condition, seconds)
 
 
 class Graph:
@@ -51,9 +48,8 @@ class Graph:
 
     def backend(self, activate=True, wait=True, real=False, **parameters):
         """A node on the fake (or real) back end; unless told otherwise active, its worker ready and the client matched."""
-        values = {"store": str(self.folder / "store"), "map_folder": str(self.folder / "maps"), **QUICK, **parameters}
-        if real:
-            values.pop("memory.steps", None)  # of the fake one: how long it refines
+        steps = {} if real else {"memory.steps": 1}  # how long the fake one refines
+        values = {"store": str(self.folder / "store"), "map_folder": str(self.folder / "maps"), **QUICK, **steps, **parameters}
         overrides = [Parameter(name.replace("__", "."), value=value) for name, value in values.items()]
         kind = "vggt3_ros.backend:Backend" if real else "fake_backend:Backend"
         node = self._add(BackendNode(kind, parameter_overrides=overrides), THREADS)

@@ -10,18 +10,12 @@ import time
 
 import psutil
 import pytest
+from waiting import until
 
 from vggt3_ros.system import child_process
 from vggt3_ros.system.child_process import ChildProcess
 
 MODULE = "vggt3_ros.surface.fusion_process"
-
-
-def until(condition, seconds=30.0):
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_it_lives_on_when_the_thread_that_asked_for_it_ends(tmp_path, monkeypatch):

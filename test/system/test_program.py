@@ -3,11 +3,10 @@
 import gc
 import signal
 import sys
-import time
 from subprocess import PIPE
 
-import psutil
 import pytest
+from waiting import gone, until
 
 from vggt3_ros.system.program import Program
 
@@ -17,17 +16,6 @@ PARENT = "import subprocess, sys, time; child = subprocess.Popen(['sleep', '60']
 
 def python(code, *arguments, **options):
     return Program([sys.executable, "-c", code, *arguments], **options)
-
-
-def until(condition, seconds=30.0):
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.01)
-
-
-def gone(pid):
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize("code, end", [("raise SystemExit(7)", "exit status 7"), ("pass", "exit status 0"),

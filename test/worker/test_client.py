@@ -14,6 +14,7 @@ import pytest
 from fake_backend import DEADLY, LARGE, POISON, STUCK
 from folders import python_path
 from random_keyframes import CAMERA, make_keyframe
+from waiting import until
 
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.store.keyframes import FIRST_ID, KeyframeStore
@@ -50,13 +51,6 @@ def start(store):
     yield start
     for client in clients:
         client.close()
-
-
-def until(condition, seconds=20.0):
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_what_is_asked_as_soon_as_there_is_a_worker_comes_after_its_configuration(start, monkeypatch):

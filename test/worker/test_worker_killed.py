@@ -2,10 +2,10 @@
 
 import os
 import signal
-import time
 
 import pytest
 from refinements import PHASES, Refinement
+from waiting import gone, until
 
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.store.keyframes import KeyframeStore
@@ -15,22 +15,9 @@ from vggt3_ros.worker import client as worker_client
 from vggt3_ros.worker.client import WorkerClient, WorkerError
 from vggt3_ros.worker.suspects import Suspects
 
+PATIENCE = 90.0  # seconds in which a worker comes back
 KEYFRAMES = 12
 QUICK = BackendConfig.from_flat({"device": "cpu", "map.voxel_size": 0.05})
-
-
-def until(condition, seconds=90.0):
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.005)
-
-
-def gone(pid):
-    try:
-        return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 @pytest.fixture
@@ -56,12 +43,12 @@ def kill(client):
     started = memory_use.children(pid)
     os.kill(pid, signal.SIGKILL)
     until(lambda: gone(pid) and all(map(gone, started)), 5.0)  # a fusion in the middle of a computation, too
-    until(lambda: client.restarts == restarts + 1 and client.ready)
+    until(lambda: client.restarts == restarts + 1 and client.ready, PATIENCE)
     return started
 
 
 def test_killed_in_every_phase_it_comes_back_and_the_next_refinement_covers_all_keyframes(client, store, rendered):
-    until(lambda: client.pid)
+    until(lambda: client.pid, PATIENCE)
     kill(client)  # while it starts
     ended_with_it = 0
     for phase in PHASES:
@@ -75,10 +62,10 @@ def test_killed_in_every_phase_it_comes_back_and_the_next_refinement_covers_all_
     generation = client.refine().result(120)["generation"]
     assert Snapshot.load(store.snapshots / f"{generation:06d}").keyframe_ids.tolist() == store.ids()
 
-    until(lambda: client._hand.get("phase") == "distil")
+    until(lambda: client._hand.get("phase") == "distil", PATIENCE)
     kill(client)
     asked = client.localize(rendered.queries[0], rendered.camera)
-    until(lambda: client._hand.get("query") or asked.done())
+    until(lambda: client._hand.get("query") or asked.done(), PATIENCE)
     kill(client)
     assert isinstance(asked.exception(5), (WorkerError, type(None)))
     assert client.localize(rendered.keyframes[3].image, rendered.camera).result(60)["code"] == "ok"
@@ -91,7 +78,7 @@ def test_killed_in_every_phase_it_comes_back_and_the_next_refinement_covers_all_
 def test_a_keyframe_whose_data_is_damaged_is_set_aside_and_the_others_are_refined(client, store):
     with store.database.writing() as connection:
         connection.execute("UPDATE images SET image=x'00112233' WHERE id=?", (store.ids()[5],))
-    until(lambda: client.ready)
+    until(lambda: client.ready, PATIENCE)
     generation = client.refine().result(120)["generation"]
     ids = store.ids()
     assert Snapshot.load(store.snapshots / f"{generation:06d}").keyframe_ids.tolist() == ids[:5] + ids[6:]
