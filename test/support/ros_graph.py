@@ -19,6 +19,21 @@ from vggt3_ros.ros.node import BackendNode
 QUICK = {"refine_every_keyframes": 0, "refine_every_seconds": 0.0, "idle_distillation": 0.0, "status_period": 0.1}
 
 
+WAKE_SECONDS = 0.2
+
+
+class Executor(MultiThreadedExecutor):
+    """Ends when `ending` is set. Executor.shutdown, called while another thread is about to wait, destroys what would wake it."""
+
+    def __init__(self, threads):
+        super().__init__(threads)
+        self.ending = threading.Event()
+
+    def spin(self):
+        while self.context.ok() and not self.ending.is_set():
+            self.spin_once(timeout_sec=WAKE_SECONDS)
+
+
 def until(condition, seconds=30.0):
     """See waiting.until; a node takes longer to start than a thread."""
     return until_within(condition, seconds)
@@ -32,7 +47,7 @@ class Graph:
         self.keyframes = self.client.create_publisher(Keyframe, "keyframes", qos.KEYFRAMES)
 
     def _add(self, node, threads):
-        executor = MultiThreadedExecutor(threads)
+        executor = Executor(threads)
         executor.add_node(node)
         thread = threading.Thread(target=self._spin, args=(executor,), daemon=True)
         thread.start()
@@ -67,9 +82,11 @@ class Graph:
         _, executor, thread = entry
         if isinstance(node, BackendNode):
             node.stop()
-        executor.shutdown()
+        executor.ending.set()
+        executor.wake()
         thread.join(10)
-        assert not thread.is_alive(), "a callback does not end"
+        assert not thread.is_alive(), "the executor does not end"
+        executor.shutdown()  # waits for the callbacks
         if isinstance(node, BackendNode):
             node.close()
         node.destroy_node()
