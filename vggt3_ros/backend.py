@@ -17,11 +17,12 @@ from vggt3_ros.memory.scenes import Scenes
 from vggt3_ros.memory.second_opinion import reviewed
 from vggt3_ros.refinement.closing import close_loops
 from vggt3_ros.refinement.emptiness import why_all_empty
+from vggt3_ros.refinement.joining import join
 from vggt3_ros.refinement.monocular.structure import Structure
 from vggt3_ros.refinement.network_prior.network_stage import network_stage
 from vggt3_ros.refinement.places import place_index
 from vggt3_ros.refinement.sessions import in_one_frame
-from vggt3_ros.store.sessions import begin_session
+from vggt3_ros.store.sessions import begin_session, placed_sessions
 from vggt3_ros.store.snapshot import Snapshot
 from vggt3_ros.store.suspicion import any_suspected
 from vggt3_ros.surface.fusion_process import FusionError, FusionProcess
@@ -136,12 +137,19 @@ class Backend:
         if self.config.fixed_poses:
             return stored, stored.T_odom_cam, {}
         if len(np.unique(stored.sessions)) == 1:
-            return in_one_frame(self.store, stored, self.snapshot, self.localize, lambda: None)
+            return self._placed(stored, lambda: None)
         with stages("sessions") as step:
-            poses, T_map_cam, waiting = in_one_frame(self.store, stored, self.snapshot, self.localize, lambda: step(0.0))
+            poses, T_map_cam, waiting = self._placed(stored, lambda: step(0.0))
         for session, reason in waiting.items():
             _log.warning("session %s of the front end waits, for it has no place in the map: %s", session, reason)
         return poses, T_map_cam, waiting
+
+    def _placed(self, stored, step):
+        def localized(keyframe_id):
+            keyframe = self.store.get(keyframe_id)
+            return self.localize(keyframe.image, keyframe.camera)
+
+        return in_one_frame(stored, self.snapshot, placed_sessions(self.store), localized, step)
 
     def _recognisable(self, poses, stages):
         """PlaceIndex of the keyframes."""
@@ -205,6 +213,12 @@ class Backend:
             number = begin_session(self.store)
             self._scenes.follow_session()
             return number
+
+    def join(self, folder):
+        """Add a saved map to a store without images, see joining.join; a Backend made anew serves both."""
+        with self._work:
+            scene = self._scenes.current
+            return join(self.store, folder, scene, lambda view: self.localizer.coarse(scene, view), self.config.memory)
 
     def distil(self, seconds, cancelled=None):
         """Spend idle `seconds` on the scene memory; the new Snapshot when it got better, else None: also where no time is left, 0 or less.

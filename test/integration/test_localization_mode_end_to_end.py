@@ -6,8 +6,11 @@ from ros_graph import until
 from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.ros.image_messages import from_rgb
 from vggt3_ros.messages.reading import to_nanoseconds, to_transform
 from vggt3_ros.ros import qos
+from vggt3_ros.ros.conversions import from_camera
+from vggt3_ros.srv import LoadMap, Localize, SaveMap
 from vggt3_ros.store.keyframe import Keyframe
 
 ELSEWHERE = se3.exp([5.0, -2.0, 0.0, 0.0, 0.0, 1.2])
@@ -39,3 +42,25 @@ def test_unseen_views_give_pose_and_map_to_odom(graph, rendered, refined_copy):
 
     until(close)
     assert len(backend._core.store) == len(rendered.keyframes)
+
+
+def test_a_map_without_images_is_served_and_takes_in_another(graph, rendered, refined_copy):
+    """The second is the same rooms an hour later, from a robot of its own; nothing is refined."""
+    robot = graph.backend(real=True, store=str(refined_copy), device="cpu")
+    graph.call(SaveMap, "save_map", SaveMap.Request(name="first", images=False))
+    graph.stop(robot)
+    second = graph.backend(real=True, store=str(graph.folder / "second"), device="cpu", map__voxel_size=0.1)
+    for k, frame in enumerate(rendered.keyframes[1::2]):
+        graph.send(Keyframe(k, frame.stamp_ns + 3600 * 10**9, frame.image, frame.camera, ELSEWHERE @ rendered.T_world_cam[1 + 2 * k], frame.depth))
+    until(lambda: len(second._core.store) == 14)
+    second._core.refinery.request().result(120)
+    graph.call(SaveMap, "save_map", SaveMap.Request(name="second", images=False))
+    graph.stop(second)
+    backend = graph.backend(real=True, store=str(graph.folder / "serves"), device="cpu")
+    for name, mode, keyframes in (("first", LoadMap.Request.REPLACE, 28), ("second", LoadMap.Request.MERGE, 42)):
+        answer = graph.call(LoadMap, "load_map", LoadMap.Request(name=name, mode=mode), 60)
+        assert (answer.error_code, answer.error_msg, answer.keyframes) == (0, "", keyframes)
+    assert len(backend._core.snapshot) == 42 and backend._core.localizing and answer.generation == backend._core.snapshot.generation
+    request = Localize.Request(image=from_rgb(rendered.queries[0]), camera_info=from_camera(rendered.camera))
+    answer = graph.call(Localize, "localize", request, 60)
+    assert answer.error_code == 0 and answer.generation == backend._core.snapshot.generation

@@ -1,7 +1,7 @@
 """What is left of a front end's faults after loops are closed: odometry broken on purpose, false loops among the right ones, scored.
 
 Features and verified loops are made once a data set; a fault changes the odometry and with it which pairs are tried, so the rest takes
-seconds. Poses alone: no map is fused and no memory distilled. Without depth, loops depend on the depth that the faulty odometry leads to, so
+seconds. Poses alone: no map is fused, and a memory distilled only where a second run has to be found. Without depth, loops depend on the depth that the faulty odometry leads to, so
 that each run verifies its own.
 """
 
@@ -17,12 +17,19 @@ from vggt3_ros.features.matching import Matcher
 from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.features.xfeat import XFeatEncoder
 from vggt3_ros.geometry import se3
+from vggt3_ros.memory.folding import Folding, empty
+from vggt3_ros.memory.localizer import Localizer, Scene
 from vggt3_ros.refinement.closing import close_loops
 from vggt3_ros.refinement.loops import LoopVerifier
 from vggt3_ros.refinement.monocular.structure import Structure
 from vggt3_ros.refinement.odometry_breaks import told
+from vggt3_ros.refinement.sessions import in_one_frame
+from vggt3_ros.store.keyframes import NO_STEP
+from vggt3_ros.store.snapshot import Snapshot
 from vggt3_ros.store.stored_poses import StoredPoses
+from vggt3_ros.surface.fusion import empty_map
 
+ELSEWHERE = se3.exp([4.0, -1.0, 0.5, 0.1, -0.2, 2.0])  # where a second run's odometry has its frame
 ALLOWED = 1.3  # times the error without the fault
 FALSE_M, FALSE_RAD = 0.3, 0.2  # an accepted loop that is farther from the truth is a false one
 SCALED = 10  # steps that are measured too long
@@ -129,9 +136,10 @@ class Bench:
     """The keyframes of a Sequence with ground truth, encoded. encoder, matcher: made for config.device by default.
 
     without_depth: as if one camera had taken them, with the bundle adjustment over all; errors are then after Sim(3) alignment.
+    sessions: the second half is a run of its own, its odometry in another frame, that is found in the map of the first by the scene memory.
     """
 
-    def __init__(self, sequence, config, progress=lambda fraction: None, encoder=None, matcher=None, without_depth=False):
+    def __init__(self, sequence, config, progress=lambda fraction: None, encoder=None, matcher=None, without_depth=False, sessions=False):
         self.truth, self.stamps_ns, self.T_odom_cam, self.config = sequence.groundtruth, sequence.stamps_ns, sequence.T_odom_cam, config
         device = "cpu" if config.device == "auto" else config.device
         encoder, frames = encoder or XFeatEncoder(config.features, device), []
@@ -142,22 +150,42 @@ class Bench:
             frames.append(replace(encode_frame(seen, encoder), id=i))
             self.covariances[i] = keyframe.odometry_covariance
             progress((i + 1) / len(self.truth))
+        matcher = matcher or Matcher(device)
         self.frames, self.places = frames, PlaceIndex.build([frame.features for frame in frames])
-        self.verifier = RememberingVerifier(LoopVerifier(config.loops, matcher or Matcher(device)))
+        self.runs = np.arange(len(frames)) // (len(frames) - len(frames) // 2) if sessions else np.zeros(len(frames), np.int64)
+        self.localizer = Localizer(config.localizer, encoder, matcher)
+        self.verifier = RememberingVerifier(LoopVerifier(config.loops, matcher))
         self.structure = Structure(frames.__getitem__, config, device) if without_depth else None
 
     def closed(self, T_odom_cam, false_share=0.0, seed=0):
-        """Closing of odometry (N, 4, 4)."""
+        """Closing of odometry (N, 4, 4); of the first run alone where the second is not found in it."""
         self.verifier.share, self.verifier.seed = false_share, seed
-        poses = StoredPoses(np.arange(len(self.truth)), self.stamps_ns, T_odom_cam, self.covariances)
+        T_odom_cam = np.where(self.runs[:, None, None] == 0, T_odom_cam, ELSEWHERE @ T_odom_cam)
+        covariances = [np.eye(6) * NO_STEP if k and self.runs[k] != self.runs[k - 1] else known for k, known in enumerate(self.covariances)]
+        poses = StoredPoses(np.arange(len(self.truth)), self.stamps_ns, T_odom_cam, covariances, self.runs)
+        if self.runs.any():
+            return self._closed_in_turn(poses)
         if self.structure is None:
             return self._closed(poses, self.frames.__getitem__)
         self.verifier.known.clear()
         frames = self.structure.sparse(poses, lambda done: None)
         return self.structure.bundled(poses, self._closed(poses, frames), frames, lambda done: None)[1]
 
-    def _closed(self, poses, frames):
-        return close_loops(poses, frames, None, self.places, None, None, self.config, untimed, verifier=self.verifier)
+    def _closed(self, poses, frames, T_map_cam=None):
+        places = replace(self.places, vectors=self.places.vectors[poses.ids])
+        return close_loops(poses, frames, None, places, None, None, self.config, untimed, T_map_cam=T_map_cam, verifier=self.verifier)
+
+    def _closed_in_turn(self, poses):
+        """Closing of two runs, the second of which joins the map of the first."""
+        frames, first = self.frames.__getitem__, poses.only(self.runs == 0)
+        closing = self._closed(first, frames)
+        folding = Folding(empty(self.localizer.encoder.device), self.config.memory.max_depth)
+        for id, pose in zip(first.ids, closing.T_map_cam):
+            folding.add(frames(id), pose)
+        snapshot = Snapshot(1, first.ids, first.stamps_ns, closing.T_map_cam, first.T_odom_cam, closing.covariances, (), empty_map())
+        scene = Scene(snapshot, folding.memory(self.config.memory.max_slots, self.config.memory.density), None, None)
+        poses, T_map_cam, _ = in_one_frame(poses, snapshot, [], lambda id: self.localizer.coarse(scene, frames(id)), lambda: None)
+        return self._closed(poses, frames, T_map_cam)
 
     def rows(self, faults, seeds, false_shares):
         """Yield a Row for every fault (name of FAULTS), seed and share of false loops."""
@@ -174,6 +202,8 @@ class Bench:
                               sum(map(self._is_false, accepted)), tuple(map(str, told(closing.report))))
 
     def _error(self, T_map_cam):
+        if len(T_map_cam) < len(self.truth):
+            return float("inf")  # of what is not in the map
         return trajectory_error(T_map_cam, self.truth, self.stamps_ns, correct_scale=self.structure is not None).ate_m
 
     def _is_false(self, loop):

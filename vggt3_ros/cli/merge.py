@@ -20,7 +20,7 @@ def run(arguments):
     from vggt3_ros.cli.progress import StageBars
     from vggt3_ros.cli.settings import parse_settings
     from vggt3_ros.config import BackendConfig
-    from vggt3_ros.refinement.merging import merge_all
+    from vggt3_ros.refinement.uniting import unite
     from vggt3_ros.store import durable
 
     if len(arguments.maps) < 2:
@@ -34,7 +34,7 @@ def run(arguments):
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with StageBars(arguments.quiet) as bars:
-            snapshot, merged = merge_all(arguments.maps, partial, lambda store: Backend(store, config), bars)
+            snapshot, merged = unite(arguments.maps, partial, lambda store: Backend(store, config), bars)
         durable.rename(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

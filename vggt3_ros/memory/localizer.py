@@ -11,6 +11,7 @@ from vggt3_ros.features.frame import encode_image
 from vggt3_ros.features.matching import mutual_nearest
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.overlap import near_pose
+from vggt3_ros.memory.evidence import Evidence
 from vggt3_ros.memory.recall import Recall, recall, resemblance, to_ask
 from vggt3_ros.memory.verification import Verification
 
@@ -72,7 +73,7 @@ class Localizer:
 
     def coarse(self, scene, query, hint=None):
         """A Frame -> Localization by the scene memory alone: no keyframe is looked at."""
-        return self._by_memory(scene, query, self._recalled(scene, query, hint))
+        return self._by_memory(scene, query, self.recalled(scene, query, hint))
 
     def _by_memory(self, scene, query, found):
         config, refined = self.config, found.refined
@@ -80,14 +81,14 @@ class Localizer:
             return Localization(NOT_LOCALIZED, f"{found.agreeing} of {found.tried} keypoints that the scene memory recognises agree on a pose; "
                                 f"{config.memory_inliers} are needed: the image shows a place that was not mapped, or too little of it",
                                 inliers=found.agreeing)
-        similarity, shown = resemblance(scene.memory, query, found)
-        if shown < config.shown or similarity < config.memory_similarity or found.agreeing < config.memory_inlier_ratio * found.tried:
+        evidence = remembered_evidence(scene.memory, query, found)
+        if not evidence.convinces(config.memory_inliers, config.memory_inlier_ratio, config.memory_similarity, config.shown):
             return Localization(NOT_LOCALIZED, f"{found.agreeing} of {found.tried} keypoints agree on a pose, but the rest of the image does not "
                                 "look as the scene memory expects it to from there: something in it was mapped in another place",
                                 inliers=found.agreeing)
         return Localization(OK, "", found.T_map_cam, refined.uncertainty(query.camera), found.agreeing, refined.reprojection_px)
 
-    def _recalled(self, scene, query, hint=None):
+    def recalled(self, scene, query, hint=None):
         """What the scene memory says, see recall.Recall."""
         memory = scene.memory
         if memory is None or not len(memory):
@@ -102,7 +103,7 @@ class Localizer:
         the keyframes near the coarse pose, near the hint, and those that look most alike are compared with the image. Where no keyframe
         says anything, the memory's own answer stands.
         """
-        guess = self._recalled(scene, query, hint)
+        guess = self.recalled(scene, query, hint)
         starts = [pose for pose in (guess.T_map_cam, hint) if pose is not None]
         best, unlike = 0, 0
         for pose, agreeing in chain(((pose, None) for pose in starts), self._compared(scene, query, starts)):
@@ -149,6 +150,11 @@ class Localizer:
     def _answer(refined, camera):
         return Localization(OK, "", se3.inverse(refined.T_cam_map), refined.uncertainty(camera), int(refined.inliers.sum()),
                             refined.reprojection_px, verified=True)
+
+
+def remembered_evidence(memory, query, found):
+    """Evidence for a Recall that has a refined pose."""
+    return Evidence(found.agreeing, found.agreeing / found.tried, *resemblance(memory, query, found))
 
 
 def _unusable(image, camera):

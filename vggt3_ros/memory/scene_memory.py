@@ -73,6 +73,12 @@ class SceneMemory:
         """The same under other keyframe ids ({old: new}; those not named stay)."""
         return replace(self, keyframe_ids=np.array([new_ids.get(int(i), int(i)) for i in self.keyframe_ids], np.int64))
 
+    def shared(self, other):
+        """Share of its keys that another memory has to the bit, as they are saved: about 1 when made of the same keyframes, else about 0."""
+        mine, theirs = (np.unique(quantized(memory.keys)[0].numpy(), axis=0) for memory in (self, other))
+        both = len(np.unique(np.concatenate([mine, theirs]), axis=0))
+        return (len(mine) + len(theirs) - both) / max(1, len(mine))
+
     def only(self, slots):
         """The memory with these slots (mask or indices) alone."""
         index = torch.as_tensor(np.asarray(slots), device=self.keys.device)
@@ -99,9 +105,8 @@ class SceneMemory:
 
     def save(self, path):
         """Write it: about 90 bytes a slot."""
-        keys = self.keys.float().cpu()
-        norms = keys.abs().amax(1).clamp_min(1e-12)
-        state = {"keys": torch.round(keys / norms[:, None] * QUANTUM).to(torch.int8), "norms": norms / QUANTUM, "centre": self.centre.cpu()}
+        keys, norms = quantized(self.keys)
+        state = {"keys": keys, "norms": norms, "centre": self.centre.cpu()}
         state.update({name: torch.from_numpy(np.ascontiguousarray(getattr(self, name))) for name in ARRAYS if name not in state})
         metadata = {"format": FORMAT, "temperature": repr(float(self.temperature)), "validation_error_m": repr(float(self.validation_error_m)),
                     "steps": str(self.steps)}
@@ -122,6 +127,21 @@ class SceneMemory:
                        validation_error_m=error, steps=steps)
         except (OSError, safetensors.SafetensorError, KeyError, TypeError, OverflowError, ValueError, RuntimeError) as error:
             raise ValueError(f"{path} is not a readable scene memory: {error}") from error
+
+
+def quantized(keys):
+    """(S, C) -> (S, C) int8 and the (S,) float32 steps that give them back."""
+    keys = keys.float().cpu()
+    norms = keys.abs().amax(1).clamp_min(1e-12)
+    return torch.round(keys / norms[:, None] * QUANTUM).to(torch.int8), norms / QUANTUM
+
+
+def united(first, second):
+    """One SceneMemory of two that share no keyframe, in one map's frame."""
+    both = lambda name: np.concatenate([getattr(first, name), getattr(second, name)])
+    anchors = np.concatenate([first.anchors, second.anchors + np.int32(len(first.keyframe_ids))])
+    rows = {name: both(name) for name in ("points", "observed", "spread", "keyframe_ids", "T_map_anchor", "T_folded", "held_out")}
+    return replace(second, keys=torch.cat([first.keys.to(second.keys.device), second.keys]), anchors=anchors, **rows)
 
 
 def _moved(transforms, points):

@@ -7,6 +7,7 @@ from vggt3_ros.features.subpixel import align_patches
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.overlap import near_pose
 from vggt3_ros.memory.appearance import agreement, looked_for
+from vggt3_ros.memory.evidence import Evidence
 from vggt3_ros.memory.pose_refinement import ransac, refine
 
 SETTLED_PX = 0.5  # a pose that moves the map by less has been found
@@ -28,24 +29,33 @@ class Verification:
         """The keyframes nearest to a pose, keypoints looked for where it expects them -> (RefinedPose or None where they are not,
         whether the whole image looks as the map does from there)."""
         config = self.config
+        refined, evidence = self.evidence(scene, query, T_map_cam)
+        least = config.minimum_inliers, config.verify_inlier_ratio
+        if refined is None or refined.reprojection_px > config.scatter * config.verify_threshold or not evidence.convinces(*least, -1, 0):
+            return None, False
+        return refined, evidence.convinces(*least, config.similarity, config.shown)
+
+    def evidence(self, scene, query, T_map_cam):
+        """(RefinedPose or None, what speaks for it) of what :meth:`tracked` judges."""
+        config = self.config
         for share, radius in config.searches():
             frames = self._nearest(scene, T_map_cam)
             pixels, points = self._guided(query, frames, T_map_cam, radius)
             refined = self._agreed(query.camera, pixels, points, share)
             if refined is None:
-                return None, False
+                return None, None
             moved, T_map_cam = _shift(T_map_cam, refined, query.camera, points), se3.inverse(refined.T_cam_map)
             if moved < SETTLED_PX:
                 break
         else:
-            return None, False
+            return None, None
         pixels, points = self._guided(query, frames, T_map_cam, 2 * config.verify_threshold)
         agree = _errors(T_map_cam, query.camera, pixels, points) < config.verify_threshold
-        refined = self._refined(query.camera, T_map_cam, pixels[agree], points[agree], config.verify_inlier_ratio * len(pixels))
-        if refined is None or refined.reprojection_px > config.scatter * config.verify_threshold:
-            return None, False
-        similarity, shown = agreement(looked_for(query, frames, se3.inverse(refined.T_cam_map)))
-        return refined, similarity >= config.similarity and shown >= config.shown
+        refined = self._refined(query.camera, T_map_cam, pixels[agree], points[agree])
+        if refined is None:
+            return None, None
+        agreeing = int(refined.inliers.sum())
+        return refined, Evidence(agreeing, agreeing / len(pixels), *agreement(looked_for(query, frames, se3.inverse(refined.T_cam_map))))
 
     def _nearest(self, scene, T_map_cam):
         """(Frame, T_map_cam) of the keyframes nearest to a pose."""
@@ -62,7 +72,7 @@ class Verification:
         found, agree = ransac(pixels, points, camera, self.config.verify_threshold)
         if agree.sum() < max(self.config.minimum_inliers, share * len(pixels)):
             return None
-        return self._refined(camera, found, pixels[agree], points[agree], 0)
+        return self._refined(camera, found, pixels[agree], points[agree])
 
     def _guided(self, query, frames, T_map_cam, radius):
         def match(frame, pose):
@@ -87,14 +97,14 @@ class Verification:
             points.append(se3.transform_points(pose, _points(frame, matches[:, 1])))
         return np.concatenate(pixels), np.concatenate(points)
 
-    def _refined(self, camera, T_map_cam, pixels, points, least):
-        """RefinedPose, or None when too few, or fewer than `least`, of the matches agree on it."""
+    def _refined(self, camera, T_map_cam, pixels, points):
+        """RefinedPose, or None when too few matches agree on it."""
         config = self.config
         if len(pixels) < config.minimum_inliers:
             return None
         sigma = np.full(len(pixels), config.point_sigma)
         refined = refine(se3.inverse(T_map_cam), camera, pixels, points, sigma, config.verify_threshold)
-        return refined if refined.inliers.sum() >= max(config.minimum_inliers, least) else None
+        return refined if refined.inliers.sum() >= config.minimum_inliers else None
 
 
 def _points(frame, which):

@@ -1,4 +1,4 @@
-"""A saved map into a store: in place of what it holds, or into it, placed by localizing some of its images."""
+"""A saved map into a store: in place of what it holds, or into it, placed by localizing some of its views."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ class Loaded:
 def replace(store, folder):
     """Forget everything in `store` (KeyframeStore) and take what save_map wrote to `folder`: Loaded. All or nothing, whenever it is ended: the
     saved map's snapshot is there before its keyframes are, the old ones until after; none is served without its keyframes (Scenes)."""
-    other, snapshot = _open(folder)
+    other, snapshot = open_map(folder)
     with other:
         theirs = other.poses(aside=True)
         notes = {LOADED: str(folder), SESSION: str(max(other.session, int(theirs.sessions.max()))),
@@ -52,7 +52,7 @@ def replace(store, folder):
         shutil.rmtree(arriving, ignore_errors=True)
         durable.make_folder(store.snapshots)
         try:
-            shutil.copytree(_newest(other), arriving)
+            shutil.copytree(newest_snapshot(other), arriving)
             Snapshot.renumber(arriving, generation)
             durable.rename(arriving, target)
             replace_all(store, other, theirs.T_odom_cam, theirs.sessions, notes)
@@ -74,66 +74,42 @@ def merge(store, folder, snapshot, localize):
     """
     if snapshot is None:
         raise LoadError("no_map", "there is no refined map yet to localize the loaded images in: refine first")
-    other, loaded = _open(folder)
+    other, loaded = open_map(folder)
     with other:
         if not (store.has_images and other.has_images):
-            raise LoadError("conflict", f"{folder if store.has_images else store.folder} was saved without images: it can be served, but merging "
-                            "ends in a refinement, which needs them")
+            raise LoadError("conflict", f"{folder if store.has_images else store.folder} was saved without images, and this map is refined with them: "
+                            "`vggt3 merge` makes one map without images of both")
         ours, theirs = store.poses(), other.poses()
         twice = held_already(store, other)
         if twice:
             raise LoadError("conflict", f"{twice} of its {len(theirs)} keyframes are held already: a map is merged once")
         theirs, T_loaded_cam = _corrected(theirs, loaded)
-        T_map_loaded = place(other, theirs.ids, T_loaded_cam, localize)
-        numbers, rank = np.unique(theirs.sessions, return_inverse=True)
-        # Below ours and negative: new keyframes go on with the highest, and the first that is not negative gives the map its frame.
-        sessions = min(int(ours.sessions.min()), 0) - len(numbers) + rank
+        T_map_loaded = place(T_loaded_cam, lambda k: _localized(other.get(int(theirs.ids[k])), localize))
+        sessions = before_ours(theirs.sessions, ours.sessions)
         placed = sorted({*placed_sessions(store), *sessions.tolist()})
         add_all(store, other, theirs.ids, T_map_loaded @ T_loaded_cam, sessions, {PLACED: json.dumps(placed)})
     return Loaded(snapshot.generation, len(theirs), T_map_loaded)
 
 
-def merge_all(folders, out, back_end, progress):
-    """Maps in `folders`, the first of which gives the frame -> (Snapshot of all, [(folder, Loaded), ...]), written to the new folder `out`.
-
-    Those that were never refined, or not with all their keyframes, are refined first; the folders are left as they are.
-    back_end(KeyframeStore) -> a Backend on it; progress(stage, fraction). Raises LoadError.
-    """
-    for folder in folders:
-        _store(folder).close()  # what cannot be read is said before hours are spent
-    _copy(folders[0], out)
-    with KeyframeStore(out) as store:
-        backend, merged = back_end(store), []
-        for folder in folders[1:]:
-            if backend.snapshot is None or len(backend.snapshot) < len(store):
-                backend.refine(progress)
-            arriving = out / "arriving"
-            _copy(folder, arriving)
-            with KeyframeStore(arriving) as other:
-                theirs = back_end(other)
-                if theirs.snapshot is None or len(theirs.snapshot) < len(other):
-                    theirs.refine(progress)
-            merged.append((folder, merge(store, arriving, backend.snapshot, backend.localize)))
-            shutil.rmtree(arriving)
-        return backend.refine(progress), merged
+def before_ours(theirs, ours):
+    """Session numbers (N,) of a loaded map -> (N,) below `ours` and negative: new keyframes go on with the highest, and the first that is not
+    negative gives the map its frame."""
+    numbers, rank = np.unique(theirs, return_inverse=True)
+    return min(int(ours.min()), 0) - len(numbers) + rank
 
 
-def _copy(folder, target):
-    """Keyframes and newest snapshot."""
-    target.mkdir()
-    with _store(folder) as store:
-        store.backup(target)
-        for newest in sorted(store.snapshots.glob("[0-9]" * 6))[-1:]:
-            shutil.copytree(newest, target / "snapshots" / newest.name)
+def _localized(keyframe, localize):
+    return localize(keyframe.image, keyframe.camera)
 
 
-def place(other, ids, T_loaded_cam, localize):
-    """T_map_loaded (4, 4) that most localized images of the store `other` agree on. LoadError when they do not."""
-    chosen = np.unique(np.linspace(0, len(ids) - 1, min(TRIED, len(ids))).round().astype(int))
+def place(T_loaded_cam, localized):
+    """T_map_loaded (4, 4) that most of the loaded map's views agree on. localized(k) -> Localization of the one taken at T_loaded_cam[k], of
+    (N, 4, 4). LoadError when they do not."""
+    count = len(T_loaded_cam)
+    chosen = np.unique(np.linspace(0, count - 1, min(TRIED, count)).round().astype(int))
     seen, T_map_cam, agree = [], [], np.zeros(0, bool)
     for tried, k in enumerate(np.random.default_rng(0).permutation(chosen), 1):
-        keyframe = other.get(int(ids[k]))
-        found = localize(keyframe.image, keyframe.camera)
+        found = localized(k)
         if found.T_map_cam is not None:
             seen.append(k)
             T_map_cam.append(found.T_map_cam)
@@ -141,7 +117,7 @@ def place(other, ids, T_loaded_cam, localize):
         if agree.sum() >= ENOUGH and 4 * agree.sum() >= 3 * len(seen):
             break
     if agree.sum() < AGREEING or 2 * agree.sum() <= len(seen):
-        raise LoadError("not_localized", f"{len(seen)} of {tried} images of it were found in the map held, {agree.sum()} agree on "
+        raise LoadError("not_localized", f"{len(seen)} of {tried} views of it were found in the map held, {agree.sum()} agree on "
                         f"where it lies; {AGREEING} must, and most of those found: do both maps show the same place?")
     return se3.mean_motion(np.array(T_map_cam)[agree], T_loaded_cam[seen][agree])
 
@@ -174,25 +150,27 @@ def _corrected(poses, snapshot):
     return poses, np.concatenate([carried_on(poses.only(poses.sessions == session), held) for session in np.unique(poses.sessions)])
 
 
-def _store(folder):
+def open_store(folder):
+    """KeyframeStore of a saved map or store, not to be written to. LoadError when it cannot be read."""
     try:
         return KeyframeStore(folder, read_only=True)
     except ValueError as error:
         raise LoadError("unreadable", str(error)) from error
 
 
-def _newest(store):
+def newest_snapshot(store):
+    """Folder of the newest Snapshot of a KeyframeStore. ValueError without one."""
     folders = sorted(store.snapshots.glob("[0-9]" * 6))
     if not folders:
         raise ValueError(f"{store.folder} holds keyframes, but no refined map")
     return folders[-1]
 
 
-def _open(folder):
+def open_map(folder):
     """(KeyframeStore, newest Snapshot) of a saved map, not to be written to."""
-    store = _store(folder)
+    store = open_store(folder)
     try:
-        snapshot = Snapshot.load(_newest(store))
+        snapshot = Snapshot.load(newest_snapshot(store))
         if not len(snapshot) or store.lacks(snapshot.keyframe_ids, snapshot.stamps_ns):
             raise ValueError(f"{folder}: the map was made from other keyframes than those beside it")
         return store, snapshot

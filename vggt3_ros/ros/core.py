@@ -225,18 +225,20 @@ class Core:
     def load(self, folder, merge, timeout):
         """Load a saved map, see worker/__init__.py. Replacing ends in localization mode. Returns the worker's answer; raises as
         :meth:`reset`, and Refused when the node serves a map."""
-        if self.parameters.node.mode == "localization" or (merge and self.localizing):
+        if self.parameters.node.mode == "localization" or (merge and self.localizing and self.store.has_images):
             raise Refused("conflict", "the map of this node is served as it is: keyframes are merged into a map that is being made")
         with self._mode_lock:
             self.refinery.pause()
             if not merge:
                 self.intake.close("a map is loaded, and it is neither of the old one nor of the new one: send it again")
             try:
+                served = self.snapshot.generation if self.snapshot is not None else 0
                 answer = self.worker.load(folder, merge).result(timeout)
                 if answer["code"] == "ok" and not merge:
                     self._forget(timeout)
                     self._other_run = True
                     self._localize_only()
+                if answer["code"] == "ok" and answer["generation"] != served:  # maps without images are joined at once, others refined first
                     self._shelf.announced(answer["generation"]).result(timeout)
             finally:
                 self._take_keyframes()

@@ -79,6 +79,15 @@ def add_all(store, other, ids, T_odom_cam, sessions, notes):
     return new_ids
 
 
+def add_without_images(store, other, new_ids, T_odom_cam, sessions, notes):
+    """Take keyframes of another KeyframeStore, their poses and cameras alone, in one transaction. new_ids: {id there: id here}, from reserved ones;
+    the other arguments are as of :func:`add_all`."""
+    with store.database.writing() as connection:
+        for (old, new), pose, session in zip(new_ids.items(), np.asarray(T_odom_cam, "<f8"), sessions):
+            _insert_keyframe(store, _row(other, old), new, new, pose, session)
+        _note(connection, notes)
+
+
 def drop_arrivals(store):
     """Remove images whose keyframes never came: adding them was ended in between."""
     note = store.get_note(ARRIVING)

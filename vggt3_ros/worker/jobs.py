@@ -73,10 +73,13 @@ class Jobs:
     def _load(self, number, header):
         backend = self._held.get("load before configure")
         try:
-            if header["merge"]:
+            if not header["merge"]:
+                loaded = merging.replace(self._store, header["folder"])
+            elif self._store.has_images:
                 loaded = merging.merge(self._store, header["folder"], backend.snapshot, backend.localize)
             else:
-                loaded = merging.replace(self._store, header["folder"])
+                loaded = backend.join(header["folder"])
+            if loaded.generation != self._held.generation:
                 self._held.replace()
         except merging.LoadError as error:
             return {"code": error.code, "message": str(error)}

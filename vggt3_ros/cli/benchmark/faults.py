@@ -1,6 +1,6 @@
 """vggt3 benchmark faults: what a front end that freezes, jumps or mismeasures costs after loops are closed."""
 
-from vggt3_ros.cli.benchmark.rows import add_row_arguments
+from vggt3_ros.cli.benchmark.rows import add_row_arguments, rendered_or_opened
 
 
 def add_parser(subparsers):
@@ -13,6 +13,7 @@ def add_parser(subparsers):
                                                "with 1 when one costs more than 1.3 times, or a false loop is accepted.")
     add_sequence_arguments(parser)
     parser.add_argument("--no-depth", action="store_true", help="ignore depth: one camera, scored after Sim(3) alignment; minutes a run")
+    parser.add_argument("--sessions", action="store_true", help="the second half as a run of its own, to be found in the map of the first")
     parser.add_argument("--fault", action="append", default=[], metavar="NAME", help="only this one, as 'frozen for 3'; all by default")
     parser.add_argument("--seeds", type=int, default=2, help="places and directions of each fault (default %(default)s)")
     parser.add_argument("--false-loops", type=float, default=0.1, metavar="SHARE", help="share of loops made false (default %(default)s)")
@@ -27,20 +28,23 @@ def run(arguments):
     from tqdm import tqdm
 
     from vggt3_ros.benchmarks.faults import FAULTS, Bench
+    from vggt3_ros.cli.dataset import options
     from vggt3_ros.cli.settings import parse_settings
     from vggt3_ros.config import BackendConfig
 
     if arguments.seeds < 1 or not 0 <= arguments.false_loops < 1:
         raise ValueError("--seeds must be 1 or more, --false-loops 0 to below 1")
+    if arguments.sessions and arguments.no_depth:
+        raise ValueError("--sessions and --no-depth exclude each other: a scene memory needs depth")
     faults = arguments.fault or list(FAULTS)
     if not set(faults) <= set(FAULTS):
         raise ValueError(f"--fault must be one of: {', '.join(FAULTS)}")
-    sequence = _sequence(arguments)
+    sequence = rendered_or_opened(arguments.path, options(arguments))
     if len(sequence) < 28:
         raise ValueError(f"{arguments.path} has {len(sequence)} keyframes: 28 are needed to break some of them")
     with tqdm(total=len(sequence), desc="features", disable=arguments.quiet or None) as bar:
         bench = Bench(sequence, BackendConfig.from_flat(parse_settings(arguments.set)), lambda _: bar.update(),
-                      without_depth=arguments.no_depth)
+                      without_depth=arguments.no_depth, sessions=arguments.sessions)
     shares, rows = sorted({0.0, arguments.false_loops}), []
     runs = len(faults) * arguments.seeds * len(shares)
     for row in tqdm(bench.rows(faults, range(arguments.seeds), shares), total=runs, desc="faults", disable=arguments.quiet or None):
@@ -50,21 +54,6 @@ def run(arguments):
     else:
         print(table(rows))
     return 0 if all(row.passes for row in rows) else 1
-
-
-def _sequence(arguments):
-    from vggt3_ros.cli.dataset import options
-    from vggt3_ros.datasets.dataset import open_dataset
-    from vggt3_ros.datasets.synthetic import apartment
-
-    if arguments.path == "apartment":
-        return apartment.sequence(queries=0)
-    if arguments.path == "twins":
-        return apartment.twin_rooms(come_back=True, camera=apartment.CAMERA.scaled(320, 240), ate=0.2)
-    sequence = open_dataset(arguments.path, options(arguments))
-    if sequence.groundtruth is None:
-        raise ValueError(f"{arguments.path} has no ground truth to score against: name a trajectory file with --groundtruth")
-    return sequence
 
 
 def table(rows):
