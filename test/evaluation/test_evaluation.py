@@ -100,8 +100,8 @@ def test_the_table_says_when_orientations_took_part_and_why_a_map_is_empty():
     assert "orientations" not in table(RESULT) and "warning" not in table(RESULT)
 
 
-def answer(pose, seconds=0.1):
-    return SimpleNamespace(T_map_cam=pose, seconds=seconds)
+def answer(pose, seconds=0.1, covariance=None):
+    return SimpleNamespace(T_map_cam=pose, seconds=seconds, covariance=covariance)
 
 
 def test_localizations_are_scored_over_all_queries_in_the_frame_of_the_truth():
@@ -116,6 +116,22 @@ def test_localizations_are_scored_over_all_queries_in_the_frame_of_the_truth():
     assert score.as_dict()["within_5cm_5deg"] == score.within_5cm_5deg
 
 
+def test_honest_covariances_hold_the_truth_in_their_ellipsoids_19_times_in_20():
+    """Errors are drawn in the axes of the map, which is turned against the truth; one covariance claims too much, one too little."""
+    rng, T_truth_map = np.random.default_rng(0), se3.exp([1, 2, 3, 0.1, 0.2, 2.3])
+    spread = rng.standard_normal((6, 6)) * [[0.03], [0.01], [0.02], [0.01], [0.02], [0.005]]
+    covariance, truth = spread @ spread.T, [TRUTH[k % len(TRUTH)] for k in range(2000)]
+    poses = []
+    for T in truth:
+        off, pose = spread @ rng.standard_normal(6), se3.inverse(T_truth_map) @ T
+        turned = se3.exp([0, 0, 0, *off[3:]])[:3, :3] @ pose[:3, :3]
+        poses.append(se3.from_rotation_translation(turned, pose[:3, 3] + off[:3]))
+    for claimed, low, high in ((covariance, 0.93, 0.97), (covariance / 4, 0.0, 0.7), (covariance * 4, 0.99, 1.0)):
+        score = score_localizations([answer(pose, covariance=claimed) for pose in poses], truth, T_truth_map)
+        assert low <= score.in_ellipsoid <= high and low <= score.in_pose_ellipsoid <= high
+    assert np.isnan(score_localizations([answer(poses[0])], truth[:1], T_truth_map).in_ellipsoid)
+
+
 def test_refusing_queries_cannot_better_the_median():
     answers = [answer(T) for T in TRUTH[:3]] + [answer(None)] * 4
     assert score_localizations(answers, TRUTH[:7], np.eye(4)).median_m == np.inf
@@ -127,7 +143,8 @@ def test_scores_without_queries_or_of_other_lengths_are_refused():
             score_localizations(answers, truth, np.eye(4))
 
 
-LOCALIZATION = dict(queries=5, localized=0.8, median_m=0.0123, median_deg=0.45, within_5cm_5deg=0.6, within_10cm_10deg=0.8, seconds_per_query=0.21)
+LOCALIZATION = dict(queries=5, localized=0.8, median_m=0.0123, median_deg=0.45, within_5cm_5deg=0.6, within_10cm_10deg=0.8, seconds_per_query=0.21, in_ellipsoid=0.943,
+                    in_pose_ellipsoid=0.921)
 RESULT = {"odometry": {"ate_m": 0.1934, "rotation_deg": 3.2}, "corrected": {"ate_m": 0.0412, "rotation_deg": 1.1},
           "localization": LOCALIZATION, "localization_memory": dict(LOCALIZATION, median_m=np.inf),
           "map": {"points": 123456, "median_error_m": 0.0234}, "network": {"summary": "not used: too few", "segment_scales": [1.0, np.nan]},
@@ -136,7 +153,7 @@ RESULT = {"odometry": {"ate_m": 0.1934, "rotation_deg": 3.2}, "corrected": {"ate
 
 def test_the_table_tells_every_figure():
     text = table(RESULT)
-    for figure in ("19.34 cm", "4.12 cm", "1.23 cm", "0.45 deg", "60.0%", "80.0%", "0.21 s", "123,456", "2.34 cm", "features 4.2",
+    for figure in ("94.3%", "92.1%", "19.34 cm", "4.12 cm", "1.23 cm", "0.45 deg", "60.0%", "80.0%", "0.21 s", "123,456", "2.34 cm", "features 4.2",
                    "33.0", "1234 MB", "network: not used: too few"):
         assert figure in text, figure
     assert "none: fewer than half localized" in text and "inf" not in text

@@ -25,7 +25,8 @@ def _finite(value):
 
 
 def table(result):
-    """The evaluation as lines of text: trajectory, localization, map, seconds a stage, memory."""
+    """The evaluation as lines of text: trajectory, localization, map, seconds a stage, memory. How often the truth lies in the 95 % ellipsoid is
+    told of positions, then of poses."""
     lines = ["", f"{'trajectory':<28}{'ATE':>12}{'rotation':>14}"]
     for name, title in ROWS:
         if name in result:
@@ -33,13 +34,14 @@ def table(result):
     lines += [f"  {text}" for text in _aligned_by(result)]
     lines += ["  " + str(Break(**row)) for row in result["odometry"].get("breaks", ())] if "odometry" in result else []
     if "localization" in result:
-        lines += ["", f"{'localization':<28}{'median':>12}{'':>14}{'5 cm/5 deg':>14}{'10 cm/10 deg':>14}{'a query':>10}"]
+        lines += ["", f"{'localization':<28}{'median':>12}{'':>14}{'5 cm/5 deg':>14}{'10 cm/10 deg':>14}{'a query':>10}{'in 95 % ellipsoid':>22}"]
         for name, title in (("localization_memory", "scene memory alone"), ("localization", "verified")):
             row = result[name]
             median = (f"{100 * row['median_m']:>9.2f} cm{row['median_deg']:>10.2f} deg" if math.isfinite(row["median_m"])
                       else f"{'none: fewer than half localized':>26}")
             lines.append(f"  {title:<26}{median}{row['within_5cm_5deg']:>14.1%}"
-                         f"{row['within_10cm_10deg']:>14.1%}{row['seconds_per_query']:>8.2f} s")
+                         f"{row['within_10cm_10deg']:>14.1%}{row['seconds_per_query']:>8.2f} s"
+                         f"{row['in_ellipsoid']:>13.1%}, {row['in_pose_ellipsoid']:.1%}")
     mapped = result["map"]
     error = mapped.get("median_error_m")
     lines += ["", f"map: {mapped['points']:,} points" + (f", median error {100 * error:.2f} cm" if error is not None else "")]
