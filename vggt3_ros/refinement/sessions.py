@@ -37,4 +37,4 @@ def _found(poses, snapshot, localized, step):
         step()
         return localized(int(poses.ids[k]))
 
-    return place(poses.T_odom_cam, look)
+    return place(poses.T_odom_cam, look, breaks=True)

@@ -20,11 +20,13 @@ def run(arguments):
     from vggt3_ros.cli.progress import StageBars
     from vggt3_ros.cli.settings import parse_settings
     from vggt3_ros.config import BackendConfig
+    from vggt3_ros.datasets.dataset import Options
 
     if len(arguments.paths) < 2:
         raise ValueError("name two data sets or more: each one's images are strange to the others")
     config = BackendConfig.from_flat(parse_settings(arguments.set))
-    sequences = [rendered_or_opened(path) for path in arguments.paths]
+    # Odometry is not looked at: none need be there.
+    sequences = [rendered_or_opened(path, Options(drift=1.0)) for path in arguments.paths]
     if not arguments.json:
         print("| map | images | by | asked | accepted | of these false | agreeing | share | similarity | shown |\n|" + "---|" * 10)
     with StageBars(arguments.quiet) as bars:
