@@ -10,11 +10,12 @@ from vggt3_ros.config import PoseGraphConfig
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
 from vggt3_ros.refinement.closing import Closing
+from vggt3_ros.refinement import pose_graph
 from vggt3_ros.refinement.monocular import bundle
 from vggt3_ros.refinement.monocular.bundle_closing import depth_growth, in_poses_of, pose_covariances
 from vggt3_ros.refinement.monocular.odometry_scale import BIAS, odometry_scale
 from vggt3_ros.refinement.monocular.structure import rescaled
-from vggt3_ros.refinement.monocular.tracks import Observations, build_tracks
+from vggt3_ros.refinement.monocular.tracks import Observations, build_tracks, triangulate
 from vggt3_ros.store.snapshot import Loop
 from vggt3_ros.store.stored_poses import StoredPoses
 
@@ -128,3 +129,34 @@ def test_depth_that_nothing_says_more_of_is_as_it_was():
     nothing = Observations(*(np.zeros(0, int),) * 3, np.zeros((0, 2)))
     found = SimpleNamespace(observations=nothing, T_map_cam=np.tile(np.eye(4), (3, 1, 1)), points=np.zeros((0, 3)))
     np.testing.assert_array_equal(depth_growth(found, [CAMERA] * 3, [np.zeros(4)] * 3), [1, 1, 1])
+
+
+def test_a_point_that_no_camera_sees_any_more_costs_no_covariance():
+    """It lies behind its cameras, where nothing pulls it back: the system of all points would be singular."""
+    T, points = walk()
+    observations = seen(T, points, np.random.default_rng(0), bundle.PIXEL_SIGMA)
+    start, angle = triangulate(observations, [CAMERA] * COUNT, T)
+    astray = int(np.argmax(np.bincount(observations.track)))
+    start[astray] = se3.transform_points(START, np.array([[1.0, 0.0, -3.0]]))[0]
+    noise = np.tile(np.diag(STEP**2), (COUNT, 1, 1))
+
+    def covariances(points):
+        graph = pose_graph.build(T, noise, [], PoseGraphConfig(), 0)
+        solved, points, problem = bundle._solve(graph, T, points, observations, [CAMERA] * COUNT, 5)
+        assert problem[0].size() == COUNT + len(observations.track) - (len(points) - len(problem[2])) * np.bincount(observations.track)[astray]
+        return pose_covariances(bundle.Bundle(solved, observations, points, 1.0, problem), None)
+
+    whole, less = covariances(triangulate(observations, [CAMERA] * COUNT, T)[0]), covariances(start)
+    ratio = np.trace(less[-1]) / np.trace(whole[-1])
+    assert 0.99 < ratio < 1.2
+
+
+def test_a_point_is_placed_where_its_observations_say_so():
+    T, points = walk()
+    observations = seen(T, points, np.random.default_rng(0), 0.0)
+    points, _ = triangulate(observations, [CAMERA] * COUNT, T)
+    points[0] = T[0, :3, 3] - 5 * T[0, :3, 2]  # behind
+    points[1] = T[0, :3, 3] + 1e6 * (points[1] - T[0, :3, 3])  # at infinity
+    points[2] = np.nan
+    known = bundle.placed(observations, [CAMERA] * COUNT, T, points)
+    assert not known[:3].any() and known[3:].all()

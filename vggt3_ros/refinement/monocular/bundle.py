@@ -12,6 +12,7 @@ from vggt3_ros.refinement.monocular.tracks import reprojection, triangulate
 PIXEL_SIGMA = 1.0
 KERNEL = 1.0  # Huber, in pixels
 LEAST_ANGLE = np.radians(1.5)  # less parallax says nothing about depth
+NEAREST = 0.01  # metres before a camera
 ROUNDS = ((40.0, 10), (12.0, 12), (4.0, 12), (2.5, 25))  # an observation farther off than this many px is left out; iterations then
 PER_IMAGE = 250  # tracks kept so that every image has about so many: what more would add is time
 
@@ -19,7 +20,8 @@ PER_IMAGE = 250  # tracks kept so that every image has about so many: what more 
 @dataclass(frozen=True, eq=False)
 class Bundle:
     """T_map_cam (N, 4, 4); observations that agree and their points (tracks, 3) in the map; reprojection_px: their median.
-    problem: (gtsam graph, its Values, keys of points) that the poses were solved from; None where they were given."""
+    problem: (gtsam graph, its Values, keys of the points in it) that the poses were solved from, without points that say nothing of them; None
+    where they were given."""
 
     T_map_cam: np.ndarray
     observations: object
@@ -77,17 +79,12 @@ def _spread(observations, points, images):
 
 
 def _solve(graph, T_map_cam, points, observations, cameras, iterations):
-    values = gtsam.Values()
-    for i, pose in enumerate(T_map_cam):
-        values.insert(i, gtsam.Pose3(se3.orthonormalize(pose)))
     first = len(T_map_cam)  # keys of points follow those of poses
-    for k, point in enumerate(points):
-        values.insert(first + k, gtsam.Point3(*point))
-    calibration = {id(c): gtsam.Cal3_S2(c.fx, c.fy, 0, c.cx, c.cy) for c in cameras}
-    noise = gtsam.noiseModel.Robust.Create(gtsam.noiseModel.mEstimator.Huber.Create(KERNEL),
-                                           gtsam.noiseModel.Isotropic.Sigma(2, PIXEL_SIGMA))
-    for track, image, pixel in zip(observations.track.tolist(), observations.image.tolist(), observations.pixels):
-        graph.add(gtsam.GenericProjectionFactorCal3_S2(pixel, noise, image, first + track, calibration[id(cameras[image])]))
+    values = _values(T_map_cam, points)
+    seen = _projections(observations, cameras, first)
+    whole = gtsam.NonlinearFactorGraph(graph)
+    for factor in seen:
+        whole.add(factor)
     ordering = gtsam.Ordering()
     for key in [first + k for k in range(len(points))] + list(range(first)):
         ordering.push_back(key)
@@ -95,7 +92,50 @@ def _solve(graph, T_map_cam, points, observations, cameras, iterations):
     parameters.setMaxIterations(iterations)
     parameters.setRelativeErrorTol(1e-5)
     parameters.setOrdering(ordering)
-    values = gtsam.LevenbergMarquardtOptimizer(graph, values, parameters).optimize()
-    return (se3.orthonormalize(np.array([values.atPose3(i).matrix() for i in range(first)])),
-            np.array([values.atPoint3(first + k) for k in range(len(points))]).reshape(-1, 3),
-            (graph, values, range(first, first + len(points))))
+    values = gtsam.LevenbergMarquardtOptimizer(whole, values, parameters).optimize()
+    T_map_cam = se3.orthonormalize(np.array([values.atPose3(i).matrix() for i in range(first)]))
+    points = np.array([values.atPoint3(first + k) for k in range(len(points))]).reshape(-1, 3)
+    known = placed(observations, cameras, T_map_cam, points)
+    for factor, track in zip(seen, observations.track):
+        if known[track]:
+            graph.add(factor)
+    return T_map_cam, points, (graph, values, [first + int(k) for k in np.flatnonzero(known)])
+
+
+def _values(T_map_cam, points):
+    values = gtsam.Values()
+    for i, pose in enumerate(T_map_cam):
+        values.insert(i, gtsam.Pose3(se3.orthonormalize(pose)))
+    for k, point in enumerate(points):
+        values.insert(len(T_map_cam) + k, gtsam.Point3(*point))
+    return values
+
+
+def _projections(observations, cameras, first):
+    """A factor for each observation; the key of track 0 is `first`."""
+    calibration = {id(c): gtsam.Cal3_S2(c.fx, c.fy, 0, c.cx, c.cy) for c in cameras}
+    noise = gtsam.noiseModel.Robust.Create(gtsam.noiseModel.mEstimator.Huber.Create(KERNEL),
+                                           gtsam.noiseModel.Isotropic.Sigma(2, PIXEL_SIGMA))
+    return [gtsam.GenericProjectionFactorCal3_S2(pixel, noise, image, first + track, calibration[id(cameras[image])])
+            for track, image, pixel in zip(observations.track.tolist(), observations.image.tolist(), observations.pixels)]
+
+
+def placed(observations, cameras, T_map_cam, points):
+    """Mask (tracks,) of the points whose observations say where they are: to less than their distance (one sigma), before every camera. What
+    left its cameras' views while all moved would make the whole system singular, and tells nothing of the poses."""
+    information, nearest = np.zeros((len(points), 3, 3)), np.full(len(points), np.inf)
+    for i in np.unique(observations.image):
+        of = observations.track[observations.image == i]
+        T_cam_map = se3.inverse(T_map_cam[i])
+        seen = se3.transform_points(T_cam_map, points[of])
+        np.minimum.at(nearest, of, np.nan_to_num(seen[:, 2], nan=-np.inf))
+        depth = np.maximum(seen[:, 2], NEAREST)
+        jacobian = np.zeros((len(of), 2, 3))
+        jacobian[:, 0, 0], jacobian[:, 0, 2] = cameras[i].fx / depth, -cameras[i].fx * seen[:, 0] / depth**2
+        jacobian[:, 1, 1], jacobian[:, 1, 2] = cameras[i].fy / depth, -cameras[i].fy * seen[:, 1] / depth**2
+        jacobian = jacobian @ T_cam_map[:3, :3] / PIXEL_SIGMA
+        np.add.at(information, of, jacobian.swapaxes(1, 2) @ jacobian)
+    ahead = (nearest > NEAREST) & np.isfinite(information).all((1, 2))
+    least = np.zeros(len(points))
+    least[ahead] = np.linalg.eigvalsh(information[ahead])[:, 0]
+    return ahead & (least * np.where(ahead, nearest, 0.0) ** 2 > 1)
