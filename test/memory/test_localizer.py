@@ -177,6 +177,17 @@ def test_another_home_with_the_same_pictures_on_its_walls_is_refused(backend, re
     assert "rest of the image" in backend.localize(home.keyframes[64].image, rendered.camera).message  # 300 matches on one picture
 
 
+@pytest.mark.parametrize("width, height", [(320, 240), (480, 360), (960, 720)])
+def test_a_camera_of_another_size_is_localized_in_the_same_map(backend, rendered, T_world_map, width, height):
+    camera, errors = rendered.camera.scaled(width, height), []
+    for image, truth in zip(rendered.queries[::3], rendered.T_world_query[::3]):
+        kind = cv2.INTER_AREA if width < rendered.camera.width else cv2.INTER_CUBIC
+        answer = backend.localize(cv2.resize(image, (width, height), interpolation=kind), camera)
+        assert answer.code == "ok" and answer.verified
+        errors.append(off(answer, truth, T_world_map)[0])
+    assert np.median(errors) < 0.03
+
+
 def test_an_image_that_is_not_its_cameras_is_refused(backend, rendered):
     for image in (rendered.queries[0][:240], rendered.queries[0][..., 0], rendered.queries[0].astype(np.float32)):
         answer = backend.localize(image, rendered.camera)

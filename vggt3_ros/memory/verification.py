@@ -92,7 +92,8 @@ class Verification:
             matches = matches[frame.keypoint_depth[matches[:, 1]] > 0]
             seen = query.features.keypoints[matches[:, 0]].astype(float)
             if aligned:
-                seen = align_patches(frame.gray, query.gray, frame.features.keypoints[matches[:, 1]], seen)
+                seen = align_patches(frame.gray, query.gray, frame.features.keypoints[matches[:, 1]], seen,
+                                     query.camera.fx / frame.camera.fx)
             pixels.append(seen)
             points.append(se3.transform_points(pose, _points(frame, matches[:, 1])))
         return np.concatenate(pixels), np.concatenate(points)

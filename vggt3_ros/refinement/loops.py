@@ -82,7 +82,7 @@ class LoopVerifier:
         first, second = matches.T
         pixels = source.features.keypoints[first].astype(float), target.features.keypoints[second].astype(float)
         if T_source_target is not None:
-            pixels = pixels[0], align_patches(source.gray, target.gray, *pixels)
+            pixels = pixels[0], align_patches(source.gray, target.gray, *pixels, target.camera.fx / source.camera.fx)
         views = (View(source.camera, pixels[0], source.keypoint_depth[first].astype(float)),
                  View(target.camera, pixels[1], target.keypoint_depth[second].astype(float)))
         return estimate(*views, self.config.reprojection_threshold, self.config.minimum_inliers, T_source_target)
