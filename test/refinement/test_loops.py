@@ -1,12 +1,15 @@
 """Loops verified on rendered keyframes whose true motion is known."""
 
 import threading
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from vggt3_ros.config import LoopConfig
+from vggt3_ros.features.frame import encode_frame
 from vggt3_ros.geometry import se3
 from vggt3_ros.refinement.loops import LoopVerifier, odometry_contradiction
 from vggt3_ros.store.snapshot import Loop
@@ -45,6 +48,19 @@ def test_overlapping_keyframes_make_loops_of_the_true_motion(rendered, frames, v
     assert np.median(metres) < 0.01 and metres.max() < 0.08
     assert np.median(degrees) < 0.3 and degrees.max() < 2
     assert np.median(distances) < 20  # chi square of 6 has 5.3
+
+
+def test_a_keyframe_of_a_smaller_camera_closes_loops_with_the_others(rendered, frames, verifier, encoder):
+    camera, errors = rendered.camera.scaled(320, 240), []
+    for i in (4, 9, 14):
+        seen = rendered.keyframes[i]
+        small = encode_frame(replace(seen, camera=camera, image=cv2.resize(seen.image, (320, 240), interpolation=cv2.INTER_AREA),
+                                     depth=cv2.resize(seen.depth, (320, 240), interpolation=cv2.INTER_NEAREST)), encoder)
+        for loop, true in ((verifier.verify("place", small, frames[i - 1], True), true_motion(rendered, i, i - 1)),
+                           (verifier.verify("place", frames[i - 1], small, True), true_motion(rendered, i - 1, i))):
+            assert loop.accepted, loop.reason
+            errors.append(np.linalg.norm((se3.inverse(true) @ loop.T_source_target)[:3, 3]))
+    assert np.median(errors) < 0.02
 
 
 def test_keyframes_that_share_nothing_are_rejected_with_a_reason(rendered, frames, verifier):
