@@ -20,7 +20,7 @@ from vggt3_ros.surface.fusion import empty_map
 
 RIGHT_M, RIGHT_RAD = 0.1, np.radians(10)
 FALSE_M = 0.3  # between both, a pose counts for neither
-STRANGERS = 40  # images of another data set, at most
+STRANGERS = 20  # images of another data set, at most
 SCORES = "agreeing", "share", "similarity", "shown"
 WAYS = "memory", "verified"
 
@@ -64,7 +64,7 @@ def _asked(localizer, scene, query, truth):
     seen = remembered_evidence(scene.memory, query, recalled) if recalled.refined is not None else None
     refined, verified = (None, None) if recalled.T_map_cam is None else localizer.verification.evidence(scene, query, recalled.T_map_cam)
     poses = recalled.T_map_cam, None if refined is None else se3.inverse(refined.T_cam_map)
-    accepted = localizer.coarse(scene, query).code == "ok", localizer.verified(scene, query).code == "ok"
+    accepted = localizer.by_memory(scene, query, recalled).code == "ok", localizer.verified(scene, query).code == "ok"
     return {way: (evidence, _right(pose, truth), ok) for way, evidence, pose, ok in zip(WAYS, (seen, verified), poses, accepted)}
 
 

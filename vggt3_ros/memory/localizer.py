@@ -73,9 +73,10 @@ class Localizer:
 
     def coarse(self, scene, query, hint=None):
         """A Frame -> Localization by the scene memory alone: no keyframe is looked at."""
-        return self._by_memory(scene, query, self.recalled(scene, query, hint))
+        return self.by_memory(scene, query, self.recalled(scene, query, hint))
 
-    def _by_memory(self, scene, query, found):
+    def by_memory(self, scene, query, found):
+        """A Frame and what :meth:`recalled` said -> Localization by the scene memory alone."""
         config, refined = self.config, found.refined
         if refined is None or found.agreeing < config.memory_inliers:
             return Localization(NOT_LOCALIZED, f"{found.agreeing} of {found.tried} keypoints that the scene memory recognises agree on a pose; "
@@ -89,7 +90,7 @@ class Localizer:
         return Localization(OK, "", found.T_map_cam, refined.uncertainty(query.camera), found.agreeing, refined.reprojection_px)
 
     def recalled(self, scene, query, hint=None):
-        """What the scene memory says, see recall.Recall."""
+        """A Frame -> what the scene memory says, a recall.Recall."""
         memory = scene.memory
         if memory is None or not len(memory):
             return Recall(None, 0, 0)
@@ -118,7 +119,7 @@ class Localizer:
         if unlike:
             return Localization(NOT_LOCALIZED, f"{unlike} matches agree on a pose, but the rest of the image does not look as the map does "
                                 "from there: something in it was mapped in another place", inliers=int(unlike))
-        remembered = self._by_memory(scene, query, guess)
+        remembered = self.by_memory(scene, query, guess)
         if remembered.code == OK:
             return remembered
         return Localization(NOT_LOCALIZED, f"at most {best} matches with any of {self.config.verify_keyframes} keyframes near the coarse "
