@@ -59,13 +59,14 @@ def _scene(sequence, frames, config):
 
 
 def _asked(localizer, scene, query, truth):
-    """{way: (Evidence or None, whether right (None: neither), whether accepted)}"""
+    """{way: (Evidence or None, whether its pose is right (None: neither), None where refused, else whether the answer is not false)}"""
     recalled = localizer.recalled(scene, query)
     seen = remembered_evidence(scene.memory, query, recalled) if recalled.refined is not None else None
     refined, verified = (None, None) if recalled.T_map_cam is None else localizer.verification.evidence(scene, query, recalled.T_map_cam)
     poses = recalled.T_map_cam, None if refined is None else se3.inverse(refined.T_cam_map)
-    accepted = localizer.by_memory(scene, query, recalled).code == "ok", localizer.verified(scene, query).code == "ok"
-    return {way: (evidence, _right(pose, truth), ok) for way, evidence, pose, ok in zip(WAYS, (seen, verified), poses, accepted)}
+    answers = localizer.by_memory(scene, query, recalled).T_map_cam, localizer.verified(scene, query).T_map_cam
+    return {way: (evidence, _right(pose, truth), None if answer is None else _right(answer, truth) is not False)
+            for way, evidence, pose, answer in zip(WAYS, (seen, verified), poses, answers)}
 
 
 def _right(pose, truth):
@@ -84,8 +85,8 @@ def _summary(answers, own):
               for name in SCORES}
     return {"asked": len(answers), "posed": sum(evidence is not None for evidence, *_ in answers),
             "right": sum(right is True for evidence, right, _ in answers if evidence), "false": sum(
-                right is False for evidence, right, _ in answers if evidence), "accepted": sum(ok for *_, ok in answers),
-            "accepted_false": sum(ok and right is False for _, right, ok in answers), **scores}
+                right is False for evidence, right, _ in answers if evidence), "accepted": sum(ok is not None for *_, ok in answers),
+            "accepted_false": sum(ok is False for *_, ok in answers), **scores}
 
 
 def _told(items, progress, text):

@@ -25,12 +25,14 @@ EXACT = 1e-6  # variance of a pose the user declared fixed
 
 @dataclass(frozen=True, eq=False)
 class Closing:
-    """T_map_cam (N, 4, 4), covariances (N, 6, 6) in map axes, loops (tuple of Loop, rejected ones too), report: counts and residuals."""
+    """T_map_cam (N, 4, 4), covariances (N, 6, 6) in map axes, loops (tuple of Loop, rejected ones too), report: counts and residuals.
+    odometry_noise (N, 6, 6): of the odometry's steps as the poses were solved with, wide where it is broken; None where poses are fixed."""
 
     T_map_cam: np.ndarray
     covariances: np.ndarray
     loops: tuple
     report: dict
+    odometry_noise: np.ndarray | None = None
 
 
 def close_loops(poses, frames, scene, places, matcher, localizer, config, stages, advice=None, T_map_cam=None, threads=1,
@@ -60,7 +62,7 @@ def close_loops(poses, frames, scene, places, matcher, localizer, config, stages
         closer.verify(closer.proximity_candidates() + closer.thin_cuts(), lambda done: step(0.7 + 0.3 * done))
     with stages("pose_graph") as step:
         solution = closer.solve(covariances=True, progress=step)
-    return Closing(solution.T_map_cam, solution.covariances, tuple(closer.loops), closer.report())
+    return Closing(solution.T_map_cam, solution.covariances, tuple(closer.loops), closer.report(), closer.steps.widened(closer.broken))
 
 
 class _Closer:

@@ -92,13 +92,16 @@ class Structure:
         pairs |= {(max(a, b), min(a, b)) for a, b in ((index[loop.source_id], index[loop.target_id]) for loop in accepted)}
         measured = [pose_graph.Edge(index[loop.source_id], index[loop.target_id], loop.T_source_target, loop.information)
                     for loop in accepted if not self.wanted((loop.source_id, loop.target_id))]
-        solved = self._bundle(poses, sorted(pairs), closing.T_map_cam, measured, step)
+        noise = odometry_noise(poses, self.config.pose_graph)
+        believed = noise if closing.odometry_noise is None else closing.odometry_noise
+        solved = self._bundle(poses, sorted(pairs), closing.T_map_cam, measured, step, believed)
         if self.config.fixed_poses:
             return solved, closing
         scale = None
         if not measured:
-            noise = motion_noise(poses.T_odom_cam, odometry_noise(poses, self.config.pose_graph), [c is None for c in poses.covariances])
-            scale = odometry_scale(poses.T_odom_cam, noise, solved.T_map_cam)
+            broken = (believed != noise).any((1, 2))
+            guessed = np.array([covariance is None for covariance in poses.covariances]) & ~broken
+            scale = odometry_scale(poses.T_odom_cam, motion_noise(poses.T_odom_cam, believed, guessed), solved.T_map_cam)
             solved = rescaled(solved, scale.metres, poses.anchor) if scale else solved
         growth = depth_growth(solved, [self.frames(int(i)).camera for i in poses.ids], [frames(int(i)).keypoint_depth for i in poses.ids])
         wanted = set(self.wanted([int(i) for i in poses.ids]))
@@ -129,7 +132,7 @@ class Structure:
                                                           T_map_cam[keyframe_id], neighbours))
         step(1.0)
 
-    def _bundle(self, poses, pairs, initial, edges, step):
+    def _bundle(self, poses, pairs, initial, edges, step, noise=None):
         ids = [int(i) for i in poses.ids]
         matches = {}
         for done, (i, j) in enumerate(pairs):
@@ -142,8 +145,8 @@ class Structure:
         cameras = [frame.camera for frame in frames]
         if self.config.fixed_poses:
             return bundle.triangulated(cameras, observations, poses.T_odom_cam)
-        return bundle.adjust(poses.T_odom_cam, odometry_noise(poses, self.config.pose_graph), cameras, observations,
-                             self.config.pose_graph, initial, edges, lambda done: step(0.7 + 0.3 * done), poses.anchor)
+        noise = odometry_noise(poses, self.config.pose_graph) if noise is None else noise
+        return bundle.adjust(poses.T_odom_cam, noise, cameras, observations, self.config.pose_graph, initial, edges, lambda done: step(0.7 + 0.3 * done), poses.anchor)
 
     def _neighbourhood(self, ids, k, solved):
         """Keyframes that share tracks with k under a useful angle, the best first, spread around it; None without any."""
