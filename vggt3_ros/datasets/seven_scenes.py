@@ -82,7 +82,7 @@ def _read_pose(path):
     if not path.exists():
         return np.full((4, 4), np.nan)
     try:
-        values = np.array(path.read_text().split(), float)
+        values = np.array(path.read_text("utf-8-sig").split(), float)
         if values.size != 16:
             raise ValueError(f"{values.size} numbers where a 4x4 matrix has 16")
         return se3.check(values.reshape(4, 4), "the pose") if np.isfinite(values).all() else np.full((4, 4), np.nan)

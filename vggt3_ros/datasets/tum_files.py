@@ -1,11 +1,17 @@
 """The text files of the TUM layout: trajectories and lists, one line per stamp."""
 
+import logging
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import numpy as np
 
 from vggt3_ros.geometry import se3
+
+YEAR_S = 365.25 * 86400
+UNITS = (("nanoseconds", 1e17, 1), ("microseconds", 1e14, 10**3), ("milliseconds", 1e11, 10**6))  # from 1973 on; 1e11 s is the year 5138
+_log = logging.getLogger(__name__)
 
 
 def read_trajectory_tum(path):
@@ -35,7 +41,7 @@ def write_trajectory_tum(path, stamps_ns, T_world_cam, comment="T_world_cam"):
 def read_rows(path, count, names):
     """Lines of `count` fields, comments left out -> list of (line number, fields). ValueError names the bad line."""
     try:
-        lines = Path(path).read_text().splitlines()
+        lines = Path(path).read_text("utf-8-sig").splitlines()  # Windows editors write a byte-order mark
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read: {error}; it must be a text file of '{names}' lines") from error
     rows = []
@@ -51,11 +57,15 @@ def read_rows(path, count, names):
 
 
 def read_stamps(path, rows):
-    """First field of every row, seconds -> (N,) int64 nanoseconds, increasing. ValueError names the bad line."""
-    stamps = []
+    """First field of every row, seconds -> (N,) int64 nanoseconds, increasing. ValueError names the bad line.
+
+    Stamps since 1970 in other units are told by their size: a file in nanoseconds (ORB-SLAM3 writes such), microseconds or milliseconds is read
+    as that, and the log says so.
+    """
+    stamps, unit = [], _unit(path, rows)
     for number, fields in rows:
         try:
-            stamp = int((Decimal(fields[0]) * 10**9).to_integral_value())  # Decimal: float seconds lose the nanoseconds
+            stamp = int((Decimal(fields[0]) * unit).to_integral_value())  # Decimal: float seconds lose the nanoseconds
         except (InvalidOperation, ValueError, OverflowError) as error:
             raise ValueError(f"{path}:{number}: '{fields[0]}' is no timestamp: write seconds, as 1305031102.175304") from error
         if not 0 <= stamp < 2**63 or (stamps and stamp <= stamps[-1]):
@@ -63,6 +73,21 @@ def read_stamps(path, rows):
                              "lines and keep each once")
         stamps.append(stamp)
     return np.array(stamps, np.int64)
+
+
+def _unit(path, rows):
+    """Nanoseconds in one unit of the stamps, by the largest."""
+    largest = 0.0
+    for _, fields in rows:
+        with suppress(ValueError):  # told of by its line
+            largest = max(largest, float(fields[0]))
+    if not largest < float("inf"):
+        return 10**9
+    for name, least, unit in UNITS:
+        if largest >= least:
+            _log.warning("%s: the stamps are read as %s, for as seconds they would be of the year %.0f", path, name, 1970 + largest / YEAR_S)
+            return unit
+    return 10**9
 
 
 def seconds(stamp_ns):

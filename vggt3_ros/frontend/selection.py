@@ -32,11 +32,14 @@ class KeyframeSelector:
         self._stamp_ns = self._pose = self._points = None
 
     def reason(self, stamp_ns, T_odom_cam, camera, limits):
-        """Why this image is a keyframe: "first", "translation", "rotation", "overlap", "time"; "" when it is none."""
+        """Why this image is a keyframe: "first", "translation", "rotation", "overlap", "time"; "" when it is none. "clock": it was taken before
+        the last keyframe: a clock or a bag began again, and whoever stores keyframes will refuse it with that reason, not pass it over."""
         if self._pose is None:
             return "first"
         seconds = (stamp_ns - self._stamp_ns) / 1e9
-        if seconds < limits.shortest or seconds <= 0:
+        if seconds < 0:
+            return "clock"
+        if seconds < limits.shortest or seconds == 0:
             return ""
         motion = se3.inverse(self._pose) @ T_odom_cam
         if limits.translation and np.linalg.norm(motion[:3, 3]) >= limits.translation:

@@ -12,6 +12,7 @@ from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import MAX_PIXELS, Camera
 from vggt3_ros.geometry.stereo import stereo_pair
 from vggt3_ros.messages import images
+from vggt3_ros.messages.registration import check_registered
 from vggt3_ros.store.keyframe import Keyframe, check_covariance
 from vggt3_ros.store.stereo_keyframe import StereoKeyframe
 
@@ -46,6 +47,8 @@ def to_transform(pose, name="pose"):
         raise ValueError(f"{name}.position must be metres within {MAX_COORDINATE:g}, got {np.abs(position).max():g}")
     if not np.all(np.isfinite(orientation)):
         raise ValueError(f"{name}.orientation holds NaN or infinity")
+    if not any(orientation):
+        raise ValueError(f"{name}.orientation is 0 0 0 0: the front end was lost")
     try:
         return se3.from_quaternion(position, orientation)
     except ValueError as error:
@@ -153,6 +156,8 @@ def _depth(message, camera):
     """Measured depth; None where the message has none."""
     if not (len(message.depth.data) or message.depth.width or message.depth.height):
         return None
+    image = message.compressed_image if len(message.compressed_image.data) else message.image
+    check_registered(message.depth.header, image.header, message.camera_frame_id)
     size = message.depth.width, message.depth.height
     if size != (camera.width, camera.height):
         raise ValueError(f"depth is {size[0]}x{size[1]}, its image {camera.width}x{camera.height}; register it to the image")
