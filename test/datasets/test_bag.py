@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
-from plain_bags import START, STEP, write_plain
+from plain_bags import CAMERA, START, STEP, write_plain
 
 from vggt3_ros.datasets.dataset import Options, open_dataset
 from vggt3_ros.datasets.rosbag import read_rosbag
+from vggt3_ros.frontend.pairing import PairingConfig
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.camera import Camera
+from vggt3_ros.geometry.registration import registered_depth
 
 POSES = se3.exp(np.array([[0.03 * i, 0.01 * i, 0, 0, 0, 0.02 * i] for i in range(8)]))
 EVERY = Options(every_frame=True)
@@ -136,3 +139,73 @@ def test_the_frame_of_the_images_counts_not_that_of_their_calibration(tmp_path):
     np.testing.assert_allclose(open_dataset(path, EVERY).T_odom_cam, POSES, atol=1e-9)
     unnamed = write_plain(tmp_path / "unnamed", OF_BASE, child="base_link", frame="", info_frame="camera", tf=TIED)
     np.testing.assert_allclose(open_dataset(unnamed, EVERY).T_odom_cam, POSES, atol=1e-9)
+
+
+# depth -----------------------------------------------------------------------------------------------------------------------------
+
+
+DEPTH_CAMERA = Camera(CAMERA.width, CAMERA.height, 44.0, 44.0, 32.0, 24.0)
+T_CAM_DEPTH = se3.exp([0.05, 0.01, 0, 0, 0, 0.03])
+
+
+def depth_writer(frame="depth", info=True, camera=DEPTH_CAMERA, topic="/depth/image", late_ns=0):
+    counts = np.random.default_rng(1).integers(1000, 3000, (camera.height // 4, camera.width // 4)).repeat(4, 0).repeat(4, 1).astype(np.uint16)
+
+    def more(bag, i, stamp_ns):
+        header = bag.header(stamp_ns + late_ns, frame)
+        bag.write(topic, "sensor_msgs/msg/Image", bag.image(counts, "16UC1", header), stamp_ns)
+        if info:
+            bag.write("/depth/camera_info", "sensor_msgs/msg/CameraInfo", bag.camera_info(camera, header), stamp_ns)
+
+    return more, counts.astype(np.float32) / 1000
+
+
+def test_depth_of_another_frame_is_registered_by_its_calibration_and_tf(tmp_path):
+    more, metres = depth_writer()
+    path = write_plain(tmp_path / "bag", POSES, tf=[("camera", "depth", T_CAM_DEPTH)], more=more)
+    found = open_dataset(path, EVERY).keyframes[2].depth
+    np.testing.assert_array_equal(found, registered_depth(metres, DEPTH_CAMERA, CAMERA, T_CAM_DEPTH))
+    assert (found > 0).mean() > 0.5 and np.abs(found - metres).max() > 0.1
+
+
+@pytest.mark.parametrize("writer, tf, text", [
+    ({}, [], "depth is in 'depth', its image in 'camera', and neither /tf_static nor /tf says"),
+    ({"info": False}, [("camera", "depth", T_CAM_DEPTH)], "the depth's own camera_info is missing")])
+def test_depth_of_another_frame_that_cannot_be_registered_is_refused(tmp_path, writer, tf, text):
+    path = write_plain(tmp_path / "bag", POSES, tf=tf, more=depth_writer(**writer)[0])
+    with pytest.raises(ValueError, match=text):
+        open_dataset(path, EVERY)
+
+
+def test_depth_in_the_frame_of_the_image_but_of_another_calibration_is_registered(tmp_path):
+    half = CAMERA.scaled(CAMERA.width // 2, CAMERA.height // 2)
+    more, metres = depth_writer("camera", camera=half)
+    found = open_dataset(write_plain(tmp_path / "bag", POSES, more=more), EVERY).keyframes[0].depth
+    np.testing.assert_array_equal(found[8:-8, 8:-8], metres.repeat(2, 0).repeat(2, 1)[8:-8, 8:-8])
+
+
+def test_depth_in_the_frame_of_the_image_is_taken_as_it_is(tmp_path):
+    more, metres = depth_writer("/camera", camera=CAMERA)
+    np.testing.assert_array_equal(open_dataset(write_plain(tmp_path / "bag", POSES, more=more), EVERY).keyframes[0].depth, metres)
+
+
+def test_depth_a_frame_late_is_refused_and_mended(tmp_path):
+    path = write_plain(tmp_path / "bag", POSES, more=depth_writer("camera", camera=CAMERA, late_ns=33_000_000)[0])
+    with pytest.raises(ValueError, match="no depth is stamped within 20 ms of an image: .*--time-offset depth=-0.033"):
+        open_dataset(path, EVERY)
+    for options in (Options(every_frame=True, time_offsets={"depth": -0.033}), Options(every_frame=True, pairing=PairingConfig(sync_tolerance=0.04))):
+        assert all(keyframe.depth is not None for keyframe in open_dataset(path, options).keyframes)
+
+
+def test_a_keyframe_whose_depth_names_another_frame_is_refused(tmp_path):
+    from bags import Bag
+    from layouts import keyframe_message
+    from random_keyframes import make_keyframe
+
+    with Bag(tmp_path / "bag") as bag:
+        frame = make_keyframe(0, START)
+        message = keyframe_message(bag, frame, np.round(frame.depth * 1000).astype(np.uint16), bag.header(START, "camera"))
+        message.depth.header = bag.header(START, "depth")
+        bag.write("/keyframes", "vggt3_ros/msg/Keyframe", message, START)
+    with pytest.raises(ValueError, match="depth.header.frame_id is 'depth', that of its image 'camera'"):
+        open_dataset(tmp_path / "bag")

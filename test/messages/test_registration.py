@@ -53,8 +53,15 @@ def test_what_is_missing_for_that_is_named():
 
 
 def test_a_message_that_names_two_frames_is_refused():
-    header = lambda frame: SimpleNamespace(frame_id=frame)
-    for depth, image, camera in (("", "camera", ""), ("camera", "camera", ""), ("camera", "", "camera"), ("/camera", "camera", "x"), ("a", "", "")):
-        check_registered(header(depth), header(image), camera)
-    with pytest.raises(ValueError, match="depth.header.frame_id is 'depth', that of its image 'camera'"):
-        check_registered(header("depth"), header("camera"), "camera")
+    def sent(depth, image, camera, compressed=False, data=b"1"):
+        picture, empty = SimpleNamespace(header=SimpleNamespace(frame_id=image), data=b"1"), SimpleNamespace(header=SimpleNamespace(frame_id="no"), data=b"")
+        return SimpleNamespace(depth=SimpleNamespace(header=SimpleNamespace(frame_id=depth), data=data), camera_frame_id=camera,
+                               image=empty if compressed else picture, compressed_image=picture if compressed else empty)
+
+    for frames in (("", "camera", ""), ("camera", "camera", ""), ("camera", "", "camera"), ("/camera", "camera", "x"), ("a", "", "")):
+        check_registered(sent(*frames))
+        check_registered(sent(*frames, compressed=True))
+    check_registered(sent("depth", "camera", "camera", data=b""))
+    for compressed in (False, True):
+        with pytest.raises(ValueError, match="depth.header.frame_id is 'depth', that of its image 'camera'"):
+            check_registered(sent("depth", "camera", "camera", compressed))

@@ -20,7 +20,7 @@ from vggt3_ros.geometry.frame_tree import FrameTree
 from vggt3_ros.messages import images
 from vggt3_ros.messages.compressed_depth import decompress_depth
 from vggt3_ros.messages.reading import to_camera, to_keyframe, to_nanoseconds, to_stereo_pair, to_transform
-from vggt3_ros.messages.registration import registration
+from vggt3_ros.messages.registration import check_registered, registration
 from vggt3_ros.messages.serialized import image_facts
 from vggt3_ros.store.keyframe import check_covariance
 from vggt3_ros.store.stereo_keyframe import with_stereo_depth
@@ -72,6 +72,7 @@ def _keyframes(bag, topics):
             covariance = np.asarray(message.odometry_covariance, float).reshape(6, 6)
             covariance = check_covariance(covariance) if covariance.any() else covariance
             images.check_whole(message, seen)
+            check_registered(message)
         except ValueError as error:
             bag.refuse(place, error)
             continue
@@ -104,15 +105,15 @@ def _in_order(bag, places):
 
 @dataclass
 class _Images:
-    """What one topic of images holds: {stamp_ns: Place}, the frame that they name first, and their sizes."""
+    """What one topic of images holds: {stamp_ns: Place}, the frame that they name first, and their sizes; compressed ones' only if `sized`."""
 
+    sized: bool = True
     places: dict = field(default_factory=dict)
     sizes: dict = field(default_factory=dict)
     frame: str = ""
 
     def add(self, bag, place, data):
-        compressed = place.connection.msgtype == COMPRESSED
-        facts = image_facts(data, compressed, sized=not compressed or not place.topic.endswith("compressedDepth"))
+        facts = image_facts(data, place.connection.msgtype == COMPRESSED, self.sized)
         if not facts.stamp_ns:
             raise ValueError("header.stamp is zero: the time of exposure is needed")
         if facts.stamp_ns in self.places:
@@ -137,7 +138,7 @@ class _Stream:
     def __init__(self, bag, topics, rectified, pairing, offsets_ns):
         self._bag, self._topics, self._rectified, self._pairing, self._offsets = bag, topics, rectified, pairing, offsets_ns
         self._where = str(bag.path)
-        self._images = {topic: _Images() for topic in (topics.image, topics.depth, topics.right) if topic}
+        self._images = {topic: _Images(sized=topic != topics.depth) for topic in (topics.image, topics.depth, topics.right) if topic}
         self._poses = {topics.odometry: [], topics.groundtruth: []}  # [(stamp_ns, pose, covariance), ...]
         self._lost, self._child_frame, self._infos = [], "", {}
         self._frames, self._moving = FrameTree(MAX_POSE_GAP_NS, history=None), False

@@ -156,8 +156,7 @@ def _depth(message, camera):
     """Measured depth; None where the message has none."""
     if not (len(message.depth.data) or message.depth.width or message.depth.height):
         return None
-    image = message.compressed_image if len(message.compressed_image.data) else message.image
-    check_registered(message.depth.header, image.header, message.camera_frame_id)
+    check_registered(message)
     size = message.depth.width, message.depth.height
     if size != (camera.width, camera.height):
         raise ValueError(f"depth is {size[0]}x{size[1]}, its image {camera.width}x{camera.height}; register it to the image")

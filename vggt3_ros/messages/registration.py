@@ -43,9 +43,12 @@ def same_view(a, b):
     return float(np.abs(a.matrix - b.matrix).max()) <= SAME_K * a.width
 
 
-def check_registered(depth_header, image_header, camera_frame):
-    """Depth and image of one message: ValueError where their headers name different frames."""
-    image_frame = image_header.frame_id or camera_frame
-    if depth_header.frame_id and image_frame and depth_header.frame_id.lstrip("/") != image_frame.lstrip("/"):
-        raise ValueError(f"depth.header.frame_id is '{depth_header.frame_id[:80]}', that of its image '{image_frame[:80]}': depth must be "
-                         f"registered to the image; {MEND}")
+def check_registered(message):
+    """A vggt3_ros/Keyframe: ValueError where depth and image name different frames."""
+    if not len(message.depth.data):
+        return
+    image = message.compressed_image if len(message.compressed_image.data) else message.image
+    depth_frame, image_frame = message.depth.header.frame_id, image.header.frame_id or message.camera_frame_id
+    if depth_frame and image_frame and depth_frame.lstrip("/") != image_frame.lstrip("/"):
+        raise ValueError(f"depth.header.frame_id is '{depth_frame[:80]}', that of its image '{image_frame[:80]}': depth must be registered to the "
+                         f"image; {MEND}")
