@@ -141,6 +141,19 @@ def test_the_frame_of_the_images_counts_not_that_of_their_calibration(tmp_path):
     np.testing.assert_allclose(open_dataset(unnamed, EVERY).T_odom_cam, POSES, atol=1e-9)
 
 
+def test_infrared_of_10_bits_is_scaled_by_what_it_holds(tmp_path):
+    bits = (np.random.default_rng(0).random((CAMERA.height, CAMERA.width)) * 1000).astype(np.uint16)
+
+    def image(message, i):
+        message.encoding, message.step = "mono16", 2 * CAMERA.width
+        message.data = (bits // (8 if i == 0 else 1)).view(np.uint8).ravel()
+        return message
+
+    keyframes = open_dataset(write_plain(tmp_path / "bag", POSES, image=image), EVERY).keyframes
+    np.testing.assert_array_equal(keyframes[0].image[..., 0], bits // 8 >> 2)
+    np.testing.assert_array_equal(keyframes[5].image[..., 0], bits >> 2)
+
+
 # depth -----------------------------------------------------------------------------------------------------------------------------
 
 

@@ -195,3 +195,18 @@ def test_options_of_the_command_line(folder, capsys):
 
     assert main(["evaluate", str(folder), "--time-offset", "lidar=1"]) == 2 and "depth, right, odometry, groundtruth" in capsys.readouterr().err
     assert main(["evaluate", str(folder), "--input", "sync_tolerance=soon"]) == 2 and "'soon' is no number" in capsys.readouterr().err
+
+
+def test_images_of_12_bits_are_scaled_alike_throughout_a_folder(folder):
+    """A dark one too, and those to be localized."""
+    bits = (np.random.default_rng(0).random((24, 32)) * 4000).astype(np.uint16)
+    dark, files = bits // 8, [line.split()[1] for name in ("rgb", "queries") for line in (folder / f"{name}.txt").read_text().splitlines()[1:]]
+    for k, file in enumerate(files):
+        (folder / file).unlink()
+        assert cv2.imwrite(str((folder / file).with_suffix(".png")), dark if k in (0, 4) else bits)
+    for name in ("rgb", "queries"):
+        (folder / f"{name}.txt").write_text((folder / f"{name}.txt").read_text().replace(".jpg", ".png"))
+    sequence = open_dataset(folder)
+    np.testing.assert_array_equal(sequence.keyframes[0].image[..., 0], dark >> 4)
+    np.testing.assert_array_equal(sequence.keyframes[2].image[..., 1], bits >> 4)
+    np.testing.assert_array_equal(sequence.queries[0].image[..., 2], dark >> 4)

@@ -136,7 +136,7 @@ def _odometry(path, kind, frames, truth, options):
 def _queries(path, kind, frames, options):
     given = options.queries
     if kind == "tum" and (given is None or find_file(path, given, None).is_file()):
-        return read_queries(path, given, frames.camera)
+        return read_queries(path, given, frames.camera, frames.levels)
     if given is None:
         return []
     other = open_recording(given, options)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from vggt3_ros.datasets.image_files import read_image
+from vggt3_ros.datasets.image_files import levels_of, read_image
 from vggt3_ros.datasets.recording import Recording
 from vggt3_ros.geometry.stereo import StereoPair
 from vggt3_ros.datasets.trajectories import offset_text, offsets_ns, paired, poses_at
@@ -36,22 +36,23 @@ def read_euroc(folder, stereo=True, pairing=PairingConfig(), time_offsets=None):
     name = mav.resolve().parent.name if mav.name == "mav0" else mav.resolve().name
     camera, T_body_cam = _read_sensor(mav / "cam0" / "sensor.yaml")
     stamps_ns, files = _read_images(mav / "cam0")
+    levels = levels_of(files)
     truth = _read_truth(mav / TRUTH / "data.csv")
     T_world_body = None if truth is None else poses_at(truth[0] + offsets["groundtruth"], truth[1], stamps_ns)
     if truth is not None and not np.isfinite(T_world_body).any():
         raise ValueError(f"{mav / TRUTH}: nothing is known at the time of any image: "
                          f"{offset_text(stamps_ns, truth[0] + offsets['groundtruth'], 'groundtruth')}")
     if not (stereo and (mav / "cam1" / "data.csv").is_file()):
-        return Recording(name, camera, stamps_ns, lambda i: read_image(files[i], camera),
+        return Recording(name, camera, stamps_ns, lambda i: read_image(files[i], camera, levels),
                          T_world_cam=None if truth is None else T_world_body @ T_body_cam)
 
     right, T_body_right = _read_sensor(mav / "cam1" / "sensor.yaml")
     pair = StereoPair(camera, right, se3.inverse(T_body_right) @ T_body_cam)
     right_stamps, right_files = _read_images(mav / "cam1")
     of_left, of_right = paired(stamps_ns, right_stamps + offsets["right"], pairing.tolerance_ns, "right", mav / "cam1")
-    left_image = lambda i: read_image(files[of_left[i]], camera)
+    left_image = lambda i: read_image(files[of_left[i]], camera, levels)
     return Recording(name, pair.camera, stamps_ns[of_left], lambda i: pair.rectify(left_image(i)),
-                     lambda i: pair.depth(left_image(i), read_image(right_files[of_right[i]], right)),
+                     lambda i: pair.depth(left_image(i), read_image(right_files[of_right[i]], right, levels)),
                      T_world_cam=None if truth is None else T_world_body[of_left] @ T_body_cam @ pair.T_left_rectified,
                      T_file_cam=pair.T_left_rectified)
 

@@ -4,6 +4,7 @@ One pass over the bag notes when each image was taken; the images themselves are
 the same topics is made of them here, by the same code: poses (frontend/pose_track.py), frames and registration (messages/registration.py).
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from vggt3_ros.frontend.pairing import PairingConfig
 from vggt3_ros.geometry.frame_tree import FrameTree
 from vggt3_ros.messages import images
 from vggt3_ros.messages.compressed_depth import decompress_depth
+from vggt3_ros.messages.levels import Levels, spread
 from vggt3_ros.messages.reading import to_camera, to_keyframe, to_nanoseconds, to_stereo_pair, to_transform
 from vggt3_ros.messages.registration import check_registered, registration
 from vggt3_ros.messages.serialized import image_facts
@@ -84,7 +86,8 @@ def _keyframes(bag, topics):
     ids = _in_order(bag, places)
     stamps_ns = np.array([places[id].stamp_ns for id in ids], np.int64)
     covariances = np.array([covariances[id] for id in ids])
-    load = lambda i: to_keyframe(bag.read(places[ids[i]]))[0]
+    levels = Levels(look=lambda: _wide_images(bag.read(places[ids[i]]) for i in spread(len(ids))))
+    load = lambda i: to_keyframe(bag.read(places[ids[i]]), levels.to_8_bits)[0]
     load_image = lambda i: getattr(sent := load(i), "keyframe", sent).image
     return Recording(Path(bag.path).stem, camera, stamps_ns, load_image, lambda i: with_stereo_depth(load(i)).depth,
                      np.array([poses[id] for id in ids]), poses_at(*_series(truth), stamps_ns) if truth else None,
@@ -195,7 +198,9 @@ class _Stream:
         if T_base_cam is None:
             T_base_cam = self._mount(base_frame, camera_frame, stamps_ns) if topics.odometry or topics.groundtruth else np.eye(4)
         odometry = self._odometry(stamps_ns, T_base_cam)
-        load_image = lambda i: _image(self._bag.read(seen.places[int(stamps_ns[i])]), camera)
+        read = lambda i: self._bag.read(seen.places[int(stamps_ns[i])])
+        self._levels = Levels(look=lambda: _wide_images(read(i) for i in spread(len(stamps_ns))))
+        load_image = lambda i: _image(read(i), camera, self._levels)
         return Recording(Path(self._bag.path).stem, camera, stamps_ns, load_image, self._load_depth(stamps_ns, load_image, camera, camera_frame),
                          None if odometry is None else odometry.T_odom_cam, self._truth(stamps_ns, T_base_cam),
                          motion=None if odometry is None else odometry.motion)
@@ -239,7 +244,7 @@ class _Stream:
         place_of = {int(i): held.places[int(others[j])] for i, j in zip(*pairs)}
         if name == "right":
             pair = to_stereo_pair(self._infos[topics.camera_info], self._infos[topics.right_camera_info])
-            measure = lambda i: pair.depth_of_left(load_image(i), _image(bag.read(place_of[i]), right))
+            measure = lambda i: pair.depth_of_left(load_image(i), _image(bag.read(place_of[i]), right, self._levels))
         else:
             register = self._registration(held.frame, camera_frame, camera, stamps_ns)
             measure = lambda i: register(i)(_depth(bag.read(place_of[i])))
@@ -325,10 +330,21 @@ def _series(poses):
     return stamps, np.array([poses[int(stamp)] for stamp in stamps])
 
 
-def _image(message, camera):
+def _image(message, camera, levels):
     if hasattr(message, "format"):
-        return images.decompress(message, camera.width, camera.height, "image")[0]
-    return images.to_rgb(message, "image")
+        return images.decompress(message, camera.width, camera.height, "image", levels.to_8_bits)[0]
+    return images.to_rgb(message, "image", levels.to_8_bits)
+
+
+def _wide_images(messages):
+    """Those of the images, or of the Keyframes' images, that have 16 bits, as uint16; what cannot be read is told of when it is wanted."""
+    found = []
+    for message in messages:
+        sent = [message.image, message.compressed_image] if hasattr(message, "compressed_image") else [message]
+        for image in sent:
+            with suppress(ValueError):
+                found += images.wide(image)
+    return found
 
 
 def _depth(message):

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from vggt3_ros.datasets.camera_file import read_camera
-from vggt3_ros.datasets.image_files import read_depth, read_image
+from vggt3_ros.datasets.image_files import levels_of, read_depth, read_image
 from vggt3_ros.datasets.recording import Recording
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
@@ -57,7 +57,8 @@ def read_seven_scenes(folder):
 
     truth = np.array([_read_pose(beside(i, "pose.txt")) for i in range(len(files))])
     name = f"{folder.resolve().parent.name}_{folder.resolve().name}" if folder.name.startswith("seq-") else folder.resolve().name
-    return Recording(name, camera, numbers * 10**9 // RATE, lambda i: read_image(files[i][1], camera), load_depth,
+    levels = levels_of([path for _, path in files])
+    return Recording(name, camera, numbers * 10**9 // RATE, lambda i: read_image(files[i][1], camera, levels), load_depth,
                      T_world_cam=truth if np.isfinite(truth).any() else None)
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from vggt3_ros.datasets.camera_file import read_camera, write_camera
-from vggt3_ros.datasets.image_files import read_depth, read_image, write_image
+from vggt3_ros.datasets.image_files import levels_of, read_depth, read_image, write_image
 from vggt3_ros.datasets.odometry import OdometryAtImages, track_of
 from vggt3_ros.datasets.recording import Recording
 from vggt3_ros.datasets.sequence import Query
@@ -40,7 +40,7 @@ def load_tum(folder, odometry=None, queries=None):
     image_of, found = match_trajectory(odometry_file, frames.stamps_ns)
     frames = replace(frames, motion=by_position(image_of, found.motion))
     truth = None if frames.T_world_cam is None else frames.T_world_cam[image_of]
-    return frames.keyframes(image_of, found.T_odom_cam, truth, read_queries(folder, queries, frames.camera))
+    return frames.keyframes(image_of, found.T_odom_cam, truth, read_queries(folder, queries, frames.camera, frames.levels))
 
 
 def read_tum(folder, pairing=PairingConfig(), time_offsets=None):
@@ -61,7 +61,9 @@ def read_tum(folder, pairing=PairingConfig(), time_offsets=None):
         load_depth = lambda i: read_depth(depth_files[depth_of[i]], camera, depth_scale) if i in depth_of else None
     truth_file = folder / "groundtruth.txt"
     truth = _truth_at(truth_file, stamps_ns, offsets["groundtruth"]) if truth_file.exists() else None
-    return Recording(folder.resolve().name, camera, stamps_ns, lambda i: read_image(rgb_files[i], camera), load_depth, T_world_cam=truth)
+    levels = levels_of(rgb_files)
+    return Recording(folder.resolve().name, camera, stamps_ns, lambda i: read_image(rgb_files[i], camera, levels), load_depth, T_world_cam=truth,
+                     levels=levels)
 
 
 def write_tum(folder, sequence, progress=lambda steps, **_: steps):
@@ -156,7 +158,7 @@ def _truth_at(path, stamps_ns, offset_ns=0):
     return truth
 
 
-def read_queries(folder, given, camera):
+def read_queries(folder, given, camera, levels=None):
     """List of Query from a list of images with <stem>_groundtruth.txt beside it, found as by :func:`find_file`."""
     path = find_file(folder, given, "queries.txt")
     if path is None:
@@ -164,5 +166,5 @@ def read_queries(folder, given, camera):
     stamps, files = _read_files(path)
     truth_file = path.with_name(path.stem + "_groundtruth.txt")
     truth = _truth_at(truth_file, stamps) if truth_file.exists() else np.full((len(stamps), 4, 4), np.nan)
-    return [Query(int(stamp), lambda file=file: read_image(file, camera), pose if np.isfinite(pose).all() else None)
+    return [Query(int(stamp), lambda file=file: read_image(file, camera, levels), pose if np.isfinite(pose).all() else None)
             for stamp, file, pose in zip(stamps, files, truth)]
