@@ -2,7 +2,7 @@
 
 import pytest
 
-from vggt3_ros.datasets.tum_files import read_trajectory_tum
+from vggt3_ros.datasets.tum_files import read_tracked_tum, read_trajectory_tum
 
 SECONDS = 1305031102.0
 
@@ -36,4 +36,15 @@ def test_a_byte_order_mark_is_no_field(tmp_path, first):
 def test_what_is_no_stamp_is_named_by_its_line(tmp_path, stamp):
     (tmp_path / "t.txt").write_text(f"1.0 0 0 0 0 0 0 1\n{stamp} 0 0 0 0 0 0 1\n")
     with pytest.raises(ValueError, match="t.txt:2: "):
+        read_trajectory_tum(tmp_path / "t.txt")
+
+
+@pytest.mark.parametrize("lost", ["0 0 0 0 0 0 0", "nan nan nan nan nan nan nan"])
+def test_lines_at_which_the_front_end_was_lost_are_left_out_and_counted(tmp_path, caplog, lost):
+    (tmp_path / "t.txt").write_text(f"1.0 0 0 0 0 0 0 1\n2.0 {lost}\n3.0 5 0 0 0 0 0 1\n")
+    stamps, poses, gone = read_tracked_tum(tmp_path / "t.txt")
+    assert stamps.tolist() == [10**9, 3 * 10**9] and poses[:, 0, 3].tolist() == [0, 5] and gone.tolist() == [2 * 10**9]
+    assert "1 of 3 lines have no pose, the first is line 2: the front end was lost there" in caplog.text
+    (tmp_path / "t.txt").write_text(f"1.0 {lost}\n")
+    with pytest.raises(ValueError, match="lost in all of its 1 lines"):
         read_trajectory_tum(tmp_path / "t.txt")

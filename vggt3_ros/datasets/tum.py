@@ -18,7 +18,7 @@ from vggt3_ros.datasets.odometry import OdometryAtImages, track_of
 from vggt3_ros.datasets.recording import Recording
 from vggt3_ros.datasets.sequence import Query
 from vggt3_ros.datasets.trajectories import MAX_STAMP_GAP_NS, associate, nearest, offset_text, offsets_ns, paired
-from vggt3_ros.datasets.tum_files import read_rows, read_stamps, read_trajectory_tum, seconds, write_trajectory_tum
+from vggt3_ros.datasets.tum_files import read_rows, read_stamps, read_tracked_tum, read_trajectory_tum, seconds, write_trajectory_tum
 from vggt3_ros.frontend.pairing import PairingConfig
 
 DEPTH_SCALE = 5000.0
@@ -113,13 +113,15 @@ def match_trajectory(file, stamps_ns, pairing=PairingConfig(), offset_ns=0, T_fi
     Jumps are bridged as the node does it. offset_ns is added to the file's stamps; T_file_cam (4, 4): the images' camera in the one whose poses
     they are. ValueError when no pose belongs to an image.
     """
-    stamps, poses = read_trajectory_tum(file)
+    stamps, poses, lost = read_tracked_tum(file)
+    if not len(stamps):
+        raise ValueError(f"{file}: the front end was lost in all of its {len(lost)} lines")
     stamps = stamps + offset_ns
     of_image, of_pose = associate(stamps_ns, stamps, pairing.tolerance_ns)
     if not len(of_image):
         raise ValueError(f"{file}: no pose is stamped within {pairing.tolerance_ns / 1e6:.0f} ms of an image: both must use the same clock; "
                          f"{offset_text(stamps_ns, stamps, 'odometry')}")
-    return of_image, OdometryAtImages(track_of(stamps, poses, pairing, file), stamps[of_pose], T_file_cam)
+    return of_image, OdometryAtImages(track_of(stamps, poses, pairing, file, lost=lost + offset_ns), stamps[of_pose], T_file_cam)
 
 
 def find_file(folder, given, default):

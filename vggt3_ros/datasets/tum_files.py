@@ -15,18 +15,35 @@ _log = logging.getLogger(__name__)
 
 
 def read_trajectory_tum(path):
-    """'stamp tx ty tz qx qy qz qw' lines -> (N,) int64 nanoseconds and (N, 4, 4). ValueError names the bad line."""
+    """'stamp tx ty tz qx qy qz qw' lines -> (N,) int64 nanoseconds and (N, 4, 4). ValueError names the bad line, or says that no line has a
+    pose."""
+    stamps, poses, lost = read_tracked_tum(path)
+    if not len(stamps):
+        raise ValueError(f"{path}: the front end was lost in all of its {len(lost)} lines")
+    return stamps, poses
+
+
+def read_tracked_tum(path):
+    """As :func:`read_trajectory_tum`, and the stamps at which the front end was lost: a null quaternion, or NaN throughout. A warning counts
+    them."""
     rows = read_rows(path, 8, "stamp tx ty tz qx qy qz qw")
-    poses = []
-    for line, fields in rows:
+    poses, known = [], np.ones(len(rows), bool)
+    for row, (line, fields) in enumerate(rows):
         try:
             values = [float(field) for field in fields[1:]]
+            if not any(values[3:]) or np.isnan(values).all():
+                known[row] = False
+                continue
             if not np.all(np.isfinite(values)):
                 raise ValueError("it holds NaN or infinity")
             poses.append(se3.from_quaternion(values[:3], values[3:]))
         except ValueError as error:
             raise ValueError(f"{path}:{line}: {error}; each line is 'stamp tx ty tz qx qy qz qw'") from error
-    return read_stamps(path, rows), np.array(poses)
+    stamps = read_stamps(path, rows)
+    if not known.all():
+        _log.warning("%s: %d of %d lines have no pose, the first is line %d: the front end was lost there", path, np.sum(~known), len(rows),
+                     rows[int(np.argmin(known))][0])
+    return stamps[known], np.array(poses).reshape(-1, 4, 4), stamps[~known]
 
 
 def write_trajectory_tum(path, stamps_ns, T_world_cam, comment="T_world_cam"):
