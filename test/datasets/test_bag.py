@@ -210,6 +210,15 @@ def test_depth_a_frame_late_is_refused_and_mended(tmp_path):
         assert all(keyframe.depth is not None for keyframe in open_dataset(path, options).keyframes)
 
 
+def test_a_depth_topic_without_a_message_is_said(tmp_path, caplog):
+    def more(bag, i, stamp_ns):
+        if not i:
+            bag._writer.add_connection("/depth/image", "sensor_msgs/msg/Image", typestore=bag.types)
+
+    sequence = open_dataset(write_plain(tmp_path / "bag", POSES, more=more), EVERY)
+    assert sequence.keyframes[0].depth is None and "/depth/image holds no message" in caplog.text
+
+
 def test_a_keyframe_whose_depth_names_another_frame_is_refused(tmp_path):
     from bags import Bag
     from layouts import keyframe_message

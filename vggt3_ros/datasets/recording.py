@@ -18,8 +18,8 @@ class Recording:
     metres or None, itself None without any depth. T_odom_cam, T_world_cam: (N, 4, 4) odometry and truth as far as the data set has
     them, NaN where unknown, or None. covariances: (N, 6, 6) as in Keyframe.odometry_covariance, zeros where not given, or None; instead of
     them motion(i, j) -> (6, 6) or None of the motion from frame i to a later one.
-    levels: messages.levels.Levels of its images, which those to be localized in it share. chosen: the frames are a front end's keyframes already. T_file_cam: (4, 4) rotation of this camera in the one whose poses trajectory
-    files hold, where the reader rectifies.
+    levels: messages.levels.Levels of its images, which those to be localized in it share. chosen: the frames are a front end's keyframes
+    already. T_file_cam: (4, 4) rotation of this camera in the one whose poses trajectory files hold, where the reader rectifies.
     """
 
     name: str

@@ -14,8 +14,8 @@ class Topics:
     """Names of topics; None: guess. keyframes goes instead of image, camera_info, odometry and depth.
 
     groundtruth (Odometry, PoseStamped, PoseWithCovarianceStamped or TransformStamped: where the odometry's child frame is) is never
-    guessed. depth "": none; depth_camera_info: its calibration, by default the one beside it. right, right_camera_info: of a second camera to the right of the image's, taken where there is no depth and
-    the image's topic says left; right "": none.
+    guessed. depth "": none; depth_camera_info: its calibration, by default the one beside it. right, right_camera_info: of a second camera to
+    the right of the image's, taken where there is no depth and the image's topic says left; right "": none.
     """
 
     keyframes: str | None = None
