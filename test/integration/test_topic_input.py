@@ -305,6 +305,19 @@ def test_images_with_the_stamp_of_the_one_before_are_counted(graph):
     assert len(stored(backend, 1)) == 1
 
 
+def test_an_image_that_comes_after_a_later_keyframe_is_counted(graph):
+    rig = CameraRig(graph)
+    backend = start(graph, rig)
+    drive(rig, [0, 5])
+    stored(backend, 2)
+    before = backend._core.intake.images_dropped
+    rig.image(2, 200)
+    rig.pose(800)
+    until(lambda: backend._core.intake.images_dropped == before + 1)
+    assert len(backend._core.store) == 2 and not backend._core.intake.refused
+    assert any("came after a keyframe of a later stamp" in note for note in backend._active_parts.input._notes())
+
+
 BESIDE = Camera(CAMERA.width, CAMERA.height, 0.7 * CAMERA.fx, 0.7 * CAMERA.fy, CAMERA.cx + 1, CAMERA.cy - 1)
 T_CAM_DEPTH = se3.exp([0.02, 0, 0, 0, 0, 0.02])
 

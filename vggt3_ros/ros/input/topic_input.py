@@ -44,7 +44,7 @@ class TopicInput:
         self._odom_frame = self._body_frame = self._camera_frame = None
         self._poses = PoseTrack(0, T_kept_frontend=core.intake.T_kept_frontend)
         self._info = self._right_info = self._depth_info = None
-        self._last_image_ns, self._repeated, self._depth_frame = None, 0, ""
+        self._last_image_ns, self._repeated, self._late, self._depth_frame = None, 0, 0, ""
         self._depth = Nearest(0, 2 * config.sync_queue)  # depth, or the right image that it comes from
         self._mount = Between(self._T_body_cam)
         tracks = {"camera_info": Timeless(lambda: self._info), "poses": self._poses, "transform": self._mount}
@@ -143,7 +143,7 @@ class TopicInput:
         for stamp_ns, image, found in self._sync.ready():
             self.monitor.arrived()
             self._consider(stamp_ns, image, found)
-        self._core.intake.images_dropped = sum(self._sync.missed.values()) + self._repeated
+        self._core.intake.images_dropped = sum(self._sync.missed.values()) + self._repeated + self._late
 
     def _T_body_cam(self, stamp_ns):
         """(4, 4), or None while it is not known; see FrameTree.at."""
@@ -173,6 +173,7 @@ class TopicInput:
         try:
             camera, T_kept_cam = to_camera(info), pose.T_kept_body @ T_body_cam
             if not self._selector.reason(stamp_ns, T_kept_cam, camera, self._core.parameters.node.selection):
+                self._late += stamp_ns < self._selector.newest_ns
                 return
             message = self._keyframe(stamp_ns, image, found, camera, T_kept_cam)
         except (ValueError, MemoryError) as error:
@@ -241,6 +242,8 @@ class TopicInput:
                          f"'{self._camera_frame}' of the image")
         if self._repeated:
             notes.append(f"images dropped: {self._repeated} with the stamp of the image before")
+        if self._late:
+            notes.append(f"images dropped: {self._late} that came after a keyframe of a later stamp")
         if self._poses.late:
             notes.append(f"poses left out: {self._poses.late} stamped no later than the one before")
         if self._sync.missed:
