@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from vggt3_ros import Backend, BackendConfig, KeyframeStore
 from vggt3_ros.features import encoding
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.local_frame import shifted
 from vggt3_ros.refinement import merging
 from vggt3_ros.ros.services.saving import save_map
 from vggt3_ros.store.snapshot import MEMORY_FILE
@@ -111,6 +112,26 @@ def test_features_of_known_keyframes_are_read_for_their_pairs_only(store, render
 def closeness(cloud, other, voxel):
     """Shares of the points of each that lie within a voxel of the other's."""
     return [np.mean(cKDTree(b.points).query(a.points)[0] < voxel) for a, b in ((cloud, other), (other, cloud))]
+
+
+def test_odometry_in_coordinates_of_a_country_gives_the_same_map_there(rendered, tmp_path):
+    """Poses, map, memory and localization of a front end that has GPS (UTM)."""
+    offset, scenes = np.array([500_000.0, 4_600_000.0, 102.0]), []  # whole voxels
+    for name, moved in (("here", np.zeros(3)), ("there", offset)):
+        with KeyframeStore(tmp_path / name) as store, closing(Backend(store, config())) as backend:
+            for keyframe in rendered.keyframes[:8]:
+                backend.add(replace(keyframe, T_odom_cam=shifted(keyframe.T_odom_cam, moved)))
+            refined = backend.refine()
+            query = rendered.keyframes[5]
+            scenes.append((backend.snapshot, refined, [backend.localize(query.image, query.camera, verify=verify) for verify in (True, False)]))
+    (here, _, found_here), (there, refined, found_there) = scenes
+    np.testing.assert_allclose(shifted(there.T_map_cam, -offset), here.T_map_cam, atol=2e-3)
+    assert len(there.cloud) == pytest.approx(len(here.cloud), rel=0.03)
+    assert np.median(cKDTree(here.cloud.points).query(refined.cloud.points - offset)[0]) < 0.01
+    assert there.report["memory_error_m"] == pytest.approx(here.report["memory_error_m"], abs=0.01, nan_ok=True)
+    for a, b in zip(found_here, found_there):
+        assert a.code == b.code == "ok"
+        np.testing.assert_allclose(shifted(b.T_map_cam, -offset), a.T_map_cam, atol=0.02)
 
 
 def test_a_map_grown_step_by_step_is_that_of_all_at_once(empty, rendered, tmp_path, monkeypatch):

@@ -227,7 +227,7 @@ def test_compressed_depth():
     assert np.all(read[0, :3] == 0) and np.abs(read - depth)[depth > 0].max() < 0.01
     Message.data, Message.format = cv2.imencode(".png", np.uint16([[1500, 0]]))[1].tobytes(), "16UC1; png compressed"
     np.testing.assert_allclose(decompress_depth(Message), [[1.5, 0]])
-    for data, message in ((b"\x00" * 40, "RVL is not supported"), (Message.data[:30], "16 bits"), (b"", "no PNG"),
+    for data, message in ((b"\x00" * 40, "the format does not say rvl"), (Message.data[:30], "16 bits"), (b"", "no PNG"),
                           (Message.data[:16] + struct.pack(">II", 10**6, 2) + Message.data[24:], "sides must be")):
         Message.data = data
         with pytest.raises(ValueError, match=message):

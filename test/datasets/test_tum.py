@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from folders import SHARED
 
+from vggt3_ros.datasets.dataset import Options, open_dataset
 from vggt3_ros.datasets.sequence import KeyframeList, Query, Sequence
 from vggt3_ros.datasets.tum import load_tum, read_trajectory_tum, write_trajectory_tum, write_tum
+from vggt3_ros.frontend.pairing import PairingConfig
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
 
@@ -16,7 +18,7 @@ STAMPS = 1_305_031_102_175_304_001 + np.arange(4) * 250_000_000  # float seconds
 
 def made(depth=True):
     rng = np.random.default_rng(0)
-    truth, odometry = (se3.exp(rng.normal(0, 0.5, (4, 6))) for _ in range(2))
+    truth, odometry = (se3.exp(rng.normal(0, deviation, (4, 6))) for deviation in (0.5, 0.1))  # larger steps would be jumps
     images = rng.integers(60, 190, (6, 3, 4, 3)).astype(np.uint8).repeat(8, axis=1).repeat(8, axis=2)  # flat blocks survive JPEG
     depths = rng.uniform(0.3, 6, (4, 24, 32)).astype(np.float32)
     keyframes = KeyframeList(CAMERA, STAMPS, odometry, lambda i: images[i], (lambda i: depths[i]) if depth else None)
@@ -160,3 +162,51 @@ def test_a_recorded_sequence():
     frame = sequence.keyframes[60]
     assert frame.image.shape == (480, 640, 3) and 0.5 < np.median(frame.depth[frame.depth > 0]) < 4
     assert not np.allclose(sequence.T_odom_cam, sequence.groundtruth, atol=0.1)
+
+
+def shift_list(path, seconds):
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line if line.startswith("#") else " ".join([f"{float(line.split()[0]) + seconds:.6f}", *line.split()[1:]])
+                              for line in lines) + "\n")
+
+
+@pytest.mark.parametrize("late", [0.033, 100.0])
+def test_depth_of_another_clock_is_refused_with_its_offset_and_mended_by_it(folder, late):
+    """Not read without a word as a run without depth."""
+    shift_list(folder / "depth.txt", late)
+    with pytest.raises(ValueError, match=f"depth.txt: no depth is stamped within 20 ms of an image: .*--time-offset depth=-{late:.3f}"):
+        open_dataset(folder)
+    mended = [Options(time_offsets={"depth": -late})] + ([Options(pairing=PairingConfig(sync_tolerance=0.05))] if late < 1 else [])
+    for options in mended:
+        assert all(keyframe.depth is not None for keyframe in open_dataset(folder, options).keyframes)
+
+
+def test_truth_and_odometry_of_another_clock_are_refused_with_their_offset(folder):
+    for name in ("odometry", "groundtruth"):
+        shift_list(folder / f"{name}.txt", 5.0)
+        with pytest.raises(ValueError, match=f"{name}.txt: no pose .*--time-offset {name}=-5.000"):
+            open_dataset(folder)
+        assert len(open_dataset(folder, Options(time_offsets={name: -5.0}))) == 4
+        shift_list(folder / f"{name}.txt", -5.0)
+
+
+def test_options_of_the_command_line(folder, capsys):
+    from vggt3_ros.cli.main import main
+
+    assert main(["evaluate", str(folder), "--time-offset", "lidar=1"]) == 2 and "depth, right, odometry, groundtruth" in capsys.readouterr().err
+    assert main(["evaluate", str(folder), "--input", "sync_tolerance=soon"]) == 2 and "'soon' is no number" in capsys.readouterr().err
+
+
+def test_images_of_12_bits_are_scaled_alike_throughout_a_folder(folder):
+    """A dark one too, and those to be localized."""
+    bits = (np.random.default_rng(0).random((24, 32)) * 4000).astype(np.uint16)
+    dark, files = bits // 8, [line.split()[1] for name in ("rgb", "queries") for line in (folder / f"{name}.txt").read_text().splitlines()[1:]]
+    for k, file in enumerate(files):
+        (folder / file).unlink()
+        assert cv2.imwrite(str((folder / file).with_suffix(".png")), dark if k in (0, 4) else bits)
+    for name in ("rgb", "queries"):
+        (folder / f"{name}.txt").write_text((folder / f"{name}.txt").read_text().replace(".jpg", ".png"))
+    sequence = open_dataset(folder)
+    np.testing.assert_array_equal(sequence.keyframes[0].image[..., 0], dark >> 4)
+    np.testing.assert_array_equal(sequence.keyframes[2].image[..., 1], bits >> 4)
+    np.testing.assert_array_equal(sequence.queries[0].image[..., 2], dark >> 4)

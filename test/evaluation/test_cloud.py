@@ -24,6 +24,11 @@ def test_the_alignment_is_applied_to_the_map():
     assert cloud_error(points, GRID).median_m > 0.05
 
 
+def test_clouds_in_coordinates_of_a_country_are_compared_as_well():
+    offset = [500_000.0, 4_600_000.0, 0.0]
+    assert cloud_error(GRID + (0, 0, 0.01), GRID + offset, se3.from_rotation_translation(np.eye(3), offset)).median_m == pytest.approx(0.01, abs=1e-4)
+
+
 def test_distance_to_surfaces_has_no_sampling_floor():
     scene = Scene(box((0, 0, 0), (2, 2, 2), np.zeros((8, 8, 3), np.uint8), skip=""))
     surface = RNG.uniform(-0.9, 0.9, (500, 3))

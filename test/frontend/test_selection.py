@@ -35,6 +35,14 @@ def test_keyframes_lie_as_far_apart_as_asked(step, apart):
     assert np.all(gaps >= apart - 1e-9) and np.all(gaps < apart + step + 1e-9)
 
 
+def test_an_image_from_before_the_last_keyframe_is_not_passed_over():
+    """A bag that begins again: whoever stores keyframes must hear of it, and refuses it by name."""
+    selector = KeyframeSelector()
+    selector.keep(10**18, np.eye(4), CAMERA)
+    assert {selector.reason(10**18 - age, np.eye(4), CAMERA, LIMITS) for age in (SECOND + 1, 3600 * SECOND)} == {"clock"}
+    assert selector.reason(10**18, se3.exp([3.0, 0, 0, 0, 0, 0]), CAMERA, LIMITS) == ""  # the same image again
+
+
 def test_turning_on_the_spot_counts():
     poses = se3.exp(np.arange(20)[:, None] * np.array([0, 0, 0, 0, 0.101, 0]))
     assert [i for i, reason in enumerate(chosen(poses, LIMITS)) if reason] == [0, 3, 6, 9, 12, 15, 18]

@@ -1,13 +1,19 @@
 """Topic map: points with colour and confidence, made only for subscribers, never more than map.max_points; latched."""
 
+from dataclasses import replace
+
 import numpy as np
 from fake_backend import SHIFT
+from nav_msgs.msg import Path
 from random_keyframes import make_keyframe
 from rclpy.parameter import Parameter
 from ros_graph import until
 from sensor_msgs.msg import PointCloud2
+from tf2_msgs.msg import TFMessage
 
+from vggt3_ros.geometry.local_frame import shifted
 from vggt3_ros.msg import KeyframePoses
+from vggt3_ros.ros import qos
 from vggt3_ros.ros.output import outputs
 from vggt3_ros.ros.output.clouds import from_cloud, to_cloud
 from vggt3_ros.srv import Reset
@@ -51,6 +57,33 @@ def test_idle_time_that_changes_only_the_memory_sends_no_map_again(graph):
     graph.refined(make_keyframe(2), backend=backend)
     until(lambda: poses[-1].generation >= 3)
     assert len(clouds) == 1  # the points of the fake back end never change
+
+
+def test_a_map_in_coordinates_of_a_country_has_a_frame_near_it(graph):
+    """UTM: float32 knows half a metre there."""
+    frames, rng, origin = [make_keyframe(id) for id in range(3)], np.random.default_rng(0), np.array([500_000.0, 4_600_000.0, 0.0])
+    cloud = PointMap.around(origin, rng.normal(size=(500, 3)).astype(np.float32), rng.integers(0, 256, (500, 3), np.uint8),
+                            rng.random(500, np.float32))
+    with KeyframeStore(graph.folder / "store") as store:
+        for frame in frames:
+            store.put(replace(frame, T_odom_cam=shifted(frame.T_odom_cam, origin)))
+        poses = store.poses()
+        store.snapshots.mkdir()
+        Snapshot(1, poses.ids, poses.stamps_ns, poses.T_odom_cam, poses.T_odom_cam, np.zeros((3, 6, 6)), (), cloud).save(
+            store.snapshots / "000001")
+    graph.backend()
+    clouds, frames_heard = graph.listen(PointCloud2, "map"), graph.listen(TFMessage, "/tf_static", qos.TF_STATIC)
+    until(lambda: clouds and frames_heard)
+    points, placed = from_cloud(clouds[0]), frames_heard[0].transforms[0]
+    at = placed.transform.translation
+    assert (placed.header.frame_id, placed.child_frame_id, clouds[0].header.frame_id) == ("map", "map_local", "map_local")
+    there = np.stack([points["x"], points["y"], points["z"]], axis=1) + (at.x, at.y, at.z)
+    np.testing.assert_allclose(there, cloud.points, atol=1e-6)
+    paths = graph.listen(Path, "path")
+    until(lambda: paths)
+    first = paths[0].poses[0].pose.position
+    np.testing.assert_allclose([first.x, first.y, first.z], poses.T_odom_cam[0, :3, 3], atol=1e-6)
+    assert paths[0].header.frame_id == "map"
 
 
 def test_a_larger_map_is_thinned_to_max_points_which_may_change_while_running(graph):

@@ -6,7 +6,7 @@ from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from ros_graph import until
 
 PUBLISHED = ("path", "keyframe_poses", "map", "occupancy_grid", "loops", "loop_markers", "correction", "pose", "status", "status_marker",
-             "diagnostics", "tf")
+             "diagnostics", "tf", "tf_static")
 HEARD = {"keyframes": ["keyframes"], "odometry": ["image", "camera_info", "odometry", "tf_static", "tf"], "pose": ["frontend_pose"]}
 
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,13 +16,15 @@ from rosgraph_msgs.msg import Clock
 from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.datasets.sequence import KeyframeList, Sequence
+from vggt3_ros.geometry import se3
 from vggt3_ros.messages.reading import to_nanoseconds
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.clients.player import Player
 
 EVERY_TICK = QoSProfile(depth=1000)  # however long this process is held up
 START = 1_700_000_000 * 10**9
-FRAMES = [make_keyframe(id, stamp_ns=START + id * 200_000_000) for id in range(8)]
+FRAMES = [replace(make_keyframe(id, stamp_ns=START + id * 200_000_000), T_odom_cam=se3.exp([0.05 * id, 0.02, 0, 0, 0.03 * id, 0]))
+          for id in range(8)]
 
 
 @pytest.fixture

@@ -7,11 +7,19 @@ import numpy as np
 import pytest
 from camera_rig import (BASELINE, CAMERA, DISPARITY, MS, START_NS, T_BASE_CAM, T_MOUNT_CAM, CameraRig, Head, depth_counts, jpeg, neck, path,
                         picture, publish_static_frames)
+from geometry_msgs.msg import TransformStamped
+from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from ros_graph import until
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.camera import Camera
+from vggt3_ros.geometry.registration import registered_depth
+from vggt3_ros.ros.conversions import from_camera, from_nanoseconds, to_transform_message
 from vggt3_ros.srv import Reset
 
 FRAMES = {"input__base_to_camera": " ".join(map(str, np.concatenate(se3.to_quaternion(T_BASE_CAM))))}
@@ -226,3 +234,137 @@ def test_rectified_images_take_p_for_k(graph):
     backend = start(graph, rig, input__rectified=True)
     drive(rig, range(1, 3))
     assert stored(backend, 1)[0].camera == CAMERA.undistorted() or not stored(backend, 1)[0].camera.is_distorted
+
+
+# what a front end and its drivers may say otherwise --------------------------------------------------------------------------------
+
+
+def test_a_bag_from_before_is_refused_and_said(graph):
+    """An older bag, or one that is played again: not silence, but what the topic keyframes says."""
+    rig = CameraRig(graph)
+    backend = start(graph, rig)
+    drive(rig, range(36_000, 36_003))
+    stored(backend, 3)
+    intake, status = backend._core.intake, graph.status()
+    assert not intake.refused
+    drive(rig, range(3))
+    until(lambda: intake.refused and "did the clock or the bag restart?" in intake.last_refusal)
+    until(lambda: status[-1].refused and "call reset, or set_mode with new_session" in status[-1].last_refusal)
+    assert len(backend._core.store) == 3
+
+
+def test_an_image_at_which_the_front_end_was_lost_has_no_pose(graph):
+    rig = CameraRig(graph)
+    backend = start(graph, rig, input__pose_gap=1.0)
+    for number in range(6):
+        if number == 3:
+            nobody = Odometry(header=Header(stamp=from_nanoseconds(START_NS + 300 * MS), frame_id="odom"), child_frame_id="base_link")
+            nobody.pose.pose.orientation.w = 0.0
+            rig._publish(rig._poses, nobody)
+        else:
+            rig.pose(number * 100)
+    for number in range(6):
+        rig.image(number, number * 100)
+    keyframes = stored(backend, 5)
+    assert [(keyframe.stamp_ns - START_NS) // (100 * MS) for keyframe in keyframes] == [0, 1, 2, 4, 5]
+    assert "orientation is 0 0 0 0: the front end was lost" in backend._core.intake.last_refusal
+    assert "the front end was lost there" in backend._active_parts.input._sync.last_miss
+
+
+def test_odometry_that_does_not_say_what_moves_is_refused_until_it_is_said(graph):
+    rig = CameraRig(graph)
+    publish_static_frames(graph)
+    backend = graph.backend(wait=False, input__source="odometry", input__base_to_camera="", **EVERY)
+    rig.meet(backend)
+    intake, refused = backend._core.intake, backend._core.intake.refused
+    rig.pose(0, child="")
+    until(lambda: intake.refused > refused)
+    assert "odometry.child_frame_id is empty" in intake.last_refusal and "input.base_frame" in intake.last_refusal
+    graph.stop(backend)
+    rig = CameraRig(graph)
+    backend = graph.backend(wait=False, input__source="odometry", input__base_to_camera="", input__base_frame="base_link", **EVERY)
+    rig.meet(backend)
+    for ms in range(-7, 300, 20):
+        rig.pose(ms, child="")
+    for number in range(3):
+        rig.image(number, number * 100)
+    for number, keyframe in enumerate(stored(backend, 3)):
+        assert_pose(keyframe, number)
+
+
+def test_images_with_the_stamp_of_the_one_before_are_counted(graph):
+    rig = CameraRig(graph)
+    backend = start(graph, rig)
+    before = backend._core.intake.images_dropped
+    drive(rig, [0])
+    for _ in range(4):
+        rig.image(1, 0)
+    rig.pose(200)
+    until(lambda: backend._core.intake.images_dropped == before + 4)
+    assert any("with the stamp of the image before" in note for note in backend._active_parts.input._notes())
+    assert len(stored(backend, 1)) == 1
+
+
+def test_an_image_that_comes_after_a_later_keyframe_is_counted(graph):
+    rig = CameraRig(graph)
+    backend = start(graph, rig)
+    drive(rig, [0, 5])
+    stored(backend, 2)
+    before = backend._core.intake.images_dropped
+    rig.image(2, 200)
+    rig.pose(800)
+    until(lambda: backend._core.intake.images_dropped == before + 1)
+    assert len(backend._core.store) == 2 and not backend._core.intake.refused
+    assert any("came after a keyframe of a later stamp" in note for note in backend._active_parts.input._notes())
+
+
+BESIDE = Camera(CAMERA.width, CAMERA.height, 0.7 * CAMERA.fx, 0.7 * CAMERA.fy, CAMERA.cx + 1, CAMERA.cy - 1)
+T_CAM_DEPTH = se3.exp([0.02, 0, 0, 0, 0, 0.02])
+
+
+def publish_depth_camera(graph, tied=True, calibrated=True):
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    if tied:
+        frames = graph.client.create_publisher(TFMessage, "/tf_static", latched)
+        frames.publish(TFMessage(transforms=[TransformStamped(header=Header(frame_id="camera_optical"), child_frame_id="depth_optical",
+                                                              transform=to_transform_message(T_CAM_DEPTH))]))
+    if calibrated:
+        info = graph.client.create_publisher(CameraInfo, "depth/camera_info", qos_profile_sensor_data)
+        return lambda: info.publish(from_camera(BESIDE, Header(frame_id="depth_optical")))
+
+
+def shoot_with_depth_beside(rig, numbers):
+    for number in numbers:
+        rig.pose(number * 100)
+        rig.image(number, number * 100)
+        rig.depth(number, number * 100, frame="depth_optical")
+
+
+def test_depth_of_another_frame_is_registered_by_its_calibration_and_tf(graph):
+    rig = CameraRig(graph, depth="raw")
+    calibrate = publish_depth_camera(graph)
+    backend = start(graph, rig, input__depth_transport="raw")
+    shoot_with_depth_beside(rig, range(3))
+    until(lambda: calibrate() or backend._active_parts.input._depth_info is not None)
+    for number, keyframe in enumerate(stored(backend, 3)):
+        expected = registered_depth(depth_counts(number).astype(np.float32) / 1000, BESIDE, CAMERA, T_CAM_DEPTH)
+        np.testing.assert_allclose(keyframe.depth, expected, atol=2e-3)
+        assert (expected > 0).any() and np.abs(expected - depth_counts(number) / 1000).max() > 0.1
+
+
+def test_depth_of_another_frame_waits_for_what_ties_it_to_the_image(graph):
+    rig = CameraRig(graph, depth="raw")
+    backend = start(graph, rig, input__depth_transport="raw")
+    shoot_with_depth_beside(rig, range(3))
+    time.sleep(0.5)
+    assert not len(backend._core.store)
+    assert any("where 'depth_optical' of the depth sits on 'camera_optical'" in note for note in backend._active_parts.input._notes())
+
+
+def test_depth_of_another_frame_without_its_calibration_is_refused(graph):
+    rig = CameraRig(graph, depth="raw")
+    publish_depth_camera(graph, calibrated=False)
+    backend = start(graph, rig, input__depth_transport="raw")
+    shoot_with_depth_beside(rig, range(3))
+    until(lambda: "the depth's own camera_info is missing" in backend._core.intake.last_refusal)
+    assert not len(backend._core.store)

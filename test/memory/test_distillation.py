@@ -51,6 +51,15 @@ def test_the_optimizer_betters_the_closed_form_at_equal_size(closed, distilled):
     assert error(distilled, keys, points) < 0.95 * error(closed, keys, points)
 
 
+def test_points_in_coordinates_of_a_country_are_learned_as_well(closed):
+    keys, points = smooth_pairs()
+    offset = np.array([500_000.0, 4_600_000.0, 0.0])
+    memory = distil(keys, points + offset, SMALL, slots=300, steps=20)
+    again = distil(keys, points + offset, SMALL, slots=300, initial=memory, steps=20)
+    keys, points = smooth_pairs(1000)
+    assert max(error(m, keys, points + offset) for m in (memory, again)) < 1.05 * error(closed, keys, points)
+
+
 def test_the_same_seed_gives_the_same_memory():
     keys, points = smooth_pairs(500)
     first, again, other = (distil(keys, points, SMALL, steps=20, seed=seed).predict(keys[:50])[0] for seed in (0, 0, 1))

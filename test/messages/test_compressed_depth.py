@@ -44,7 +44,9 @@ def test_a_plain_16_bit_png_is_millimetres():
 
 
 @pytest.mark.parametrize("message, text", [
-    (SimpleNamespace(format="16UC1; compressedDepth rvl", data=bytes(40)), "is no PNG"),
+    (SimpleNamespace(format="16UC1; compressedDepth rvl", data=bytes(40)), "sides must be"),
+    (SimpleNamespace(format="16UC1; compressedDepth png", data=bytes(40)), "is no PNG, and the format does not say rvl"),
+    (SimpleNamespace(format="16UC1; compressedDepth rvl", data=bytes(12) + struct.pack("<II", 9, 6) + bytes(40)), "is 9x6, its image 8x6"),
     (SimpleNamespace(format="", data=b""), "is no PNG"),
     (sent(COUNTS[:5], "16UC1; compressedDepth png"), "is 8x5, its image 8x6"),
     (sent(COUNTS.astype(np.uint8), "16UC1; compressedDepth png"), "one channel of 16 bits"),

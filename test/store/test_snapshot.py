@@ -9,7 +9,7 @@ from snapshots import make
 
 from vggt3_ros.geometry import se3
 from vggt3_ros.refinement.odometry_breaks import Break, reported, told
-from vggt3_ros.store.snapshot import Loop, Snapshot
+from vggt3_ros.store.snapshot import Loop, PointMap, Snapshot
 
 
 @pytest.mark.parametrize("count, points", [(5, 40), (1, 0)])
@@ -29,6 +29,20 @@ def test_loads_what_was_saved(tmp_path, count, points):
         np.testing.assert_equal((a.residual_m, a.residual_rad), (b.residual_m, b.residual_rad))
         for x, y in ((a.T_source_target, b.T_source_target), (a.information, b.information)):
             assert x is y is None or np.array_equal(x, y)
+
+
+def test_points_in_coordinates_of_a_country_come_back_whole(tmp_path):
+    near = make(5, 40)
+    origin = np.array([500_000.0, 4_600_000.0, 0.0])
+    far = replace(near, cloud=PointMap.around(origin, near.cloud.points, near.cloud.colors, near.cloud.confidence))
+    far.save(tmp_path / "000007")
+    loaded = Snapshot.load(tmp_path / "000007").cloud
+    np.testing.assert_array_equal(loaded.around_origin, near.cloud.points)
+    np.testing.assert_array_equal(loaded.points, far.cloud.points)
+    assert len(loaded.thinned(7)) == 7 and loaded.thinned(7).origin.tolist() == origin.tolist()
+    assert json.loads((tmp_path / "000007" / "snapshot.json").read_text())["format"] == 3  # older versions would read it wrongly
+    near.save(tmp_path / "000008")
+    assert json.loads((tmp_path / "000008" / "snapshot.json").read_text())["format"] == 2
 
 
 def _format_99(folder):

@@ -99,8 +99,8 @@ class CameraRig:
             info.p[3] = -BASELINE * camera.fx
             self._publish(self._right_info, info)
 
-    def depth(self, number, ms):
-        header = Header(stamp=_stamp(ms), frame_id="camera_optical")
+    def depth(self, number, ms, frame="camera_optical"):
+        header = Header(stamp=_stamp(ms), frame_id=frame)
         if self._depth_kind == "stereo":  # the wall that `picture` is, DISPARITY px farther left
             self._publish(self._depth, image_messages.from_rgb(np.roll(picture(number), -DISPARITY, axis=1), header))
         elif self._depth_kind == "raw":
@@ -110,13 +110,13 @@ class CameraRig:
             message.data.frombytes(bytes(12) + cv2.imencode(".png", depth_counts(number))[1].tobytes())
             self._publish(self._depth, message)
 
-    def pose(self, ms, transform=None, covariance=None):
+    def pose(self, ms, transform=None, covariance=None, child="base_link"):
         """The pose at a time: that of `path`, or another."""
         transform = path(ms / 1000) if transform is None else transform
         header = Header(stamp=_stamp(ms), frame_id=self._odom_frame)
         covered = with_covariance(transform, np.zeros((6, 6)) if covariance is None else covariance)
         if self._source == "odometry":
-            self._publish(self._poses, Odometry(header=header, child_frame_id="base_link", pose=covered))
+            self._publish(self._poses, Odometry(header=header, child_frame_id=child, pose=covered))
         elif self._source == "pose":
             self._publish(self._poses, PoseStamped(header=header, pose=from_transform(transform)))
         else:

@@ -14,10 +14,12 @@ from vggt3_ros.cli.main import main
 from vggt3_ros.datasets.tum_files import read_trajectory_tum
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
+from vggt3_ros.geometry.local_frame import shifted
 from vggt3_ros.store.keyframe import Keyframe
 from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.store.snapshot import PointMap, Snapshot
 from vggt3_ros.surface.export import write_ply
+from vggt3_ros.surface.export.gltf import Y_UP, write_gltf
 
 LENS = Camera(160, 120, 130.0, 131.0, 79.5, 60.5, "plumb_bob", (-0.2, 0.05, 0.001, -0.002))
 OTHER = Camera(128, 96, 100.0, 100.0, 63.5, 47.5)
@@ -53,6 +55,33 @@ def test_open3d_reads_the_ply(tmp_path):
     np.testing.assert_array_equal(read.positions.numpy(), cloud.points)
     np.testing.assert_array_equal(read.colors.numpy(), cloud.colors)
     np.testing.assert_array_equal(read.confidence.numpy().ravel(), cloud.confidence)
+
+
+FAR = np.array([500_000.0, 4_600_000.0, 0.0])
+
+
+def far_cloud(rng):
+    return PointMap.around(FAR, rng.uniform(-3, 3, (50, 3)).astype(np.float32), rng.integers(0, 256, (50, 3), np.uint8),
+                           rng.random(50, np.float32))
+
+
+def test_a_ply_of_coordinates_that_float32_cannot_carry_has_doubles(tmp_path):
+    cloud = far_cloud(np.random.default_rng(0))
+    write_ply(tmp_path / "map.ply", cloud)
+    read = o3d.t.io.read_point_cloud(str(tmp_path / "map.ply")).point
+    np.testing.assert_allclose(read.positions.numpy() - FAR, cloud.around_origin, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["glb", "gltf"])
+def test_a_far_map_is_whole_in_gltf(tmp_path, kind):
+    cloud, poses = far_cloud(np.random.default_rng(0)), se3.exp(np.random.default_rng(1).normal(0, 0.6, (5, 6)))
+    far = shifted(poses, FAR)
+    write_gltf(tmp_path / f"m.{kind}", Snapshot(1, np.arange(5), np.arange(5), far, far, np.tile(np.eye(6), (5, 1, 1)), (), cloud), cloud, OTHER)
+    scene = trimesh.load(tmp_path / f"m.{kind}")
+    points = scene.geometry["points"]
+    placed = se3.transform_points(scene.graph[next(n for n in scene.graph.nodes_geometry if scene.graph[n][1] == "points")][0],
+                                  np.asarray(points.vertices))
+    np.testing.assert_allclose(se3.transform_points(se3.inverse(Y_UP), placed), cloud.points, atol=1e-3)
 
 
 def test_trajectory_and_thinned_points(saved, tmp_path):

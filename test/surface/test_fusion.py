@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 from walls import COLOR, POSES, same_surface, wall
 
 from vggt3_ros.config import MapConfig
 from vggt3_ros.datasets.synthetic import apartment
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
+from vggt3_ros.geometry.local_frame import shifted
 from vggt3_ros.store.keyframe import Keyframe
 from vggt3_ros.store.snapshot import PointMap
 from vggt3_ros.surface.fusion import Surface, fuse
@@ -27,6 +29,41 @@ def test_poses_given_decide_not_those_of_the_odometry():
     shift = se3.exp([1, -2, 3, 0, 0, 1.0])
     cloud = fuse([wall(2.0, pose) for pose in POSES], shift @ np.array(POSES), MapConfig(voxel_size=0.04))
     assert np.abs(se3.transform_points(se3.inverse(shift), cloud.points)[:, 2] - 2.0).max() < 0.01
+
+
+UTM = np.array([500_000.0, 4_600_000.0, 1_000.0])
+
+
+@pytest.mark.parametrize("offset", [UTM, [-1e7, 9_999_999.0, 123.0]])
+def test_a_map_in_coordinates_of_a_country_is_that_at_the_origin(offset):
+    here = fuse([wall(2.0, pose) for pose in POSES], np.array(POSES), MapConfig(voxel_size=0.04))
+    there = fuse([wall(2.0, pose) for pose in POSES], shifted(POSES, offset), MapConfig(voxel_size=0.04))
+    assert len(there) == pytest.approx(len(here), rel=0.02) and there.points.dtype == np.float64
+    distance = cKDTree(here.points).query(there.points - offset)[0]
+    assert np.median(distance) < 0.01 and distance.max() < 0.05
+    assert np.abs(there.points[:, 2] - offset[2] - 2.0).max() < 0.01
+    np.testing.assert_allclose(there.origin + there.around_origin, there.points, atol=1e-6)
+
+
+def test_a_surface_that_is_far_away_loses_what_is_taken_out():
+    """Taken out again at coordinates of a country, a keyframe leaves the surface of the others."""
+    config, poses = MapConfig(voxel_size=0.04), shifted(POSES, UTM)
+    surface = Surface(config, UTM)
+    for near, pose in zip(POSES, poses):
+        surface.add(wall(2.0, near), pose)
+    surface.add(wall(2.7, POSES[0]), poses[0])
+    surface.remove(wall(2.7, POSES[0]), poses[0])
+    assert np.abs(surface.cloud().points[:, 2] - UTM[2] - 2.0).max() < 0.01
+
+
+def test_a_keyframe_too_far_from_the_others_does_not_spoil_their_map():
+    """Blocks of voxels have numbers of 21 bits along an axis: those of this keyframe would be those of the first ones."""
+    config = MapConfig(voxel_size=0.04)
+    period = np.array([2**21 * 8 * 0.04, 0, 0])
+    seen = [wall(2.0, pose) for pose in POSES]
+    alone = fuse(seen, np.array(POSES), config)
+    with_one = fuse(seen + seen[:1], np.concatenate([POSES, shifted(POSES[:1], period)]), config)
+    assert len(alone) == len(with_one) and cKDTree(alone.points).query(with_one.points)[0].max() < 1e-3
 
 
 def test_more_views_make_a_surface_surer_and_few_views_are_left_out():

@@ -7,6 +7,7 @@ import pytest
 
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
+from vggt3_ros.geometry.local_frame import shifted
 from vggt3_ros.ros.node_config import GridConfig
 from vggt3_ros.surface import grid
 from vggt3_ros.surface.grid import FREE, OCCUPIED, UNKNOWN, occupancy
@@ -46,6 +47,16 @@ ALL_AROUND = np.array([looking(yaw) for yaw in np.arange(0, 2 * np.pi, 0.5)])
 
 def make(poses=ALL_AROUND, config=CONFIG, points=ROOM, reach=5.0):
     return occupancy(points, poses, [CAMERA] * len(poses), config, reach)
+
+
+def test_in_coordinates_of_a_country_it_is_the_same_plan_there():
+    """UTM, 500 m above the sea."""
+    offset = np.array([500_000.0, 4_600_000.0, 500.0])
+    there = make(shifted(ALL_AROUND, offset), replace(CONFIG, min_height=500.1, max_height=501.8), ROOM + offset)
+    here = make()
+    rows, columns = np.minimum(here.cells.shape, there.cells.shape)
+    np.testing.assert_allclose(there.T_map_grid[:2, 3] - offset[:2], here.T_map_grid[:2, 3], atol=CONFIG.resolution)
+    assert np.mean(there.cells[:rows, :columns] == here.cells[:rows, :columns]) > 0.97  # what lies on a border may fall to either side
 
 
 def at(plan, x, y):

@@ -8,6 +8,7 @@ import numpy as np
 from vggt3_ros.adapters import wire
 from vggt3_ros.adapters.client import AdapterProcess
 from vggt3_ros.adapters.contract import View
+from vggt3_ros.geometry.local_frame import origin_near, shifted
 from vggt3_ros.network.keyframe_view import NetworkView, field_of_view_agreement
 from vggt3_ros.network.preprocess import network_size
 
@@ -47,13 +48,15 @@ class AdapterViewer:
         given = [name for name in self._inputs if name in about.takes]
         size = self._size(cameras[0], about.patch)
         rows = [i for i, camera in enumerate(cameras) if self._size(camera, about.patch) == size]
-        answered = self.process(self._views(load, cameras, rows, set(depth_of), size, given), len(rows), step)
+        # Poses go out as float32, from near the images on.
+        origin = origin_near(load.known(rows[0])[2][:3, 3]) if "poses" in given else np.zeros(3)
+        answered = self.process(self._views(load, cameras, rows, set(depth_of), size, given, origin), len(rows), step)
 
         T_network_cam, confidence, depth = np.full((len(cameras), 4, 4), np.nan), np.zeros(len(cameras)), {}
         for i, seen in zip(rows, answered.seen, strict=True):
             if seen.pose is None:
                 continue
-            T_network_cam[i] = np.linalg.inv(seen.pose) if answered.poses == "camera_from_world" else seen.pose
+            T_network_cam[i] = shifted(np.linalg.inv(seen.pose) if answered.poses == "camera_from_world" else seen.pose, origin)
             confidence[i] = 1.0 if seen.intrinsics is None else _agreement(seen.intrinsics, size, cameras[i])
             values = wire.along_z(seen, answered.poses)
             if values is not None and i in set(depth_of):
@@ -64,7 +67,7 @@ class AdapterViewer:
         return network_size(camera.height, camera.width, max(patch, self._side - self._side % patch), patch)
 
     @staticmethod
-    def _views(load, cameras, rows, depth_of, size, given) -> Iterator[View]:
+    def _views(load, cameras, rows, depth_of, size, given, origin) -> Iterator[View]:
         for i in rows:
             image, depth, T_odom_cam = load.known(i) if {"depth", "poses"} & set(given) else (load(i), None, None)
             height, width = size
@@ -73,7 +76,7 @@ class AdapterViewer:
             if depth is not None:
                 depth = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
             yield View(image, cameras[i].scaled(width, height).matrix if "intrinsics" in given else None,
-                       T_odom_cam if "poses" in given else None, depth if "depth" in given else None, i in depth_of)  # fmt: skip
+                       shifted(T_odom_cam, -origin) if "poses" in given else None, depth if "depth" in given else None, i in depth_of)  # fmt: skip
 
 
 def _agreement(intrinsics: np.ndarray, size: tuple[int, int], camera) -> float:

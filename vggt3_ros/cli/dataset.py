@@ -8,16 +8,23 @@ def add_frame_arguments(parser):
     parser.add_argument("path", help=HELP)
     topics = parser.add_argument_group("bags", "topics are guessed by type and name where they are not given")
     for name, what in (("image", "sensor_msgs/Image or CompressedImage"), ("camera-info", "sensor_msgs/CameraInfo"),
-                       ("depth", "depth registered to the image; '': none"),
+                       ("depth", "depth; registered where its frame or CameraInfo is not the image's; '': none"),
+                       ("depth-camera-info", "its sensor_msgs/CameraInfo"),
                        ("right", "image of a second camera to the right, which gives depth where no topic does"),
                        ("right-camera-info", "its sensor_msgs/CameraInfo, p[3] = -fx * baseline"),
                        ("keyframes", "vggt3_ros/Keyframe, instead of all others"),
                        ("odometry", "nav_msgs/Odometry, or poses as PoseStamped or TransformStamped"),
                        ("groundtruth", "truth for what the odometry is of, same types; never guessed")):
         topics.add_argument(f"--{name}-topic", metavar="TOPIC", help=what)
+    topics.add_argument("--base-frame", metavar="FRAME", default="", help="what the odometry's poses are of; by default its child_frame_id")
     topics.add_argument("--camera-in-base", metavar="'X Y Z QX QY QZ QW'",
                         help="optical frame of the camera in the odometry's child frame, metres; /tf_static by default")
     topics.add_argument("--rectified", action="store_true", help="the images are rectified: p of the CameraInfo holds, k and d do not")
+    parser.add_argument("--input", action="append", default=[], metavar="NAME=VALUE", help="what belongs to an image and which poses are "
+                        "believed, by the names of the node's input parameters: sync_tolerance=0.04 (s), pose_gap=0.5 (s), "
+                        "jump_translation=0 (m), jump_rotation=0 (rad)")
+    parser.add_argument("--time-offset", action="append", default=[], metavar="LIST=SECONDS", help="add so much to the stamps of depth, right, "
+                        "odometry or groundtruth, whose clock is not that of the images")
     parser.add_argument("--no-stereo", action="store_true", help="the left camera alone, without depth from stereo (EuRoC, bags)")
 
 
@@ -43,12 +50,18 @@ def options(arguments, queries=None):
 
     from vggt3_ros.datasets.dataset import Options
     from vggt3_ros.datasets.rosbag_topics import Topics
+    from vggt3_ros.datasets.trajectories import LISTS
+    from vggt3_ros.frontend.pairing import PairingConfig
+    from vggt3_ros.frontend.selection import SelectionConfig
 
     topics = Topics(**{name: getattr(arguments, f"{name}_topic") for name in Topics.__dataclass_fields__})
     given = Options(topics=topics, T_base_cam=_pose(arguments.camera_in_base), rectified=arguments.rectified,
-                    stereo=not arguments.no_stereo)
+                    stereo=not arguments.no_stereo, base_frame=arguments.base_frame, pairing=PairingConfig(
+                        **_numbers("--input", arguments.input, PairingConfig.__dataclass_fields__)),
+                    time_offsets=_numbers("--time-offset", arguments.time_offset, LISTS))
     every_frame = True if arguments.all_frames else False if arguments.select else None
-    given = replace(given, limits=_limits(arguments.select), every_frame=every_frame)
+    given = replace(given, limits=SelectionConfig(**_numbers("--select", arguments.select, SelectionConfig.__dataclass_fields__)),
+                    every_frame=every_frame)
     if arguments.all_frames and arguments.select:
         raise ValueError("--all-frames and --select exclude each other")
     if not hasattr(arguments, "odometry"):
@@ -74,16 +87,17 @@ def _pose(text):
         raise ValueError(f"--camera-in-base '{text}': {error}; give 'x y z qx qy qz qw'") from error
 
 
-def _limits(pairs):
-    from vggt3_ros.frontend.selection import SelectionConfig
-
+def _numbers(option, pairs, names):
+    """["translation=0.3", ...] -> {"translation": 0.3}; ValueError naming the pair that makes no sense."""
     values = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
-        if not equals or name not in SelectionConfig.__dataclass_fields__:
-            raise ValueError(f"--select {pair}: give NAME=VALUE with one of the names {', '.join(SelectionConfig.__dataclass_fields__)}")
+        if not equals or name not in names:
+            raise ValueError(f"{option} {pair}: give NAME=VALUE with one of the names {', '.join(names)}")
         try:
             values[name] = float(text)
         except ValueError as error:
-            raise ValueError(f"--select {pair}: '{text}' is no number") from error
-    return SelectionConfig(**values)
+            raise ValueError(f"{option} {pair}: '{text}' is no number") from error
+        if not abs(values[name]) < float("inf"):
+            raise ValueError(f"{option} {pair}: '{text}' is no number")
+    return values

@@ -24,6 +24,7 @@ def run(arguments):
     from vggt3_ros.config import BackendConfig
     from vggt3_ros.datasets.camera_file import read_camera
     from vggt3_ros.datasets.image_files import read_image
+    from vggt3_ros.messages.levels import IMAGE_BITS, Levels
 
     config = BackendConfig.from_flat(parse_settings(arguments.set))
     missing = [name for name in arguments.images if not Path(name).is_file()]
@@ -31,7 +32,8 @@ def run(arguments):
         raise ValueError(f"there is no file {missing[0]}")
     with open_map(arguments.path) as (store, snapshot):
         camera = read_camera(Path(arguments.camera), 1.0)[0] if arguments.camera else store.camera(int(snapshot.keyframe_ids[0]))
-        images = [read_image(name, camera) for name in arguments.images]
+        levels = Levels.noted(store.get_note(IMAGE_BITS))
+        images = [read_image(name, camera, levels) for name in arguments.images]
         backend = Backend(store, config)
         lost = 0
         for name, image in zip(arguments.images, images):

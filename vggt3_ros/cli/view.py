@@ -56,9 +56,9 @@ def show(snapshot, cloud, size, title):
         out.paint_uniform_color(color)
         return out
 
-    points = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(cloud.points.astype(float)))
+    points = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(cloud.around_origin.astype(float)))
     points.colors = o3d.utility.Vector3dVector(cloud.colors / 255.0)
-    centres, order = snapshot.T_map_cam[:, :3, 3], np.argsort(snapshot.stamps_ns, kind="stable")
+    centres, order = snapshot.T_map_cam[:, :3, 3] - cloud.origin, np.argsort(snapshot.stamps_ns, kind="stable")
     row = {int(id): k for k, id in enumerate(snapshot.keyframe_ids)}
     loops = [(row[loop.source_id], row[loop.target_id]) for loop in snapshot.loops if loop.accepted]
     window = o3d.visualization.Visualizer()

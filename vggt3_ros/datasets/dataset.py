@@ -11,9 +11,10 @@ from vggt3_ros.datasets.rosbag import bag_paths, read_rosbag
 from vggt3_ros.datasets.rosbag_topics import Topics
 from vggt3_ros.datasets.sequence import Query
 from vggt3_ros.datasets.seven_scenes import read_seven_scenes, sequences_in
-from vggt3_ros.datasets.trajectories import poses_at
-from vggt3_ros.datasets.tum import find_file, match_trajectory, read_queries, read_tum
+from vggt3_ros.datasets.trajectories import offset_text, offsets_ns, poses_at
+from vggt3_ros.datasets.tum import by_position, find_file, match_trajectory, read_queries, read_tum
 from vggt3_ros.datasets.tum_files import read_trajectory_tum
+from vggt3_ros.frontend.pairing import PairingConfig
 from vggt3_ros.frontend.selection import KeyframeSelector, SelectionConfig
 
 KINDS = {
@@ -31,8 +32,9 @@ class Options:
     odometry, groundtruth: trajectory files (TUM lines, camera poses) instead of what the data set holds. drift: metres; the odometry
     is the truth made to drift by so much. queries: a list of images as in the TUM layout, or another data set of the same camera
     whose truth is in the same frame. limits: which frames become keyframes; every_frame: all that have a pose do, which None takes for
-    granted of TUM folders and Keyframe messages alone. topics, T_base_cam, rectified: see read_rosbag. stereo: depth from a second camera
-    where there is one.
+    granted of TUM folders and Keyframe messages alone. topics, T_base_cam, rectified, base_frame: see read_rosbag. stereo: depth from a second
+    camera where there is one. pairing: what belongs to an image, and what of the odometry is believed; time_offsets: {"depth", "right",
+    "odometry", "groundtruth": seconds to add to the stamps of that list}.
     """
 
     odometry: str | None = None
@@ -45,6 +47,9 @@ class Options:
     T_base_cam: np.ndarray | None = None
     rectified: bool = False
     stereo: bool = True
+    base_frame: str = ""
+    pairing: PairingConfig = PairingConfig()
+    time_offsets: dict = field(default_factory=dict)
 
 
 def kind_of(path):
@@ -62,11 +67,14 @@ def open_recording(path, options=Options(), odometry_needed=False):
     """All frames of a data set as a Recording."""
     kind = kind_of(path)
     if kind == "tum":
-        return read_tum(path)
+        return read_tum(path, options.pairing, options.time_offsets)
     if kind == "rosbag":
         topics = options.topics if options.stereo else replace(options.topics, right="")
-        return read_rosbag(path, topics, options.T_base_cam, odometry_needed, options.rectified)
-    return read_seven_scenes(path) if kind == "seven_scenes" else read_euroc(path, options.stereo)
+        return read_rosbag(path, topics, options.T_base_cam, odometry_needed, options.rectified, options.base_frame, options.pairing,
+                           options.time_offsets)
+    if kind == "seven_scenes":
+        return read_seven_scenes(path)
+    return read_euroc(path, options.stereo, options.pairing, options.time_offsets)
 
 
 def open_dataset(path, options=Options()):
@@ -75,11 +83,12 @@ def open_dataset(path, options=Options()):
     own_odometry = options.odometry is None and options.drift is None
     frames = open_recording(path, options, odometry_needed=own_odometry)
     if not own_odometry:
-        frames = replace(frames, covariances=None)  # of other poses than those used
+        frames = replace(frames, covariances=None, motion=None)  # of other poses than those used
     truth = frames.T_world_cam
     if options.groundtruth is not None:
-        truth = poses_at(*read_trajectory_tum(find_file(path, options.groundtruth, None)), frames.stamps_ns) @ frames.T_file_cam
-    usable, T_odom_cam = _odometry(path, kind, frames, truth, options)
+        truth = _truth(path, frames, options)
+    usable, T_odom_cam, motion = _odometry(path, kind, frames, truth, options)
+    frames = replace(frames, motion=motion)
     keyframes_already = frames.chosen or kind == "tum"
     if options.every_frame is False or options.every_frame is None and not keyframes_already:
         selected = select(frames, usable, T_odom_cam, options.limits)
@@ -89,32 +98,45 @@ def open_dataset(path, options=Options()):
     return frames.keyframes(usable, T_odom_cam, None if truth is None else truth[usable], _queries(path, kind, frames, options))
 
 
+def _truth(path, frames, options):
+    file = find_file(path, options.groundtruth, None)
+    stamps_ns, poses = read_trajectory_tum(file)
+    stamps_ns = stamps_ns + offsets_ns(options.time_offsets)["groundtruth"]
+    truth = poses_at(stamps_ns, poses, frames.stamps_ns) @ frames.T_file_cam
+    if not np.isfinite(truth).any():
+        raise ValueError(f"{file}: no pose is known at the time of any image: {offset_text(frames.stamps_ns, stamps_ns, 'groundtruth')}")
+    return truth
+
+
 def _odometry(path, kind, frames, truth, options):
-    """(indices of the frames with a pose, their poses). A file's poses belong to the image nearest to them, as a front end's do."""
+    """(indices of the frames with a pose, their poses, covariance of the motion from one to another or None). A file's poses belong to the
+    image nearest to them, as a front end's do."""
+    motion = None
     if options.drift is not None:
         if truth is None:
             raise ValueError(f"{path} has no ground truth: there is nothing to make drifting odometry from")
         poses, source = truth, "its ground truth"
     elif options.odometry is None and frames.T_odom_cam is not None:
-        poses, source = frames.T_odom_cam, "its odometry"
+        poses, source, motion = frames.T_odom_cam, "its odometry", frames.motion
     else:
         file = find_file(path, options.odometry, "odometry.txt") if path.is_dir() or options.odometry else None
         if file is None:
             lacking = f"{path / 'odometry.txt'} is missing" if kind == "tum" else f"{path} holds no odometry"
             raise ValueError(f"{lacking}: name the front end's trajectory file with --odometry, or --drift 0.3 to let the ground "
                              "truth drift")
-        of_image, poses = match_trajectory(file, frames.stamps_ns, path)
-        return of_image, poses @ frames.T_file_cam
+        offset_ns = offsets_ns(options.time_offsets)["odometry"]
+        of_image, found = match_trajectory(file, frames.stamps_ns, options.pairing, offset_ns, frames.T_file_cam)
+        return of_image, found.T_odom_cam, by_position(of_image, found.motion)
     known = np.flatnonzero(np.isfinite(poses).all(axis=(1, 2)))
     if not len(known):
         raise ValueError(f"{path}: {source} has no pose at the time of any image")
-    return known, poses[known]
+    return known, poses[known], motion
 
 
 def _queries(path, kind, frames, options):
     given = options.queries
     if kind == "tum" and (given is None or find_file(path, given, None).is_file()):
-        return read_queries(path, given, frames.camera)
+        return read_queries(path, given, frames.camera, frames.levels)
     if given is None:
         return []
     other = open_recording(given, options)

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from vggt3_ros.datasets.image_files import read_image
+from vggt3_ros.datasets.image_files import levels_of, read_image
 from vggt3_ros.datasets.recording import Recording
 from vggt3_ros.geometry.stereo import StereoPair
-from vggt3_ros.datasets.trajectories import associate, poses_at
+from vggt3_ros.datasets.trajectories import offset_text, offsets_ns, paired, poses_at
+from vggt3_ros.frontend.pairing import PairingConfig
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
 
@@ -24,30 +25,34 @@ def mav_folder(folder):
     return next((path for path in (Path(folder) / "mav0", Path(folder)) if (path / "cam0" / "data.csv").is_file()), None)
 
 
-def read_euroc(folder, stereo=True):
+def read_euroc(folder, stereo=True, pairing=PairingConfig(), time_offsets=None):
     """All frames as a Recording. With cam1 (and `stereo`) the images are rectified, have depth from stereo, and only frames that
-    both cameras took count; with cam0 alone they are as the camera saw them, without depth. ValueError names file and fault."""
+    both cameras took count; with cam0 alone they are as the camera saw them, without depth. time_offsets: {"right", "groundtruth": seconds to add
+    to the stamps of cam1 or the truth}. ValueError names file and fault."""
+    offsets = offsets_ns(time_offsets)
     mav = mav_folder(folder)
     if mav is None:
         raise ValueError(f"{folder} is not in the EuRoC layout: mav0/cam0/data.csv is missing")
     name = mav.resolve().parent.name if mav.name == "mav0" else mav.resolve().name
     camera, T_body_cam = _read_sensor(mav / "cam0" / "sensor.yaml")
     stamps_ns, files = _read_images(mav / "cam0")
+    levels = levels_of(files)
     truth = _read_truth(mav / TRUTH / "data.csv")
-    T_world_body = None if truth is None else poses_at(*truth, stamps_ns)
+    T_world_body = None if truth is None else poses_at(truth[0] + offsets["groundtruth"], truth[1], stamps_ns)
+    if truth is not None and not np.isfinite(T_world_body).any():
+        raise ValueError(f"{mav / TRUTH}: nothing is known at the time of any image: "
+                         f"{offset_text(stamps_ns, truth[0] + offsets['groundtruth'], 'groundtruth')}")
     if not (stereo and (mav / "cam1" / "data.csv").is_file()):
-        return Recording(name, camera, stamps_ns, lambda i: read_image(files[i], camera),
+        return Recording(name, camera, stamps_ns, lambda i: read_image(files[i], camera, levels),
                          T_world_cam=None if truth is None else T_world_body @ T_body_cam)
 
     right, T_body_right = _read_sensor(mav / "cam1" / "sensor.yaml")
     pair = StereoPair(camera, right, se3.inverse(T_body_right) @ T_body_cam)
     right_stamps, right_files = _read_images(mav / "cam1")
-    of_left, of_right = associate(stamps_ns, right_stamps)
-    if not len(of_left):
-        raise ValueError(f"{mav}: no images of cam0 and cam1 were taken within 20 ms of each other")
-    left_image = lambda i: read_image(files[of_left[i]], camera)
+    of_left, of_right = paired(stamps_ns, right_stamps + offsets["right"], pairing.tolerance_ns, "right", mav / "cam1")
+    left_image = lambda i: read_image(files[of_left[i]], camera, levels)
     return Recording(name, pair.camera, stamps_ns[of_left], lambda i: pair.rectify(left_image(i)),
-                     lambda i: pair.depth(left_image(i), read_image(right_files[of_right[i]], right)),
+                     lambda i: pair.depth(left_image(i), read_image(right_files[of_right[i]], right, levels)),
                      T_world_cam=None if truth is None else T_world_body[of_left] @ T_body_cam @ pair.T_left_rectified,
                      T_file_cam=pair.T_left_rectified)
 
@@ -98,7 +103,7 @@ def _read_truth(path):
 
 def _read_csv(path, least):
     try:
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             rows = [(number, [field.strip() for field in fields]) for number, fields in enumerate(csv.reader(file), start=1)
                     if fields and not fields[0].lstrip().startswith("#")]
     except (OSError, UnicodeDecodeError, csv.Error) as error:

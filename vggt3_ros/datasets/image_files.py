@@ -3,11 +3,29 @@
 import cv2
 import numpy as np
 
+from vggt3_ros.messages.levels import Levels, spread
 
-def read_image(path, camera):
-    """(height, width, 3) uint8 RGB of the camera's size; ValueError names the file."""
-    image = _read(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, camera)
+COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+def read_image(path, camera, levels=None):
+    """(height, width, 3) uint8 RGB of the camera's size; ValueError names the file. levels: Levels of the sequence it belongs to, for images
+    of 16 bits; None: it is one by itself."""
+    image = _read(path, COLOR, camera)
+    if image.dtype == np.uint16:
+        image = (levels or Levels()).to_8_bits(image)
+    if image.dtype != np.uint8:
+        raise ValueError(f"{path} is {image.dtype}: images have 8 or 16 bits a channel")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def levels_of(files):
+    """Levels of a sequence of image files."""
+    def look():
+        images = (cv2.imread(str(files[i]), COLOR) for i in spread(len(files)))
+        return [image for image in images if image is not None and image.dtype == np.uint16]
+
+    return Levels(look=look)
 
 
 def read_depth(path, camera, depth_scale, invalid=None):

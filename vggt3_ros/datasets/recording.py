@@ -16,9 +16,10 @@ class Recording:
 
     stamps_ns: (N,) int64, increasing. load_image(i) -> (height, width, 3) uint8 RGB; load_depth(i) -> (height, width) float32
     metres or None, itself None without any depth. T_odom_cam, T_world_cam: (N, 4, 4) odometry and truth as far as the data set has
-    them, NaN where unknown, or None. covariances: (N, 6, 6) as in Keyframe.odometry_covariance, zeros where not given, or None.
-    chosen: the frames are a front end's keyframes already. T_file_cam: (4, 4) rotation of this camera in the one whose poses trajectory
-    files hold, where the reader rectifies.
+    them, NaN where unknown, or None. covariances: (N, 6, 6) as in Keyframe.odometry_covariance, zeros where not given, or None; instead of
+    them motion(i, j) -> (6, 6) or None of the motion from frame i to a later one.
+    levels: messages.levels.Levels of its images, which those to be localized in it share. chosen: the frames are a front end's keyframes
+    already. T_file_cam: (4, 4) rotation of this camera in the one whose poses trajectory files hold, where the reader rectifies.
     """
 
     name: str
@@ -30,6 +31,8 @@ class Recording:
     T_world_cam: np.ndarray | None = None
     covariances: np.ndarray | None = None
     chosen: bool = False
+    motion: Callable | None = None
+    levels: object | None = None
     T_file_cam: np.ndarray = field(default_factory=lambda: np.eye(4))
 
     def __len__(self):
@@ -45,9 +48,15 @@ class Recording:
 
     def _covariances(self, indices):
         """(K, 6, 6) of the motions from one of the frames `indices` to the next, or None."""
+        if self.motion is not None:
+            found = [None, *(self.motion(i, j) for i, j in zip(indices[:-1].tolist(), indices[1:].tolist()))][:len(indices)]
+            return _stacked(found) if any(covariance is not None for covariance in found) else None
         if self.covariances is None:
             return None
         given = [covariance if covariance.any() else None for covariance in self.covariances]
         chosen = np.isin(np.arange(len(self)), indices)
-        found = spanning(self.T_odom_cam, given, np.zeros(len(self)), chosen)
-        return np.array([np.zeros((6, 6)) if covariance is None else covariance for covariance in found]).reshape(-1, 6, 6)
+        return _stacked(spanning(self.T_odom_cam, given, np.zeros(len(self)), chosen))
+
+
+def _stacked(covariances):
+    return np.array([np.zeros((6, 6)) if covariance is None else covariance for covariance in covariances]).reshape(-1, 6, 6)

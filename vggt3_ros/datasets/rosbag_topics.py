@@ -14,8 +14,8 @@ class Topics:
     """Names of topics; None: guess. keyframes goes instead of image, camera_info, odometry and depth.
 
     groundtruth (Odometry, PoseStamped, PoseWithCovarianceStamped or TransformStamped: where the odometry's child frame is) is never
-    guessed. depth "": none. right, right_camera_info: of a second camera to the right of the image's, taken where there is no depth and
-    the image's topic says left; right "": none.
+    guessed. depth "": none; depth_camera_info: its calibration, by default the one beside it. right, right_camera_info: of a second camera to
+    the right of the image's, taken where there is no depth and the image's topic says left; right "": none.
     """
 
     keyframes: str | None = None
@@ -26,6 +26,7 @@ class Topics:
     right: str | None = None
     right_camera_info: str | None = None
     groundtruth: str | None = None
+    depth_camera_info: str | None = None
 
 
 def choose_topics(types, wanted=Topics(), odometry_needed=True):
@@ -48,7 +49,8 @@ def choose_topics(types, wanted=Topics(), odometry_needed=True):
     depth = _depth(types, wanted.depth, image)
     right, right_info = (None, None) if depth else _right(types, wanted, image)
     return Topics(None, _checked(types, image, (IMAGE, COMPRESSED), "image"), _checked(types, camera_info, (CAMERA_INFO,), "camera_info"),
-                  odometry, depth, right, right_info, _checked(types, wanted.groundtruth, POSES, "groundtruth"))
+                  odometry, depth, right, right_info, _checked(types, wanted.groundtruth, POSES, "groundtruth"),
+                  _checked(types, wanted.depth_camera_info or depth and _sibling(types, depth), (CAMERA_INFO,), "depth_camera_info"))
 
 
 def _image(types, wanted):
@@ -91,7 +93,7 @@ def _right(types, wanted, image):
 
 def _sibling(types, image):
     """camera_info in the namespace of the image, or of the image that it is a compressed form of."""
-    parents = [image.rsplit("/", n)[0] for n in (1, 2)]
+    parents = [image.rsplit("/", n)[0] for n in (1, 2)[:1 + (types.get(image) == COMPRESSED)]]
     return next((f"{parent}/camera_info" for parent in parents if types.get(f"{parent}/camera_info") == CAMERA_INFO), None)
 
 

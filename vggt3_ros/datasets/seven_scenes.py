@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from vggt3_ros.datasets.camera_file import read_camera
-from vggt3_ros.datasets.image_files import read_depth, read_image
+from vggt3_ros.datasets.image_files import levels_of, read_depth, read_image
 from vggt3_ros.datasets.recording import Recording
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
@@ -57,7 +57,8 @@ def read_seven_scenes(folder):
 
     truth = np.array([_read_pose(beside(i, "pose.txt")) for i in range(len(files))])
     name = f"{folder.resolve().parent.name}_{folder.resolve().name}" if folder.name.startswith("seq-") else folder.resolve().name
-    return Recording(name, camera, numbers * 10**9 // RATE, lambda i: read_image(files[i][1], camera), load_depth,
+    levels = levels_of([path for _, path in files])
+    return Recording(name, camera, numbers * 10**9 // RATE, lambda i: read_image(files[i][1], camera, levels), load_depth,
                      T_world_cam=truth if np.isfinite(truth).any() else None)
 
 
@@ -82,7 +83,7 @@ def _read_pose(path):
     if not path.exists():
         return np.full((4, 4), np.nan)
     try:
-        values = np.array(path.read_text().split(), float)
+        values = np.array(path.read_text("utf-8-sig").split(), float)
         if values.size != 16:
             raise ValueError(f"{values.size} numbers where a 4x4 matrix has 16")
         return se3.check(values.reshape(4, 4), "the pose") if np.isfinite(values).all() else np.full((4, 4), np.nan)

@@ -1,4 +1,6 @@
-"""Poses of one clock at the stamps of another."""
+"""Lists of one clock at the stamps of another."""
+
+import logging
 
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
@@ -7,6 +9,17 @@ from vggt3_ros.geometry import se3
 
 MAX_STAMP_GAP_NS = 20_000_000  # stamps further apart than this do not belong together
 MAX_POSE_GAP_NS = 200_000_000  # between two poses this far apart a motion is still nearly uniform
+LISTS = "depth", "right", "odometry", "groundtruth"  # whose clock may be another than the images'
+MANY = 0.1  # share of the images without a partner that is worth a warning
+_log = logging.getLogger(__name__)
+
+
+def offsets_ns(seconds):
+    """{name: seconds to add to the stamps of a list} or None -> {name: nanoseconds} of every list that --time-offset knows. ValueError."""
+    unknown = set(seconds or ()) - set(LISTS)
+    if unknown:
+        raise ValueError(f"--time-offset knows {', '.join(LISTS)}, not {', '.join(sorted(unknown))}")
+    return {name: round((seconds or {}).get(name, 0.0) * 1e9) for name in LISTS}
 
 
 def nearest(stamps, wanted):
@@ -16,14 +29,40 @@ def nearest(stamps, wanted):
     return np.where(np.abs(stamps[left] - wanted) <= np.abs(stamps[right] - wanted), left, right)
 
 
-def associate(stamps, others):
-    """Index pairs that are each other's nearest and at most 20 ms apart, so that nothing is used twice."""
+def associate(stamps, others, tolerance_ns=MAX_STAMP_GAP_NS):
+    """Index pairs that are each other's nearest and at most so far apart, so that nothing is used twice."""
     if not len(stamps) or not len(others):
         return np.zeros(0, int), np.zeros(0, int)
     other_of = nearest(others, stamps)
     mutual = nearest(stamps, others)[other_of] == np.arange(len(stamps))
-    chosen = np.flatnonzero(mutual & (np.abs(others[other_of] - stamps) <= MAX_STAMP_GAP_NS))
+    chosen = np.flatnonzero(mutual & (np.abs(others[other_of] - stamps) <= tolerance_ns))
     return chosen, other_of[chosen]
+
+
+def paired(stamps, others, tolerance_ns, name, where):
+    """As :func:`associate`, of images and what should belong to them, neither empty. ValueError where nothing does, with the offset between
+    the two; a warning where many images are left alone. name: of the others as --time-offset knows them; where: which data set, for people.
+    """
+    pairs = associate(stamps, others, tolerance_ns)
+    within = f"within {tolerance_ns / 1e6:.0f} ms"
+    if not len(pairs[0]):
+        raise ValueError(f"{where}: no {name} is stamped {within} of an image: {offset_text(stamps, others, name)}")
+    alone = len(stamps) - len(pairs[0])
+    if alone > MANY * len(stamps):
+        _log.warning("%s: %d of %d images have no %s %s: %s", where, alone, len(stamps), name, within, offset_text(stamps, others, name))
+    return pairs
+
+
+def offset_text(stamps, others, name):
+    """How the stamps `others` lie to `stamps`, and what mends it."""
+    if others[0] <= stamps[-1] and stamps[0] <= others[-1]:
+        seconds = float(np.median(others[nearest(others, stamps)] - stamps)) / 1e9
+        how = f"the nearest are {abs(seconds):.3f} s {'later' if seconds > 0 else 'earlier'} (median)"
+    else:
+        seconds = float(others[0] - stamps[0]) / 1e9
+        how = f"they are of other times (images from {stamps[0] / 1e9:.3f}, {name} from {others[0] / 1e9:.3f})"
+    mend = f"--time-offset {name}={-seconds:.3f} shifts them"
+    return f"{how}; {mend}" + (f", --input sync_tolerance={abs(seconds) + 0.01:.2f} takes them as they are" if abs(seconds) < 0.99 else "")
 
 
 def poses_at(stamps_ns, poses, wanted_ns, max_gap_ns=MAX_POSE_GAP_NS):

@@ -6,17 +6,20 @@ distortion_model and distortion (as CameraInfo has them) where the lens needs th
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from vggt3_ros.datasets.camera_file import read_camera, write_camera
-from vggt3_ros.datasets.image_files import read_depth, read_image, write_image
+from vggt3_ros.datasets.image_files import levels_of, read_depth, read_image, write_image
+from vggt3_ros.datasets.odometry import OdometryAtImages, track_of
 from vggt3_ros.datasets.recording import Recording
 from vggt3_ros.datasets.sequence import Query
-from vggt3_ros.datasets.trajectories import MAX_STAMP_GAP_NS, associate, nearest
-from vggt3_ros.datasets.tum_files import read_rows, read_stamps, read_trajectory_tum, seconds, write_trajectory_tum
+from vggt3_ros.datasets.trajectories import MAX_STAMP_GAP_NS, associate, nearest, offset_text, offsets_ns, paired
+from vggt3_ros.datasets.tum_files import read_rows, read_stamps, read_tracked_tum, read_trajectory_tum, seconds, write_trajectory_tum
+from vggt3_ros.frontend.pairing import PairingConfig
 
 DEPTH_SCALE = 5000.0
 
@@ -34,14 +37,18 @@ def load_tum(folder, odometry=None, queries=None):
     odometry_file = find_file(folder, odometry, "odometry.txt")
     if odometry_file is None:
         raise ValueError(f"{folder / 'odometry.txt'} is missing: name the front end's trajectory file (or groundtruth.txt)")
-    image_of, T_odom_cam = match_trajectory(odometry_file, frames.stamps_ns, folder)
+    image_of, found = match_trajectory(odometry_file, frames.stamps_ns)
+    frames = replace(frames, motion=by_position(image_of, found.motion))
     truth = None if frames.T_world_cam is None else frames.T_world_cam[image_of]
-    return frames.keyframes(image_of, T_odom_cam, truth, read_queries(folder, queries, frames.camera))
+    return frames.keyframes(image_of, found.T_odom_cam, truth, read_queries(folder, queries, frames.camera, frames.levels))
 
 
-def read_tum(folder):
-    """Every image of `folder` as a Recording, with groundtruth.txt where there is one and no odometry; errors as :func:`load_tum`."""
-    folder = Path(folder)
+def read_tum(folder, pairing=PairingConfig(), time_offsets=None):
+    """Every image of `folder` as a Recording, with groundtruth.txt where there is one and no odometry; errors as :func:`load_tum`.
+
+    time_offsets: {"depth", "groundtruth": seconds to add to the stamps of that list}.
+    """
+    folder, offsets = Path(folder), offsets_ns(time_offsets)
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder: give one in the TUM layout (rgb.txt, camera.yaml, odometry.txt)")
     camera, depth_scale = read_camera(folder / "camera.yaml", DEPTH_SCALE)
@@ -49,11 +56,14 @@ def read_tum(folder):
     load_depth = None
     if (folder / "depth.txt").exists():
         depth_stamps, depth_files = _read_files(folder / "depth.txt")
-        depth_of = dict(zip(*(x.tolist() for x in associate(stamps_ns, depth_stamps))))
+        pairs = paired(stamps_ns, depth_stamps + offsets["depth"], pairing.tolerance_ns, "depth", folder / "depth.txt")
+        depth_of = dict(zip(*(x.tolist() for x in pairs)))
         load_depth = lambda i: read_depth(depth_files[depth_of[i]], camera, depth_scale) if i in depth_of else None
     truth_file = folder / "groundtruth.txt"
-    truth = _truth_at(truth_file, stamps_ns) if truth_file.exists() else None
-    return Recording(folder.resolve().name, camera, stamps_ns, lambda i: read_image(rgb_files[i], camera), load_depth, T_world_cam=truth)
+    truth = _truth_at(truth_file, stamps_ns, offsets["groundtruth"]) if truth_file.exists() else None
+    levels = levels_of(rgb_files)
+    return Recording(folder.resolve().name, camera, stamps_ns, lambda i: read_image(rgb_files[i], camera, levels), load_depth, T_world_cam=truth,
+                     levels=levels)
 
 
 def write_tum(folder, sequence, progress=lambda steps, **_: steps):
@@ -97,15 +107,21 @@ def write_tum(folder, sequence, progress=lambda steps, **_: steps):
         write_trajectory_tum(folder / "queries_groundtruth.txt", [q.stamp_ns for q in known], [q.T_world_cam for q in known])
 
 
-def match_trajectory(file, stamps_ns, folder):
-    """Trajectory file -> (indices of the images at stamps_ns that are nearest to one of its poses, those poses). ValueError when there
-    are none."""
-    stamps, poses = read_trajectory_tum(file)
-    of_image, of_pose = associate(stamps_ns, stamps)
+def match_trajectory(file, stamps_ns, pairing=PairingConfig(), offset_ns=0, T_file_cam=np.eye(4)):
+    """Trajectory file of a front end -> (indices of the images at stamps_ns that are nearest to one of its poses, OdometryAtImages of those).
+
+    Jumps are bridged as the node does it. offset_ns is added to the file's stamps; T_file_cam (4, 4): the images' camera in the one whose poses
+    they are. ValueError when no pose belongs to an image.
+    """
+    stamps, poses, lost = read_tracked_tum(file)
+    if not len(stamps):
+        raise ValueError(f"{file}: the front end was lost in all of its {len(lost)} lines")
+    stamps = stamps + offset_ns
+    of_image, of_pose = associate(stamps_ns, stamps, pairing.tolerance_ns)
     if not len(of_image):
-        raise ValueError(f"{file}: no pose lies within 20 ms of an image in {folder}: both must use the same clock (images from "
-                         f"{seconds(stamps_ns[0])}, poses from {seconds(stamps[0])})")
-    return of_image, poses[of_pose]
+        raise ValueError(f"{file}: no pose is stamped within {pairing.tolerance_ns / 1e6:.0f} ms of an image: both must use the same clock; "
+                         f"{offset_text(stamps_ns, stamps, 'odometry')}")
+    return of_image, OdometryAtImages(track_of(stamps, poses, pairing, file, lost=lost + offset_ns), stamps[of_pose], T_file_cam)
 
 
 def find_file(folder, given, default):
@@ -126,15 +142,25 @@ def _read_files(path):
     return read_stamps(path, rows), [path.parent / fields[1] for _, fields in rows]
 
 
-def _truth_at(path, stamps_ns):
+def by_position(of_image, motion):
+    """motion(k, l) of the k-th of the images `of_image` (N,) -> the same of the images themselves."""
+    position = {int(i): k for k, i in enumerate(of_image)}
+    return lambda earlier, later: motion(position[earlier], position[later])
+
+
+def _truth_at(path, stamps_ns, offset_ns=0):
     truth_stamps, poses = read_trajectory_tum(path)
+    truth_stamps = truth_stamps + offset_ns
     index = nearest(truth_stamps, stamps_ns)
     truth = poses[index]
     truth[np.abs(truth_stamps[index] - stamps_ns) > MAX_STAMP_GAP_NS] = np.nan
+    if not np.isfinite(truth).any():
+        raise ValueError(f"{path}: no pose is stamped within {MAX_STAMP_GAP_NS / 1e6:.0f} ms of an image: "
+                         f"{offset_text(stamps_ns, truth_stamps, 'groundtruth')}")
     return truth
 
 
-def read_queries(folder, given, camera):
+def read_queries(folder, given, camera, levels=None):
     """List of Query from a list of images with <stem>_groundtruth.txt beside it, found as by :func:`find_file`."""
     path = find_file(folder, given, "queries.txt")
     if path is None:
@@ -142,5 +168,5 @@ def read_queries(folder, given, camera):
     stamps, files = _read_files(path)
     truth_file = path.with_name(path.stem + "_groundtruth.txt")
     truth = _truth_at(truth_file, stamps) if truth_file.exists() else np.full((len(stamps), 4, 4), np.nan)
-    return [Query(int(stamp), lambda file=file: read_image(file, camera), pose if np.isfinite(pose).all() else None)
+    return [Query(int(stamp), lambda file=file: read_image(file, camera, levels), pose if np.isfinite(pose).all() else None)
             for stamp, file, pose in zip(stamps, files, truth)]

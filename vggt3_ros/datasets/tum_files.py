@@ -1,5 +1,7 @@
 """The text files of the TUM layout: trajectories and lists, one line per stamp."""
 
+import logging
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
@@ -7,20 +9,41 @@ import numpy as np
 
 from vggt3_ros.geometry import se3
 
+YEAR_S = 365.25 * 86400
+UNITS = (("nanoseconds", 1e17, 1), ("microseconds", 1e14, 10**3), ("milliseconds", 1e11, 10**6))  # from 1973 on; 1e11 s is the year 5138
+_log = logging.getLogger(__name__)
+
 
 def read_trajectory_tum(path):
-    """'stamp tx ty tz qx qy qz qw' lines -> (N,) int64 nanoseconds and (N, 4, 4). ValueError names the bad line."""
+    """'stamp tx ty tz qx qy qz qw' lines -> (N,) int64 nanoseconds and (N, 4, 4). ValueError names the bad line, or says that no line has a
+    pose."""
+    stamps, poses, lost = read_tracked_tum(path)
+    if not len(stamps):
+        raise ValueError(f"{path}: the front end was lost in all of its {len(lost)} lines")
+    return stamps, poses
+
+
+def read_tracked_tum(path):
+    """As :func:`read_trajectory_tum`, and the stamps at which the front end was lost: a null quaternion, or NaN throughout. A warning counts
+    them."""
     rows = read_rows(path, 8, "stamp tx ty tz qx qy qz qw")
-    poses = []
-    for line, fields in rows:
+    poses, known = [], np.ones(len(rows), bool)
+    for row, (line, fields) in enumerate(rows):
         try:
             values = [float(field) for field in fields[1:]]
+            if not any(values[3:]) or np.isnan(values).all():
+                known[row] = False
+                continue
             if not np.all(np.isfinite(values)):
                 raise ValueError("it holds NaN or infinity")
             poses.append(se3.from_quaternion(values[:3], values[3:]))
         except ValueError as error:
             raise ValueError(f"{path}:{line}: {error}; each line is 'stamp tx ty tz qx qy qz qw'") from error
-    return read_stamps(path, rows), np.array(poses)
+    stamps = read_stamps(path, rows)
+    if not known.all():
+        _log.warning("%s: %d of %d lines have no pose, the first is line %d: the front end was lost there", path, np.sum(~known), len(rows),
+                     rows[int(np.argmin(known))][0])
+    return stamps[known], np.array(poses).reshape(-1, 4, 4), stamps[~known]
 
 
 def write_trajectory_tum(path, stamps_ns, T_world_cam, comment="T_world_cam"):
@@ -35,7 +58,7 @@ def write_trajectory_tum(path, stamps_ns, T_world_cam, comment="T_world_cam"):
 def read_rows(path, count, names):
     """Lines of `count` fields, comments left out -> list of (line number, fields). ValueError names the bad line."""
     try:
-        lines = Path(path).read_text().splitlines()
+        lines = Path(path).read_text("utf-8-sig").splitlines()  # Windows editors write a byte-order mark
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read: {error}; it must be a text file of '{names}' lines") from error
     rows = []
@@ -51,11 +74,15 @@ def read_rows(path, count, names):
 
 
 def read_stamps(path, rows):
-    """First field of every row, seconds -> (N,) int64 nanoseconds, increasing. ValueError names the bad line."""
-    stamps = []
+    """First field of every row, seconds -> (N,) int64 nanoseconds, increasing. ValueError names the bad line.
+
+    Stamps since 1970 in other units are told by their size: a file in nanoseconds (ORB-SLAM3 writes such), microseconds or milliseconds is read
+    as that, and the log says so.
+    """
+    stamps, unit = [], _unit(path, rows)
     for number, fields in rows:
         try:
-            stamp = int((Decimal(fields[0]) * 10**9).to_integral_value())  # Decimal: float seconds lose the nanoseconds
+            stamp = int((Decimal(fields[0]) * unit).to_integral_value())  # Decimal: float seconds lose the nanoseconds
         except (InvalidOperation, ValueError, OverflowError) as error:
             raise ValueError(f"{path}:{number}: '{fields[0]}' is no timestamp: write seconds, as 1305031102.175304") from error
         if not 0 <= stamp < 2**63 or (stamps and stamp <= stamps[-1]):
@@ -63,6 +90,21 @@ def read_stamps(path, rows):
                              "lines and keep each once")
         stamps.append(stamp)
     return np.array(stamps, np.int64)
+
+
+def _unit(path, rows):
+    """Nanoseconds in one unit of the stamps, by the largest."""
+    largest = 0.0
+    for _, fields in rows:
+        with suppress(ValueError):  # told of by its line
+            largest = max(largest, float(fields[0]))
+    if not largest < float("inf"):
+        return 10**9
+    for name, least, unit in UNITS:
+        if largest >= least:
+            _log.warning("%s: the stamps are read as %s, for as seconds they would be of the year %.0f", path, name, 1970 + largest / YEAR_S)
+            return unit
+    return 10**9
 
 
 def seconds(stamp_ns):

@@ -6,6 +6,7 @@ import numpy as np
 import open3d as o3d
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.local_frame import origin_near
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ def cloud_error(points, reference, T_reference_points=None):
     A reference sampled every d metres cannot show errors much below d / 2. Raises ValueError when a cloud is empty or holds NaN.
     """
     points, reference = _checked(points, "map", T_reference_points), _checked(reference, "reference")
+    origin = origin_near(reference[0])
+    points, reference = (np.ascontiguousarray(cloud - origin, np.float32) for cloud in (points, reference))
     search = o3d.core.nns.NearestNeighborSearch(o3d.core.Tensor(reference))
     search.knn_index()
     squared = search.knn_search(o3d.core.Tensor(points), 1)[1].numpy()
@@ -34,7 +37,7 @@ def surface_error(points, scene, T_world_points=None):
 
     T_world_points: (4, 4) from the map to the scene, identity by default. Raises ValueError as :func:`cloud_error`.
     """
-    return _summary(scene.distance(_checked(points, "map", T_world_points)))
+    return _summary(scene.distance(np.ascontiguousarray(_checked(points, "map", T_world_points), np.float32)))
 
 
 def _checked(points, name, T=None):
@@ -45,7 +48,7 @@ def _checked(points, name, T=None):
         raise ValueError(f"the {name} holds NaN or infinity")
     if T is not None:
         points = se3.transform_points(se3.check(T, "the map's alignment"), points)
-    return np.ascontiguousarray(points, np.float32)
+    return points
 
 
 def _summary(distances):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vggt3_ros.config import Checked, value
+from vggt3_ros.frontend.synchronizer import RESTART_NS
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import undistort
 
@@ -32,10 +33,14 @@ class KeyframeSelector:
         self._stamp_ns = self._pose = self._points = None
 
     def reason(self, stamp_ns, T_odom_cam, camera, limits):
-        """Why this image is a keyframe: "first", "translation", "rotation", "overlap", "time"; "" when it is none."""
+        """Why this image is a keyframe: "first", "translation", "rotation", "overlap", "time"; "" when it is none. "clock": it is more than
+        a second older than the last keyframe: a clock or a bag began again, and whoever stores keyframes refuses it with that reason, which is
+        more than to pass it over; less than that, it came late."""
         if self._pose is None:
             return "first"
         seconds = (stamp_ns - self._stamp_ns) / 1e9
+        if self._stamp_ns - stamp_ns > RESTART_NS:
+            return "clock"
         if seconds < limits.shortest or seconds <= 0:
             return ""
         motion = se3.inverse(self._pose) @ T_odom_cam
@@ -50,6 +55,11 @@ class KeyframeSelector:
     def keep(self, stamp_ns, T_odom_cam, camera, depth=None):
         """The last keyframe is this one. depth: (height, width) metres as in Keyframe, or None."""
         self._stamp_ns, self._pose, self._points = stamp_ns, T_odom_cam, grid_points(camera, depth)
+
+    @property
+    def newest_ns(self):
+        """Stamp of the last keyframe, None before the first."""
+        return None if self._pose is None else self._stamp_ns
 
     def forget(self):
         """The next image is the first."""

@@ -58,6 +58,11 @@ class FrameTree:
         """Whether anything says how the two lie to each other, at whatever time."""
         return self._paths(target, source) is not None
 
+    def moves(self, target, source):
+        """Whether anything between the two moves, or they are not connected."""
+        paths = self._paths(target, source)
+        return paths is None or any(frame in self._moving for path in paths for frame in path)
+
     def at(self, target, source, stamp_ns):
         """T_target_source (4, 4) at a stamp, None while the two are not connected. Raises NotYet, Unknown."""
         paths = self._paths(target, source)

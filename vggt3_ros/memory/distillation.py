@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from vggt3_ros.config import MemoryConfig
+from vggt3_ros.geometry.local_frame import origin_near, shifted
 from vggt3_ros.memory.scene_memory import SceneMemory
 
 SLOTS = 8000
@@ -38,7 +39,9 @@ def distil(keys, points, config=MemoryConfig(), importance=None, slots=SLOTS, in
     """
     if len(keys) != len(points) or len(keys) < 64:
         raise ValueError(f"distillation needs at least 64 pairs and as many keys as points, got {len(keys)} keys, {len(points)} points")
-    keys, points = torch.as_tensor(keys).float(), torch.as_tensor(points).float()
+    origin = origin_near(np.asarray(torch.as_tensor(points).double().mean(0)))
+    keys, points = torch.as_tensor(keys).float(), (torch.as_tensor(points).double() - torch.from_numpy(origin)).float()
+    initial = None if initial is None else _moved(initial, -origin)
     weight = torch.ones(len(keys)) if importance is None else torch.as_tensor(importance).float()
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(keys), generator=generator)
@@ -47,7 +50,11 @@ def distil(keys, points, config=MemoryConfig(), importance=None, slots=SLOTS, in
     steps = config.steps if steps is None else steps
     if steps or seconds:
         memory = trained(memory, keys[training], points[training], config, weight[training], steps, seconds, progress, generator)
-    return replace(memory, validation_error_m=validation_error(memory, keys[held_out], points[held_out]))
+    return _moved(replace(memory, validation_error_m=validation_error(memory, keys[held_out], points[held_out])), origin)
+
+
+def _moved(memory, offset):
+    return replace(memory, T_map_anchor=shifted(memory.T_map_anchor, offset), T_folded=shifted(memory.T_folded, offset))
 
 
 def validation_error(memory, keys, points):

@@ -8,6 +8,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.local_frame import origin_near, shifted
 from vggt3_ros.geometry.overlap import near_pose
 from vggt3_ros.memory.distillation import trained
 from vggt3_ros.memory.folding import Folding, empty
@@ -113,6 +114,9 @@ class MemoryKeeper:
             keys.append(pairs.keys)
             points.append(se3.transform_points(memory.T_map_anchor[row], pairs.points))
         keys, points = np.concatenate(keys), np.concatenate(points)
+        # The optimizer has float32: near the place, wherever the map's origin is.
+        origin = origin_near(pose[:3, 3])
+        part, points = replace(part, T_map_anchor=shifted(part.T_map_anchor, -origin)), points - origin
         near = cKDTree(part.map_points).query(points)[0] < TAUGHT_M
         if near.sum() < LEAST_PAIRS:
             return memory

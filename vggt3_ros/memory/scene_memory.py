@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.local_frame import origin_near
 
 FORMAT = "3"  # 1 and 2 were MLPs
 MAX_FILE_BYTES = 2**30
@@ -86,7 +87,7 @@ class SceneMemory:
 
     @torch.inference_mode()
     def predict(self, keys):
-        """(B, C) float keys -> points (B, 3) float32 metres in map, uncertainty (B,) float32 metres (mean error expected).
+        """(B, C) float keys -> points (B, 3) metres in map, float32 unless that lies far from its origin, uncertainty (B,) float32 metres (mean error expected).
 
         A softmax over the best few slots; those that lie near the likeliest share in the answer, the others in its uncertainty.
         """
@@ -94,14 +95,16 @@ class SceneMemory:
         logits = keys @ self.keys.float().T + self.biases
         best, slots = logits.topk(min(NEIGHBOURS, len(self)), dim=1)
         weight = torch.softmax(self.temperature * best, dim=1)
-        points = torch.from_numpy(self.map_points).to(weight)[slots]
+        origin = origin_near(self.T_map_anchor[0, :3, 3])
+        points = torch.from_numpy(self.map_points - origin).to(weight)[slots]
         spread = torch.from_numpy(self.spread).to(weight)[slots]
         away = torch.linalg.vector_norm(points - points[:, :1], dim=2)
         near = weight * (away <= NEAR * spread[:, :1] + 1e-6)
         near = near / near.sum(1, keepdim=True)
         point = (near[..., None] * points).sum(1)
         uncertainty = (weight * (torch.linalg.vector_norm(points - point[:, None], dim=2) + spread)).sum(1)
-        return point.float().cpu().numpy(), uncertainty.float().cpu().numpy()
+        point = point.float().cpu().numpy()
+        return point + origin if origin.any() else point, uncertainty.float().cpu().numpy()
 
     def save(self, path):
         """Write it: about 90 bytes a slot."""

@@ -41,14 +41,15 @@ for _order in ("RGGB", "BGGR", "GBRG", "GRBG"):
 DEPTH = {"32FC1": ("f4", 1.0), "16UC1": ("u2", 1000.0), "mono16": ("u2", 1000.0)}  # dtype, counts per metre
 
 
-def to_rgb(message, name="image"):
-    """Image -> (height, width, 3) uint8 RGB; 16 bits keep their upper 8. ValueError names the field of `name` that is wrong."""
+def to_rgb(message, name="image", to_8_bits=lambda pixels: (pixels >> 8).astype(np.uint8)):
+    """Image -> (height, width, 3) uint8 RGB. to_8_bits: what becomes of 16 (see levels.Levels); by default their upper 8 are kept. ValueError
+    names the field of `name` that is wrong."""
     if message.encoding not in COLOR:
         raise ValueError(f"{name}.encoding '{message.encoding[:80]}' is unknown; known: {', '.join(COLOR)}")
     layout = COLOR[message.encoding]
     pixels = read_pixels(message, layout, name)
     if layout.dtype == "u2":
-        pixels = (pixels >> 8).astype(np.uint8)
+        pixels = to_8_bits(pixels)
     if message.encoding == "nv24":
         return _nv24(pixels, message.height)
     pixels = np.ascontiguousarray(pixels)

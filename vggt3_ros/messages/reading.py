@@ -12,6 +12,7 @@ from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import MAX_PIXELS, Camera
 from vggt3_ros.geometry.stereo import stereo_pair
 from vggt3_ros.messages import images
+from vggt3_ros.messages.registration import check_registered
 from vggt3_ros.store.keyframe import Keyframe, check_covariance
 from vggt3_ros.store.stereo_keyframe import StereoKeyframe
 
@@ -46,6 +47,8 @@ def to_transform(pose, name="pose"):
         raise ValueError(f"{name}.position must be metres within {MAX_COORDINATE:g}, got {np.abs(position).max():g}")
     if not np.all(np.isfinite(orientation)):
         raise ValueError(f"{name}.orientation holds NaN or infinity")
+    if not any(orientation):
+        raise ValueError(f"{name}.orientation is 0 0 0 0: the front end was lost")
     try:
         return se3.from_quaternion(position, orientation)
     except ValueError as error:
@@ -81,20 +84,20 @@ def _say_once(name, model, count, read_model, read_count):
     _log.warning("%s.distortion_model '%s' with %d coefficients is read as '%s' with %d", name, model, count, read_model, read_count)
 
 
-def to_image(message, camera, name=""):
+def to_image(message, camera, name="", to_8_bits=None):
     """The image of a message with fields image and compressed_image, their names after `name` -> (RGB array, encoded bytes or None). Size
-    checked."""
+    checked. to_8_bits: see levels.Levels, whose scale images of 16 bits get; None: their upper 8 are kept."""
     raw, compressed = getattr(message, f"{name}image"), getattr(message, f"{name}compressed_image")
     if len(compressed.data):
         if len(raw.data):
             raise ValueError(f"{name}image and {name}compressed_image are both set; send one")
-        return images.decompress(compressed, camera.width, camera.height, f"{name}compressed_image")
+        return images.decompress(compressed, camera.width, camera.height, f"{name}compressed_image", to_8_bits)
     if not len(raw.data):
         raise ValueError(f"{name}image and {name}compressed_image are both empty")
     size = raw.width, raw.height
     if size != (camera.width, camera.height):
         raise ValueError(f"{name}image is {size[0]}x{size[1]}, {name}camera_info says {camera.width}x{camera.height}")
-    return images.to_rgb(raw, f"{name}image"), None
+    return images.to_rgb(raw, f"{name}image", *filter(None, [to_8_bits])), None
 
 
 def to_stereo_pair(left_info, right_info, name="right_camera_info"):
@@ -125,20 +128,20 @@ def _rectifying(info, name):
     return se3.orthonormalize(se3.from_rotation_translation(rotation, np.zeros(3)))[:3, :3]
 
 
-def to_view(message, name=""):
+def to_view(message, name="", to_8_bits=None):
     """A message with fields camera_info, image and compressed_image, the names of all after `name` -> (Camera, RGB array, encoded bytes or
-    None): what that camera saw."""
+    None): what that camera saw. to_8_bits: see to_image."""
     camera = to_camera(getattr(message, f"{name}camera_info"), f"{name}camera_info")
-    return camera, *to_image(message, camera, name)
+    return camera, *to_image(message, camera, name, to_8_bits)
 
 
-def to_keyframe(message):
+def to_keyframe(message, to_8_bits=None):
     """vggt3_ros/Keyframe -> (Keyframe or StereoKeyframe, encoded bytes of the image or None). No depth is matched here: see
-    with_stereo_depth."""
+    with_stereo_depth. to_8_bits: see to_image."""
     stamp_ns = to_stamp(message.header)
     if message.id >= 2**63:
         raise ValueError(f"id must be below 2^63, got {message.id}")
-    camera, image, encoded = to_view(message)
+    camera, image, encoded = to_view(message, to_8_bits=to_8_bits)
     pose = to_transform(message.t_odom_camera, "t_odom_camera")
     covariance = np.asarray(message.odometry_covariance, float).reshape(6, 6)
     covariance = check_covariance(covariance) if covariance.any() else None
@@ -146,13 +149,14 @@ def to_keyframe(message):
     if keyframe.depth is not None or not _has_right_image(message):
         return keyframe, encoded
     pair = to_stereo_pair(message.camera_info, message.right_camera_info)
-    return StereoKeyframe(keyframe, to_view(message, "right_")[1], pair), encoded
+    return StereoKeyframe(keyframe, to_view(message, "right_", to_8_bits)[1], pair), encoded
 
 
 def _depth(message, camera):
     """Measured depth; None where the message has none."""
     if not (len(message.depth.data) or message.depth.width or message.depth.height):
         return None
+    check_registered(message)
     size = message.depth.width, message.depth.height
     if size != (camera.width, camera.height):
         raise ValueError(f"depth is {size[0]}x{size[1]}, its image {camera.width}x{camera.height}; register it to the image")

@@ -11,12 +11,13 @@ from vggt3_ros.geometry import se3
 from vggt3_ros.store import durable
 from vggt3_ros.store.arrays import load_arrays
 
-FORMAT = 2
-READABLE = 1, 2  # 1: one session, one memory of all keyframes
+FORMAT, FAR_FORMAT = 2, 3
+READABLE = 1, 2, 3  # 1: one session, one memory of all keyframes; 3: as 2, but the points lie around an origin of their own
 MAX_TEXT_BYTES = 2**28  # of snapshot.json
 SHAPES = {"keyframe_ids": ("i8", ("N",)), "stamps_ns": ("i8", ("N",)), "T_map_cam": ("f8", ("N", 4, 4)), "T_odom_cam": ("f8", ("N", 4, 4)),
           "covariances": ("f8", ("N", 6, 6)), "loop_motions": ("f8", ("L", 4, 4)), "loop_information": ("f8", ("L", 6, 6)),
-          "points": ("f4", ("M", 3)), "colors": ("u1", ("M", 3)), "confidence": ("f4", ("M",)), "sessions": ("i8", ("N",))}
+          "points": ("f4", ("M", 3)), "colors": ("u1", ("M", 3)), "confidence": ("f4", ("M",)), "sessions": ("i8", ("N",)),
+          "origin": ("f8", (3,))}
 PLACES_FILE = "places.safetensors"
 MEMORY_FILE = "slots.safetensors"
 OLD_MEMORIES = "memory.safetensors", "submaps"  # what older versions wrote: MLPs, made anew from the keyframes
@@ -24,21 +25,36 @@ OLD_MEMORIES = "memory.safetensors", "submaps"  # what older versions wrote: MLP
 
 @dataclass(frozen=True, eq=False)
 class PointMap:
-    """points (M, 3) float32 metres in map, colors (M, 3) uint8 RGB, confidence (M,) float32 in [0, 1]."""
+    """points (M, 3) metres in map, colors (M, 3) uint8 RGB, confidence (M,) float32 in [0, 1].
+
+    origin (3,) float64, metres in map: points are float32 where it is zero; in coordinates that float32 cannot carry (UTM) they are
+    float64, and `around_origin` gives float32 ones as they were fused.
+    """
 
     points: np.ndarray
     colors: np.ndarray
     confidence: np.ndarray
+    origin: np.ndarray = field(default_factory=lambda: np.zeros(3))
 
     def __len__(self):
         return len(self.points)
+
+    @classmethod
+    def around(cls, origin, points, colors, confidence):
+        """Of points (M, 3) float32 from `origin` (3,) on."""
+        return cls(points + origin if np.any(origin) else points, colors, confidence, np.array(origin, float))
+
+    @property
+    def around_origin(self):
+        """(M, 3) float32: the points from `origin` on, as they were fused."""
+        return (self.points - self.origin).astype(np.float32) if self.origin.any() else np.asarray(self.points, np.float32)
 
     def thinned(self, most):
         """At most `most` of the points, drawn evenly: itself when there are no more."""
         if len(self) <= most:
             return self
         keep = np.sort(np.random.default_rng(0).choice(len(self), most, replace=False))
-        return PointMap(self.points[keep], self.colors[keep], self.confidence[keep])
+        return PointMap(self.points[keep], self.colors[keep], self.confidence[keep], self.origin)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,8 +147,11 @@ class Snapshot:
             "T_odom_cam": self.T_odom_cam, "covariances": self.covariances, "sessions": self.sessions,
             "loop_motions": np.array([loop.T_source_target for loop in measured]).reshape(-1, 4, 4),
             "loop_information": np.array([loop.information for loop in measured]).reshape(-1, 6, 6),
-            "points": self.cloud.points, "colors": self.cloud.colors, "confidence": self.cloud.confidence,
+            "points": self.cloud.around_origin, "colors": self.cloud.colors, "confidence": self.cloud.confidence,
         }
+        far = bool(self.cloud.origin.any())
+        if far:
+            arrays["origin"] = self.cloud.origin
         with open(partial / "arrays.npz", "wb") as file:
             np.savez(file, **arrays)
         if memory is not None:
@@ -142,7 +161,7 @@ class Snapshot:
         loops = [{"source": loop.source_id, "target": loop.target_id, "accepted": loop.accepted, "reason": loop.reason,
                   "measured": loop.T_source_target is not None, "origin": loop.origin, "inliers": loop.inliers, "residual_m": loop.residual_m,
                   "residual_rad": loop.residual_rad} for loop in self.loops]
-        text = {"format": FORMAT, "generation": self.generation, "session": self.session, "loops": loops, "seconds": self.seconds,
+        text = {"format": FAR_FORMAT if far else FORMAT, "generation": self.generation, "session": self.session, "loops": loops, "seconds": self.seconds,
                 "report": self.report}
         with open(partial / "snapshot.json", "w") as file:
             file.write(json.dumps(text))  # json.dump writes without the C encoder
@@ -175,9 +194,10 @@ class Snapshot:
         try:
             text = _read_text(folder / "snapshot.json")
             old = text["format"] == 1
-            arrays = load_arrays(folder / "arrays.npz", [name for name in SHAPES if not (old and name == "sessions")])
-            if old:
-                arrays["sessions"] = np.zeros(arrays["keyframe_ids"].shape, np.int64)
+            lacking = {1: ("sessions", "origin"), 2: ("origin",)}.get(text["format"], ())
+            arrays = load_arrays(folder / "arrays.npz", [name for name in SHAPES if name not in lacking])
+            arrays.setdefault("sessions", np.zeros(arrays["keyframe_ids"].shape, np.int64))
+            arrays.setdefault("origin", np.zeros(3))
             arrays, session = _checked(arrays), 0 if old else _count(text["session"])
             for row in text["loops"]:
                 row.setdefault("measured", row["accepted"])  # until rejected loops kept theirs
@@ -193,7 +213,8 @@ class Snapshot:
                                   str(row["origin"]), _count(row["inliers"]), motion, information, float(row["residual_m"]),
                                   float(row["residual_rad"])))
             return cls(_count(text["generation"]), *(arrays[k] for k in ("keyframe_ids", "stamps_ns", "T_map_cam", "T_odom_cam",
-                       "covariances")), tuple(loops), PointMap(arrays["points"], arrays["colors"], arrays["confidence"]),
+                       "covariances")), tuple(loops),
+                       PointMap.around(*(arrays[k] for k in ("origin", "points", "colors", "confidence"))),
                        text["seconds"], text["report"], arrays["sessions"], session)
         except (OSError, KeyError, StopIteration, TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
             raise ValueError(f"{folder} is not a readable snapshot: {error}") from error
@@ -207,7 +228,7 @@ def _read_text(path):
     if not isinstance(text, dict):
         raise ValueError(f"{path.name} holds a {type(text).__name__}")
     if text["format"] not in READABLE:
-        raise ValueError(f"format {text['format']}, this version reads {' and '.join(map(str, READABLE))}")
+        raise ValueError(f"format {text['format']}, this version reads {', '.join(map(str, READABLE))}")
     if not (isinstance(text["loops"], list) and isinstance(text["seconds"], dict) and isinstance(text["report"], dict)):
         raise ValueError(f"{path.name} holds other things than a snapshot")
     return text
@@ -228,7 +249,7 @@ def _checked(arrays):
         if not (off < 1e-3 and np.all(np.isfinite(arrays[name])) and np.all(np.linalg.det(rotation) > 0)
                 and np.all(arrays[name][:, 3] == (0, 0, 0, 1))):
             raise ValueError(f"{name} are not all rigid transforms")
-    if not all(np.all(np.isfinite(arrays[name])) for name in ("covariances", "loop_information", "points", "confidence")):
+    if not all(np.all(np.isfinite(arrays[name])) for name in ("covariances", "loop_information", "points", "confidence", "origin")):
         raise ValueError("covariances or points hold NaN or infinity")
     if len(np.unique(arrays["keyframe_ids"])) != sizes["N"] or min(arrays["keyframe_ids"].min(initial=0), arrays["stamps_ns"].min(initial=0)) < 0:
         raise ValueError("keyframe_ids are not unique, or stamps_ns negative")

@@ -5,6 +5,7 @@ import open3d as o3d
 
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import undistort
+from vggt3_ros.geometry.local_frame import origin_near, shifted, too_far
 from vggt3_ros.store.snapshot import PointMap
 from vggt3_ros.surface.surface_points import SurfacePoints
 from vggt3_ros.surface.voxel_blocks import erase, held_blocks, make_room, new_grid, places, values
@@ -16,7 +17,7 @@ BLOCKS_OF_ONE = 1_500  # what one keyframe sees
 
 def fuse(keyframes, T_map_cam, config, progress=None):
     """Iterable of Keyframes with depth, their (N, 4, 4) poses -> PointMap in the map frame, as :meth:`Surface.cloud` gives it."""
-    surface = Surface(config)
+    surface = Surface(config, origin_near(T_map_cam[0][:3, 3]) if len(T_map_cam) else np.zeros(3))
     for i, (keyframe, pose) in enumerate(zip(keyframes, T_map_cam)):
         surface.add(keyframe, pose)
         if progress:
@@ -30,10 +31,12 @@ class Surface:
     The default truncation of Open3D (Curless and Levoy 1996; Dong et al., ASH, for the voxel hashing). A voxel holds the mean of what
     the keyframes saw there and how many they are, so that one keyframe, fused alone, can be subtracted (BundleFusion, Dai et al. 2017);
     what remains is the surface of the others up to rounding. Keyframes without depth in reach leave it as it is.
+
+    origin (3,), metres in the map: the surface is kept from there on, in float32; keyframes that are :func:`too_far` from it have none.
     """
 
-    def __init__(self, config):
-        self.config = config
+    def __init__(self, config, origin=np.zeros(3)):
+        self.config, self.origin = config, np.array(origin, float)
         self._grid = new_grid(config.voxel_size, BLOCKS)
         self._points, self._touched = SurfacePoints(config), []
 
@@ -68,19 +71,22 @@ class Surface:
         """PointMap of the surfaces seen by `minimum_weight` keyframes, at most `max_points`; empty without any."""
         cloud = self._points.update(self._grid, np.vstack(self._touched) if self._touched else [])
         self._touched = []
-        return cloud.thinned(self.config.max_points)
+        return PointMap.around(self.origin, cloud.points, cloud.colors, cloud.confidence).thinned(self.config.max_points)
 
     def _integrated(self, grid, keyframe, T_map_cam):
         """(N, 3) int32: the blocks that the keyframe, fused into the grid, may have changed; none without depth within reach."""
         nothing = np.zeros((0, 3), np.int32)
         if keyframe.depth is None or not (keyframe.depth > 0).any():
             return nothing
+        if too_far(T_map_cam[:3, 3], self.origin, self.config.voxel_size):
+            return nothing
+        T_local_cam = shifted(T_map_cam, -self.origin)
         camera, reach = keyframe.camera, self.config.max_depth
         depth = undistort(keyframe.depth, camera, nearest=True)
         depth = np.where(depth <= reach, depth, 0).astype(np.float32)
         color = np.ascontiguousarray(undistort(keyframe.image, camera)).astype(np.float32) / 255
         depth, color = (o3d.t.geometry.Image(o3d.core.Tensor(np.ascontiguousarray(image))) for image in (depth, color))
-        intrinsic, extrinsic = o3d.core.Tensor(camera.matrix), o3d.core.Tensor(se3.inverse(T_map_cam))
+        intrinsic, extrinsic = o3d.core.Tensor(camera.matrix), o3d.core.Tensor(se3.inverse(T_local_cam))
         try:
             blocks = grid.compute_unique_block_coordinates(depth, intrinsic, extrinsic, 1.0, reach)
         except RuntimeError as error:

@@ -3,9 +3,9 @@ to localize would have to wait for it. `python -m vggt3_ros.surface.fusion_proce
 the other end, until that closes the channel.
 
 Frames (system/wire.py) to it, each answered:
-    {"begin": MapConfig values}                 an empty surface, and the old one forgotten                -> {"begun": true}
+    {"begin": MapConfig values, "origin"}       an empty surface, and the old one forgotten                -> {"begun": true}
     {"keyframe": id, "camera", "pose", "was"}   image and depth as payload: taken out at `was` (if given), fused at `pose` -> {"fused": id}
-    {"cloud": true}                             -> {"points": count} with points, colors, confidence
+    {"cloud": true}                             -> {"points": count} with points (from the origin on), colors, confidence
 or by {"failed": text, "memory": whether it ran out}, after which it ends.
 """
 
@@ -24,6 +24,7 @@ import numpy as np
 from vggt3_ros.config import MapConfig
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
+from vggt3_ros.geometry.local_frame import origin_near, too_far
 from vggt3_ros.store.keyframe import Keyframe
 from vggt3_ros.store.snapshot import PointMap
 from vggt3_ros.system import memory_limits, wire
@@ -57,7 +58,7 @@ class FusionProcess:
 
     def __init__(self, silent_seconds=SILENT_SECONDS):
         self.silent_seconds = silent_seconds
-        self._child = self._ours = self._config = None
+        self._child = self._ours = self._config = self._origin = None
         self._held = {}  # keyframe id -> pose (4, 4) it is fused at, None: it has no depth
         self._owed = 0  # answers on their way that nobody waits for any more
         self._asked = deque()  # what they answer: a keyframe's id or None
@@ -101,9 +102,10 @@ class FusionProcess:
         try:
             while self._owed:
                 self._answer(lambda: progress and progress(0.0))
-            if config != self._config or self._doubtful(ids, T_map_cam, renewed, config):
-                self._config, self._held = config, {}
-                self._ask({"begin": asdict(config)})
+            origin = self._origin_for(np.asarray(T_map_cam, float).reshape(-1, 4, 4)[:, :3, 3], config)
+            if config != self._config or origin is not self._origin or self._doubtful(ids, T_map_cam, renewed, config):
+                self._config, self._origin, self._held = config, origin, {}
+                self._ask({"begin": asdict(config), "origin": origin.tolist()})
                 self._answer(lambda: progress and progress(0.0))
             self._bring_up_to_date(ids, T_map_cam, keyframe, renewed, config, progress or (lambda fraction: None))
             self._ask({"cloud": True})
@@ -117,7 +119,16 @@ class FusionProcess:
         except FusionError:
             self.close()
             raise
-        return _unpacked(header["points"], payload)
+        return _unpacked(header["points"], payload, self._origin)
+
+    def _origin_for(self, positions, config):
+        """(3,) that the surface is kept from: near the first of the keyframes at `positions` (N, 3), the same as long as that will do."""
+        origin = origin_near(positions[0] if len(positions) else np.zeros(3), self._origin)
+        far = too_far(positions, origin, config.voxel_size)
+        if far.any():
+            _log.warning("%d of %d keyframes lie too far from the first for one map (%.0f km and more): no surface of theirs is in it",
+                         far.sum(), len(far), np.abs(positions[far] - origin).max(axis=1).min() / 1000)
+        return origin
 
     def _fail(self, error):
         """Raise why the process ended: what it said last, or how."""
@@ -207,7 +218,7 @@ def serve(connection):
         header, payload = wire.receive(connection)
         if "begin" in header:
             surface = None  # before there is another
-            surface = Surface(MapConfig(**header["begin"]))
+            surface = Surface(MapConfig(**header["begin"]), header["origin"])
             wire.send(connection, {"begun": True})
         elif "keyframe" in header:
             keyframe = _received(header, payload)
@@ -231,13 +242,13 @@ def _received(header, payload):
 
 
 def _packed(cloud):
-    return cloud.points.astype("<f4").tobytes() + cloud.colors.tobytes() + cloud.confidence.astype("<f4").tobytes()
+    return cloud.around_origin.astype("<f4").tobytes() + cloud.colors.tobytes() + cloud.confidence.astype("<f4").tobytes()
 
 
-def _unpacked(count, payload):
+def _unpacked(count, payload, origin):
     points = np.frombuffer(payload, "<f4", 3 * count).reshape(-1, 3)
     colors = np.frombuffer(payload, np.uint8, 3 * count, 12 * count).reshape(-1, 3)
-    return PointMap(points, colors, np.frombuffer(payload, "<f4", count, 15 * count))
+    return PointMap.around(origin, points, colors, np.frombuffer(payload, "<f4", count, 15 * count))
 
 
 def main(argv=None):

@@ -71,7 +71,8 @@ def _transform(R_map_grid, corner):
 
 def _thinned(points, voxel):
     """One of the points in each voxel, ordered by x."""
-    index = np.floor(points / voxel).astype(np.int64) + 2**20
+    index = np.floor(points / voxel).astype(np.int64)
+    index -= index.min(axis=0)  # heights may be those above the sea, or along an axis of UTM
     _, first = np.unique((index[:, 0] << 42) | (index[:, 1] << 21) | index[:, 2], return_index=True)
     points = points[first]
     return points[np.argsort(points[:, 0])]

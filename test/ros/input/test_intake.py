@@ -142,3 +142,26 @@ def test_a_jump_of_the_front_end_is_remembered_and_not_in_another_runs_store(int
         intake.store()
     store.note("T_kept_frontend", "[1, 2]")
     np.testing.assert_array_equal(make(store).T_kept_frontend, np.eye(4))
+
+
+def test_infrared_of_10_bits_gets_one_scale_that_the_store_remembers(store):
+    from sensor_msgs.msg import Image
+
+    def sent(number, share):
+        keyframe = make_keyframe(number)
+        message = from_keyframe(keyframe)
+        pixels = (np.random.default_rng(0).random((keyframe.camera.height, keyframe.camera.width)) * 1000 * share).astype(np.uint16)
+        image = Image(header=message.image.header, height=pixels.shape[0], width=pixels.shape[1], encoding="mono16", step=2 * pixels.shape[1])
+        image.data.frombytes(pixels.tobytes())
+        message.image = image
+        return message, pixels
+
+    message, bright = sent(0, 1.0)
+    np.testing.assert_array_equal(make(store).take(message).image[..., 0], bright >> 2)
+    again = make(store)  # after a restart
+    assert again.levels.bits == 10
+    message, dark = sent(1, 0.1)
+    np.testing.assert_array_equal(again.take(message).image[..., 0], dark >> 2)
+    store.clear()
+    again.forget()
+    assert again.levels.bits == 0

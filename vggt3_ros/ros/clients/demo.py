@@ -11,6 +11,7 @@ import numpy as np
 import rclpy
 from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
+from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.action import Refine
 from vggt3_ros.messages.reading import to_transform
@@ -22,6 +23,7 @@ from vggt3_ros.ros.clients.spinner import Spinner
 from vggt3_ros.ros.conversions import from_camera
 from vggt3_ros.ros.image_messages import from_rgb
 from vggt3_ros.ros.output.clouds import from_cloud
+from vggt3_ros.ros.output.outputs import LOCAL_SUFFIX
 from vggt3_ros.srv import Localize
 from vggt3_ros.store.snapshot import PointMap, Snapshot
 
@@ -62,12 +64,27 @@ class Client(Node):
         self.create_subscription(Status, "status", lambda message: setattr(self, "status", message), qos.LATCHED)
         self.create_subscription(KeyframePoses, "keyframe_poses", lambda message: setattr(self, "poses", message), qos.LATCHED)
         self.create_subscription(PointCloud2, "map", lambda message: setattr(self, "cloud", message), qos.LATCHED)
+        self._origins = {}  # frame -> (3,) where it lies in its parent
+        self.create_subscription(TFMessage, "/tf_static", self._take_frames, qos.TF_STATIC)
         self.localizer = self.create_client(Localize, "localize")
         self.refiner = GoalClient(self, Refine, "refine")
         self._spinner = Spinner(self)
 
     def close(self):
         self._spinner.close()
+
+    def _take_frames(self, message):
+        for entry in message.transforms:
+            at = entry.transform.translation
+            self._origins[entry.child_frame_id] = np.array([at.x, at.y, at.z])
+
+    @property
+    def map(self):
+        """The last map as a PointMap; None before there is one, or while it is not known where its frame lies."""
+        far = self.cloud is not None and self.cloud.header.frame_id.endswith(LOCAL_SUFFIX)
+        if self.cloud is None or far and self.cloud.header.frame_id not in self._origins:
+            return None
+        return _point_map(self.cloud, self._origins[self.cloud.header.frame_id] if far else np.zeros(3))
 
     def localize(self, image, camera, verify):
         """Answer of the localize service."""
@@ -95,7 +112,7 @@ def run(folder, odometry, sequence, out, rate, bars):
         phases.close()
         stages = Snapshot.load(out / "store" / "snapshots" / f"{result.generation:06d}").seconds
         # Idle distillation may publish a better memory from now on: same poses, same map.
-        wait_until(lambda: client.poses and client.poses.generation >= result.generation and client.cloud, 30.0, backend,
+        wait_until(lambda: client.poses and client.poses.generation >= result.generation and client.map is not None, 30.0, backend,
                    out / "backend.log", "the refined map does not arrive")
         answers = {True: [], False: []}
         with bars("localizing", len(sequence.queries), "image") as bar:
@@ -104,14 +121,14 @@ def run(folder, odometry, sequence, out, rate, bars):
                     list_.append(client.localize(query.image, sequence.camera, verify))
                 bar.update()
         return Outcome(np.array(client.poses.ids, np.int64), np.array([to_transform(pose.pose) for pose in client.poses.poses]),
-                       _point_map(client.cloud), answers[True], answers[False], stages, memory.peak_mb)
+                       client.map, answers[True], answers[False], stages, memory.peak_mb)
 
 
-def _point_map(message):
+def _point_map(message, origin):
     points = from_cloud(message)
     packed = points["rgb"]
-    return PointMap(np.stack([points["x"], points["y"], points["z"]], axis=1),
-                    np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], axis=1).astype(np.uint8), points["confidence"])
+    return PointMap.around(origin, np.stack([points["x"], points["y"], points["z"]], axis=1),
+                           np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], axis=1).astype(np.uint8), points["confidence"])
 
 
 def _backend(out, keyframes):

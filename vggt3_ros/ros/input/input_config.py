@@ -1,18 +1,18 @@
 """Where keyframes come from: parameters input.* of the node. Needs no ROS."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from vggt3_ros.config import Checked, value
+from vggt3_ros.config import value
+from vggt3_ros.frontend.pairing import PairingConfig
 from vggt3_ros.geometry import se3
 
 SOURCES = ("keyframes", "odometry", "pose", "pose_with_covariance")
 
 
 @dataclass(frozen=True)
-class InputConfig(Checked):
+class InputConfig(PairingConfig):
     """Where keyframes come from, and how messages of plain topics are put together."""
 
     source: str = value("keyframes", "keyframes: topic keyframes. Else topics image, camera_info and odometry or (pose, "
@@ -27,13 +27,7 @@ class InputConfig(Checked):
                             live=False)
     camera_frame: str = value("", "Optical frame of the camera (z forward). Empty: header.frame_id of the images", live=False)
     base_to_camera: str = value("", "Pose of the camera in base_frame: 'x y z qx qy qz qw', metres. Empty: from /tf_static and, where it moves, /tf", live=False)
-    sync_tolerance: float = value(0.02, "Depth, or the right image, belongs to an image when stamped closer than this", "s", 0.0, 1.0)
     sync_queue: int = value(30, "Images that may wait for their depth and pose", low=1, high=1000, live=False)
-    pose_gap: float = value(0.25, "Between poses farther apart none is interpolated; one stamped as the image always serves", "s", 0.0,
-                            10.0)
-    jump_translation: float = value(0.1, "A step of the poses that deviates by more from steady motion is a jump and bridged; 0: never",
-                                    "m", 0.0, 1000.0)
-    jump_rotation: float = value(0.1, "A step of the poses that turns by more is a jump, too; 0: never", "rad", 0.0, math.pi)
     timeout: float = value(5.0, "After so long without input the node says what it waits for; 0: never", "s", 0.0, 3600.0)
 
     def __post_init__(self):

@@ -145,14 +145,17 @@ class InputMonitor:
 
     def __init__(self, node, timeout, refuse, notes=lambda: [], pauses=False):
         self._node, self._timeout, self._refuse, self._notes, self._pauses = node, timeout, refuse, notes, pauses
-        self.topics = []
+        self.topics, self._others = [], []  # those that are waited for, those that need not come
         self._arrived, self._any = time.monotonic(), False
         self._warned = None
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.own(qos.EVENTS),
                                                  qos_overriding_options=qos.overridable())
 
-    def subscribe(self, kind, name, callback, profile, group):
-        self.topics.append(Topic(self._node, kind, name, callback, profile, group, self._refuse))
+    def subscribe(self, kind, name, callback, profile, group, needed=True):
+        """The Topic. needed: it is missed when nothing comes."""
+        topic = Topic(self._node, kind, name, callback, profile, group, self._refuse)
+        (self.topics if needed else self._others).append(topic)
+        return topic
 
     def arrived(self):
         """Complete input has come."""
@@ -160,7 +163,7 @@ class InputMonitor:
 
     def check(self):
         """Warn when input has been missing for too long, and publish diagnostics. Returns what is missing; empty: nothing."""
-        for topic in self.topics:
+        for topic in (*self.topics, *self._others):
             topic.follow()
         text = self._complaint()
         now, log = time.monotonic(), self._node.get_logger()
@@ -181,7 +184,7 @@ class InputMonitor:
 
     def _publish(self, text):
         level = DiagnosticStatus.WARN if text else DiagnosticStatus.OK
-        values = [KeyValue(key=topic.name, value=topic.describe().split("): ", 1)[1]) for topic in self.topics]
+        values = [KeyValue(key=topic.name, value=topic.describe().split("): ", 1)[1]) for topic in (*self.topics, *self._others)]
         values += [KeyValue(key="note", value=note) for note in self._notes()]
         status = DiagnosticStatus(level=level, name=f"{self._node.get_fully_qualified_name().lstrip('/')}: input",
                                   message=text or ("arrives" if self._any else "waiting"), hardware_id="vggt3_ros", values=values)
@@ -190,7 +193,7 @@ class InputMonitor:
         self._diagnostics.publish(message)
 
     def destroy(self):
-        for topic in self.topics:
+        for topic in (*self.topics, *self._others):
             self._node.destroy_subscription(topic.subscription)
         self._node.destroy_publisher(self._diagnostics)
 

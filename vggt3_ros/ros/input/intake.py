@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.messages.levels import IMAGE_BITS, Levels
 from vggt3_ros.messages.reading import MAX_FRAME_NAME, to_keyframe, to_nanoseconds, to_transform
 from vggt3_ros.store.database import StoreError
 from vggt3_ros.store.keyframe import check_covariance
@@ -45,6 +46,7 @@ class Intake:
         # (stamp, T_odom_cam, covariance since the last that was kept) of those that were not, the last two None where unknown
         self._skipped = deque(maxlen=SKIPPED)
         self._spanning = set()  # ids whose covariance spans such ones: not to be replaced when they are sent again
+        self.levels = self._noted_levels()
         self.input_msg, self.track = "", 0
         self.T_kept_frontend = self._noted_jump()
 
@@ -55,6 +57,14 @@ class Intake:
         except (TypeError, ValueError) as error:
             self._log.error(f"the jump of the front end noted in the store is not used: {error}")
             return np.eye(4)
+
+    def _noted_levels(self):
+        """Levels of the images in the store; one that only serves is left as it is."""
+        return Levels.noted(self._store.get_note(IMAGE_BITS), self._note_bits)
+
+    def _note_bits(self, bits):
+        if self._instead is None:
+            self._store.note(IMAGE_BITS, str(bits))
 
     def store(self):
         """Store keyframes from now on, as at the beginning."""
@@ -79,7 +89,7 @@ class Intake:
                 if self._why_not:
                     raise ValueError(self._why_not)
                 self._check_order(message)
-                sent, encoded = to_keyframe(message)
+                sent, encoded = to_keyframe(message, self.levels.to_8_bits)
                 keyframe = with_stereo_depth(sent)
                 if self._instead is not None:
                     self.odom_frame = message.header.frame_id
@@ -171,6 +181,7 @@ class Intake:
             self.newest_stamp_ns = self._newest()
             self.odom_frame = self._configured_frame
             self.T_kept_frontend = np.eye(4)
+            self.levels = self._noted_levels()
             self._skipped.clear()
             self._spanning = set()
             self.track += 1

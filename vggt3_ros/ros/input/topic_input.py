@@ -10,17 +10,19 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from vggt3_ros.frontend.selection import KeyframeSelector
-from vggt3_ros.geometry.frame_tree import NotYet, Unknown
 from vggt3_ros.messages.compressed_depth import decompress_depth
+from vggt3_ros.messages.images import to_depth
 from vggt3_ros.messages.reading import MAX_FRAME_NAME, to_camera, to_stamp, to_transform
+from vggt3_ros.messages.registration import registration
 from vggt3_ros.msg import Keyframe
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.conversions import from_nanoseconds, from_transform
 from vggt3_ros.ros.image_messages import from_depth
 from vggt3_ros.ros.input.frames_topic import FramesTopic
 from vggt3_ros.ros.input.input_monitor import InputMonitor
-from vggt3_ros.ros.input.pose_track import PoseTrack, motion_covariance
-from vggt3_ros.ros.input.synchronizer import WAIT, Miss, Nearest, Synchronizer
+from vggt3_ros.ros.input.tracks import Between, Optional, Timeless
+from vggt3_ros.frontend.pose_track import PoseTrack, motion_covariance
+from vggt3_ros.frontend.synchronizer import Nearest, Synchronizer
 
 POSES = {"odometry": (Odometry, "odometry"), "pose": (PoseStamped, "frontend_pose"),
          "pose_with_covariance": (PoseWithCovarianceStamped, "frontend_pose")}
@@ -28,35 +30,6 @@ IMAGES = {"raw": (Image, "image"), "compressed": (CompressedImage, "image/compre
 DEPTHS = {"raw": (Image, "depth"), "compressedDepth": (CompressedImage, "depth/compressedDepth")}
 RIGHTS = {"raw": (Image, "right/image"), "compressed": (CompressedImage, "right/image/compressed")}
 REFUSED_SECONDS = 1.0  # after a refusal: no need to hear of the same fault with every image
-
-
-class _Timeless:
-    """What holds at any stamp once it is there: a calibration (drivers send it once, or late)."""
-
-    def __init__(self, value):
-        self._value = value
-
-    def at(self, stamp_ns):
-        value = self._value()
-        return WAIT if value is None else value
-
-
-class _Mount:
-    """Where the camera sits on the body at a stamp: on a head that turns it is elsewhere with every image."""
-
-    def __init__(self, at):
-        self._at, self.late = at, ""  # why the last answer has to wait; empty: it has not
-
-    def at(self, stamp_ns):
-        self.late = ""
-        try:
-            transform = self._at(stamp_ns)
-        except NotYet as error:
-            self.late = str(error)
-            return WAIT
-        except Unknown as error:
-            return Miss(str(error))
-        return WAIT if transform is None else transform
 
 
 class TopicInput:
@@ -70,24 +43,28 @@ class TopicInput:
         self._last_pose, self._quiet_until, self._track = None, 0.0, core.intake.track
         self._odom_frame = self._body_frame = self._camera_frame = None
         self._poses = PoseTrack(0, T_kept_frontend=core.intake.T_kept_frontend)
-        self._info = self._right_info = None
+        self._info = self._right_info = self._depth_info = None
+        self._last_image_ns, self._repeated, self._late, self._depth_frame = None, 0, 0, ""
         self._depth = Nearest(0, 2 * config.sync_queue)  # depth, or the right image that it comes from
-        self._mount = _Mount(self._T_body_cam)
-        tracks = {"camera_info": _Timeless(lambda: self._info), "poses": self._poses, "transform": self._mount}
+        self._mount = Between(self._T_body_cam)
+        tracks = {"camera_info": Timeless(lambda: self._info), "poses": self._poses, "transform": self._mount}
         self.monitor = InputMonitor(node, lambda: self._config.timeout, core.intake.refuse, self._notes)
         self.monitor.subscribe(*IMAGES[config.image_transport], self._take_image, qos.IMAGES, group)
         self.monitor.subscribe(CameraInfo, "camera_info", self._take_info, qos.IMAGES, group)
         self.monitor.subscribe(*POSES[config.source], self._take_pose, qos.ODOMETRY, group)
         if config.depth_transport == "stereo":
-            tracks.update(right=self._depth, right_info=_Timeless(lambda: self._right_info))
+            tracks.update(right=self._depth, right_info=Timeless(lambda: self._right_info))
             self.monitor.subscribe(*RIGHTS[config.image_transport], self._take_depth, qos.IMAGES, group)
             self.monitor.subscribe(CameraInfo, "right/camera_info", self._take_right_info, qos.IMAGES, group)
         elif config.depth_transport != "none":
-            tracks["depth"] = self._depth
             self.monitor.subscribe(*DEPTHS[config.depth_transport], self._take_depth, qos.IMAGES, group)
-        self._frames = None  # unless something may have to be asked of it
+            calibration = self.monitor.subscribe(CameraInfo, "depth/camera_info", self._take_depth_info, qos.IMAGES, group, needed=False)
+            tracks.update(depth=self._depth, depth_info=Optional(lambda: self._depth_info, lambda: calibration.can_come),
+                          depth_transform=Between(self._T_cam_depth))
+        self._frames = None  # unless something has to be asked of it
+        self._listen_to_frames = lambda: FramesTopic(node, group, lambda: self._config.gap_ns, self._proceed)
         if config.T_base_camera() is None and (config.source == "odometry" or config.base_frame):
-            self._frames = FramesTopic(node, group, lambda: round(self._config.pose_gap * 1e9), self._proceed)
+            self._frames = self._listen_to_frames()
         self._sync = Synchronizer(tracks, config.sync_queue)
 
     @property
@@ -104,8 +81,13 @@ class TopicInput:
     def _take_image(self, message):
         self._follow_resets()
         _check_frame(message.header.frame_id)
-        self._camera_frame = self._config.camera_frame or message.header.frame_id
-        self._sync.add(to_stamp(message.header), message)
+        self._camera_frame = self._config.camera_frame or message.header.frame_id or (self._info.header.frame_id if self._info else "")
+        stamp_ns = to_stamp(message.header)
+        if stamp_ns == self._last_image_ns:
+            self._repeated += 1  # not refused: two that send the same image are no fault
+            return
+        self._last_image_ns = stamp_ns
+        self._sync.add(stamp_ns, message)
         self._proceed()
 
     def _take_info(self, message):
@@ -116,7 +98,13 @@ class TopicInput:
         self._right_info = _rectified(message) if self._config.rectified else message
         self._proceed()
 
+    def _take_depth_info(self, message):
+        self._depth_info = _rectified(message) if self._config.rectified else message
+        self._proceed()
+
     def _take_depth(self, message):
+        _check_frame(message.header.frame_id)
+        self._depth_frame = message.header.frame_id
         self._depth.add(to_stamp(message.header), message)
         self._proceed()
 
@@ -124,14 +112,22 @@ class TopicInput:
         given = message.pose if isinstance(message, PoseStamped) else message.pose.pose
         covariance = None if isinstance(message, PoseStamped) else np.reshape(message.pose.covariance, (6, 6))
         self._follow_resets()
-        pose, stamp_ns = to_transform(given, "odometry" if isinstance(message, Odometry) else "frontend_pose"), to_stamp(message.header)
+        stamp_ns = to_stamp(message.header)
+        try:
+            pose = to_transform(given, "odometry" if isinstance(message, Odometry) else "frontend_pose")
+        except ValueError:
+            self._poses.lose(stamp_ns)  # images there have no pose
+            raise
         for frame in (message.header.frame_id, getattr(message, "child_frame_id", "")):
             _check_frame(frame)
         self._body_frame = self._config.base_frame or getattr(message, "child_frame_id", "")
+        if isinstance(message, Odometry) and not self._body_frame and self._config.T_base_camera() is None:
+            raise ValueError("odometry.child_frame_id is empty, so that it is not known what moves: set input.base_frame to the frame whose "
+                             "poses these are (that of the images where it is the camera's), or input.base_to_camera")
         if message.header.frame_id != self._odom_frame:
             self._odom_frame = message.header.frame_id
             self._poses.clear()
-        self._poses.gap_ns = round(self._config.pose_gap * 1e9)
+        self._poses.gap_ns = self._config.gap_ns
         self._poses.jump_translation, self._poses.jump_rotation = self._config.jump_translation, self._config.jump_rotation
         jump = self._poses.add(stamp_ns, pose, covariance if covariance is not None and covariance.any() else None)
         if jump is not None:
@@ -143,11 +139,11 @@ class TopicInput:
     # sets -------------------------------------------------------------------------------------------------------------
 
     def _proceed(self):
-        self._depth.tolerance_ns = round(self._config.sync_tolerance * 1e9)
+        self._depth.tolerance_ns = self._config.tolerance_ns
         for stamp_ns, image, found in self._sync.ready():
             self.monitor.arrived()
             self._consider(stamp_ns, image, found)
-        self._core.intake.images_dropped = sum(self._sync.missed.values())
+        self._core.intake.images_dropped = sum(self._sync.missed.values()) + self._repeated + self._late
 
     def _T_body_cam(self, stamp_ns):
         """(4, 4), or None while it is not known; see FrameTree.at."""
@@ -158,6 +154,18 @@ class TopicInput:
             return np.eye(4)
         return None if self._frames is None else self._frames.at(self._body_frame, self._camera_frame, stamp_ns)
 
+    def _T_cam_depth(self, stamp_ns):
+        """(4, 4) of the depth camera in the image's, identity where they are one frame; None while it is not known."""
+        if not self._is_apart():
+            return np.eye(4)
+        if self._frames is None:
+            self._frames = self._listen_to_frames()
+        return self._frames.at(self._camera_frame, self._depth_frame, stamp_ns)
+
+    def _is_apart(self):
+        """Whether depth and image name different frames."""
+        return bool(self._depth_frame and self._camera_frame and self._depth_frame.lstrip("/") != self._camera_frame.lstrip("/"))
+
     def _consider(self, stamp_ns, image, found):
         if time.monotonic() < self._quiet_until:
             return
@@ -165,6 +173,7 @@ class TopicInput:
         try:
             camera, T_kept_cam = to_camera(info), pose.T_kept_body @ T_body_cam
             if not self._selector.reason(stamp_ns, T_kept_cam, camera, self._core.parameters.node.selection):
+                self._late += stamp_ns < self._selector.newest_ns
                 return
             message = self._keyframe(stamp_ns, image, found, camera, T_kept_cam)
         except (ValueError, MemoryError) as error:
@@ -190,8 +199,21 @@ class TopicInput:
             _set_image(message, "right_", _not_empty(found["right"], "right_image"))
             message.right_camera_info = found["right_info"]
         elif "depth" in found:
-            message.depth = _depth_image(_not_empty(found["depth"], "depth"), camera)
+            message.depth = self._registered(_not_empty(found["depth"], "depth"), found, image, camera)
         return message
+
+    def _registered(self, depth, found, image, camera):
+        """Image or CompressedImage of depth -> Image, as the camera of `image` sees it."""
+        info = found["depth_info"]
+        register = registration(self._depth_frame, None if info is None else to_camera(info, "depth/camera_info"), self._camera_frame, camera,
+                                lambda: found["depth_transform"])
+        if register is not None:
+            metres = to_depth(depth) if isinstance(depth, Image) else decompress_depth(depth)
+            return from_depth(register(metres), image.header)
+        if not isinstance(depth, Image):
+            return from_depth(decompress_depth(depth, size=(camera.width, camera.height)), image.header)
+        depth.header = image.header  # one frame, by whatever name
+        return depth
 
     def _follow_resets(self):
         """Begin anew when the keyframes so far were forgotten."""
@@ -215,6 +237,15 @@ class TopicInput:
         paired = next((name for name in ("depth", "right") if name in self._sync.tracks), None)
         if paired:
             notes.append(f"{paired} within sync_tolerance {self._config.sync_tolerance} s of the image")
+        if self._is_apart() and self._frames is not None and not self._frames.connected(self._camera_frame, self._depth_frame):
+            notes.append(f"{self._frames.topics[1]} or {self._frames.topics[0]} to say where '{self._depth_frame}' of the depth sits on "
+                         f"'{self._camera_frame}' of the image")
+        if self._repeated:
+            notes.append(f"images dropped: {self._repeated} with the stamp of the image before")
+        if self._late:
+            notes.append(f"images dropped: {self._late} that came after a keyframe of a later stamp")
+        if self._poses.late:
+            notes.append(f"poses left out: {self._poses.late} stamped no later than the one before")
         if self._sync.missed:
             counts = ", ".join(f"{count} for {name}" for name, count in self._sync.missed.items())
             notes.append(f"images dropped: {counts}; the last for {self._sync.last_miss}")
@@ -236,11 +267,6 @@ def _not_empty(image, name):
     if not len(image.data):
         raise ValueError(f"{name}.data is empty")
     return image
-
-
-def _depth_image(depth, camera):
-    """Image or CompressedImage -> Image."""
-    return depth if isinstance(depth, Image) else from_depth(decompress_depth(depth, size=(camera.width, camera.height)), depth.header)
 
 
 def _rectified(info):

@@ -9,9 +9,9 @@ LAYOUT = np.dtype([("x", "f4"), ("y", "f4"), ("z", "f4"), ("rgb", "u4"), ("confi
 
 
 def to_cloud(point_map, header):
-    """PointMap -> PointCloud2 of x y z (metres), rgb (packed 0x00RRGGBB in a float32, as PCL and RViz read it), confidence 0..1."""
+    """PointMap -> PointCloud2 of x y z (metres from its origin on), rgb (packed 0x00RRGGBB in a float32, as PCL and RViz read it), confidence 0..1."""
     points = np.empty(len(point_map), LAYOUT)
-    points["x"], points["y"], points["z"] = np.asarray(point_map.points, np.float32).T
+    points["x"], points["y"], points["z"] = point_map.around_origin.T
     red, green, blue = np.asarray(point_map.colors).astype(np.uint32).T
     points["rgb"] = red << 16 | green << 8 | blue
     points["confidence"] = point_map.confidence

@@ -1,12 +1,16 @@
-"""A Snapshot as topics: path, keyframe_poses, map, loops, loop_markers, correction, pose. All latched but the last two."""
+"""A Snapshot as topics: path, keyframe_poses, map, loops, loop_markers, correction, pose. All latched but the last two.
+
+Where float32 cannot carry the map's coordinates (UTM), `map` is in a frame of its own near the data: <map_frame>_local, on /tf_static.
+"""
 
 import threading
 
 import numpy as np
-from geometry_msgs.msg import PoseWithCovarianceStamped
+from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from nav_msgs.msg import Path
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from vggt3_ros.geometry import se3
@@ -26,6 +30,7 @@ TOPICS = {
     "pose": (PoseWithCovarianceStamped, qos.EVENTS),
 }
 
+LOCAL_SUFFIX = "_local"
 EMPTY = PointMap(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
 
 
@@ -36,7 +41,9 @@ class Outputs:
         self._node, self._frame, self._max_points, self._public_ids = node, map_frame, max_points, public_ids
         self._publishers = {name: node.create_publisher(kind, name, qos.own(profile), qos_overriding_options=qos.overridable())
                             for name, (kind, profile) in TOPICS.items()}
+        self._static = node.create_publisher(TFMessage, "/tf_static", qos.own(qos.LATCHED), qos_overriding_options=qos.overridable())
         self._lock = threading.Lock()
+        self._origin = np.zeros(3)  # of the map as it was published last
         self._map, self._map_sent = None, None  # (cloud, header); (cloud, points at most) as it went out
 
     def publish(self, snapshot):
@@ -82,7 +89,20 @@ class Outputs:
                 return
             cloud, header = self._map
             self._map_sent = cloud, most
+        if cloud.origin.any():
+            header = Header(stamp=header.stamp, frame_id=self._frame + LOCAL_SUFFIX)
+            self._place(header, cloud.origin)
         self._send("map", to_cloud(cloud.thinned(most), header))
+
+    def _place(self, header, origin):
+        """Say where the frame of a far map lies. Latched, once for each origin."""
+        if np.array_equal(origin, self._origin):
+            return
+        self._origin = origin
+        parent = Header(stamp=header.stamp, frame_id=self._frame)
+        T_map_local = se3.from_rotation_translation(np.eye(3), origin)
+        self._static.publish(TFMessage(transforms=[TransformStamped(header=parent, child_frame_id=header.frame_id,
+                                                                    transform=to_transform_message(T_map_local))]))
 
     def _is_sent(self, most):
         cloud, limit = self._map_sent or (None, 0)
@@ -94,7 +114,7 @@ class Outputs:
         self._publishers[name].publish(message)
 
     def destroy(self):
-        for publisher in self._publishers.values():
+        for publisher in (*self._publishers.values(), self._static):
             self._node.destroy_publisher(publisher)
 
 

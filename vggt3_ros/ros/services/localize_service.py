@@ -2,6 +2,7 @@
 
 import traceback
 from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
 
 import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -32,7 +33,7 @@ class LocalizeService:
     def _localize(self, request, response):
         self.asked += 1
         try:
-            camera, image, _ = to_view(request)
+            camera, image, _ = to_view(request, to_8_bits=partial(self._core.intake.levels.to_8_bits, grow=False))
             hint = to_transform(request.hint.pose, "hint.pose") if request.use_hint else None
         except (ValueError, OverflowError, MemoryError) as error:
             return failed(response, Localize.Response.BAD_IMAGE, str(error))

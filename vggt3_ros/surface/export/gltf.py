@@ -7,6 +7,7 @@ import trimesh
 import trimesh.path
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.local_frame import shifted
 
 FRUSTUM = 0.1  # metres from the camera's centre to its drawn image plane
 TRAJECTORY, CAMERAS = (230, 60, 30, 255), (40, 90, 220, 255)
@@ -14,16 +15,20 @@ Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # 
 
 
 def write_gltf(path, snapshot, cloud, camera):
-    """Write a .glb (one file) or .gltf (with its buffers beside it). camera: Camera whose opening the frustums have."""
+    """Write a .glb (one file) or .gltf (with its buffers beside it). camera: Camera whose opening the frustums have.
+
+    glTF is float32: what lies far from the map's origin is written from that of the cloud on, and the node says where that is.
+    """
     path = Path(path)
     if path.suffix not in (".glb", ".gltf"):
         raise ValueError(f"{path} must end in .glb or .gltf")
-    scene = trimesh.Scene()
+    scene, T_local_cam = trimesh.Scene(), shifted(snapshot.T_map_cam, -cloud.origin)
+    placed = Y_UP @ se3.from_rotation_translation(np.eye(3), cloud.origin)
     if len(cloud):
-        scene.add_geometry(trimesh.PointCloud(cloud.points, colors=cloud.colors), geom_name="points", transform=Y_UP)
+        scene.add_geometry(trimesh.PointCloud(cloud.around_origin, colors=cloud.colors), geom_name="points", transform=placed)
     if len(snapshot) > 1:
-        scene.add_geometry(_lines([snapshot.T_map_cam[:, :3, 3]], TRAJECTORY), geom_name="trajectory", transform=Y_UP)
-    scene.add_geometry(_lines(_frustums(snapshot.T_map_cam, camera), CAMERAS), geom_name="cameras", transform=Y_UP)
+        scene.add_geometry(_lines([T_local_cam[:, :3, 3]], TRAJECTORY), geom_name="trajectory", transform=placed)
+    scene.add_geometry(_lines(_frustums(T_local_cam, camera), CAMERAS), geom_name="cameras", transform=placed)
     if path.suffix == ".glb":
         path.write_bytes(scene.export(file_type="glb"))
         return

@@ -4,13 +4,17 @@ import cv2
 import numpy as np
 
 from vggt3_ros.geometry.camera import undistort
+from vggt3_ros.geometry.local_frame import shifted
 
 JPEG_QUALITY = 85
 MAX_WIDTH = 640  # of the images in the file, pixels
 
 
 def write_rerun(path, store, snapshot, cloud, progress=lambda steps: steps):
-    """Write points and trajectory, and every keyframe's camera with its image on the timeline "stamp". ValueError without rerun-sdk."""
+    """Write points and trajectory, and every keyframe's camera with its image on the timeline "stamp". ValueError without rerun-sdk.
+
+    rerun's coordinates are float32: those of a map far from its origin are from that of the cloud on.
+    """
     try:
         import rerun as rr
     except ImportError as error:
@@ -18,9 +22,10 @@ def write_rerun(path, store, snapshot, cloud, progress=lambda steps: steps):
     recording = rr.RecordingStream("vggt3_ros", send_properties=False)
     recording.save(str(path))
     recording.log("map", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
-    recording.log("map/points", rr.Points3D(cloud.points, colors=cloud.colors), static=True)
-    recording.log("map/trajectory", rr.LineStrips3D([snapshot.T_map_cam[:, :3, 3]]), static=True)
-    for id, stamp_ns, pose in progress(list(zip(snapshot.keyframe_ids.tolist(), snapshot.stamps_ns.tolist(), snapshot.T_map_cam))):
+    recording.log("map/points", rr.Points3D(cloud.around_origin, colors=cloud.colors), static=True)
+    T_local_cam = shifted(snapshot.T_map_cam, -cloud.origin)
+    recording.log("map/trajectory", rr.LineStrips3D([T_local_cam[:, :3, 3]]), static=True)
+    for id, stamp_ns, pose in progress(list(zip(snapshot.keyframe_ids.tolist(), snapshot.stamps_ns.tolist(), T_local_cam))):
         keyframe = store.get(id)
         image, camera = undistort(keyframe.image, keyframe.camera), keyframe.camera.undistorted()
         if camera.width > MAX_WIDTH:

@@ -1,19 +1,19 @@
-"""The front end's poses over time: one at an image's stamp, without the jumps that front ends make. Needs no ROS.
+"""The front end's poses over time: one at an image's stamp, without the jumps that front ends make. The same for topics, bags and files.
 
 A jump (the front end closed a loop, or began anew) is a step that no camera makes. After it the poses go on from where the
 motion so far leads, so that consecutive keyframes differ by motion alone, and T_kept_frontend says how the front end's frame
 lies in that of the poses kept here.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from dataclasses import dataclass
 
 import numpy as np
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.ros.input.synchronizer import RESTART_NS, WAIT, Miss
+from vggt3_ros.frontend.synchronizer import RESTART_NS, WAIT, Miss
 
-HISTORY = 4000  # poses kept: ten seconds of the fastest odometry
+HISTORY = 4000  # poses kept of a live front end: ten seconds of the fastest odometry
 SAME_NS = 1_000_000  # stamps this close are the same moment: front ends round them
 VELOCITY_NS, STALE_NS = 50_000_000, 1_000_000_000  # velocity is measured over at least so long, and forgotten after
 ACCELERATION, ANGULAR_ACCELERATION = 10.0, 20.0  # m/s^2, rad/s^2: a camera in a hand
@@ -33,55 +33,97 @@ class PoseTrack:
     """Poses of one body in one frame. gap_ns: between poses farther apart nothing is interpolated.
 
     jump_translation (metres), jump_rotation (radians): what a step may deviate from steady motion, beside what acceleration
-    explains; 0: jumps are not looked for. T_kept_frontend (4, 4): where the last run left it.
+    explains; 0: jumps are not looked for. T_kept_frontend (4, 4): where the last run left it. history: how many poses are kept, None: all.
+    late: how many were left out because they were stamped no later than the one before.
     """
 
-    def __init__(self, gap_ns, jump_translation=0.0, jump_rotation=0.0, T_kept_frontend=None):
+    def __init__(self, gap_ns, jump_translation=0.0, jump_rotation=0.0, T_kept_frontend=None, history=HISTORY):
         self.gap_ns, self.jump_translation, self.jump_rotation = gap_ns, jump_translation, jump_rotation
+        self._history, self.late = history, 0
         self.T_kept_frontend = np.eye(4) if T_kept_frontend is None else T_kept_frontend
         self._bridged = np.zeros(6)
         self.clear()
 
     def clear(self):
         self._stamps, self._poses = [], []
+        self._lost = []  # stamps at which the front end said that it knows no pose
         self._given = []  # the last two (stamp_ns, T_frontend_body) as they came
 
     def add(self, stamp_ns, T_frontend_body, covariance=None):
-        """Take one pose, its covariance (6, 6) in the front end's axes. Returns the (metres, radians) it jumped, or None; a pose older than
+        """Take one pose, its covariance (6, 6) in the front end's axes. Returns the (metres, radians) it jumped, or None; a pose no later than
         the newest is left out."""
         if self._stamps and stamp_ns < self._stamps[-1] - RESTART_NS:
             self.clear()  # the clock or the bag began again
         if self._stamps and stamp_ns <= self._stamps[-1]:
+            self.late += 1
             return None
+        return self._keep(stamp_ns, T_frontend_body, covariance)
+
+    def add_all(self, stamps_ns, T_frontend_body, covariances=None):
+        """Take many poses (N, 4, 4) of increasing stamps (N,), as :meth:`add` would one by one, with covariances (N, 6, 6), zeros where there
+        is none. Returns [(stamp_ns, (metres, radians)), ...] of the jumps."""
+        stamps_ns, jumps = np.asarray(stamps_ns, np.int64), []
+        steady = self._goes_on(stamps_ns, T_frontend_body)
+        for k, stamp_ns in enumerate(stamps_ns.tolist()):
+            covariance = None if covariances is None or not covariances[k].any() else covariances[k]
+            size = self._keep(stamp_ns, T_frontend_body[k], covariance, may_jump=not steady[k])
+            if size is not None:
+                jumps.append((stamp_ns, size))
+        return jumps
+
+    def _goes_on(self, stamps_ns, poses):
+        """Mask (N,) of the poses that go on from the step before, as most do: no jump needs to be looked for there."""
+        out = np.zeros(len(stamps_ns), bool)
+        if len(out) < 3:
+            return out
+        before, last, now = stamps_ns[:-2], stamps_ns[1:-1], stamps_ns[2:]
+        share = ((now - last) / (last - before))[:, None]
+        expected = poses[1:-1] @ se3.exp(se3.log(se3.inverse(poses[:-2]) @ poses[1:-1]) * share)
+        away = se3.inverse(expected) @ poses[2:]
+        allowed = self._allowed((now - last) / 1e9)
+        near = (np.linalg.norm(away[:, :3, 3], axis=1) <= allowed[0]) | (not self.jump_translation)
+        turned = (se3.rotation_angle(away) <= allowed[1]) | (not self.jump_rotation)
+        out[2:] = near & turned & (now - before <= STALE_NS)
+        return out
+
+    def _keep(self, stamp_ns, T_frontend_body, covariance, may_jump=True):
         pose = self.T_kept_frontend @ T_frontend_body
-        jump = self._jump(stamp_ns, pose, T_frontend_body)
+        jump = self._jump(stamp_ns, pose, T_frontend_body) if may_jump else None
         self._given = [*self._given[-1:], (stamp_ns, T_frontend_body)]
         if jump is not None:
             pose, size, allowed = jump
             self.T_kept_frontend = se3.orthonormalize(pose @ se3.inverse(T_frontend_body))
             self._bridged = self._bridged + np.square(np.repeat(allowed, 3))
-        if covariance is not None:
+        if covariance is not None and not np.array_equal(self.T_kept_frontend[:3, :3], np.eye(3)):
             turn = np.kron(np.eye(2), self.T_kept_frontend[:3, :3])
             covariance = turn @ covariance @ turn.T
         self._stamps.append(stamp_ns)
         self._poses.append(TrackedPose(pose, covariance, self._bridged))
-        if len(self._stamps) > HISTORY:
-            del self._stamps[:HISTORY // 4], self._poses[:HISTORY // 4]
+        if self._history and len(self._stamps) > self._history:
+            del self._stamps[:self._history // 4], self._poses[:self._history // 4]
         return None if jump is None else size
+
+    def lose(self, stamp_ns):
+        """The front end said that it knows no pose at this stamp: none is made up across it."""
+        insort(self._lost, stamp_ns)
+        if self._history:
+            del self._lost[:-self._history]
 
     def _jump(self, stamp_ns, pose, T_frontend_body):
         """(pose by steady motion, size of the jump, what was allowed), or None when `pose` is no jump: by the motion kept so far, or by
         that of the step before, as it was given (fast from the first pose on; a simulated robot's sudden start)."""
         if not self._stamps or not (self.jump_translation or self.jump_rotation):
             return None
-        square = ((stamp_ns - self._stamps[-1]) / 1e9) ** 2
-        allowed = self.jump_translation + ACCELERATION * square, self.jump_rotation + ANGULAR_ACCELERATION * square
+        allowed = self._allowed((stamp_ns - self._stamps[-1]) / 1e9)
         steady = self._steady(stamp_ns)
         size = _apart(steady, pose)
         again = self._next_given(stamp_ns)
         if self._within(size, allowed) or (again is not None and self._within(_apart(again, T_frontend_body), allowed)):
             return None
         return steady, size, allowed
+
+    def _allowed(self, seconds):
+        return self.jump_translation + ACCELERATION * seconds**2, self.jump_rotation + ANGULAR_ACCELERATION * seconds**2
 
     def _within(self, size, allowed):
         return not ((self.jump_translation and size[0] > allowed[0]) or (self.jump_rotation and size[1] > allowed[1]))
@@ -121,6 +163,8 @@ class PoseTrack:
         if after == 0:
             return Miss("it is older than the first pose")
         begin, end = self._stamps[after - 1], self._stamps[after]
+        if bisect_left(self._lost, begin) < bisect_left(self._lost, end):
+            return Miss("the front end was lost there")
         if end - begin > self.gap_ns:
             return Miss(f"the poses around it are {(end - begin) / 1e9:.3f} s apart")
         earlier, later = self._poses[after - 1], self._poses[after]

@@ -2,7 +2,7 @@
 
 from hypothesis import given, strategies as st
 
-from vggt3_ros.ros.input.synchronizer import WAIT, Miss, Nearest, Synchronizer
+from vggt3_ros.frontend.synchronizer import WAIT, Miss, Nearest, Synchronizer
 
 MS = 1_000_000
 

@@ -6,8 +6,8 @@ from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.ros.input.pose_track import PoseTrack, TrackedPose, motion_covariance
-from vggt3_ros.ros.input.synchronizer import WAIT, Miss
+from vggt3_ros.frontend.pose_track import PoseTrack, TrackedPose, motion_covariance
+from vggt3_ros.frontend.synchronizer import WAIT, Miss
 
 MS = 1_000_000
 TWIST = arrays(float, 6, elements=st.floats(-1, 1))
