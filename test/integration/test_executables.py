@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,6 +127,38 @@ def test_a_repeated_ctrl_c_ends_it_in_order_also_while_it_refines(graph, backend
         process.send_signal(signal.SIGINT)
         time.sleep(0.02)
     assert process.wait(15) == 0, process.stderr.read()
+
+
+@pytest.mark.parametrize("moment", ["while it imports", "while it configures"])
+def test_a_ctrl_c_during_the_start_ends_it_in_order(graph, backend, moment):
+    process = backend()
+    if moment == "while it imports":
+        until(lambda: "numpy" in Path(f"/proc/{process.pid}/maps").read_text())
+    else:
+        until((graph.folder / "store" / "keyframes.db").exists)
+    process.send_signal(signal.SIGINT)
+    stderr = process.communicate(timeout=20)[1]
+    assert process.returncode == 0 and "Traceback" not in stderr, stderr
+
+
+def test_a_ctrl_c_while_it_plays_ends_the_player_in_order(graph, backend, folder):
+    backend()
+    status = graph.status()
+    player = subprocess.Popen(["vggt3", "replay", str(folder), "--quiet", "--rate", "0.1"], stderr=subprocess.PIPE, text=True)
+    until(lambda: status and status[-1].keyframes == 1)
+    player.send_signal(signal.SIGINT)
+    stderr = player.communicate(timeout=20)[1]
+    assert player.returncode == 0 and "Traceback" not in stderr and "stopped after 1 keyframes" in stderr, stderr
+
+
+@pytest.mark.parametrize("arguments, text", [
+    (["--params-file", "/nowhere/own.yaml"], "/nowhere/own.yaml"), (["-p", "input.depth_transport:=rvl"], "input.depth_transport must be"),
+    (["-p", "grid.min_height:=3.0"], "grid.min_height must be"), (["-p", "input.base_to_camera:='1 2'"], "input.base_to_camera must be"),
+    (["-p", "tf_rate:=1000.0"], "tf_rate"), (["-p", "input.timeout:=soon"], "input.timeout")])
+def test_what_it_cannot_start_with_is_named_as_ros_names_it_on_one_line(context, arguments, text):
+    ran = subprocess.run(["backend", "--ros-args", *arguments], capture_output=True, text=True, timeout=60)
+    line, = [line for line in ran.stderr.splitlines() if not line.startswith("[ERROR]")]  # rcl has its say first
+    assert ran.returncode == 1 and line.startswith("backend: ") and text in line
 
 
 def test_two_robots_in_namespaces_do_not_hear_each_other(graph, backend):

@@ -9,7 +9,7 @@ def add_parser(subparsers):
     parser = subparsers.add_parser("replay", help="play a folder or bag as a front end: keyframes over ROS 2")
     add_sequence_arguments(parser)
     add_pace_arguments(parser)
-    parser.add_argument("--keep-stamps", action="store_true", help="send the recorded stamps instead of moving them to now")
+    parser.add_argument("--keep-stamps", action="store_true", help="send the recorded stamps instead of the time when each is sent")
     parser.set_defaults(run=run)
 
 
@@ -24,7 +24,8 @@ def add_pace_arguments(parser):
     parser.add_argument("--odom-frame", default="odom")
     parser.add_argument("--camera-frame", default="camera")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("--ros-args", nargs="...", default=[], help="ROS arguments, as -r keyframes:=/robot/keyframes")
+    parser.add_argument("--ros-args", nargs="...", default=[], help="ROS arguments, as -r keyframes:=/robot1/keyframes, or for all topics "
+                        "-r __ns:=/robot1 -r /tf:=tf")
 
 
 def run(arguments):
@@ -41,7 +42,7 @@ def run(arguments):
 
 
 def play(arguments, keyframes, first_ns, keep_stamps=False):
-    """Send an iterable of Keyframes, the first stamped first_ns, as the arguments say."""
+    """Send an iterable of Keyframes, the first stamped first_ns, as the arguments say. Returns how many."""
     from vggt3_ros.ros.clients import player
 
     start_ns = (first_ns or 1) if arguments.clock or keep_stamps else None  # to ROS a stamp of zero is none
