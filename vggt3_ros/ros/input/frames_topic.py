@@ -23,7 +23,7 @@ class FramesTopic:
         self.topics = [node.resolve_topic_name(topic) for topic in ("/tf_static", "/tf")]
         self._subscriptions = [  # the first message may come before the second is there
             node.create_subscription(TFMessage, topic, take, qos.own(profile), callback_group=callback_group,
-                                     qos_overriding_options=qos.overridable_fully())
+                                     qos_overriding_options=qos.overridable())
             for topic, take, profile in (("/tf_static", self._take_static, qos.TF_STATIC), ("/tf", self._take_moving, qos.TF))]
 
     def _take_static(self, message):

@@ -40,7 +40,7 @@ class Topic:
         self.kind = name_of(kind)
         self.count = self.bad = 0
         self.reason = self.refused_policy = ""
-        self._heard = self._stamp_ns = None
+        self._heard = self._skew = None  # seconds of the node's clock from a message's stamp to its arrival
         self.lost, self._profile, self._group = 0, qos.own(profile), group
         self._reliability = qos.asked_reliability(node, name, profile)
         follows = self._reliability == ReliabilityPolicy.BEST_AVAILABLE
@@ -75,7 +75,7 @@ class Topic:
         try:
             message = decoded(data, self._type)
             if hasattr(message, "header"):
-                self._stamp_ns = to_nanoseconds(message.header.stamp)
+                self._skew = (self._node.get_clock().now().nanoseconds - to_nanoseconds(message.header.stamp)) / 1e9
             self._callback(message)
         except ValueError as error:
             self._bad(str(error))
@@ -105,10 +105,10 @@ class Topic:
         if not self.count:
             return "no message" if self.publishers else ""
         text = f"{self.count} messages, the last {time.monotonic() - self._heard:.1f} s ago" + (f", {self.lost} lost" if self.lost else "")
-        if self._stamp_ns is None:
+        if self._skew is None or abs(self._skew) <= SKEW_SECONDS:
             return text
-        skew = (self._node.get_clock().now().nanoseconds - self._stamp_ns) / 1e9
-        return text + (f" and stamped {skew:.1f} s before this node's clock (is use_sim_time right?)" if abs(skew) > SKEW_SECONDS else "")
+        return text + (f" and stamped {abs(self._skew):.1f} s {'before' if self._skew > 0 else 'after'} this node's clock of then "
+                       "(is use_sim_time right?)")
 
     @property
     def publishers(self):
