@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_backend import SHIFT
+from folders import ROOT
 from lifecycle_msgs.srv import GetState
 from random_keyframes import CAMERA, make_keyframe
 from ros_graph import until
@@ -189,6 +190,16 @@ def test_replay_finds_the_back_end_by_the_keyframes_it_listens_to(backend, graph
     for robot, count in (("robot1", 0), ("robot2", len(FRAMES))):
         with KeyframeStore(graph.folder / robot, read_only=True) as store:
             assert len(store) == count
+
+
+def test_a_program_under_scripts_run_starts_another_with_it():
+    script = ROOT / "scripts" / "run"
+    if not (ROOT / "install" / "sources").exists():
+        pytest.skip("scripts/setup has not built this checkout")
+    outer = "import subprocess, sys; raise SystemExit(subprocess.call(sys.argv[1:]))"
+    ran = subprocess.run([script, "python", "-c", outer, script, "python", "-c", "import rclpy; rclpy.init(); print('fine')"],
+                         capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0 and ran.stdout.strip() == "fine", ran.stderr
 
 
 def test_without_autostart_it_waits_for_a_manager(graph, backend):
