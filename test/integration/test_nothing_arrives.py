@@ -1,6 +1,7 @@
 """When nothing arrives the node says what it waits for and why it may not come: in status, diagnostics and log."""
 
 import time
+from types import SimpleNamespace
 
 import rclpy
 from camera_rig import T_BASE_CAM, CameraRig
@@ -84,6 +85,18 @@ def test_a_clock_is_blamed_for_its_stamps_not_for_a_pause(graph, monkeypatch):
         graph.client.destroy_publisher(publisher)
         message = said(graph, text)
         assert ("stamped" in message) == bool(ahead)
+
+
+def test_losses_are_told_once_with_what_helps(graph):
+    log = graph.listen(Log, "/rosout", QoSProfile(depth=100))
+    backend = graph.backend(wait=False, input__source="odometry", **MOUNTED)
+    until(lambda: [log.clear() or backend.get_logger().info("heard?"), time.sleep(0.1)] and log)
+    image = backend._active_parts.input.monitor.topics[0]
+    for _ in range(30):  # as DDS tells it
+        image._message_lost(SimpleNamespace(total_count_change=1))
+    until(lambda: any("/image: 10 of 10 messages were lost on the way" in entry.msg and "input.image_transport" in entry.msg for entry in log))
+    time.sleep(0.3)
+    assert sum("lost on the way" in entry.msg for entry in log) == 1
 
 
 def test_each_topic_with_its_age_and_the_tolerance(graph):

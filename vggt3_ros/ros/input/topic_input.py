@@ -19,6 +19,7 @@ from vggt3_ros.ros.conversions import from_nanoseconds, from_transform
 from vggt3_ros.ros.image_messages import from_depth
 from vggt3_ros.ros.input.frames_topic import FramesTopic
 from vggt3_ros.ros.input.input_monitor import InputMonitor
+from vggt3_ros.ros.input.listener import Listener
 from vggt3_ros.ros.input.pose_track import PoseTrack, motion_covariance
 from vggt3_ros.ros.input.synchronizer import WAIT, Miss, Nearest, Synchronizer
 
@@ -74,7 +75,8 @@ class TopicInput:
         self._depth = Nearest(0, 2 * config.sync_queue)  # depth, or the right image that it comes from
         self._mount = _Mount(self._T_body_cam)
         tracks = {"camera_info": _Timeless(lambda: self._info), "poses": self._poses, "transform": self._mount}
-        self.monitor = InputMonitor(node, lambda: self._config.timeout, core.intake.refuse, self._notes)
+        self._listener = Listener(node)
+        self.monitor = InputMonitor(node, lambda: self._config.timeout, core.intake.refuse, self._notes, listener=self._listener)
         self.monitor.subscribe(*IMAGES[config.image_transport], self._take_image, qos.IMAGES, group)
         self.monitor.subscribe(CameraInfo, "camera_info", self._take_info, qos.IMAGES, group)
         self.monitor.subscribe(*POSES[config.source], self._take_pose, qos.ODOMETRY, group)
@@ -87,17 +89,17 @@ class TopicInput:
             self.monitor.subscribe(*DEPTHS[config.depth_transport], self._take_depth, qos.IMAGES, group)
         self._frames = None  # unless something may have to be asked of it
         if config.T_base_camera() is None and (config.source == "odometry" or config.base_frame):
-            self._frames = FramesTopic(node, group, lambda: round(self._config.pose_gap * 1e9), self._proceed)
+            self._frames = FramesTopic(node, self._listener, group, lambda: round(self._config.pose_gap * 1e9), self._proceed)
         self._sync = Synchronizer(tracks, config.sync_queue)
+        self._listener.begin()
 
     @property
     def _config(self):
         return self._core.parameters.node.input
 
     def destroy(self):
+        self._listener.close()
         self.monitor.destroy()
-        if self._frames is not None:
-            self._frames.destroy()
 
     # topics -----------------------------------------------------------------------------------------------------------
 
