@@ -12,21 +12,24 @@ from launch.substitutions import LaunchConfiguration
 def generate_launch_description():
     share = get_package_share_directory("vggt3_ros")
     passed_on = {
-        "params_file": (os.path.join(share, "config", "backend.yaml"), "YAML file with the parameters of the back end"),
+        "params_file": (os.path.join(share, "config", "backend.yaml"), "YAML file with the parameters of the back end. Where the default of an "
+                        "argument is empty, the file decides"),
         "namespace": ("", "Namespace of the node, its topics and services"),
-        "input_source": ("keyframes", "keyframes, odometry, pose or pose_with_covariance: what arrives; see parameter input.source"),
-        "image_transport": ("raw", "raw or compressed: which of the images arrive"),
+        "input_source": ("", "keyframes, odometry, pose or pose_with_covariance: what arrives; see parameter input.source"),
+        "image_transport": ("", "raw or compressed: which of the images arrive"),
         "keyframes_topic": ("keyframes", "Topic of the front end's keyframes (vggt3_ros/msg/Keyframe)"),
         "image_topic": ("image", "Topic of the images; compressed ones are on TOPIC/compressed"),
         "camera_info_topic": ("camera_info", "Topic of the images' camera_info"),
         "odometry_topic": ("odometry", "Topic of the odometry (nav_msgs/msg/Odometry)"),
         "frontend_pose_topic": ("frontend_pose", "Topic of the front end's poses (PoseStamped or PoseWithCovarianceStamped)"),
+        "map_topic": ("map", "Topic of the point cloud; another name, as map_points, where Nav2 expects its OccupancyGrid on map"),
+        "occupancy_grid_topic": ("occupancy_grid", "Topic of the OccupancyGrid; map for Nav2"),
         "tf_topic": ("tf", "Topic of map->odom, each namespace has its own; /tf: one for all. Static frames come on TOPIC_static"),
-        "map_frame": ("map", "Frame of the map"),
-        "publish_tf": ("true", "Broadcast map->odom"),
-        "device": ("auto", "Where torch runs: auto, cpu, cuda, cuda:1, ..."),
-        "use_sim_time": ("false", "Take time from /clock"),
-        "autostart": ("true", "Configure and activate at once; false: wait for a lifecycle manager"),
+        "map_frame": ("", "Frame of the map"),
+        "publish_tf": ("", "Broadcast map->odom"),
+        "device": ("", "Where torch runs: auto, cpu, cuda, cuda:1, ..."),
+        "use_sim_time": ("", "Take time from /clock"),
+        "autostart": ("", "Configure and activate at once; false: wait for a lifecycle manager"),
         "log_level": ("info", "debug, info, warn, error or fatal"),
         "rviz": ("false", "Start RViz with map, path, loops, status and TF"),
     }

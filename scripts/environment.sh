@@ -9,6 +9,7 @@ activate() {
     if [ -z "${ROS_DISTRO:-}" ]; then # the wheels make the venv an ament prefix; other ROS workspaces would not match them
         export AMENT_PREFIX_PATH=$VENV CMAKE_PREFIX_PATH=$VENV LD_LIBRARY_PATH=$VENV/lib PYTHONPATH=
         export ROS_VERSION=2 ROS_PYTHON_VERSION=3
+        unset _ROS_WHEELS_BOOTSTRAP_COMPLETE # of a Python this is run from: the wheels' own would take LD_LIBRARY_PATH to be complete
     fi
     local prefix
     for prefix in "$ROOT/.underlay/install" "$ROOT/install"; do

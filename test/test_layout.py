@@ -1,6 +1,7 @@
 """The layout that CONTRIBUTING.md shows: imports go down one list, ROS and torch stay in their rooms, nothing goes round in a circle."""
 
 import ast
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
@@ -171,3 +172,12 @@ def test_torch_is_seen_through_others_and_their_init(broken):
              "system/y.py": "import numpy"}
     assert not torch_reached(broken(files))
     assert torch_reached(broken(files | {"system/y.py": "import torch.nn"})) == {("vggt3_ros.store.a", "vggt3_ros.system.y")}
+
+
+def test_package_xml_declares_every_ros_package_and_no_key_that_stops_a_release():
+    package = ElementTree.parse(ROOT / "package.xml").getroot()
+    declared = {element.text for element in package if element.tag.endswith("depend")}
+    imported = set().union(*imports().values(), *imports(ROOT / "launch").values())
+    used = {name.split(".")[0] for name in imported if is_ros(name)} - {"vggt3_ros"}
+    assert {"rclpy", "sensor_msgs", "launch_ros"} <= used and not used - declared
+    assert not [name for name in declared if name.endswith("-pip")]  # bloom takes no packages of pip

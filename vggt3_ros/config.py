@@ -17,12 +17,12 @@ def value(default, doc, unit="", low=None, high=None, choices=(), live=True):
 
 
 class Checked:
-    """Raises ValueError naming the field when a value is outside its range."""
+    """Raises ValueError when a value is outside its range; its text begins with the name of the field."""
 
     def __post_init__(self):
         for f in dataclasses.fields(self):
             if "doc" in f.metadata:
-                object.__setattr__(self, f.name, _checked(type(self).__name__, f, getattr(self, f.name)))
+                object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
 
 
 class Nested(Checked):
@@ -54,19 +54,19 @@ class Nested(Checked):
         return out
 
 
-def _checked(owner, f, given):
+def _checked(f, given):
     wanted = type(f.default)
     if wanted is float and isinstance(given, int) and not isinstance(given, bool):
         given = float(given)
     if type(given) is not wanted:
-        raise ValueError(f"{owner}.{f.name} must be {wanted.__name__}, got {given!r}")
+        raise ValueError(f"{f.name} must be {wanted.__name__}, got {given!r}")
     low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
     if choices and given not in choices:
-        raise ValueError(f"{owner}.{f.name} must be one of {', '.join(choices)}, got {given!r}")
+        raise ValueError(f"{f.name} must be one of {', '.join(choices)}, got {given!r}")
     if wanted is float and not math.isfinite(given):
-        raise ValueError(f"{owner}.{f.name} must be finite, got {given}")
+        raise ValueError(f"{f.name} must be finite, got {given}")
     if (low is not None and given < low) or (high is not None and given > high):
-        raise ValueError(f"{owner}.{f.name} must be {low} to {high} {f.metadata['unit']}".rstrip() + f", got {given}")
+        raise ValueError(f"{f.name} must be {low} to {high} {f.metadata['unit']}".rstrip() + f", got {given}")
     return given
 
 
@@ -237,4 +237,7 @@ def _build(cls, prefix, given):
     if unknown:
         raise ValueError(f"unknown config value '{prefix}{sorted(unknown)[0]}'; there are: "
                          + ", ".join(prefix + name for name in sorted(known)))
-    return cls(**given)
+    try:
+        return cls(**given)
+    except ValueError as error:
+        raise ValueError(f"{prefix}{error}") from error

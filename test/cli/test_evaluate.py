@@ -82,7 +82,7 @@ def test_a_camera_without_depth_is_mapped_too_and_compared_after_sim3(rendered, 
 @pytest.mark.parametrize("arguments, message", [
     (["nowhere"], "nowhere does not exist"), (["FOLDER", "--odometry", "none.txt"], "none.txt is missing"),
     (["FOLDER", "--queries", "none.txt"], "none.txt is missing"), (["FOLDER", "--set", "memory.step=3"], "memory.step"),
-    (["FOLDER", "--set", "memory.steps=many"], "takes a int"), (["FOLDER", "--set", "memory.steps=-1"], "MemoryConfig.steps must be 0 to"),
+    (["FOLDER", "--set", "memory.steps=many"], "takes a int"), (["FOLDER", "--set", "memory.steps=-1"], "memory.steps must be 0 to"),
     (["FOLDER", "--set", "device=tpu9000"], "tpu9000")])
 def test_what_is_wrong_is_said_in_one_line(folder, capsys, arguments, message):
     assert main(["evaluate"] + [str(folder) if a == "FOLDER" else a for a in arguments] + ["--quiet"]) == 2

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from fake_backend import SHIFT
+from folders import ROOT
 from lifecycle_msgs.srv import GetState
 from random_keyframes import CAMERA, make_keyframe
 from ros_graph import until
@@ -81,7 +83,7 @@ def test_a_replayed_folder_is_refined_and_answers(graph, backend, folder):
 def test_replay_without_a_back_end_ends_with_one_line(folder, context):
     played = replay(folder, "--wait", "1")
     assert played.returncode == 2
-    assert played.stderr.strip().splitlines()[-1].startswith("vggt3: no back end listens on topic keyframes")
+    assert played.stderr.strip().splitlines()[-1].startswith("vggt3: no back end listens on topic /keyframes")
 
 
 def test_replay_of_a_folder_that_is_none_ends_with_one_line(tmp_path, context):
@@ -127,6 +129,38 @@ def test_a_repeated_ctrl_c_ends_it_in_order_also_while_it_refines(graph, backend
     assert process.wait(15) == 0, process.stderr.read()
 
 
+@pytest.mark.parametrize("moment", ["while it imports", "while it configures"])
+def test_a_ctrl_c_during_the_start_ends_it_in_order(graph, backend, moment):
+    process = backend()
+    if moment == "while it imports":
+        until(lambda: "numpy" in Path(f"/proc/{process.pid}/maps").read_text())
+    else:
+        until((graph.folder / "store" / "keyframes.db").exists)
+    process.send_signal(signal.SIGINT)
+    stderr = process.communicate(timeout=20)[1]
+    assert process.returncode == 0 and "Traceback" not in stderr, stderr
+
+
+def test_a_ctrl_c_while_it_plays_ends_the_player_in_order(graph, backend, folder):
+    backend()
+    status = graph.status()
+    player = subprocess.Popen(["vggt3", "replay", str(folder), "--quiet", "--rate", "0.1"], stderr=subprocess.PIPE, text=True)
+    until(lambda: status and status[-1].keyframes == 1)
+    player.send_signal(signal.SIGINT)
+    stderr = player.communicate(timeout=20)[1]
+    assert player.returncode == 0 and "Traceback" not in stderr and "stopped after 1 keyframes" in stderr, stderr
+
+
+@pytest.mark.parametrize("arguments, text", [
+    (["--params-file", "/nowhere/own.yaml"], "/nowhere/own.yaml"), (["-p", "input.depth_transport:=rvl"], "input.depth_transport must be"),
+    (["-p", "grid.min_height:=3.0"], "grid.min_height must be"), (["-p", "input.base_to_camera:='1 2'"], "input.base_to_camera must be"),
+    (["-p", "tf_rate:=1000.0"], "tf_rate"), (["-p", "input.timeout:=soon"], "input.timeout")])
+def test_what_it_cannot_start_with_is_named_as_ros_names_it_on_one_line(context, arguments, text):
+    ran = subprocess.run(["backend", "--ros-args", *arguments], capture_output=True, text=True, timeout=60)
+    line, = [line for line in ran.stderr.splitlines() if not line.startswith("[ERROR]")]  # rcl has its say first
+    assert ran.returncode == 1 and line.startswith("backend: ") and text in line
+
+
 def test_two_robots_in_namespaces_do_not_hear_each_other(graph, backend):
     robots = {"robot1": FRAMES[1:4], "robot2": FRAMES[10:15]}
     for robot in robots:
@@ -144,6 +178,27 @@ def test_two_robots_in_namespaces_do_not_hear_each_other(graph, backend):
         assert list(poses[robot][-1].ids) == [frame.id for frame in frames]
         assert {message.transforms[0].child_frame_id for message in heard[robot]} == {f"{robot}/odom"}
     assert not common
+
+
+def test_replay_finds_the_back_end_by_the_keyframes_it_listens_to(backend, graph, folder):
+    for robot in ("robot1", "robot2"):
+        backend("-r", f"__ns:=/{robot}", store=graph.folder / robot)
+    graph.client.create_subscription(Keyframe, "/robot2/keyframes", lambda message: None, qos.KEYFRAMES)  # a recorder, say
+    played = replay(folder, "--rate", "0", "--ros-args", "-r", "keyframes:=/robot2/keyframes")
+    assert played.returncode == 0, played.stderr
+    for robot, count in (("robot1", 0), ("robot2", len(FRAMES))):
+        with KeyframeStore(graph.folder / robot, read_only=True) as store:
+            assert len(store) == count
+
+
+def test_a_program_under_scripts_run_starts_another_with_it():
+    script = ROOT / "scripts" / "run"
+    if not (ROOT / "install" / "sources").exists():
+        pytest.skip("scripts/setup has not built this checkout")
+    outer = "import subprocess, sys; raise SystemExit(subprocess.call(sys.argv[1:]))"
+    ran = subprocess.run([script, "python", "-c", outer, script, "python", "-c", "import rclpy; rclpy.init(); print('fine')"],
+                         capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0 and ran.stdout.strip() == "fine", ran.stderr
 
 
 def test_without_autostart_it_waits_for_a_manager(graph, backend):

@@ -1,6 +1,7 @@
 """When nothing arrives the node says what it waits for and why it may not come: in status, diagnostics and log."""
 
 import time
+from types import SimpleNamespace
 
 import rclpy
 from camera_rig import T_BASE_CAM, CameraRig
@@ -15,6 +16,8 @@ from sensor_msgs.msg import CompressedImage
 from vggt3_ros.geometry import se3
 from vggt3_ros.msg import Keyframe
 from vggt3_ros.ros import qos
+from vggt3_ros.ros.conversions import from_keyframe
+from vggt3_ros.ros.input import input_monitor
 
 SOON = {"input__timeout": 0.3}
 MOUNTED = {"input__base_to_camera": " ".join(map(str, [*se3.to_quaternion(T_BASE_CAM)[0], *se3.to_quaternion(T_BASE_CAM)[1]]))}
@@ -64,6 +67,36 @@ def test_a_standing_robot_sends_no_keyframes_and_is_not_nagged(graph):
     graph.client.destroy_publisher(graph.keyframes)
     message = said(graph, "no publisher, 1 messages, the last ")
     assert " s ago and stamped " in message and backend._core.intake.refused == 0
+
+
+def test_a_clock_is_blamed_for_its_stamps_not_for_a_pause(graph, monkeypatch):
+    monkeypatch.setattr(input_monitor, "SKEW_SECONDS", 1.0)
+    graph.backend(**SOON)
+    for id, ahead, text in ((1, 0.0, "1 messages, the last "), (2, 60.0, "stamped 60.0 s after this node's clock"),
+                            (3, -60.0, "stamped 60.0 s before this node's clock")):
+        publisher = graph.client.create_publisher(Keyframe, "keyframes", qos.KEYFRAMES)
+        until(lambda: publisher.get_subscription_count() == 1)
+        publisher.publish(from_keyframe(make_keyframe(id, stamp_ns=time.time_ns() + round(ahead * 1e9))))
+        if id == 1:
+            graph.client.destroy_publisher(graph.keyframes)
+            time.sleep(1.5)  # the pause
+        else:
+            time.sleep(0.2)
+        graph.client.destroy_publisher(publisher)
+        message = said(graph, text)
+        assert ("stamped" in message) == bool(ahead)
+
+
+def test_losses_are_told_once_with_what_helps(graph):
+    log = graph.listen(Log, "/rosout", QoSProfile(depth=100))
+    backend = graph.backend(wait=False, input__source="odometry", **MOUNTED)
+    until(lambda: [log.clear() or backend.get_logger().info("heard?"), time.sleep(0.1)] and log)
+    image = backend._active_parts.input.monitor.topics[0]
+    for _ in range(30):  # as DDS tells it
+        image._message_lost(SimpleNamespace(total_count_change=1))
+    until(lambda: any("/image: 10 of 10 messages were lost on the way" in entry.msg and "input.image_transport" in entry.msg for entry in log))
+    time.sleep(0.3)
+    assert sum("lost on the way" in entry.msg for entry in log) == 1
 
 
 def test_each_topic_with_its_age_and_the_tolerance(graph):

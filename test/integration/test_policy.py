@@ -18,7 +18,7 @@ from vggt3_ros.ros.load.mischief import unusable
 
 POLICY = Path(__file__).parents[2] / "config" / "policy.xml"
 QUALIFIERS = {"topics": {"publish", "subscribe"}, "services": {"reply", "request"}, "actions": {"execute", "call"}}
-NODE = "vggt3_ros"
+NODE, LISTENER = "vggt3_ros", "vggt3_ros_input"  # of one process, and so of one enclave
 INPUTS = [{}, {"input__source": "odometry", "input__depth_transport": "raw"},
           {"input__source": "pose", "input__image_transport": "compressed", "input__depth_transport": "compressedDepth", "use_sim_time": True},
           {"input__source": "pose_with_covariance", "input__depth_transport": "stereo"},
@@ -46,7 +46,7 @@ def used(graph):
             (graph.client.get_subscriptions_info_by_topic, {"rt": "subscribe", "rq": "reply"}))
     for topic, _ in graph.client.get_topic_names_and_types(no_demangle=True):
         for info_of, qualifiers in ends:
-            if topic[:2] in qualifiers and any(info.node_name == NODE for info in info_of(topic, no_mangle=True)):
+            if topic[:2] in qualifiers and any(info.node_name in (NODE, LISTENER) for info in info_of(topic, no_mangle=True)):
                 found.add((qualifiers[topic[:2]], topic[2:].removesuffix("Request") if topic[:2] == "rq" else topic[2:]))
     return found
 

@@ -1,6 +1,8 @@
 """The launch files for real, where a ROS distribution brings launch (it is on no wheel). launch_pytest would tie the tests to
 one version of pytest, so a process of its own launches."""
 
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,12 +18,17 @@ import ros_domain  # noqa: E402, F401  before rclpy
 
 import numpy as np  # noqa: E402
 import rclpy  # noqa: E402
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix  # noqa: E402
 from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
 from lifecycle_msgs.srv import GetState  # noqa: E402
 from random_keyframes import CAMERA, make_keyframe  # noqa: E402
+from rcl_interfaces.srv import GetParameters  # noqa: E402
+from tf2_msgs.msg import TFMessage  # noqa: E402
+from waiting import until  # noqa: E402
 
 from vggt3_ros.datasets.sequence import KeyframeList, Sequence  # noqa: E402
 from vggt3_ros.datasets.tum import write_tum  # noqa: E402
+from vggt3_ros.ros import qos  # noqa: E402
 from vggt3_ros.srv import GetTrajectory, SaveMap, SetMode  # noqa: E402
 from vggt3_ros.store.keyframes import KeyframeStore  # noqa: E402
 from vggt3_ros.store.snapshot import Snapshot  # noqa: E402
@@ -51,10 +58,11 @@ def launch(tmp_path):
 
     yield start
     for process in processes:
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: launch itself and all that it started
     assert [process.wait(30) for process in processes] == [0] * len(processes)
     for log in tmp_path.glob("*.log"):
-        assert "process has finished cleanly" in log.read_text() and "process has died" not in log.read_text()
+        text = log.read_text()
+        assert "process has finished cleanly" in text and not re.search("process has died|failed to terminate|Traceback", text), text
 
 
 def call(node, kind, name, request):
@@ -116,16 +124,102 @@ def test_every_argument_is_described(name):
     assert arguments and all(len(argument.description.split()) >= 2 for argument in arguments), [a.name for a in arguments]
 
 
-def test_the_demo_plays_a_folder_into_the_back_end(client, launch, tmp_path):
+@pytest.fixture
+def folder(tmp_path):
+    """Four keyframes in the TUM layout."""
     frames = [make_keyframe(id, stamp_ns=id * 10**8) for id in range(4)]
     keyframes = KeyframeList(CAMERA, [f.stamp_ns for f in frames], [f.T_odom_cam for f in frames], lambda i: frames[i].image,
                              lambda i: frames[i].depth)
     write_tum(tmp_path / "sequence", Sequence("random", CAMERA, keyframes.stamps_ns, keyframes))
-    launch("demo.launch.py", folder=tmp_path / "sequence", store=tmp_path / "store", rviz="false", rate=20.0)
+    return tmp_path / "sequence"
+
+
+def until_stored(folder, count):
+    """Stamps of the keyframes in a store, once there are so many."""
+    with KeyframeStore(folder, read_only=True) as store:
+        until(lambda: len(store) == count)
+        return store.poses().stamps_ns
+
+
+def test_the_demo_plays_a_folder_into_the_back_end(client, launch, folder, tmp_path):
+    launch("demo.launch.py", folder=folder, store=tmp_path / "store", rviz="false", rate=20.0)
     wait_until_active(client, "/vggt3_ros")
-    with KeyframeStore(tmp_path / "store") as store:
-        for _ in range(100):
-            if len(store) == 4:
-                return
-            time.sleep(0.1)
-    raise AssertionError("the keyframes did not arrive")
+    until_stored(tmp_path / "store", 4)
+
+
+def test_a_ctrl_c_while_the_demo_plays_ends_all_in_order(client, launch, folder, tmp_path):
+    launch("demo.launch.py", folder=folder, store=tmp_path / "store", rviz="false", rate=0.1)
+    wait_until_active(client, "/vggt3_ros")
+    until_stored(tmp_path / "store", 1)
+
+
+def test_the_demo_in_a_namespace_on_simulated_time(client, launch, folder, tmp_path):
+    heard = []
+    client.create_subscription(TFMessage, "/robot1/tf", heard.append, qos.TF)
+    launch("demo.launch.py", folder=folder, store=tmp_path / "store", rviz="false", rate=20.0, namespace="robot1",
+           keyframes_topic="/frontend/keyframes", use_sim_time="true")
+    wait_until_active(client, "/robot1/vggt3_ros")
+    assert list(until_stored(tmp_path / "store", 4)) == [1, 10**8 + 1, 2 * 10**8 + 1, 3 * 10**8 + 1]  # as recorded: a stamp of 0 is none
+    while rclpy.spin_once(client, timeout_sec=0.5) or not heard:
+        pass
+    assert "camera" in {transform.child_frame_id for message in heard for transform in message.transforms}
+    topics = dict(client.get_topic_names_and_types())
+    assert not {"/keyframes", "/robot1/keyframes", "/tf", "/status"} & set(topics)
+
+
+def fake_rviz(folder, monkeypatch):
+    """A package rviz2 that writes what it is started with, one word a line, to the file returned."""
+    arguments = folder / "rviz_arguments"
+    for path, text in (("share/ament_index/resource_index/packages/rviz2", ""), ("share/rviz2/package.xml", ""),
+                       ("lib/rviz2/rviz2", f"#!/bin/sh\nprintf '%s\\n' \"$@\" > {arguments}\n")):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    (folder / "lib/rviz2/rviz2").chmod(0o755)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{folder}:{os.environ['AMENT_PREFIX_PATH']}")
+    return arguments
+
+
+def test_rviz_shows_the_map_frame_and_the_topics_that_were_named(client, launch, tmp_path, monkeypatch):
+    arguments = fake_rviz(tmp_path / "prefix", monkeypatch)
+    launch("backend.launch.py", store=tmp_path / "store", rviz="true", map_frame="world", map_topic="points")
+    wait_until_active(client, "/vggt3_ros")
+    words = until(lambda: arguments.exists() and arguments.read_text().split())
+    assert words[words.index("-f") + 1] == "world" and Path(words[words.index("-d") + 1]).is_file()
+    assert {"map:=points", "occupancy_grid:=occupancy_grid", "/tf:=tf"} <= set(words)
+
+
+def test_without_rviz_everything_else_starts(client, launch, tmp_path):
+    try:
+        get_package_prefix("rviz2")
+        pytest.skip("rviz2 is installed")
+    except PackageNotFoundError:
+        launch("backend.launch.py", store=tmp_path / "store", rviz="true")
+    wait_until_active(client, "/vggt3_ros")
+    assert "rviz2 is not installed" in (tmp_path / "0.log").read_text()
+
+
+def test_the_parameter_file_decides_where_no_argument_is_given(client, launch, tmp_path):
+    (tmp_path / "own.yaml").write_text("/**:\n  ros__parameters:\n    input.source: pose\n    map_frame: cellar\n    device: cpu\n")
+    launch("backend.launch.py", params_file=tmp_path / "own.yaml", store=tmp_path / "store", adapter="own.py:Net", map_frame="attic")
+    names = ["input.source", "map_frame", "device", "network.adapter", "store"]
+    values = call(client, GetParameters, "/vggt3_ros/get_parameters", GetParameters.Request(names=names)).values
+    assert [value.string_value for value in values] == ["pose", "attic", "cpu", "own.py:Net", str(tmp_path / "store")]
+
+
+@pytest.mark.parametrize("text", [None, "a: [1", "\x00"])
+def test_a_parameter_file_that_cannot_be_read_stops_the_start(tmp_path, text):
+    path = tmp_path / "own.yaml"
+    if text is not None:
+        path.write_text(text)
+    ran = subprocess.run([sys.executable, str(Path(__file__).with_name("launch_file.py")), str(LAUNCH / "backend.launch.py"),
+                          f"params_file:={path}"], capture_output=True, text=True, timeout=60)
+    said = ran.stdout + ran.stderr
+    assert ran.returncode == 1 and "params_file cannot be read" in said and str(path) in said and "process started" not in said
+
+
+def test_nav2_finds_its_map_and_no_cloud_under_that_name(client, launch, tmp_path):
+    launch("backend.launch.py", store=tmp_path / "store", map_topic="map_points", occupancy_grid_topic="map")
+    wait_until_active(client, "/vggt3_ros")
+    topics = dict(client.get_topic_names_and_types())
+    assert topics["/map"] == ["nav_msgs/msg/OccupancyGrid"] and topics["/map_points"] == ["sensor_msgs/msg/PointCloud2"]
+    assert "/occupancy_grid" not in topics

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import signal
 import sys
 
 COMMANDS = ("evaluate", "replay", "frontend", "localize", "view", "import", "merge", "export", "demo", "checkpoint", "benchmark", "soak")
@@ -18,12 +19,13 @@ def build_parser():
 
 def main(argv=None):
     """Exit status: 0, or 2 with one line of text where the input is at fault."""
-    if argv is None:
-        from vggt3_ros.system.environment import restart_with_settings
-
-        restart_with_settings("vggt3_ros.cli.main")
-    arguments = build_parser().parse_args(argv)
     try:
+        if argv is None:
+            from vggt3_ros.system.environment import restart_with_settings
+
+            restart_with_settings()
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # scripts/vggt3.in had another while this was imported
+        arguments = build_parser().parse_args(argv)
         return arguments.run(arguments) or 0
     except (ValueError, OSError) as error:
         print(f"vggt3: {error}", file=sys.stderr)

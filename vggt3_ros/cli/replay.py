@@ -1,5 +1,7 @@
 """vggt3 replay: a recorded data set as a front end over DDS."""
 
+import time
+
 RATE, CLOCK_RATE = 5.0, 100.0
 
 
@@ -9,13 +11,14 @@ def add_parser(subparsers):
     parser = subparsers.add_parser("replay", help="play a folder or bag as a front end: keyframes over ROS 2")
     add_sequence_arguments(parser)
     add_pace_arguments(parser)
-    parser.add_argument("--keep-stamps", action="store_true", help="send the recorded stamps instead of moving them to now")
+    parser.add_argument("--keep-stamps", action="store_true", help="send the recorded stamps instead of the times when they are sent")
     parser.set_defaults(run=run)
 
 
 def add_pace_arguments(parser):
     """How fast, into which frames, and with which clock."""
-    parser.add_argument("--rate", type=float, help=f"keyframes a second, {RATE:g} by default; 0: as fast as the back end takes them")
+    parser.add_argument("--rate", type=float, help=f"keyframes a second, {RATE:g} by default; 0: as fast as the back end takes them, stamped "
+                        "as far apart as recorded")
     parser.add_argument("--speed", type=float, metavar="FACTOR", help="as recorded, so many times as fast (the default with --clock: 1)")
     parser.add_argument("--clock", type=float, nargs="?", const=CLOCK_RATE, default=0.0, metavar="HZ",
                         help=f"keep the recorded stamps and publish their time on /clock, {CLOCK_RATE:g} times a second by default: nodes "
@@ -24,7 +27,8 @@ def add_pace_arguments(parser):
     parser.add_argument("--odom-frame", default="odom")
     parser.add_argument("--camera-frame", default="camera")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("--ros-args", nargs="...", default=[], help="ROS arguments, as -r keyframes:=/robot/keyframes")
+    parser.add_argument("--ros-args", nargs="...", default=[], help="ROS arguments, as -r keyframes:=/robot1/keyframes, or for all topics "
+                        "-r __ns:=/robot1 -r /tf:=tf")
 
 
 def run(arguments):
@@ -41,10 +45,14 @@ def run(arguments):
 
 
 def play(arguments, keyframes, first_ns, keep_stamps=False):
-    """Send an iterable of Keyframes, the first stamped first_ns, as the arguments say."""
+    """Send an iterable of Keyframes, the first stamped first_ns, as the arguments say. Returns how many."""
     from vggt3_ros.ros.clients import player
 
-    start_ns = (first_ns or 1) if arguments.clock or keep_stamps else None  # to ROS a stamp of zero is none
+    start_ns = None
+    if arguments.clock or keep_stamps:
+        start_ns = first_ns or 1  # to ROS a stamp of zero is none
+    elif arguments.rate == 0:
+        start_ns = time.time_ns()  # without a pace nothing but the recording says how far apart they are
     try:
         return player.play(keyframes, first_ns, due(arguments, first_ns), wait=arguments.wait, odom_frame=arguments.odom_frame,
                            camera_frame=arguments.camera_frame, clock_rate=arguments.clock, start_ns=start_ns,

@@ -7,7 +7,7 @@ import sys
 import traceback
 
 import rclpy
-from rclpy.exceptions import InvalidHandle
+from rclpy.exceptions import InvalidHandle, ParameterException
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.utilities import remove_ros_args
@@ -21,33 +21,39 @@ THREADS = 16  # keyframes, TF, status, six services, parameters, lifecycle, and 
 
 def main(argv=None):
     """Exit status 1 when the node cannot start."""
-    argv = sys.argv if argv is None else argv
+    if argv is None:
+        argv = sys.argv
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # scripts/backend.in had another while this was imported
     parser = argparse.ArgumentParser(description="The vggt3_ros back end as a ROS 2 node. ROS arguments follow --ros-args.")
     parser.add_argument("--backend", default="vggt3_ros.backend:Backend", help="module:class that refines and localizes")
-    arguments = parser.parse_args(remove_ros_args(argv)[1:])
-    os.umask(os.umask(0) | PRIVATE)
-    take_short_turns()
-    rclpy.init(args=argv)
+    node = executor = None
     try:
+        arguments = parser.parse_args(remove_ros_args(argv)[1:])
+        os.umask(os.umask(0) | PRIVATE)
+        take_short_turns()
+        rclpy.init(args=argv)
         node = BackendNode(arguments.backend)
-    except ValueError as error:
-        print(f"backend: {error}", file=sys.stderr)
-        rclpy.try_shutdown()
-        return 1
-    executor = MultiThreadedExecutor(THREADS)
-    executor.add_node(node)
-    try:
+        executor = MultiThreadedExecutor(THREADS)
+        executor.add_node(node)
         if node.parameters.node.autostart and not start(node):
             return 1
         spin(executor, node.get_logger())
     except (KeyboardInterrupt, ExternalShutdownException):
         pass  # asked to stop: what follows is the orderly end
+    except (ValueError, RuntimeError, ParameterException) as error:
+        if executor is not None:
+            raise
+        print(f"backend: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
     finally:
         # ros2 launch repeats a Ctrl-C, and people do: it must not cut the orderly end short.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        node.stop()
-        executor.shutdown(timeout_sec=5.0)
-        node.close()
+        if node is not None:
+            node.stop()
+        if executor is not None:
+            executor.shutdown(timeout_sec=5.0)
+        if node is not None:
+            node.close()
         rclpy.try_shutdown()  # gives signals back as they were
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return 0

@@ -37,7 +37,7 @@ class GridConfig(Checked):
     def __post_init__(self):
         super().__post_init__()
         if self.min_height >= self.max_height:
-            raise ValueError(f"GridConfig.min_height must be below max_height, got {self.min_height} and {self.max_height}")
+            raise ValueError(f"min_height must be below max_height, got {self.min_height} and {self.max_height}")
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ OF_EVERY_TOPIC = (
     ("history", "string", "`keep_last`", "-", "keep_last, keep_all", "restart", "Whether the queue is bounded by `depth`"),
     ("reliability", "string", "that of the topic", "-", "reliable, best_effort; of an input also best_available", "restart",
      "best_available: reliable when all publishers are"),
-    ("durability", "string", "that of the topic", "-", "volatile, transient_local", "restart", "transient_local: latched; of inputs alone"))
+    ("durability", "string", "that of the topic", "-", "volatile, transient_local", "restart", "transient_local: latched"))
 QOS_HEAD = """\
 ## Quality of service
 

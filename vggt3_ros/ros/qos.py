@@ -35,16 +35,12 @@ def own(profile):
 
 
 def overridable():
-    return QoSOverridingOptions.with_default_policies()
+    return QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY, QoSPolicyKind.RELIABILITY))
 
 
 def overridable_input():
-    """Durability too: a calibration may be latched. Reliability: see asked_reliability."""
+    """Without reliability: see asked_reliability."""
     return QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY))
-
-
-def overridable_fully():
-    return QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY, QoSPolicyKind.RELIABILITY))
 
 
 def asked_reliability(node, topic, profile):

@@ -47,12 +47,11 @@ def foreign_environment():
     return {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "MALLOC_CONF")}
 
 
-def restart_with_settings(module):
-    """Replace this process by `python -m module` with the same arguments, once, when the settings are missing: both are read
-    before Python starts."""
+def restart_with_settings():
+    """Replace this process by one of the same command line, once, when the settings are missing: both are read before Python starts."""
     wanted = worker_environment()
     if wanted != dict(os.environ):
-        os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], wanted)
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], wanted)
 
 
 def end_with_parent():

@@ -19,7 +19,7 @@ from vggt3_ros.msg import KeyframePoses, Status
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.clients.goal_client import GoalClient
 from vggt3_ros.ros.clients.processes import MemoryWatch, backend_process, end, refined, tail, wait_for, wait_until
-from vggt3_ros.ros.clients.spinner import Spinner
+from vggt3_ros.ros.spinner import Spinner
 from vggt3_ros.ros.conversions import from_camera
 from vggt3_ros.ros.image_messages import from_rgb
 from vggt3_ros.ros.output.clouds import from_cloud

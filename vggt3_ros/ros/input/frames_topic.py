@@ -14,17 +14,16 @@ from vggt3_ros.ros.input.intake import shown
 class FramesTopic:
     """Calls changed() after each message. Transforms that make no sense are left out and logged. gap_ns() as of FrameTree.
 
-    topics: names of the two: of what is fixed, of what moves.
+    listener: the node that holds the subscriptions. topics: names of the two: of what is fixed, of what moves.
     """
 
-    def __init__(self, node, callback_group, gap_ns, changed):
+    def __init__(self, node, listener, callback_group, gap_ns, changed):
         self._node, self._gap_ns, self._changed, self._lock = node, gap_ns, changed, threading.Lock()
         self._frames = FrameTree(gap_ns(), matrix=to_matrix)
         self.topics = [node.resolve_topic_name(topic) for topic in ("/tf_static", "/tf")]
-        self._subscriptions = [  # the first message may come before the second is there
-            node.create_subscription(TFMessage, topic, take, qos.own(profile), callback_group=callback_group,
-                                     qos_overriding_options=qos.overridable_fully())
-            for topic, take, profile in (("/tf_static", self._take_static, qos.TF_STATIC), ("/tf", self._take_moving, qos.TF))]
+        for topic, take, profile in (("/tf_static", self._take_static, qos.TF_STATIC), ("/tf", self._take_moving, qos.TF)):
+            listener.create_subscription(TFMessage, topic, take, qos.own(profile), callback_group=callback_group,
+                                         qos_overriding_options=qos.overridable())
 
     def _take_static(self, message):
         for entry in message.transforms:
@@ -59,7 +58,3 @@ class FramesTopic:
     def connected(self, target, source):
         with self._lock:
             return self._frames.connected(target, source)
-
-    def destroy(self):
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)

@@ -44,5 +44,5 @@ class InputConfig(PairingConfig):
                 raise ValueError(f"{len(numbers)} numbers")
             return se3.from_quaternion(numbers[:3], numbers[3:])
         except ValueError as error:
-            raise ValueError("InputConfig.base_to_camera must be 'x y z qx qy qz qw' with a quaternion of unit length, "
+            raise ValueError("base_to_camera must be 'x y z qx qy qz qw' with a quaternion of unit length, "
                              f"got '{self.base_to_camera}' ({error})") from error

@@ -14,6 +14,7 @@ from vggt3_ros.ros import qos
 from vggt3_ros.ros.input.intake import shown
 
 REPEAT_SECONDS = 30.0  # between two warnings of the same silence
+LOSSES, LOST_SHARE = 10, 0.1  # messages lost, of those sent, that are worth a word
 SKEW_SECONDS = 5.0  # stamps farther from the node's clock are worth a word
 
 
@@ -33,14 +34,15 @@ def decoded(data, kind):
 class Topic:
     """One subscription and what came of it. Where its QoS leaves the reliability open (best available), it follows the publishers:
     reliable when all of them are, so that large images do not get lost, else best effort. Bad messages (`callback` raises, or they
-    cannot be decoded at all) are counted, and refuse(reason) is called with each."""
+    cannot be decoded at all) are counted, and refuse(reason) is called with each. listener: the node that holds the subscription."""
 
-    def __init__(self, node, kind, name, callback, profile, group, refuse):
-        self._node, self._callback, self._type, self._refuse = node, callback, kind, refuse
+    def __init__(self, node, listener, kind, name, callback, profile, group, refuse):
+        self._node, self._listener, self._callback, self._type, self._refuse = node, listener, callback, kind, refuse
         self.kind = name_of(kind)
         self.count = self.bad = 0
         self.reason = self.refused_policy = ""
-        self._heard = self._stamp_ns = None
+        self._told_of_losses = False
+        self._heard = self._skew = None  # seconds of the node's clock from a message's stamp to its arrival
         self.lost, self._profile, self._group = 0, qos.own(profile), group
         self._reliability = qos.asked_reliability(node, name, profile)
         follows = self._reliability == ReliabilityPolicy.BEST_AVAILABLE
@@ -51,7 +53,7 @@ class Topic:
         profile.reliability = reliability
         events = SubscriptionEventCallbacks(incompatible_qos=self._incompatible, message_lost=self._message_lost)
         # Decoded here, at no more cost: rclpy drops without a word what it cannot decode.
-        return self._node.create_subscription(self._type, name, self._take, profile, callback_group=self._group, raw=True,
+        return self._listener.create_subscription(self._type, name, self._take, profile, callback_group=self._group, raw=True,
                                               event_callbacks=events, qos_overriding_options=qos.overridable_input())
 
     def follow(self):
@@ -63,7 +65,7 @@ class Topic:
         wanted = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         if wanted != self.subscription.qos_profile.reliability:
             before, self.subscription = self.subscription, self._subscribe(self.name, wanted)
-            self._node.destroy_subscription(before)
+            self._listener.destroy_subscription(before)
 
     @property
     def name(self):
@@ -75,7 +77,7 @@ class Topic:
         try:
             message = decoded(data, self._type)
             if hasattr(message, "header"):
-                self._stamp_ns = to_nanoseconds(message.header.stamp)
+                self._skew = (self._node.get_clock().now().nanoseconds - to_nanoseconds(message.header.stamp)) / 1e9
             self._callback(message)
         except ValueError as error:
             self._bad(str(error))
@@ -95,6 +97,12 @@ class Topic:
 
     def _message_lost(self, event):
         self.lost += event.total_count_change
+        if not self._told_of_losses and self.lost >= LOSSES and self.lost >= LOST_SHARE * (self.lost + self.count):
+            self._told_of_losses = True
+            self._node.get_logger().warning(
+                f"{self.name}: {self.lost} of {self.lost + self.count} messages were lost on the way. Large ones need a reliable publisher, "
+                "compression (input.image_transport, input.depth_transport), or more room in the middleware: see 'Images get lost' in "
+                "docs/connect.md")
 
     def describe(self):
         """Type, QoS, publishers, count and age of its messages: one line."""
@@ -105,10 +113,10 @@ class Topic:
         if not self.count:
             return "no message" if self.publishers else ""
         text = f"{self.count} messages, the last {time.monotonic() - self._heard:.1f} s ago" + (f", {self.lost} lost" if self.lost else "")
-        if self._stamp_ns is None:
+        if self._skew is None or abs(self._skew) <= SKEW_SECONDS:
             return text
-        skew = (self._node.get_clock().now().nanoseconds - self._stamp_ns) / 1e9
-        return text + (f" and stamped {skew:.1f} s before this node's clock (is use_sim_time right?)" if abs(skew) > SKEW_SECONDS else "")
+        return text + (f" and stamped {abs(self._skew):.1f} s {'before' if self._skew > 0 else 'after'} this node's clock of then "
+                       "(is use_sim_time right?)")
 
     @property
     def publishers(self):
@@ -141,9 +149,10 @@ class Topic:
 
 class InputMonitor:
     """refuse(reason) counts bad messages. `notes()` adds what the input itself knows (list of texts). pauses: input that has come once
-    may stay away as long as a publisher is there (keyframes: the robot may stand still)."""
+    may stay away as long as a publisher is there (keyframes: the robot may stand still). listener: see Topic; `node` by default."""
 
-    def __init__(self, node, timeout, refuse, notes=lambda: [], pauses=False):
+    def __init__(self, node, timeout, refuse, notes=lambda: [], pauses=False, listener=None):
+        self._listener = listener or node
         self._node, self._timeout, self._refuse, self._notes, self._pauses = node, timeout, refuse, notes, pauses
         self.topics, self._others = [], []  # those that are waited for, those that need not come
         self._arrived, self._any = time.monotonic(), False
@@ -153,7 +162,7 @@ class InputMonitor:
 
     def subscribe(self, kind, name, callback, profile, group, needed=True):
         """The Topic. needed: it is missed when nothing comes."""
-        topic = Topic(self._node, kind, name, callback, profile, group, self._refuse)
+        topic = Topic(self._node, self._listener, kind, name, callback, profile, group, self._refuse)
         (self.topics if needed else self._others).append(topic)
         return topic
 
@@ -194,7 +203,7 @@ class InputMonitor:
 
     def destroy(self):
         for topic in (*self.topics, *self._others):
-            self._node.destroy_subscription(topic.subscription)
+            self._listener.destroy_subscription(topic.subscription)
         self._node.destroy_publisher(self._diagnostics)
 
 

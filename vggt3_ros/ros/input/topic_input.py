@@ -9,7 +9,9 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from vggt3_ros.frontend.pose_track import PoseTrack, motion_covariance
 from vggt3_ros.frontend.selection import KeyframeSelector
+from vggt3_ros.frontend.synchronizer import Nearest, Synchronizer
 from vggt3_ros.messages.compressed_depth import decompress_depth
 from vggt3_ros.messages.images import to_depth
 from vggt3_ros.messages.reading import MAX_FRAME_NAME, to_camera, to_stamp, to_transform
@@ -20,9 +22,8 @@ from vggt3_ros.ros.conversions import from_nanoseconds, from_transform
 from vggt3_ros.ros.image_messages import from_depth
 from vggt3_ros.ros.input.frames_topic import FramesTopic
 from vggt3_ros.ros.input.input_monitor import InputMonitor
+from vggt3_ros.ros.input.listener import Listener
 from vggt3_ros.ros.input.tracks import Between, Optional, Timeless
-from vggt3_ros.frontend.pose_track import PoseTrack, motion_covariance
-from vggt3_ros.frontend.synchronizer import Nearest, Synchronizer
 
 POSES = {"odometry": (Odometry, "odometry"), "pose": (PoseStamped, "frontend_pose"),
          "pose_with_covariance": (PoseWithCovarianceStamped, "frontend_pose")}
@@ -48,7 +49,8 @@ class TopicInput:
         self._depth = Nearest(0, 2 * config.sync_queue)  # depth, or the right image that it comes from
         self._mount = Between(self._T_body_cam)
         tracks = {"camera_info": Timeless(lambda: self._info), "poses": self._poses, "transform": self._mount}
-        self.monitor = InputMonitor(node, lambda: self._config.timeout, core.intake.refuse, self._notes)
+        self._listener = Listener(node)
+        self.monitor = InputMonitor(node, lambda: self._config.timeout, core.intake.refuse, self._notes, listener=self._listener)
         self.monitor.subscribe(*IMAGES[config.image_transport], self._take_image, qos.IMAGES, group)
         self.monitor.subscribe(CameraInfo, "camera_info", self._take_info, qos.IMAGES, group)
         self.monitor.subscribe(*POSES[config.source], self._take_pose, qos.ODOMETRY, group)
@@ -62,19 +64,19 @@ class TopicInput:
             tracks.update(depth=self._depth, depth_info=Optional(lambda: self._depth_info, lambda: calibration.can_come),
                           depth_transform=Between(self._T_cam_depth))
         self._frames = None  # unless something has to be asked of it
-        self._listen_to_frames = lambda: FramesTopic(node, group, lambda: self._config.gap_ns, self._proceed)
+        self._listen_to_frames = lambda: FramesTopic(node, self._listener, group, lambda: self._config.gap_ns, self._proceed)
         if config.T_base_camera() is None and (config.source == "odometry" or config.base_frame):
             self._frames = self._listen_to_frames()
         self._sync = Synchronizer(tracks, config.sync_queue)
+        self._listener.begin()
 
     @property
     def _config(self):
         return self._core.parameters.node.input
 
     def destroy(self):
+        self._listener.close()
         self.monitor.destroy()
-        if self._frames is not None:
-            self._frames.destroy()
 
     # topics -----------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from tf2_msgs.msg import TFMessage
 from vggt3_ros.messages.reading import to_nanoseconds
 from vggt3_ros.msg import Keyframe, KeyframePoses, Status
 from vggt3_ros.ros import qos
-from vggt3_ros.ros.clients.spinner import Spinner
+from vggt3_ros.ros.spinner import Spinner
 from vggt3_ros.ros.conversions import from_camera
 from vggt3_ros.srv import Localize
 
