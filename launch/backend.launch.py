@@ -14,9 +14,9 @@ from launch_ros.parameter_descriptions import ParameterValue
 from vggt3_ros.system.environment import OMP_WAIT_POLICY
 
 CONFIG = os.path.join(get_package_share_directory("vggt3_ros"), "config")
-TOPICS = {"keyframes": "keyframes", "image": "image", "camera_info": "camera_info", "depth": "depth", "right_image": "right/image",
-          "right_camera_info": "right/camera_info", "odometry": "odometry", "frontend_pose": "frontend_pose", "map": "map",
-          "occupancy_grid": "occupancy_grid"}
+TOPICS = {"keyframes": "keyframes", "image": "image", "camera_info": "camera_info", "depth": "depth", "depth_camera_info": "depth/camera_info",
+          "right_image": "right/image", "right_camera_info": "right/camera_info", "odometry": "odometry",
+          "frontend_pose": "frontend_pose", "map": "map", "occupancy_grid": "occupancy_grid"}
 PARAMETERS = {"store": "store", "mode": "mode", "input_source": "input.source", "image_transport": "input.image_transport",
               "depth_transport": "input.depth_transport", "checkpoint": "network.checkpoint", "adapter": "network.adapter",
               "map_frame": "map_frame", "device": "device"}
@@ -34,6 +34,7 @@ ARGUMENTS = {
     "image_topic": ("image", "Topic of the images; compressed ones are on TOPIC/compressed"),
     "camera_info_topic": ("camera_info", "Topic of the images' camera_info"),
     "depth_topic": ("depth", "Topic of the depth images; compressed ones are on TOPIC/compressedDepth"),
+    "depth_camera_info_topic": ("depth/camera_info", "Topic of the depth's camera_info, where depth is of another frame than the images"),
     "right_image_topic": ("right/image", "Topic of the second camera's images, with depth_transport stereo"),
     "right_camera_info_topic": ("right/camera_info", "Topic of the second camera's camera_info"),
     "odometry_topic": ("odometry", "Topic of the odometry (nav_msgs/msg/Odometry)"),

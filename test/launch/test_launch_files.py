@@ -156,13 +156,12 @@ def test_a_ctrl_c_while_the_demo_plays_ends_all_in_order(client, launch, folder,
 def test_the_demo_in_a_namespace_on_simulated_time(client, launch, folder, tmp_path):
     heard = []
     client.create_subscription(TFMessage, "/robot1/tf", heard.append, qos.TF)
-    launch("demo.launch.py", folder=folder, store=tmp_path / "store", rviz="false", rate=20.0, namespace="robot1",
+    launch("demo.launch.py", folder=folder, store=tmp_path / "store", rviz="false", rate=0.5, namespace="robot1",
            keyframes_topic="/frontend/keyframes", use_sim_time="true")
+    until(lambda: rclpy.spin_once(client, timeout_sec=0.1) or "camera" in {
+        transform.child_frame_id for message in heard for transform in message.transforms}, 60)
     wait_until_active(client, "/robot1/vggt3_ros")
     assert list(until_stored(tmp_path / "store", 4)) == [1, 10**8 + 1, 2 * 10**8 + 1, 3 * 10**8 + 1]  # as recorded: a stamp of 0 is none
-    while rclpy.spin_once(client, timeout_sec=0.5) or not heard:
-        pass
-    assert "camera" in {transform.child_frame_id for message in heard for transform in message.transforms}
     topics = dict(client.get_topic_names_and_types())
     assert not {"/keyframes", "/robot1/keyframes", "/tf", "/status"} & set(topics)
 
@@ -215,6 +214,15 @@ def test_a_parameter_file_that_cannot_be_read_stops_the_start(tmp_path, text):
                           f"params_file:={path}"], capture_output=True, text=True, timeout=60)
     said = ran.stdout + ran.stderr
     assert ran.returncode == 1 and "params_file cannot be read" in said and str(path) in said and "process started" not in said
+
+
+def test_topics_of_a_camera_are_those_that_were_named(client, launch, tmp_path):
+    launch("backend.launch.py", store=tmp_path / "store", input_source="odometry", depth_transport="raw", image_topic="/cam/color",
+           camera_info_topic="/cam/color_info", depth_topic="/cam/depth", depth_camera_info_topic="/cam/depth_info", odometry_topic="/odom")
+    wait_until_active(client, "/vggt3_ros")
+    topics = dict(client.get_topic_names_and_types())
+    assert {"/cam/color", "/cam/color_info", "/cam/depth", "/cam/depth_info", "/odom"} <= set(topics)
+    assert not {"/image", "/camera_info", "/depth", "/depth/camera_info", "/odometry"} & set(topics)
 
 
 def test_nav2_finds_its_map_and_no_cloud_under_that_name(client, launch, tmp_path):

@@ -1,5 +1,6 @@
 """A front end's border: keyframes over DDS with their odometry, and TF odom->camera."""
 
+import signal
 import time
 from dataclasses import replace
 
@@ -132,5 +133,6 @@ def play(keyframes, first_ns, due, **options):
         except KeyboardInterrupt:
             player.get_logger().info(f"stopped after {player.sent} keyframes")
         finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # from here to the end of Python: another must not cut the end short
             player.close()
         return player.sent
