@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tf2_msgs.msg import TFMessage
 
 from vggt3_ros.datasets.sequence import KeyframeList, Sequence
 from vggt3_ros.datasets.tum import write_tum
+from vggt3_ros.geometry import se3
 from vggt3_ros.messages.reading import to_transform
 from vggt3_ros.msg import Keyframe, KeyframePoses
 from vggt3_ros.ros import qos
@@ -27,7 +29,8 @@ from vggt3_ros.ros.conversions import from_keyframe
 from vggt3_ros.srv import Localize
 from vggt3_ros.store.keyframes import KeyframeStore
 
-FRAMES = [make_keyframe(id, stamp_ns=id * 100_000_000) for id in range(40)]
+FRAMES = [replace(make_keyframe(id, stamp_ns=id * 100_000_000), T_odom_cam=se3.exp([0.05 * id, 0.02, 0, 0, 0.03 * id, 0]))
+          for id in range(40)]  # as a front end moves, or the recording's reader bridges its jumps
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_a_map_without_images_is_served_and_takes_in_another(graph, rendered, re
     for k, frame in enumerate(rendered.keyframes[1::2]):
         graph.send(Keyframe(k, frame.stamp_ns + 3600 * 10**9, frame.image, frame.camera, ELSEWHERE @ rendered.T_world_cam[1 + 2 * k], frame.depth))
     until(lambda: len(second._core.store) == 14)
-    second._core.refinery.request().result(120)
+    second._core.load_snapshot(second._core.refinery.request().result(120))
     graph.call(SaveMap, "save_map", SaveMap.Request(name="second", images=False))
     graph.stop(second)
     backend = graph.backend(real=True, store=str(graph.folder / "serves"), device="cpu")
