@@ -48,9 +48,10 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """T_map_cam: (4, 4), None when not localized; message: why not; seconds: the caller waited."""
+    """T_map_cam: (4, 4) with its covariance (6, 6) in map axes, None when not localized; message: why not; seconds: the caller waited."""
 
     T_map_cam: np.ndarray | None
+    covariance: np.ndarray | None
     message: str
     seconds: float
 
@@ -91,8 +92,10 @@ class Client(Node):
         begin = time.monotonic()
         request = Localize.Request(image=from_rgb(image), camera_info=from_camera(camera), verify=verify)
         answer = wait_for(self.localizer.call_async(request), 30.0)
-        pose = to_transform(answer.pose.pose.pose) if answer.error_code == Localize.Response.NONE else None
-        return Answer(pose, answer.error_msg, time.monotonic() - begin)
+        seconds = time.monotonic() - begin
+        if answer.error_code != Localize.Response.NONE:
+            return Answer(None, None, answer.error_msg, seconds)
+        return Answer(to_transform(answer.pose.pose.pose), np.reshape(answer.pose.pose.covariance, (6, 6)), "", seconds)
 
 
 def run(folder, odometry, sequence, out, rate, bars):
