@@ -15,6 +15,7 @@ from vggt3_ros.features import encoding
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.local_frame import shifted
 from vggt3_ros.refinement import merging
+from vggt3_ros.refinement.placing import LoadError
 from vggt3_ros.ros.services.saving import save_map
 from vggt3_ros.store.snapshot import MEMORY_FILE
 from vggt3_ros.surface.fusion import fuse
@@ -407,5 +408,5 @@ def test_a_map_without_images_localizes_and_says_that_it_cannot_be_refined(store
         assert len(Backend(robot, config()).snapshot) == 28
     for bytes_of_an_image in (store.database.rows("SELECT image FROM images LIMIT 1")[0][0][2000:2064],):
         assert not any(bytes_of_an_image in path.read_bytes() for path in folder.rglob("*") if path.is_file())
-    with pytest.raises(merging.LoadError, match="without images"):
+    with pytest.raises(LoadError, match="without images"):
         merging.merge(store, folder, with_images.snapshot, with_images.localize)

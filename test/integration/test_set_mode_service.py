@@ -45,7 +45,6 @@ def test_in_localization_mode_pose_and_map_to_odom_follow_the_images_and_nothing
     backend = graph.backend()
     graph.refined(at(0), at(1), backend=backend)
     poses, heard = graph.listen(PoseWithCovarianceStamped, "pose", qos.EVENTS), graph.listen(TFMessage, "/tf", qos.TF)
-    status = graph.status()
     answer = set_mode(graph, LOCALIZATION)
     assert (answer.error_code, answer.mode) == (CODES.NONE, LOCALIZATION)
     graph.heard_by_all(backend, "pose")
@@ -54,6 +53,8 @@ def test_in_localization_mode_pose_and_map_to_odom_follow_the_images_and_nothing
         until(lambda: poses and to_nanoseconds(poses[-1].header.stamp) == at(decimetres).stamp_ns)
         np.testing.assert_allclose(to_transform(poses[-1].pose.pose), se3.exp([0.1 * decimetres, 0, 0, 0, 0, 0]), atol=1e-9)
         assert poses[-1].header.frame_id == "map" and poses[-1].pose.covariance[0] == pytest.approx(1e-4)
+    until(lambda: heard and x_of_map_odom(heard) == pytest.approx(1.2))
+    assert backend._core.store.ids() == [0, 1]
 
 
 def test_a_far_jump_of_the_localization_must_be_seen_three_times(graph):

@@ -16,6 +16,7 @@ from vggt3_ros.datasets.synthetic import apartment
 from vggt3_ros.geometry import se3
 from vggt3_ros.memory.views import view
 from vggt3_ros.refinement import merging, uniting
+from vggt3_ros.refinement.placing import LoadError
 from vggt3_ros.ros.services.saving import save_map
 from vggt3_ros.store.keyframes import FIRST_ID, KeyframeStore
 
@@ -91,7 +92,7 @@ def test_nothing_that_shows_the_place_is_left(maps, served):
 def test_the_same_map_is_joined_once(maps, served):
     Backend(served, QUICK).join(maps[1])
     for folder in maps:
-        with pytest.raises(merging.LoadError, match="held already") as error:
+        with pytest.raises(LoadError, match="held already") as error:
             Backend(served, QUICK).join(folder)
         assert error.value.code == "conflict"
 
@@ -99,7 +100,7 @@ def test_the_same_map_is_joined_once(maps, served):
 def test_another_home_with_the_same_pictures_on_its_walls_is_not_joined(served, tmp_path):
     home = apartment.twin_rooms(keyframes=12, camera=apartment.CAMERA.scaled(320, 240))
     other, _ = keep(tmp_path, home.keyframes, home.groundtruth)
-    with pytest.raises(merging.LoadError, match="do both maps show the same place") as error:
+    with pytest.raises(LoadError, match="do both maps show the same place") as error:
         Backend(served, QUICK).join(other)
     assert error.value.code == "not_localized" and len(Backend(served, QUICK).snapshot) == 14 == len(served)
 
@@ -138,6 +139,6 @@ def test_maps_with_and_without_images_are_united_without(maps, tmp_path):
 def test_a_map_that_is_refined_with_images_takes_none_without(maps, refined_copy):
     with KeyframeStore(refined_copy) as store:
         backend = Backend(store, QUICK)
-        with pytest.raises(merging.LoadError, match="vggt3 merge") as error:
+        with pytest.raises(LoadError, match="vggt3 merge") as error:
             merging.merge(store, maps[1], backend.snapshot, backend.localize)
         assert error.value.code == "conflict"

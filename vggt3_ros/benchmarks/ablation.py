@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 from vggt3_ros.benchmarks.mlp import MlpMemory
+from vggt3_ros.benchmarks.progress import told_of
 from vggt3_ros.evaluation.localization import score_localizations
 from vggt3_ros.features.frame import encode_frame, encode_image
 from vggt3_ros.features.xfeat import XFeatEncoder
 from vggt3_ros.geometry import se3
 from vggt3_ros.memory.distillation import trained
-from vggt3_ros.memory.folding import Folding, empty
+from vggt3_ros.memory.folding import Folding, folded
 from vggt3_ros.memory.localizer import Localization
 from vggt3_ros.memory.pairs import pairs_of
 from vggt3_ros.memory.pose_refinement import ransac, refine
@@ -27,15 +28,12 @@ HIDDEN, HEAD_RATE, HEAD_STEPS, HEAD_BATCH = 64, 2e-3, 400, 2048
 def measure(sequence, config, steps, kinds=KINDS, progress=lambda text, fraction: None):
     """Sequence with truth and queries, BackendConfig -> rows (dict), one for each of `kinds`. steps: of Adam on the slots."""
     encoder = XFeatEncoder(config.features, "cpu")
-    frames = [encode_frame(keyframe, encoder) for keyframe in _each(sequence.keyframes, progress, "features")]
+    frames = [encode_frame(keyframe, encoder) for keyframe in told_of(sequence.keyframes, progress, "features")]
     asked = [query for query in sequence.queries if query.T_world_cam is not None and np.isfinite(query.T_world_cam).all()]
-    queries = [encode_image(query.image, sequence.camera, encoder) for query in _each(asked, progress, "queries")]
+    queries = [encode_image(query.image, sequence.camera, encoder) for query in told_of(asked, progress, "queries")]
     truth = [query.T_world_cam for query in asked]
     started = time.perf_counter()
-    folding = Folding(empty("cpu"), config.memory.max_depth)
-    for frame, pose in zip(frames, sequence.groundtruth):
-        folding.add(frame, pose)
-    closed = folding.memory(config.memory.max_slots, config.memory.density)
+    closed = folded(frames, sequence.groundtruth, config.memory)
     seconds, memory = time.perf_counter() - started, closed
     for kind in kinds:
         started, head = time.perf_counter(), None
@@ -102,7 +100,7 @@ def _answers(memory, queries, config, progress, head=None):
             return None
         return found.T_map_cam if head is None else _corrected(memory, query, found, head, config)
 
-    return [_timed(lambda query=query: ask(query)) for query in _each(queries, progress, "localization")]
+    return [_timed(lambda query=query: ask(query)) for query in told_of(queries, progress, "localization")]
 
 
 @torch.inference_mode()
@@ -139,9 +137,3 @@ def _pairs(frames, T_map_cam, config):
 def _row(sequence, kind, answers, truth, seconds, size):
     score = score_localizations(answers, truth, np.eye(4)).as_dict()
     return {"sequence": sequence.name, "kind": kind, "seconds": seconds, "memory_mb": size / 1e6, **score}
-
-
-def _each(items, progress, text):
-    for k, item in enumerate(items):
-        yield item
-        progress(text, (k + 1) / len(items))

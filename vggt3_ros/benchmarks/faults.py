@@ -17,7 +17,7 @@ from vggt3_ros.features.matching import Matcher
 from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.features.xfeat import XFeatEncoder
 from vggt3_ros.geometry import se3
-from vggt3_ros.memory.folding import Folding, empty
+from vggt3_ros.memory.folding import folded
 from vggt3_ros.memory.localizer import Localizer, Scene
 from vggt3_ros.refinement.closing import close_loops
 from vggt3_ros.refinement.loops import LoopVerifier
@@ -179,11 +179,9 @@ class Bench:
         """Closing of two runs, the second of which joins the map of the first."""
         frames, first = self.frames.__getitem__, poses.only(self.runs == 0)
         closing = self._closed(first, frames)
-        folding = Folding(empty(self.localizer.encoder.device), self.config.memory.max_depth)
-        for id, pose in zip(first.ids, closing.T_map_cam):
-            folding.add(frames(id), pose)
+        memory = folded(map(frames, first.ids), closing.T_map_cam, self.config.memory, self.localizer.encoder.device)
         snapshot = Snapshot(1, first.ids, first.stamps_ns, closing.T_map_cam, first.T_odom_cam, closing.covariances, (), empty_map())
-        scene = Scene(snapshot, folding.memory(self.config.memory.max_slots, self.config.memory.density), None, None)
+        scene = Scene(snapshot, memory, None, None)
         poses, T_map_cam, _ = in_one_frame(poses, snapshot, [], lambda id: self.localizer.coarse(scene, frames(id)), lambda: None)
         return self._closed(poses, frames, T_map_cam)
 

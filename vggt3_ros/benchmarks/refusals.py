@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from vggt3_ros.benchmarks.progress import told_of
 from vggt3_ros.features.frame import encode_frame
 from vggt3_ros.features.matching import Matcher
 from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.features.xfeat import XFeatEncoder
 from vggt3_ros.geometry import se3
-from vggt3_ros.memory.folding import Folding, empty
+from vggt3_ros.memory.folding import folded
 from vggt3_ros.memory.localizer import Localizer, Scene, remembered_evidence
 from vggt3_ros.store.snapshot import Snapshot
 from vggt3_ros.surface.fusion import empty_map
@@ -33,7 +34,7 @@ def measure(sequences, config, progress=lambda text, fraction: None):
     "<score>": (least, 5 %, median, 95 %, greatest), None without any.
     """
     encoder, matcher = XFeatEncoder(config.features, "cpu"), Matcher("cpu")
-    frames = [[replace(encode_frame(sequence.keyframes[i], encoder), id=i) for i in _told(range(len(sequence)), progress, sequence.name)]
+    frames = [[replace(encode_frame(sequence.keyframes[i], encoder), id=i) for i in told_of(range(len(sequence)), progress, sequence.name)]
               for sequence in sequences]
     localizer = Localizer(config.localizer, encoder, matcher)
     for k, sequence in enumerate(sequences):
@@ -42,20 +43,17 @@ def measure(sequences, config, progress=lambda text, fraction: None):
         others = [(frames[m][i], None) for m in range(len(sequences)) if m != k
                   for i in np.unique(np.linspace(0, len(frames[m]) - 1, STRANGERS).astype(int))]
         for images, queries in (("its own", own), ("others", others)):
-            asked = [_asked(localizer, scene, query, truth) for query, truth in _told(queries, progress, f"{sequence.name}: {images}")]
+            asked = [_asked(localizer, scene, query, truth) for query, truth in told_of(queries, progress, f"{sequence.name}: {images}")]
             for way in WAYS:
                 yield {"map": sequence.name, "images": images, "way": way, **_summary([answer[way] for answer in asked], images == "its own")}
 
 
 def _scene(sequence, frames, config):
     rows = np.arange(0, len(sequence), 2)
-    folding = Folding(empty("cpu"), config.memory.max_depth)
-    for i in rows:
-        folding.add(frames[i], sequence.groundtruth[i])
     poses = sequence.groundtruth[rows]
     snapshot = Snapshot(1, rows, sequence.stamps_ns[rows], poses, poses, np.tile(np.eye(6) * 1e-6, (len(rows), 1, 1)), (), empty_map())
-    return Scene(snapshot, folding.memory(config.memory.max_slots, config.memory.density), PlaceIndex.build([frames[i].features for i in rows]),
-                 frames.__getitem__)
+    seen = [frames[i] for i in rows]
+    return Scene(snapshot, folded(seen, poses, config.memory), PlaceIndex.build([frame.features for frame in seen]), frames.__getitem__)
 
 
 def _asked(localizer, scene, query, truth):
@@ -87,9 +85,3 @@ def _summary(answers, own):
             "right": sum(right is True for evidence, right, _ in answers if evidence), "false": sum(
                 right is False for evidence, right, _ in answers if evidence), "accepted": sum(ok is not None for *_, ok in answers),
             "accepted_false": sum(ok is False for *_, ok in answers), **scores}
-
-
-def _told(items, progress, text):
-    for k, item in enumerate(items):
-        yield item
-        progress(text, (k + 1) / len(items))

@@ -12,9 +12,9 @@ from vggt3_ros.datasets.odometry import OdometryAtImages, track_of
 from vggt3_ros.datasets.recording import Recording
 from vggt3_ros.datasets.rosbag_topics import COMPRESSED, ODOMETRY, TF, TF_STATIC
 from vggt3_ros.datasets.trajectories import MAX_POSE_GAP_NS, offset_text, paired, poses_at
-from vggt3_ros.geometry.frame_tree import FrameTree
+from vggt3_ros.geometry.frame_tree import FrameTree, same_frame
 from vggt3_ros.messages.levels import Levels, spread
-from vggt3_ros.messages.reading import to_camera, to_nanoseconds, to_stereo_pair
+from vggt3_ros.messages.reading import rectified, to_camera, to_nanoseconds, to_stereo_pair
 from vggt3_ros.messages.registration import registration
 from vggt3_ros.messages.serialized import image_facts
 
@@ -93,8 +93,7 @@ class Stream:
         else:
             message = self._bag.decode(place, data)
             if self._rectified:
-                message.k, message.d, message.r = np.asarray(message.p).reshape(3, 4)[:, :3].ravel(), np.zeros(0), np.eye(3).ravel()
-                message.distortion_model = "plumb_bob"
+                rectified(message)
             to_camera(message)  # one that is not calibrated yet is left out
             self._infos[topic] = message
 
@@ -179,8 +178,7 @@ class Stream:
         at = lambda stamp_ns: registration(depth_frame, depth_camera, camera_frame, camera,
                                            lambda: self._between(camera_frame, depth_frame, stamp_ns)) or (lambda depth: depth)
         fixed = lru_cache(maxsize=1)(lambda: at(0))
-        apart = depth_frame and camera_frame and depth_frame.lstrip("/") != camera_frame.lstrip("/")
-        if apart and self._tied(camera_frame, depth_frame) and self._frames.moves(camera_frame, depth_frame):
+        if not same_frame(depth_frame, camera_frame) and self._tied(camera_frame, depth_frame) and self._frames.moves(camera_frame, depth_frame):
             return lambda i: at(int(stamps_ns[i]))
         fixed()
         return lambda i: fixed()

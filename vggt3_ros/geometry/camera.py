@@ -81,6 +81,14 @@ class Camera:
         with np.errstate(divide="ignore", invalid="ignore"):
             return points[..., :2] / points[..., 2:] * (self.fx, self.fy) + (self.cx, self.cy)
 
+    def projection_jacobian(self, points):
+        """(N, 2, 3) of :meth:`project` by points (N, 3) before the camera: pixels by metre."""
+        x, y, z = np.asarray(points, float).T
+        out = np.zeros((len(z), 2, 3))
+        out[:, 0, 0], out[:, 0, 2] = self.fx / z, -self.fx * x / z**2
+        out[:, 1, 1], out[:, 1, 2] = self.fy / z, -self.fy * y / z**2
+        return out
+
     def unproject(self, pixels, depth):
         """Undistorted pixels (..., 2) and depth along z (...,), metres -> points (..., 3) in the camera frame."""
         pixels, depth = np.asarray(pixels, float), np.asarray(depth, float)

@@ -119,6 +119,11 @@ class FrameTree:
             raise Unknown(f"{named}: {error}") from error
 
 
+def same_frame(a, b):
+    """Whether two names are of one frame; what has no name may be in any."""
+    return not a or not b or _bare(a) == _bare(b)
+
+
 def _bare(frame):
     return frame.lstrip("/")
 

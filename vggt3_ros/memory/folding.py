@@ -30,6 +30,14 @@ def empty(device):
                        torch.zeros(CHANNELS, device=device))
 
 
+def folded(frames, poses, config, device="cpu"):
+    """Frames and their T_map_cam (N, 4, 4), MemoryConfig -> SceneMemory of all of them."""
+    folding = Folding(empty(device), config.max_depth)
+    for frame, pose in zip(frames, poses):
+        folding.add(frame, pose)
+    return folding.memory(config.max_slots, config.density)
+
+
 class Folding:
     """Takes keyframes into a SceneMemory, which it copies. max_depth: metres, of what is remembered."""
 

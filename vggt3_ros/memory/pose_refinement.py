@@ -84,13 +84,10 @@ def _linearize(T_cam_map, camera, pixels, points, sigma):
     moved = np.where(ahead[:, None], moved, (0.0, 0.0, 1.0))
     z = moved[:, 2]
     error = np.where(ahead[:, None], camera.project(moved) - pixels, 0.0)
-    by_point = np.zeros((len(z), 2, 3))
-    by_point[:, 0, 0], by_point[:, 0, 2] = camera.fx / z, -camera.fx * moved[:, 0] / z**2
-    by_point[:, 1, 1], by_point[:, 1, 2] = camera.fy / z, -camera.fy * moved[:, 1] / z**2
     cross = np.zeros((len(z), 3, 3))
     cross[:, 0, 1], cross[:, 0, 2], cross[:, 1, 2] = -moved[:, 2], moved[:, 1], -moved[:, 0]
     cross -= np.swapaxes(cross, 1, 2)
-    jacobian = by_point @ np.concatenate([np.broadcast_to(np.eye(3), (len(z), 3, 3)), -cross], axis=2)
+    jacobian = camera.projection_jacobian(moved) @ np.concatenate([np.broadcast_to(np.eye(3), (len(z), 3, 3)), -cross], axis=2)
     jacobian[~ahead] = 0.0
     return error, jacobian, np.where(ahead, np.sqrt(PIXEL_SIGMA**2 + np.square(sigma * camera.fx / z)), 1.0), ahead
 

@@ -128,6 +128,12 @@ def _rectifying(info, name):
     return se3.orthonormalize(se3.from_rotation_translation(rotation, np.zeros(3)))[:3, :3]
 
 
+def rectified(info):
+    """A sensor_msgs/CameraInfo, changed to that of its rectified images: the left three columns of p, no distortion."""
+    info.k, info.r, info.d, info.distortion_model = np.reshape(info.p, (3, 4))[:, :3].ravel().astype(float), np.eye(3).ravel(), [], "plumb_bob"
+    return info
+
+
 def to_view(message, name="", to_8_bits=None):
     """A message with fields camera_info, image and compressed_image, the names of all after `name` -> (Camera, RGB array, encoded bytes or
     None): what that camera saw. to_8_bits: see to_image."""

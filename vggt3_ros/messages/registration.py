@@ -7,6 +7,7 @@ between the frames, or refused. Depth without a frame is taken to be in that of 
 import numpy as np
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.frame_tree import same_frame
 from vggt3_ros.geometry.registration import registered_depth
 
 SAME_K = 1e-3  # of the width: calibrations whose numbers differ by less are one
@@ -21,7 +22,7 @@ def registration(depth_frame, depth_camera, image_frame, camera, transform):
     T_image_depth, None where nothing ties the two frames together; asked where they differ, and what it raises passes. ValueError says what
     is missing.
     """
-    one_frame = not depth_frame or not image_frame or depth_frame.lstrip("/") == image_frame.lstrip("/")
+    one_frame = same_frame(depth_frame, image_frame)
     if one_frame and (depth_camera is None or same_view(depth_camera, camera)):
         return None
     named = f"depth is in '{depth_frame}', its image in '{image_frame}'"
@@ -49,6 +50,6 @@ def check_registered(message):
         return
     image = message.compressed_image if len(message.compressed_image.data) else message.image
     depth_frame, image_frame = message.depth.header.frame_id, image.header.frame_id or message.camera_frame_id
-    if depth_frame and image_frame and depth_frame.lstrip("/") != image_frame.lstrip("/"):
+    if not same_frame(depth_frame, image_frame):
         raise ValueError(f"depth.header.frame_id is '{depth_frame[:80]}', that of its image '{image_frame[:80]}': depth must be registered to the "
                          f"image; {MEND}")

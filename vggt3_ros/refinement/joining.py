@@ -10,7 +10,8 @@ from vggt3_ros.geometry import se3
 from vggt3_ros.memory.folding import densest
 from vggt3_ros.memory.scene_memory import SceneMemory, united
 from vggt3_ros.memory.views import view
-from vggt3_ros.refinement.merging import Loaded, LoadError, before_ours, newest_snapshot, open_map, place
+from vggt3_ros.refinement.merging import Loaded, before_ours, newest_snapshot, open_map
+from vggt3_ros.refinement.placing import LoadError, place
 from vggt3_ros.store.database import PLACED
 from vggt3_ros.store.sessions import add_without_images, placed_sessions
 from vggt3_ros.store.snapshot import MEMORY_FILE, Snapshot

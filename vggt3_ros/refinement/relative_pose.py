@@ -145,10 +145,7 @@ def _linearize(T_target_source, source, target, kernel):
         measured = far.depth[known]
         error[:, 2] = np.where(measured > 0, (moved[:, 2] - measured) / (DEPTH_SIGMA * np.maximum(measured, 1e-3)), 0)
         by_point = np.zeros((len(z), 3, 3))
-        by_point[:, 0, 0] = far.camera.fx / z / PIXEL_SIGMA
-        by_point[:, 0, 2] = -far.camera.fx * moved[:, 0] / z**2 / PIXEL_SIGMA
-        by_point[:, 1, 1] = far.camera.fy / z / PIXEL_SIGMA
-        by_point[:, 1, 2] = -far.camera.fy * moved[:, 1] / z**2 / PIXEL_SIGMA
+        by_point[:, :2] = far.camera.projection_jacobian(np.column_stack([moved[:, :2], z])) / PIXEL_SIGMA
         by_point[:, 2, 2] = np.where(measured > 0, 1 / (DEPTH_SIGMA * np.maximum(measured, 1e-3)), 0)
         by_pose = np.concatenate([np.broadcast_to(np.eye(3), (len(z), 3, 3)), -_skew(points if inverted else moved)], axis=2)
         if inverted:  # T_source_target exp(-step): the point moves before the transform

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from vggt3_ros.refinement.merging import LoadError, carried_on, place
+from vggt3_ros.refinement.merging import carried_on
+from vggt3_ros.refinement.placing import LoadError, place
 
 
 def in_one_frame(poses, snapshot, placed, localized, step):

@@ -10,6 +10,7 @@ import numpy as np
 
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.refinement import merging
+from vggt3_ros.refinement.placing import LoadError
 from vggt3_ros.system import memory_limits
 from vggt3_ros.worker.channel import code_and_text
 
@@ -81,7 +82,7 @@ class Jobs:
                 loaded = backend.join(header["folder"])
             if loaded.generation != self._held.generation:
                 self._held.replace()
-        except merging.LoadError as error:
+        except LoadError as error:
             return {"code": error.code, "message": str(error)}
         return {"code": "ok", "message": "", "added": loaded.added, "keyframes": len(self._store), "generation": loaded.generation,
                 "T_map_loaded": np.ravel(loaded.T_map_loaded).tolist()}

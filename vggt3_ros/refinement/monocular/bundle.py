@@ -129,11 +129,8 @@ def placed(observations, cameras, T_map_cam, points):
         T_cam_map = se3.inverse(T_map_cam[i])
         seen = se3.transform_points(T_cam_map, points[of])
         np.minimum.at(nearest, of, np.nan_to_num(seen[:, 2], nan=-np.inf))
-        depth = np.maximum(seen[:, 2], NEAREST)
-        jacobian = np.zeros((len(of), 2, 3))
-        jacobian[:, 0, 0], jacobian[:, 0, 2] = cameras[i].fx / depth, -cameras[i].fx * seen[:, 0] / depth**2
-        jacobian[:, 1, 1], jacobian[:, 1, 2] = cameras[i].fy / depth, -cameras[i].fy * seen[:, 1] / depth**2
-        jacobian = jacobian @ T_cam_map[:3, :3] / PIXEL_SIGMA
+        seen[:, 2] = np.maximum(seen[:, 2], NEAREST)
+        jacobian = cameras[i].projection_jacobian(seen) @ T_cam_map[:3, :3] / PIXEL_SIGMA
         np.add.at(information, of, jacobian.swapaxes(1, 2) @ jacobian)
     ahead = (nearest > NEAREST) & np.isfinite(information).all((1, 2))
     least = np.zeros(len(points))

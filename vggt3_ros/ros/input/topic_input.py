@@ -12,9 +12,10 @@ from std_msgs.msg import Header
 from vggt3_ros.frontend.pose_track import PoseTrack, motion_covariance
 from vggt3_ros.frontend.selection import KeyframeSelector
 from vggt3_ros.frontend.synchronizer import Nearest, Synchronizer
+from vggt3_ros.geometry.frame_tree import same_frame
 from vggt3_ros.messages.compressed_depth import decompress_depth
 from vggt3_ros.messages.images import to_depth
-from vggt3_ros.messages.reading import MAX_FRAME_NAME, to_camera, to_stamp, to_transform
+from vggt3_ros.messages.reading import MAX_FRAME_NAME, rectified, to_camera, to_stamp, to_transform
 from vggt3_ros.messages.registration import registration
 from vggt3_ros.msg import Keyframe
 from vggt3_ros.ros import qos
@@ -93,15 +94,15 @@ class TopicInput:
         self._proceed()
 
     def _take_info(self, message):
-        self._info = _rectified(message) if self._config.rectified else message
+        self._info = rectified(message) if self._config.rectified else message
         self._proceed()
 
     def _take_right_info(self, message):
-        self._right_info = _rectified(message) if self._config.rectified else message
+        self._right_info = rectified(message) if self._config.rectified else message
         self._proceed()
 
     def _take_depth_info(self, message):
-        self._depth_info = _rectified(message) if self._config.rectified else message
+        self._depth_info = rectified(message) if self._config.rectified else message
         self._proceed()
 
     def _take_depth(self, message):
@@ -166,7 +167,7 @@ class TopicInput:
 
     def _is_apart(self):
         """Whether depth and image name different frames."""
-        return bool(self._depth_frame and self._camera_frame and self._depth_frame.lstrip("/") != self._camera_frame.lstrip("/"))
+        return not same_frame(self._depth_frame, self._camera_frame)
 
     def _consider(self, stamp_ns, image, found):
         if time.monotonic() < self._quiet_until:
@@ -269,10 +270,3 @@ def _not_empty(image, name):
     if not len(image.data):
         raise ValueError(f"{name}.data is empty")
     return image
-
-
-def _rectified(info):
-    """CameraInfo of the rectified image: the left three columns of p, no distortion."""
-    k = np.reshape(info.p, (3, 4))[:, :3]
-    return CameraInfo(header=info.header, width=info.width, height=info.height, distortion_model="plumb_bob", d=[0.0] * 5,
-                      k=k.ravel(), r=np.eye(3).ravel(), p=info.p, binning_x=info.binning_x, binning_y=info.binning_y, roi=info.roi)
