@@ -3,49 +3,104 @@
 import os
 
 import yaml
-from ament_index_python.packages import PackageNotFoundError, get_package_prefix, get_package_share_directory
-from launch import LaunchDescription
+from ament_index_python.packages import (
+    PackageNotFoundError,
+    get_package_prefix,
+    get_package_share_directory,
+)
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from launch import LaunchDescription
 from vggt3_ros.system.environment import OMP_WAIT_POLICY
 
 CONFIG = os.path.join(get_package_share_directory("vggt3_ros"), "config")
-TOPICS = {"keyframes": "keyframes", "image": "image", "camera_info": "camera_info", "depth": "depth", "depth_camera_info": "depth/camera_info",
-          "right_image": "right/image", "right_camera_info": "right/camera_info", "odometry": "odometry",
-          "frontend_pose": "frontend_pose", "map": "map", "occupancy_grid": "occupancy_grid"}
-PARAMETERS = {"store": "store", "mode": "mode", "input_source": "input.source", "image_transport": "input.image_transport",
-              "depth_transport": "input.depth_transport", "checkpoint": "network.checkpoint", "adapter": "network.adapter",
-              "map_frame": "map_frame", "device": "device"}
+TOPICS = {
+    "keyframes": "keyframes",
+    "image": "image",
+    "camera_info": "camera_info",
+    "depth": "depth",
+    "depth_camera_info": "depth/camera_info",
+    "right_image": "right/image",
+    "right_camera_info": "right/camera_info",
+    "odometry": "odometry",
+    "frontend_pose": "frontend_pose",
+    "map": "map",
+    "occupancy_grid": "occupancy_grid",
+}
+PARAMETERS = {
+    "store": "store",
+    "mode": "mode",
+    "input_source": "input.source",
+    "image_transport": "input.image_transport",
+    "depth_transport": "input.depth_transport",
+    "checkpoint": "network.checkpoint",
+    "adapter": "network.adapter",
+    "map_frame": "map_frame",
+    "device": "device",
+}
 SWITCHES = "publish_tf", "use_sim_time", "autostart"  # parameters of the same name
 ARGUMENTS = {
-    "params_file": (os.path.join(CONFIG, "backend.yaml"), "YAML file with the parameters of the back end. Where the default of an argument "
-                    "is empty, the file decides"),
+    "params_file": (
+        os.path.join(CONFIG, "backend.yaml"),
+        "YAML file with the parameters of the back end. Where the default of an argument "
+        "is empty, the file decides",
+    ),
     "namespace": ("", "Namespace of the node, its topics and services"),
-    "store": ("", "Folder of the keyframe store, continued when it exists; by default a new one in ~/.ros/vggt3_ros"),
+    "store": (
+        "",
+        "Folder of the keyframe store, continued when it exists; by default a new one in ~/.ros/vggt3_ros",
+    ),
     "mode": ("", "mapping; or localization: localize in the map of `store`, and store nothing"),
-    "input_source": ("", "keyframes, odometry, pose or pose_with_covariance: what arrives; see parameter input.source"),
+    "input_source": (
+        "",
+        "keyframes, odometry, pose or pose_with_covariance: what arrives; see parameter input.source",
+    ),
     "image_transport": ("", "raw or compressed: which of the images arrive"),
     "depth_transport": ("", "none, raw, compressedDepth or stereo: what depth comes from"),
-    "keyframes_topic": ("keyframes", "Topic of the front end's keyframes (vggt3_ros/msg/Keyframe)"),
+    "keyframes_topic": (
+        "keyframes",
+        "Topic of the front end's keyframes (vggt3_ros/msg/Keyframe)",
+    ),
     "image_topic": ("image", "Topic of the images; compressed ones are on TOPIC/compressed"),
     "camera_info_topic": ("camera_info", "Topic of the images' camera_info"),
-    "depth_topic": ("depth", "Topic of the depth images; compressed ones are on TOPIC/compressedDepth"),
-    "depth_camera_info_topic": ("depth/camera_info", "Topic of the depth's camera_info, where depth is of another frame than the images"),
-    "right_image_topic": ("right/image", "Topic of the second camera's images, with depth_transport stereo"),
+    "depth_topic": (
+        "depth",
+        "Topic of the depth images; compressed ones are on TOPIC/compressedDepth",
+    ),
+    "depth_camera_info_topic": (
+        "depth/camera_info",
+        "Topic of the depth's camera_info, where depth is of another frame than the images",
+    ),
+    "right_image_topic": (
+        "right/image",
+        "Topic of the second camera's images, with depth_transport stereo",
+    ),
     "right_camera_info_topic": ("right/camera_info", "Topic of the second camera's camera_info"),
     "odometry_topic": ("odometry", "Topic of the odometry (nav_msgs/msg/Odometry)"),
-    "frontend_pose_topic": ("frontend_pose", "Topic of the front end's poses (PoseStamped or PoseWithCovarianceStamped)"),
-    "map_topic": ("map", "Topic of the point cloud; another name, as map_points, where Nav2 expects its OccupancyGrid on map"),
+    "frontend_pose_topic": (
+        "frontend_pose",
+        "Topic of the front end's poses (PoseStamped or PoseWithCovarianceStamped)",
+    ),
+    "map_topic": (
+        "map",
+        "Topic of the point cloud; another name, as map_points, where Nav2 expects its OccupancyGrid on map",
+    ),
     "occupancy_grid_topic": ("occupancy_grid", "Topic of the OccupancyGrid; map for Nav2"),
-    "tf_topic": ("tf", "Topic of map->odom, each namespace has its own; /tf: one for all. Static frames come on TOPIC_static"),
+    "tf_topic": (
+        "tf",
+        "Topic of map->odom, each namespace has its own; /tf: one for all. Static frames come on TOPIC_static",
+    ),
     "map_frame": ("", "Frame of the corrected poses and the map"),
     "publish_tf": ("", "Broadcast map->odom"),
     "checkpoint": ("", "Weights of the network: a file, a folder or a hub id"),
-    "adapter": ("", "Another network in a process of its own: module:Class, file.py:Class or a command; see parameter network.adapter"),
+    "adapter": (
+        "",
+        "Another network in a process of its own: module:Class, file.py:Class or a command; see parameter network.adapter",
+    ),
     "device": ("", "Where torch runs: auto, cpu, cuda, cuda:1, ..."),
     "use_sim_time": ("", "Take time from /clock"),
     "autostart": ("", "Configure and activate at once; false: wait for a lifecycle manager"),
@@ -55,23 +110,57 @@ ARGUMENTS = {
 
 
 def generate_launch_description():
-    declared = [DeclareLaunchArgument(name, default_value=default, description=text) for name, (default, text) in ARGUMENTS.items()]
-    # The worker gets its allocator from the node, which knows where it lies (vggt3_ros/system/environment.py).
-    return LaunchDescription([*declared, SetEnvironmentVariable("OMP_WAIT_POLICY", OMP_WAIT_POLICY), OpaqueFunction(function=start)])
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=text)
+        for name, (default, text) in ARGUMENTS.items()
+    ]
+    # The worker gets its allocator from the node, which knows where it lies
+    # (vggt3_ros/system/environment.py).
+    return LaunchDescription(
+        [
+            *declared,
+            SetEnvironmentVariable("OMP_WAIT_POLICY", OMP_WAIT_POLICY),
+            OpaqueFunction(function=start),
+        ]
+    )
 
 
 def start(context):
     value = {name: context.launch_configurations[name] for name in ARGUMENTS}
     check_parameters(value["params_file"])
-    given = {parameter: ParameterValue(LaunchConfiguration(name), value_type=str) for name, parameter in PARAMETERS.items() if value[name]}
-    given |= {name: ParameterValue(LaunchConfiguration(name), value_type=bool) for name in SWITCHES if value[name]}
+    given = {
+        parameter: ParameterValue(LaunchConfiguration(name), value_type=str)
+        for name, parameter in PARAMETERS.items()
+        if value[name]
+    }
+    given |= {
+        name: ParameterValue(LaunchConfiguration(name), value_type=bool)
+        for name in SWITCHES
+        if value[name]
+    }
     tf = [("/tf", value["tf_topic"]), ("/tf_static", f"{value['tf_topic']}_static")]
     topics = {topic: value[f"{name}_topic"] for name, topic in TOPICS.items()}
-    topics |= {f"{topic}/{transport}": f"{topics[topic]}/{transport}" for topic, transport in (
-        ("image", "compressed"), ("right/image", "compressed"), ("depth", "compressedDepth"))}
-    return [LifecycleNode(package="vggt3_ros", executable="backend", name="vggt3_ros", namespace=value["namespace"], output="screen",
-                          parameters=[value["params_file"], *([given] if given else [])], remappings=[*topics.items(), *tf],
-                          ros_arguments=["--log-level", value["log_level"]]), rviz(value, [*topics.items(), *tf])]
+    topics |= {
+        f"{topic}/{transport}": f"{topics[topic]}/{transport}"
+        for topic, transport in (
+            ("image", "compressed"),
+            ("right/image", "compressed"),
+            ("depth", "compressedDepth"),
+        )
+    }
+    return [
+        LifecycleNode(
+            package="vggt3_ros",
+            executable="backend",
+            name="vggt3_ros",
+            namespace=value["namespace"],
+            output="screen",
+            parameters=[value["params_file"], *([given] if given else [])],
+            remappings=[*topics.items(), *tf],
+            ros_arguments=["--log-level", value["log_level"]],
+        ),
+        rviz(value, [*topics.items(), *tf]),
+    ]
 
 
 def rviz(value, remappings):
@@ -79,11 +168,24 @@ def rviz(value, remappings):
     try:
         get_package_prefix("rviz2")
     except PackageNotFoundError:
-        return LogInfo(msg="RViz is asked for, but rviz2 is not installed: going on without", condition=wanted)
+        return LogInfo(
+            msg="RViz is asked for, but rviz2 is not installed: going on without", condition=wanted
+        )
     frame = ["-f", value["map_frame"]] if value["map_frame"] else []
-    time = [{"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}] if value["use_sim_time"] else []
-    return Node(package="rviz2", executable="rviz2", namespace=value["namespace"], condition=wanted, remappings=remappings,
-                arguments=["-d", os.path.join(CONFIG, "backend.rviz"), *frame], parameters=time)
+    time = (
+        [{"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}]
+        if value["use_sim_time"]
+        else []
+    )
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=value["namespace"],
+        condition=wanted,
+        remappings=remappings,
+        arguments=["-d", os.path.join(CONFIG, "backend.rviz"), *frame],
+        parameters=time,
+    )
 
 
 def check_parameters(path):

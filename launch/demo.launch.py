@@ -3,32 +3,65 @@
 import os
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import IfElseSubstitution, LaunchConfiguration
 from launch_ros.actions import Node
 
+from launch import LaunchDescription
+
 
 def generate_launch_description():
     share = get_package_share_directory("vggt3_ros")
-    passed_on = {  # what the back end and the player must agree on, and what is different here; all else reaches the back end by itself
+    # what the back end and the player must agree on, and what is different here; all else reaches
+    # the back end by itself
+    passed_on = {
         "namespace": ("", "Namespace of back end and player, their topics and services"),
         "keyframes_topic": ("keyframes", "Topic of the keyframes, between the two"),
-        "tf_topic": ("tf", "Topic of map->odom and odom->camera, each namespace has its own; /tf: one for all"),
-        "use_sim_time": ("false", "Keep the recorded stamps, and let the player publish their time on /clock"),
+        "tf_topic": (
+            "tf",
+            "Topic of map->odom and odom->camera, each namespace has its own; /tf: one for all",
+        ),
+        "use_sim_time": (
+            "false",
+            "Keep the recorded stamps, and let the player publish their time on /clock",
+        ),
         "store": ("", "Folder of the keyframe store; empty: a new one"),
         "rviz": ("true", "Start RViz with map, path, loops, status and TF, if it is installed"),
     }
     value = {name: LaunchConfiguration(name) for name in passed_on}
-    backend = IncludeLaunchDescription(PythonLaunchDescriptionSource(os.path.join(share, "launch", "backend.launch.py")),
-                                       launch_arguments=value.items())
-    player = Node(package="vggt3_ros", executable="vggt3", name="vggt3_player", namespace=value["namespace"], output="screen",
-                  arguments=["replay", LaunchConfiguration("folder"), "--rate", LaunchConfiguration("rate"), "--quiet",
-                             "--clock", IfElseSubstitution(value["use_sim_time"], "100", "0")],
-                  remappings=[("keyframes", value["keyframes_topic"]), ("/tf", value["tf_topic"])])
-    return LaunchDescription([
-        DeclareLaunchArgument("folder", description="Folder in the TUM, 7-Scenes or EuRoC layout, or a rosbag2"),
-        DeclareLaunchArgument("rate", default_value="5.0", description="Keyframes a second"),
-        *(DeclareLaunchArgument(name, default_value=default, description=text) for name, (default, text) in passed_on.items()),
-        backend, player])
+    backend = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(os.path.join(share, "launch", "backend.launch.py")),
+        launch_arguments=value.items(),
+    )
+    player = Node(
+        package="vggt3_ros",
+        executable="vggt3",
+        name="vggt3_player",
+        namespace=value["namespace"],
+        output="screen",
+        arguments=[
+            "replay",
+            LaunchConfiguration("folder"),
+            "--rate",
+            LaunchConfiguration("rate"),
+            "--quiet",
+            "--clock",
+            IfElseSubstitution(value["use_sim_time"], "100", "0"),
+        ],
+        remappings=[("keyframes", value["keyframes_topic"]), ("/tf", value["tf_topic"])],
+    )
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "folder", description="Folder in the TUM, 7-Scenes or EuRoC layout, or a rosbag2"
+            ),
+            DeclareLaunchArgument("rate", default_value="5.0", description="Keyframes a second"),
+            *(
+                DeclareLaunchArgument(name, default_value=default, description=text)
+                for name, (default, text) in passed_on.items()
+            ),
+            backend,
+            player,
+        ]
+    )

@@ -1,30 +1,51 @@
-"""Localize a robot in a saved map: keyframes or images in, pose and map -> odom out; the map stays as it is."""
+"""Localize a robot in a saved map: keyframes or images in, pose and map -> odom out; the map stays
+as it is.
+"""
 
 import os
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
+
+from launch import LaunchDescription
 
 
 def generate_launch_description():
     share = get_package_share_directory("vggt3_ros")
     passed_on = {
-        "params_file": (os.path.join(share, "config", "backend.yaml"), "YAML file with the parameters of the back end. Where the default of an "
-                        "argument is empty, the file decides"),
+        "params_file": (
+            os.path.join(share, "config", "backend.yaml"),
+            "YAML file with the parameters of the back end. Where the default of an "
+            "argument is empty, the file decides",
+        ),
         "namespace": ("", "Namespace of the node, its topics and services"),
-        "input_source": ("", "keyframes, odometry, pose or pose_with_covariance: what arrives; see parameter input.source"),
+        "input_source": (
+            "",
+            "keyframes, odometry, pose or pose_with_covariance: what arrives; see parameter input.source",
+        ),
         "image_transport": ("", "raw or compressed: which of the images arrive"),
-        "keyframes_topic": ("keyframes", "Topic of the front end's keyframes (vggt3_ros/msg/Keyframe)"),
+        "keyframes_topic": (
+            "keyframes",
+            "Topic of the front end's keyframes (vggt3_ros/msg/Keyframe)",
+        ),
         "image_topic": ("image", "Topic of the images; compressed ones are on TOPIC/compressed"),
         "camera_info_topic": ("camera_info", "Topic of the images' camera_info"),
         "odometry_topic": ("odometry", "Topic of the odometry (nav_msgs/msg/Odometry)"),
-        "frontend_pose_topic": ("frontend_pose", "Topic of the front end's poses (PoseStamped or PoseWithCovarianceStamped)"),
-        "map_topic": ("map", "Topic of the point cloud; another name, as map_points, where Nav2 expects its OccupancyGrid on map"),
+        "frontend_pose_topic": (
+            "frontend_pose",
+            "Topic of the front end's poses (PoseStamped or PoseWithCovarianceStamped)",
+        ),
+        "map_topic": (
+            "map",
+            "Topic of the point cloud; another name, as map_points, where Nav2 expects its OccupancyGrid on map",
+        ),
         "occupancy_grid_topic": ("occupancy_grid", "Topic of the OccupancyGrid; map for Nav2"),
-        "tf_topic": ("tf", "Topic of map->odom, each namespace has its own; /tf: one for all. Static frames come on TOPIC_static"),
+        "tf_topic": (
+            "tf",
+            "Topic of map->odom, each namespace has its own; /tf: one for all. Static frames come on TOPIC_static",
+        ),
         "map_frame": ("", "Frame of the map"),
         "publish_tf": ("", "Broadcast map->odom"),
         "device": ("", "Where torch runs: auto, cpu, cuda, cuda:1, ..."),
@@ -35,9 +56,22 @@ def generate_launch_description():
     }
     backend = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(os.path.join(share, "launch", "backend.launch.py")),
-        launch_arguments={"store": LaunchConfiguration("map"), "mode": "localization",
-                          **{name: LaunchConfiguration(name) for name in passed_on}}.items())
-    return LaunchDescription([
-        DeclareLaunchArgument("map", description="Folder of the map, as service save_map wrote it (~/.ros/vggt3_ros/maps/NAME)"),
-        *(DeclareLaunchArgument(name, default_value=default, description=text) for name, (default, text) in passed_on.items()),
-        backend])
+        launch_arguments={
+            "store": LaunchConfiguration("map"),
+            "mode": "localization",
+            **{name: LaunchConfiguration(name) for name in passed_on},
+        }.items(),
+    )
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "map",
+                description="Folder of the map, as service save_map wrote it (~/.ros/vggt3_ros/maps/NAME)",
+            ),
+            *(
+                DeclareLaunchArgument(name, default_value=default, description=text)
+                for name, (default, text) in passed_on.items()
+            ),
+            backend,
+        ]
+    )

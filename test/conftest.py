@@ -1,4 +1,6 @@
-"""What is dear to make is made once, when first asked for. Helpers lie in support/, which is on sys.path (setup.cfg)."""
+"""What is dear to make is made once, when first asked for. Helpers lie in support/, which is on
+sys.path (setup.cfg).
+"""
 
 import fcntl
 import os
@@ -9,13 +11,16 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-settings.register_profile("any machine", deadline=None)  # how long an example takes says nothing on a busy one
+# how long an example takes says nothing on a busy one
+settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
 
 @dataclass(frozen=True, eq=False)
 class Rendered:
-    """The first keyframes of the rendered apartment with their truth, and unseen views with theirs."""
+    """The first keyframes of the rendered apartment with their truth, and unseen views with
+    theirs.
+    """
 
     camera: object
     keyframes: list
@@ -31,8 +36,15 @@ def rendered():
     from vggt3_ros.datasets.synthetic import apartment
 
     sequence = apartment.sequence(keyframes=28, queries=14, ate=0.15)
-    return Rendered(sequence.camera, list(sequence.keyframes), sequence.groundtruth, sequence.T_odom_cam, sequence.stamps_ns,
-                    [query.image for query in sequence.queries], np.array([query.T_world_cam for query in sequence.queries]))
+    return Rendered(
+        sequence.camera,
+        list(sequence.keyframes),
+        sequence.groundtruth,
+        sequence.T_odom_cam,
+        sequence.stamps_ns,
+        [query.image for query in sequence.queries],
+        np.array([query.T_world_cam for query in sequence.queries]),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -60,8 +72,11 @@ def frames(rendered, encoder):
 
 @pytest.fixture(scope="session")
 def refined_folder(rendered, tmp_path_factory):
-    """A store of the rendered keyframes, refined once for all processes of this run; read it, or take `refined_copy`."""
-    parallel = "PYTEST_XDIST_WORKER" in os.environ  # then each process has its folder below one they share
+    """A store of the rendered keyframes, refined once for all processes of this run; read it, or
+    take `refined_copy`.
+    """
+    # then each process has its folder below one they share
+    parallel = "PYTEST_XDIST_WORKER" in os.environ
     base = tmp_path_factory.getbasetemp().parent if parallel else tmp_path_factory.getbasetemp()
     folder, done = base / "refined" / "store", base / "refined" / "done"
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +85,11 @@ def refined_folder(rendered, tmp_path_factory):
         if not done.exists():
             _refine(rendered, folder)
             done.touch()
-    return shutil.copytree(folder, tmp_path_factory.mktemp("refined") / "store") if parallel else folder
+    return (
+        shutil.copytree(folder, tmp_path_factory.mktemp("refined") / "store")
+        if parallel
+        else folder
+    )
 
 
 def _refine(rendered, folder):
@@ -79,7 +98,9 @@ def _refine(rendered, folder):
     from vggt3_ros.store.keyframes import KeyframeStore
 
     with KeyframeStore(folder) as store:
-        backend = Backend(store, BackendConfig.from_flat({"device": "cpu", "map.voxel_size": 0.03}))
+        backend = Backend(
+            store, BackendConfig.from_flat({"device": "cpu", "map.voxel_size": 0.03})
+        )
         for keyframe in rendered.keyframes:
             backend.add(keyframe)
         backend.refine()

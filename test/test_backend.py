@@ -25,7 +25,9 @@ QUICK = {"device": "cpu", "map.voxel_size": 0.06}
 
 
 def config(**changes):
-    return BackendConfig.from_flat(QUICK | {name.replace("__", "."): value for name, value in changes.items()})
+    return BackendConfig.from_flat(
+        QUICK | {name.replace("__", "."): value for name, value in changes.items()}
+    )
 
 
 @pytest.fixture
@@ -94,7 +96,8 @@ def test_features_of_known_keyframes_are_read_for_their_pairs_only(store, render
     with KeyframeStore(store.folder.with_name("more")) as more:
         backend = Backend(more, config(loops__pairs_per_keyframe=1, loops__place_candidates=0))
         monkeypatch.setattr(backend.keeper, "kept", lambda *args: None)
-        monkeypatch.setattr("vggt3_ros.backend.why_all_empty", lambda *args: [])  # looks at keyframes to say why there is no memory
+        # looks at keyframes to say why there is no memory
+        monkeypatch.setattr("vggt3_ros.backend.why_all_empty", lambda *args: [])
         for keyframe in rendered.keyframes[:26]:
             backend.add(keyframe)
         backend.refine()
@@ -105,14 +108,22 @@ def test_features_of_known_keyframes_are_read_for_their_pairs_only(store, render
         backend.add(rendered.keyframes[27])
         snapshot = backend.refine()
     asked = {args[0] for args in read if args[1] == "frame"}
-    partners = {id for loop in snapshot.loops for id in (loop.source_id, loop.target_id) if loop.source_id == 27}
+    partners = {
+        id
+        for loop in snapshot.loops
+        for id in (loop.source_id, loop.target_id)
+        if loop.source_id == 27
+    }
     assert 27 in asked | partners and len(partners) < 10
     assert asked <= partners
 
 
 def closeness(cloud, other, voxel):
     """Shares of the points of each that lie within a voxel of the other's."""
-    return [np.mean(cKDTree(b.points).query(a.points)[0] < voxel) for a, b in ((cloud, other), (other, cloud))]
+    return [
+        np.mean(cKDTree(b.points).query(a.points)[0] < voxel)
+        for a, b in ((cloud, other), (other, cloud))
+    ]
 
 
 def test_odometry_in_coordinates_of_a_country_gives_the_same_map_there(rendered, tmp_path):
@@ -124,19 +135,32 @@ def test_odometry_in_coordinates_of_a_country_gives_the_same_map_there(rendered,
                 backend.add(replace(keyframe, T_odom_cam=shifted(keyframe.T_odom_cam, moved)))
             refined = backend.refine()
             query = rendered.keyframes[5]
-            scenes.append((backend.snapshot, refined, [backend.localize(query.image, query.camera, verify=verify) for verify in (True, False)]))
+            scenes.append(
+                (
+                    backend.snapshot,
+                    refined,
+                    [
+                        backend.localize(query.image, query.camera, verify=verify)
+                        for verify in (True, False)
+                    ],
+                )
+            )
     (here, _, found_here), (there, refined, found_there) = scenes
     np.testing.assert_allclose(shifted(there.T_map_cam, -offset), here.T_map_cam, atol=2e-3)
     assert len(there.cloud) == pytest.approx(len(here.cloud), rel=0.03)
     assert np.median(cKDTree(here.cloud.points).query(refined.cloud.points - offset)[0]) < 0.01
-    assert there.report["memory_error_m"] == pytest.approx(here.report["memory_error_m"], abs=0.01, nan_ok=True)
+    assert there.report["memory_error_m"] == pytest.approx(
+        here.report["memory_error_m"], abs=0.01, nan_ok=True
+    )
     for a, b in zip(found_here, found_there):
         assert a.code == b.code == "ok"
         np.testing.assert_allclose(shifted(b.T_map_cam, -offset), a.T_map_cam, atol=0.02)
 
 
 def test_a_map_grown_step_by_step_is_that_of_all_at_once(empty, rendered, tmp_path, monkeypatch):
-    """Also where a refinement was cancelled on the way, a known pose was sent anew, and the back end was restarted."""
+    """Also where a refinement was cancelled on the way, a known pose was sent anew, and the back
+    end was restarted.
+    """
     backend = Backend(empty, config())
     fused = count_calls(monkeypatch, empty, "get")
     for first, last in ((0, 12), (12, 18), (18, 23)):
@@ -145,9 +169,16 @@ def test_a_map_grown_step_by_step_is_that_of_all_at_once(empty, rendered, tmp_pa
         if first == 12:
             reached = []
             with pytest.raises(Cancelled, match="fusion"):
-                backend.refine(lambda phase, fraction: reached.append((phase, fraction)),
-                               lambda: reached and reached[-1][0] == "fusion" and reached[-1][1] > 0.3)
-            backend.add(replace(rendered.keyframes[4], T_odom_cam=rendered.keyframes[4].T_odom_cam @ se3.exp([0.01, 0, 0, 0, 0, 0])))
+                backend.refine(
+                    lambda phase, fraction: reached.append((phase, fraction)),
+                    lambda: reached and reached[-1][0] == "fusion" and reached[-1][1] > 0.3,
+                )
+            backend.add(
+                replace(
+                    rendered.keyframes[4],
+                    T_odom_cam=rendered.keyframes[4].T_odom_cam @ se3.exp([0.01, 0, 0, 0, 0, 0]),
+                )
+            )
         fused.clear()
         grown = backend.refine()
     assert len(fused) < 23
@@ -161,22 +192,36 @@ def test_a_map_grown_step_by_step_is_that_of_all_at_once(empty, rendered, tmp_pa
             other.add(keyframe)
         at_once = other.refine()
     apart = se3.inverse(at_once.T_map_cam) @ grown.T_map_cam
-    assert np.linalg.norm(apart[:, :3, 3], axis=1).max() < 0.01 and se3.rotation_angle(apart).max() < np.radians(0.3)
+    assert np.linalg.norm(apart[:, :3, 3], axis=1).max() < 0.01 and se3.rotation_angle(
+        apart
+    ).max() < np.radians(0.3)
     exact = fuse(rendered.keyframes[:26], grown.T_map_cam, backend.config.map)
-    assert min(closeness(grown.cloud, exact, 0.02)) > 0.99 and len(grown.cloud) == pytest.approx(len(exact), rel=0.02)
+    assert min(closeness(grown.cloud, exact, 0.02)) > 0.99 and len(grown.cloud) == pytest.approx(
+        len(exact), rel=0.02
+    )
     assert min(closeness(grown.cloud, at_once.cloud, 0.06)) > 0.99
 
 
 def test_stages_are_told_and_timed_and_the_report_counts(store):
     told = []
-    snapshot = Backend(store, config()).refine(progress=lambda phase, fraction: told.append((phase, fraction)))
+    snapshot = Backend(store, config()).refine(
+        progress=lambda phase, fraction: told.append((phase, fraction))
+    )
     phases = list(dict.fromkeys(phase for phase, _ in told))
     assert phases[0] == "features" and {"loops", "fusion", "memory"} <= set(phases)
     assert all(0 <= fraction <= 1 for _, fraction in told)
-    assert {"features", "loops", "pose_graph", "fusion", "memory", "total"} <= set(snapshot.seconds)
+    assert {"features", "loops", "pose_graph", "fusion", "memory", "total"} <= set(
+        snapshot.seconds
+    )
     accepted = sum(loop.accepted for loop in snapshot.loops)
-    assert snapshot.report["loops_accepted"] == accepted and snapshot.report["loops_rejected"] == len(snapshot.loops) - accepted
-    assert snapshot.report["keyframes"] == 28 and snapshot.report["points"] == len(snapshot.cloud) > 5000
+    assert (
+        snapshot.report["loops_accepted"] == accepted
+        and snapshot.report["loops_rejected"] == len(snapshot.loops) - accepted
+    )
+    assert (
+        snapshot.report["keyframes"] == 28
+        and snapshot.report["points"] == len(snapshot.cloud) > 5000
+    )
 
 
 def test_cancelling_in_any_stage_leaves_the_last_snapshot_and_the_next_refinement_works(store):
@@ -196,7 +241,10 @@ def test_a_first_refinement_that_is_cancelled_leaves_no_map(empty, rendered):
     backend.add(rendered.keyframes[0])
     with pytest.raises(Cancelled):
         backend.refine(cancelled=lambda: True)
-    assert backend.snapshot is None and backend.localize(rendered.queries[0], rendered.camera).code == "no_map"
+    assert (
+        backend.snapshot is None
+        and backend.localize(rendered.queries[0], rendered.camera).code == "no_map"
+    )
     assert backend.refine().generation == 1
 
 
@@ -228,7 +276,9 @@ def test_old_snapshots_are_removed(store):
 
 
 def test_a_corrected_odometry_pose_changes_the_next_result(store, rendered):
-    """The front end closed a loop of its own and sends every pose anew, in a frame moved by `shift`."""
+    """The front end closed a loop of its own and sends every pose anew, in a frame moved by
+    `shift`.
+    """
     shift = se3.exp([1.0, -2.0, 0.5, 0, 0, 0.7])
     backend = Backend(store, config())
     before = backend.snapshot
@@ -241,7 +291,10 @@ def test_a_corrected_odometry_pose_changes_the_next_result(store, rendered):
 
 def test_one_moved_keyframe_moves_where_poses_are_fixed(store, rendered):
     backend = Backend(store, config(fixed_poses=True))
-    moved = replace(rendered.keyframes[5], T_odom_cam=rendered.keyframes[5].T_odom_cam @ se3.exp([0.2, 0, 0, 0, 0.1, 0]))
+    moved = replace(
+        rendered.keyframes[5],
+        T_odom_cam=rendered.keyframes[5].T_odom_cam @ se3.exp([0.2, 0, 0, 0, 0.1, 0]),
+    )
     backend.add(moved)
     snapshot = backend.refine()
     np.testing.assert_allclose(snapshot.T_map_cam[5], moved.T_odom_cam, atol=1e-9)
@@ -270,7 +323,11 @@ def test_some_keyframes_without_depth_are_no_obstacle(empty, rendered):
     for keyframe in rendered.keyframes[:8]:
         backend.add(keyframe if keyframe.id % 2 else replace(keyframe, depth=None))
     snapshot = backend.refine()
-    assert len(snapshot) == 8 and len(snapshot.cloud) > 500 and any(loop.accepted for loop in snapshot.loops)
+    assert (
+        len(snapshot) == 8
+        and len(snapshot.cloud) > 500
+        and any(loop.accepted for loop in snapshot.loops)
+    )
 
 
 def test_blank_keyframes_and_depth_out_of_reach_are_no_obstacle(empty, rendered):
@@ -290,9 +347,14 @@ def _truncate(path):
     path.write_bytes(data[:-2000])
 
 
-@pytest.mark.parametrize("damage", [lambda folder: _truncate(folder / "arrays.npz"),
-                                    lambda folder: _truncate(folder / MEMORY_FILE),
-                                    lambda folder: (folder / "snapshot.json").write_text("{")])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: _truncate(folder / "arrays.npz"),
+        lambda folder: _truncate(folder / MEMORY_FILE),
+        lambda folder: (folder / "snapshot.json").write_text("{"),
+    ],
+)
 def test_a_damaged_snapshot_gives_way_to_the_older_one(store, rendered, caplog, damage):
     Backend(store, config()).refine()
     damage(store.snapshots / "000002")
@@ -309,7 +371,10 @@ def test_when_all_snapshots_are_damaged_refining_starts_anew(store, rendered):
     shutil.rmtree(store.snapshots / "000001")
     (store.snapshots / "000001").mkdir()
     backend = Backend(store, config())
-    assert backend.snapshot is None and backend.localize(rendered.queries[0], rendered.camera).code == "no_map"
+    assert (
+        backend.snapshot is None
+        and backend.localize(rendered.queries[0], rendered.camera).code == "no_map"
+    )
     backend.refine()
     assert Backend(store, config()).snapshot.report["keyframes"] == 28
 
@@ -327,9 +392,16 @@ def test_one_keyframe_or_two_make_a_map(empty, rendered, count):
     for keyframe in rendered.keyframes[:count]:
         backend.add(keyframe)
     snapshot = backend.refine()
-    assert len(snapshot) == count and np.isfinite(snapshot.T_map_cam).all() and np.linalg.eigvalsh(snapshot.covariances).min() > 0
+    assert (
+        len(snapshot) == count
+        and np.isfinite(snapshot.T_map_cam).all()
+        and np.linalg.eigvalsh(snapshot.covariances).min() > 0
+    )
     answer = backend.localize(rendered.keyframes[0].image, rendered.camera)
-    assert answer.code == "ok" and np.linalg.norm((se3.inverse(snapshot.T_map_cam[0]) @ answer.T_map_cam)[:3, 3]) < 0.03
+    assert (
+        answer.code == "ok"
+        and np.linalg.norm((se3.inverse(snapshot.T_map_cam[0]) @ answer.T_map_cam)[:3, 3]) < 0.03
+    )
 
 
 def test_idle_distillation_publishes_what_gained_and_stops(store, rendered):
@@ -339,7 +411,10 @@ def test_idle_distillation_publishes_what_gained_and_stops(store, rendered):
         before, files = backend.snapshot, sorted(p.name for p in store.snapshots.iterdir())
         better = backend.distil(1.0)
         if better is None:
-            assert backend.snapshot is before and sorted(p.name for p in store.snapshots.iterdir()) == files
+            assert (
+                backend.snapshot is before
+                and sorted(p.name for p in store.snapshots.iterdir()) == files
+            )
             break
         assert better.generation == before.generation + 1 and backend.snapshot is better
         np.testing.assert_array_equal(better.T_map_cam, before.T_map_cam)
@@ -354,7 +429,10 @@ def test_idle_distillation_publishes_what_gained_and_stops(store, rendered):
 def test_idle_distillation_without_any_time_left_ends_at_once(store, seconds):
     """As for a deadline that passed just now."""
     backend, steps = Backend(store, config()), []
-    assert backend.distil(seconds, cancelled=lambda: len(steps) > 3 or steps.append(1)) is None and not steps
+    assert (
+        backend.distil(seconds, cancelled=lambda: len(steps) > 3 or steps.append(1)) is None
+        and not steps
+    )
 
 
 def test_idle_distillation_can_be_cancelled(store):
@@ -372,6 +450,7 @@ def test_an_unknown_device_is_refused_by_name(empty):
 
 def test_keyframes_encoded_many_at_once_make_the_same_map(rendered, tmp_path, monkeypatch):
     """As on a GPU, with one keyframe among them that cannot be read."""
+
     def refined(name):
         folder = tmp_path / name
         with KeyframeStore(folder) as store:
@@ -385,28 +464,46 @@ def test_keyframes_encoded_many_at_once_make_the_same_map(rendered, tmp_path, mo
     alone = refined("alone")
     monkeypatch.setitem(encoding.AT_ONCE, "cpu", 4)
     together = refined("together")
-    assert together.keyframe_ids.tolist() == alone.keyframe_ids.tolist() and len(alone.keyframe_ids) == 8
+    assert (
+        together.keyframe_ids.tolist() == alone.keyframe_ids.tolist()
+        and len(alone.keyframe_ids) == 8
+    )
     np.testing.assert_allclose(together.T_map_cam, alone.T_map_cam, atol=1e-6)
 
 
-def test_a_map_without_images_localizes_and_says_that_it_cannot_be_refined(store, rendered, tmp_path):
+def test_a_map_without_images_localizes_and_says_that_it_cannot_be_refined(
+    store, rendered, tmp_path
+):
     with_images = Backend(store, config())
     folder = save_map(store, with_images.snapshot, tmp_path / "maps", "shipped", images=False)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    assert size < 4e6 < sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file())
+    assert (
+        size < 4e6 < sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file())
+    )
     with KeyframeStore(tmp_path / "robot") as robot:
         assert merging.replace(robot, folder).added == 28
         backend = Backend(robot, config())
-        assert not robot.has_images and len(backend.snapshot) == 28 and len(backend.snapshot.cloud) == 0
+        assert (
+            not robot.has_images
+            and len(backend.snapshot) == 28
+            and len(backend.snapshot.cloud) == 0
+        )
         for image in rendered.queries[:4]:
-            before, after = with_images.localize(image, rendered.camera, verify=False), backend.localize(image, rendered.camera)
+            before, after = (
+                with_images.localize(image, rendered.camera, verify=False),
+                backend.localize(image, rendered.camera),
+            )
             assert (before.code, after.code, after.verified) == ("ok", "ok", False)
             np.testing.assert_allclose(after.T_map_cam, before.T_map_cam, atol=0.01)
         assert backend.distil(1.0) is None
         with pytest.raises(ValueError, match="saved without images"):
             backend.refine()
         assert len(Backend(robot, config()).snapshot) == 28
-    for bytes_of_an_image in (store.database.rows("SELECT image FROM images LIMIT 1")[0][0][2000:2064],):
-        assert not any(bytes_of_an_image in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    for bytes_of_an_image in (
+        store.database.rows("SELECT image FROM images LIMIT 1")[0][0][2000:2064],
+    ):
+        assert not any(
+            bytes_of_an_image in path.read_bytes() for path in folder.rglob("*") if path.is_file()
+        )
     with pytest.raises(LoadError, match="without images"):
         merging.merge(store, folder, with_images.snapshot, with_images.localize)

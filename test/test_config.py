@@ -1,14 +1,19 @@
-"""The configuration: every value is kept where it makes sense and refused by name where it does not."""
+"""The configuration: every value is kept where it makes sense and refused by name where it does
+not.
+"""
 
 import math
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vggt3_ros.config import BackendConfig
 
 FLAT = BackendConfig().flat()
-NUMBERS = {name: (default, m) for name, (default, m) in FLAT.items() if type(default) in (int, float)}
+NUMBERS = {
+    name: (default, m) for name, (default, m) in FLAT.items() if type(default) in (int, float)
+}
 
 
 def _low(metadata):
@@ -28,14 +33,22 @@ def test_every_number_in_its_range_is_kept(data):
     given_value = data.draw(numbers(low, high))
     flat = BackendConfig.from_flat({name: given_value}).flat()
     assert flat[name][0] == given_value
-    assert {k: v for k, (v, _) in flat.items() if k != name} == {k: v for k, (v, _) in FLAT.items() if k != name}
+    assert {k: v for k, (v, _) in flat.items() if k != name} == {
+        k: v for k, (v, _) in FLAT.items() if k != name
+    }
 
 
 @pytest.mark.parametrize("name", sorted(NUMBERS))
 def test_a_number_out_of_range_is_refused_by_name(name):
     default, metadata = NUMBERS[name]
-    wrong = [value for value in (metadata["low"] is not None and metadata["low"] - 1, metadata["high"] is not None and metadata["high"] + 1)
-             if value is not False]
+    wrong = [
+        value
+        for value in (
+            metadata["low"] is not None and metadata["low"] - 1,
+            metadata["high"] is not None and metadata["high"] + 1,
+        )
+        if value is not False
+    ]
     assert wrong, f"{name} has no range"
     wrong += [math.nan, math.inf] if type(default) is float else [0.5]
     for value in wrong + ["1", True, None]:
@@ -50,9 +63,19 @@ def test_every_value_is_documented_and_its_default_allowed():
 
 
 def test_flat_and_back_is_the_same_configuration():
-    changed = BackendConfig.from_flat({"loops.pairs_per_keyframe": 7, "memory.learning_rate": 1e-3, "fixed_poses": True, "device": "cpu"})
+    changed = BackendConfig.from_flat(
+        {
+            "loops.pairs_per_keyframe": 7,
+            "memory.learning_rate": 1e-3,
+            "fixed_poses": True,
+            "device": "cpu",
+        }
+    )
     assert changed != BackendConfig() and changed.loops.pairs_per_keyframe == 7
-    assert BackendConfig.from_flat({name: value for name, (value, _) in changed.flat().items()}) == changed
+    assert (
+        BackendConfig.from_flat({name: value for name, (value, _) in changed.flat().items()})
+        == changed
+    )
 
 
 def test_an_integer_will_do_for_a_float():
@@ -60,8 +83,14 @@ def test_an_integer_will_do_for_a_float():
     assert radius == 2.0 and type(radius) is float
 
 
-@pytest.mark.parametrize("name, message", [("loops.radius", "loops.radius.*loops.proximity_radius"), ("loop.pairs_per_keyframe", "'loop'.*loops"),
-                                           ("speed", "'speed'.*fixed_poses")])
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("loops.radius", "loops.radius.*loops.proximity_radius"),
+        ("loop.pairs_per_keyframe", "'loop'.*loops"),
+        ("speed", "'speed'.*fixed_poses"),
+    ],
+)
 def test_an_unknown_name_is_answered_with_the_known_ones(name, message):
     with pytest.raises(ValueError, match=message):
         BackendConfig.from_flat({name: 1})

@@ -1,4 +1,6 @@
-"""The documentation: it builds without a warning, its links lead somewhere, and README stays short."""
+"""The documentation: it builds without a warning, its links lead somewhere, and README stays
+short.
+"""
 
 import re
 import subprocess
@@ -11,9 +13,26 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").g
 
 
 def test_it_builds_without_a_warning(tmp_path):
-    pytest.importorskip("mkdocs", reason="mkdocs-material is not installed: scripts/setup brings it")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={"PATH": "", "NO_MKDOCS_2_WARNING": "1"})
+    pytest.importorskip(
+        "mkdocs", reason="mkdocs-material is not installed: scripts/setup brings it"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "--quiet",
+        "--site-dir",
+        str(tmp_path / "site"),
+    ]
+    built = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={"PATH": "", "NO_MKDOCS_2_WARNING": "1"},
+    )
     assert built.returncode == 0, built.stderr
     for page in (ROOT / "docs").glob("*.md"):
         name = "index.html" if page.stem == "index" else f"{page.stem}/index.html"
@@ -41,7 +60,10 @@ def test_commands_that_it_shows_exist(page):
 def test_readme_is_short_and_opens_with_demo_and_test():
     lines = (ROOT / "README.md").read_text().splitlines()
     assert len(lines) <= 150
-    assert [line.split("#")[0].strip() for line in lines if line.startswith("    ")][:2] == ["scripts/demo", "scripts/test"]
+    assert [line.split("#")[0].strip() for line in lines if line.startswith("    ")][:2] == [
+        "scripts/demo",
+        "scripts/test",
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

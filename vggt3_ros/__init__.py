@@ -5,7 +5,8 @@ The library needs no ROS: ``from vggt3_ros import Backend, Camera, Keyframe``.
 
 import pkgutil
 
-# A colcon build installs generated messages as vggt3_ros.msg beside this package; a checkout on the path must not hide them.
+# A colcon build installs generated messages as vggt3_ros.msg beside this package; a checkout on
+# the path must not hide them.
 __path__ = pkgutil.extend_path(__path__, __name__)
 
 __version__ = "0.1.0"

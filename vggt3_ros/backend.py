@@ -35,14 +35,16 @@ _log = logging.getLogger(__name__)
 
 
 class Backend:
-    """Owns the device. refine() and distil() exclude each other; localize() may run beside them from any thread.
+    """Owns the device. refine() and distil() exclude each other; localize() may run beside them
+    from any thread.
 
-    store: KeyframeStore holding the keyframes and the snapshots. The newest readable snapshot is served at once.
-    network: instead of the one that config.network names; Vggt3 or what has its map() and query(). Raises ValueError where the
-    configured checkpoint cannot be loaded, or the program of the configured adapter is missing.
+    store: KeyframeStore holding the keyframes and the snapshots. The newest readable snapshot is
+    served at once. network: instead of the one that config.network names; Vggt3 or what has its
+    map() and query(). Raises ValueError where the configured checkpoint cannot be loaded, or the
+    program of the configured adapter is missing.
 
-    touched: may be set to a function that hears the id of every keyframe before it is worked on, so that one whose data ends the process
-    is known.
+    touched: may be set to a function that hears the id of every keyframe before it is worked on,
+    so that one whose data ends the process is known.
     """
 
     def __init__(self, store, config=BackendConfig(), network=None):
@@ -57,7 +59,12 @@ class Backend:
         self.keeper = MemoryKeeper(self.frames, config, self.device)
         self.fusion = FusionProcess()
         self._work = threading.Lock()
-        self._scenes = Scenes(store, self.frames if store.has_images else None, self.keeper.load, config.resources.snapshots_kept)
+        self._scenes = Scenes(
+            store,
+            self.frames if store.has_images else None,
+            self.keeper.load,
+            config.resources.snapshots_kept,
+        )
 
     @property
     def touched(self):
@@ -82,29 +89,39 @@ class Backend:
         return self.store.put(keyframe)
 
     def close(self):
-        """End the process that fuses; a later refinement starts another. Without it that ends when the back end is forgotten."""
+        """End the process that fuses; a later refinement starts another. Without it that ends when
+        the back end is forgotten.
+        """
         with self._work:
             self.fusion.close()
 
     def localize(self, image, camera, hint=None, verify=True):
-        """(height, width, 3) uint8 RGB and its Camera -> Localization in the last snapshot's map; see Localizer.localize."""
+        """(height, width, 3) uint8 RGB and its Camera -> Localization in the last snapshot's map;
+        see Localizer.localize.
+        """
         scene = self._scenes.current
         answer = self.localizer.localize(scene, image, camera, hint, verify)
         if self.network is None or not verify:
             return answer
-        return reviewed(answer, self.config.network.second_opinion, lambda: self.network.place(image, camera, scene.snapshot),
-                        lambda T_map_cam: self.localizer.localize(scene, image, camera, T_map_cam))
+        return reviewed(
+            answer,
+            self.config.network.second_opinion,
+            lambda: self.network.place(image, camera, scene.snapshot),
+            lambda T_map_cam: self.localizer.localize(scene, image, camera, T_map_cam),
+        )
 
     def refine(self, progress=None, cancelled=None):
         """All stored keyframes -> a new Snapshot, published and returned.
 
-        progress(phase, fraction of the phase); cancelled() -> bool is asked between small steps. Raises Cancelled, and ValueError
-        when there is nothing to refine.
+        progress(phase, fraction of the phase); cancelled() -> bool is asked between small steps.
+        Raises Cancelled, and ValueError when there is nothing to refine.
         """
         with self._work:
             if not self.store.has_images:
-                raise ValueError("this map was saved without images: it is served as it is, but cannot be refined; load one that was saved with "
-                                 "them, or take another store for new keyframes")
+                raise ValueError(
+                    "this map was saved without images: it is served as it is, but cannot be refined; load one that was saved with "
+                    "them, or take another store for new keyframes"
+                )
             stages = Stages(progress, cancelled)
             self.fusion.start()
             stored = self._encoded(stages)
@@ -115,19 +132,35 @@ class Backend:
             cloud = self._fused(poses, closing.T_map_cam, stages)
             memory = self._remembered(poses, closing.T_map_cam, stages)
             report = closing.report | self._report(poses, waiting, cloud, memory)
-            snapshot = Snapshot(self._scenes.next_generation(), poses.ids, poses.stamps_ns, closing.T_map_cam,
-                                poses.T_odom_cam, closing.covariances, tuple(closing.loops), cloud, stages.seconds, report, poses.sessions,
-                                self.store.session)
+            snapshot = Snapshot(
+                self._scenes.next_generation(),
+                poses.ids,
+                poses.stamps_ns,
+                closing.T_map_cam,
+                poses.T_odom_cam,
+                closing.covariances,
+                tuple(closing.loops),
+                cloud,
+                stages.seconds,
+                report,
+                poses.sessions,
+                self.store.session,
+            )
             self._scenes.publish(snapshot, memory, places)
             return snapshot
 
-    # stages of a refinement -------------------------------------------------------------------------------------------
+    # stages of a refinement
+    # -------------------------------------------------------------------------------------------
 
     def _encoded(self, stages):
-        """StoredPoses of the keyframes that can be read, the features of which are known now; the others are set aside."""
+        """StoredPoses of the keyframes that can be read, the features of which are known now; the
+        others are set aside.
+        """
         with stages("features") as step:
             poses = self.store.poses()
-            damaged = encode_all(self.frames, poses.ids.tolist(), self.device.type, lambda done: step(0.9 * done))
+            damaged = encode_all(
+                self.frames, poses.ids.tolist(), self.device.type, lambda done: step(0.9 * done)
+            )
         if len(damaged) == len(poses):
             raise ValueError("there are no keyframes to refine")
         return poses.only([i not in damaged for i in poses.ids.tolist()]) if damaged else poses
@@ -141,7 +174,11 @@ class Backend:
         with stages("sessions") as step:
             poses, T_map_cam, waiting = self._placed(stored, lambda: step(0.0))
         for session, reason in waiting.items():
-            _log.warning("session %s of the front end waits, for it has no place in the map: %s", session, reason)
+            _log.warning(
+                "session %s of the front end waits, for it has no place in the map: %s",
+                session,
+                reason,
+            )
         return poses, T_map_cam, waiting
 
     def _placed(self, stored, step):
@@ -164,28 +201,52 @@ class Backend:
         if self.network is None:
             return None
         with stages("network") as step:
-            return self.network(poses if len(set(poses.sessions)) == 1 else replace(poses, T_odom_cam=T_map_cam), step)
+            return self.network(
+                poses if len(set(poses.sessions)) == 1 else replace(poses, T_odom_cam=T_map_cam),
+                step,
+            )
 
     def _closed(self, poses, T_map_cam, places, advice, stages):
-        """Closing: loops proposed, verified and solved with; on depth from motion where neither a sensor nor the network gave any."""
+        """Closing: loops proposed, verified and solved with; on depth from motion where neither a
+        sensor nor the network gave any.
+        """
         in_parallel = 1 if any_suspected(self.store) else threads.count()
 
         def close(frames):
-            return close_loops(poses, frames, self._scenes.current, places, self.matcher, self.localizer, self.config, stages, advice,
-                               T_map_cam, in_parallel)
+            return close_loops(
+                poses,
+                frames,
+                self._scenes.current,
+                places,
+                self.matcher,
+                self.localizer,
+                self.config,
+                stages,
+                advice,
+                T_map_cam,
+                in_parallel,
+            )
 
         by_motion = not (advice and advice.used) and self.structure.serves(poses.ids.tolist())
         return self.structure.closed(poses, close, stages) if by_motion else close(self.frames)
 
     def _fused(self, poses, T_map_cam, stages):
         """PointMap of all depth at the corrected poses."""
+
         def read(keyframe_id):
             self.touched(keyframe_id)
             return self.frames.estimated.completed(self.store.get(keyframe_id))
 
         with stages("fusion") as step:
             try:
-                return self.fusion(poses.ids.tolist(), T_map_cam, read, self.config.map, self.frames.renewed, progress=step)
+                return self.fusion(
+                    poses.ids.tolist(),
+                    T_map_cam,
+                    read,
+                    self.config.map,
+                    self.frames.renewed,
+                    progress=step,
+                )
             except FusionError as error:
                 if error.keyframe is not None:
                     self.touched(error.keyframe)
@@ -199,30 +260,46 @@ class Backend:
     def _report(self, poses, waiting, cloud, memory):
         """Numbers for people, beside those of the loops."""
         ids = poses.ids.tolist()
-        return dict(keyframes=len(ids), points=len(cloud), peak_memory_mb=peak_mb(),
-                    memory_error_m=memory.validation_error_m if memory else float("nan"), slots=len(memory) if memory else 0,
-                    sessions=len(set(poses.sessions.tolist())), sessions_waiting=waiting,
-                    empty=why_all_empty(self.frames, ids, cloud, memory, self.config))
+        return dict(
+            keyframes=len(ids),
+            points=len(cloud),
+            peak_memory_mb=peak_mb(),
+            memory_error_m=memory.validation_error_m if memory else float("nan"),
+            slots=len(memory) if memory else 0,
+            sessions=len(set(poses.sessions.tolist())),
+            sessions_waiting=waiting,
+            empty=why_all_empty(self.frames, ids, cloud, memory, self.config),
+        )
 
     # ------------------------------------------------------------------------------------------------------------------
 
     def begin_session(self):
-        """The front end started anew, with odometry and ids of its own: the session's number. The map stays; new keyframes join it once they
-        are found in it."""
+        """The front end started anew, with odometry and ids of its own: the session's number. The
+        map stays; new keyframes join it once they are found in it.
+        """
         with self._work:
             number = begin_session(self.store)
             self._scenes.follow_session()
             return number
 
     def join(self, folder):
-        """Add a saved map to a store without images, see joining.join; a Backend made anew serves both."""
+        """Add a saved map to a store without images, see joining.join; a Backend made anew serves
+        both.
+        """
         with self._work:
             scene = self._scenes.current
-            return join(self.store, folder, scene, lambda view: self.localizer.coarse(scene, view), self.config.memory)
+            return join(
+                self.store,
+                folder,
+                scene,
+                lambda view: self.localizer.coarse(scene, view),
+                self.config.memory,
+            )
 
     def distil(self, seconds, cancelled=None):
-        """Spend idle `seconds` on the scene memory; the new Snapshot when it got better, else None: also where no time is left, 0 or less.
-        Raises Cancelled."""
+        """Spend idle `seconds` on the scene memory; the new Snapshot when it got better, else
+        None: also where no time is left, 0 or less. Raises Cancelled.
+        """
         if not seconds > 0:
             return None
         with self._work:
@@ -235,6 +312,8 @@ class Backend:
             if better is None:
                 return None
             report = dict(scene.snapshot.report, memory_error_m=better.validation_error_m)
-            snapshot = replace(scene.snapshot, generation=self._scenes.next_generation(), report=report)
+            snapshot = replace(
+                scene.snapshot, generation=self._scenes.next_generation(), report=report
+            )
             self._scenes.publish(snapshot, better, scene.places)
             return snapshot

@@ -1,4 +1,6 @@
-"""An adapter in its own process: asked, given up, hanging, dying, and answering nonsense, each of which is told clearly and in time."""
+"""An adapter in its own process: asked, given up, hanging, dying, and answering nonsense, each of
+which is told clearly and in time.
+"""
 
 import json
 import os
@@ -28,8 +30,12 @@ def images():
 
 @pytest.fixture(scope="module")
 def poses():
-    rotation = Rotation.from_rotvec(np.random.default_rng(1).normal(0, 0.5, (COUNT, 3))).as_matrix()
-    return se3.from_rotation_translation(rotation, np.random.default_rng(2).normal(0, 1, (COUNT, 3)))
+    rotation = Rotation.from_rotvec(
+        np.random.default_rng(1).normal(0, 0.5, (COUNT, 3))
+    ).as_matrix()
+    return se3.from_rotation_translation(
+        rotation, np.random.default_rng(2).normal(0, 1, (COUNT, 3))
+    )
 
 
 @pytest.fixture
@@ -38,8 +44,13 @@ def adapter(tmp_path, images, poses):
 
     def make(silent_seconds=120.0, spec=SPEC, **truth):
         depth = np.ones((COUNT, 6, 8), np.float32)
-        made.append(AdapterProcess(spec, weights=write_truth(tmp_path / "truth.npz", images, poses, depth, **truth),
-                                   silent_seconds=silent_seconds))
+        made.append(
+            AdapterProcess(
+                spec,
+                weights=write_truth(tmp_path / "truth.npz", images, poses, depth, **truth),
+                silent_seconds=silent_seconds,
+            )
+        )
         return made[-1]
 
     yield make
@@ -65,29 +76,41 @@ def test_what_the_network_says_arrives_with_how_to_read_it(adapter, images, pose
     assert [seen.depth is not None for seen in answered.seen] == [False, True, False, True]
     assert answered.seen[1].depth.shape == (6, 8) and (answered.seen[1].confidence == 5).all()
     assert fractions == sorted(fractions) and fractions[-1] > 0.9
-    assert (process.about.name, process.about.takes) == ("the truth", ("intrinsics", "depth", "poses"))
+    assert (process.about.name, process.about.takes) == (
+        "the truth",
+        ("intrinsics", "depth", "poses"),
+    )
     pid = process.pid
     ask(process, images)
     assert process.pid == pid  # it goes on, its network loaded
     assert not Path(process._folder).exists()
 
 
-def test_its_process_has_neither_this_one_s_packages_nor_its_allocator(adapter, tmp_path, images, monkeypatch):
+def test_its_process_has_neither_this_one_s_packages_nor_its_allocator(
+    adapter, tmp_path, images, monkeypatch
+):
     monkeypatch.setenv("PYTHONPATH", "/somewhere/else")
     monkeypatch.setenv("LD_PRELOAD", "/lib/nothing.so")
     process = adapter()
     process._python = sys.executable
     environment = process._environment("socket")
-    assert "PYTHONPATH" not in environment and "LD_PRELOAD" not in environment and environment["VGGT3_ADAPTER_SOCKET"] == "socket"
+    assert (
+        "PYTHONPATH" not in environment
+        and "LD_PRELOAD" not in environment
+        and environment["VGGT3_ADAPTER_SOCKET"] == "socket"
+    )
 
 
-@pytest.mark.parametrize("mischief, words", [
-    ("die", "process of the adapter .* ended .exit status 3"),
-    ("raise", "failed: RuntimeError: CUDA out of memory.*: lower network.max_keyframes"),
-    ("loading", "failed: ImportError: No module named 'mapanything'"),
-    ("garbage", "the pose of view 0 holds no rotation"),
-    ("short", "the adapter answered 3 of 4 views"),
-])
+@pytest.mark.parametrize(
+    "mischief, words",
+    [
+        ("die", "process of the adapter .* ended .exit status 3"),
+        ("raise", "failed: RuntimeError: CUDA out of memory.*: lower network.max_keyframes"),
+        ("loading", "failed: ImportError: No module named 'mapanything'"),
+        ("garbage", "the pose of view 0 holds no rotation"),
+        ("short", "the adapter answered 3 of 4 views"),
+    ],
+)
 def test_what_goes_wrong_in_it_is_told_by_name(adapter, images, mischief, words):
     with pytest.raises(AdapterError, match=words):
         ask(adapter(mischief=mischief), images)
@@ -118,7 +141,9 @@ def test_a_request_that_is_given_up_does_not_spoil_the_next(adapter, images, pos
         with pytest.raises(Stopped):
             ask(process, images, stop)
     pid = process.pid
-    np.testing.assert_allclose([seen.pose for seen in ask(process, images).seen], se3.inverse(poses), atol=1e-9)
+    np.testing.assert_allclose(
+        [seen.pose for seen in ask(process, images).seen], se3.inverse(poses), atol=1e-9
+    )
     assert process.pid == pid
 
 
@@ -139,7 +164,9 @@ def test_a_killed_one_is_started_again(adapter, images, poses):
     os.kill(process.pid, 9)
     while process.pid is not None:
         time.sleep(0.01)
-    np.testing.assert_allclose([seen.pose for seen in ask(process, images).seen], se3.inverse(poses), atol=1e-9)
+    np.testing.assert_allclose(
+        [seen.pose for seen in ask(process, images).seen], se3.inverse(poses), atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("adapter_text", ["no-such-program --socket {socket}", "'unbalanced"])
@@ -148,7 +175,7 @@ def test_a_command_that_cannot_be_is_refused_at_once(adapter_text):
         AdapterProcess(adapter_text)
 
 
-COMMAND = '''
+COMMAND = """
 import json, os, socket, struct, sys
 import numpy as np
 connection = socket.socket(socket.AF_UNIX)
@@ -176,7 +203,7 @@ while True:
             send({"seen": number, "index": index, "pose": np.eye(4).ravel().tolist(), "intrinsics": None, "dense": [2, 3], "points": "world"},
                  points.tobytes() + np.full((2, 3), 3, "<f4").tobytes())
         send({"done": number, "poses": "world_from_camera", "metric": False})
-'''
+"""
 
 
 def test_a_command_speaks_the_protocol_with_nothing_of_this_package(adapter, tmp_path, images):
@@ -187,50 +214,124 @@ def test_a_command_speaks_the_protocol_with_nothing_of_this_package(adapter, tmp
     np.testing.assert_allclose(wire.along_z(answered.seen[0], answered.poses), 7)
 
 
-@pytest.mark.parametrize("first, words", [
-    ({"hello": 2}, "version 2 of the protocol"),
-    ({"hello": 1, "name": "x" * 501}, "its name is no text"),
-    ({"hello": 1, "name": "", "weights": "", "licence": "", "device": "", "dtype": "", "takes": ["gold"], "patch": 14}, "takes"),
-    ({"hello": 1, "name": "", "weights": "", "licence": "", "device": "", "dtype": "", "takes": [], "patch": 10**9}, "patch"),
-])
+@pytest.mark.parametrize(
+    "first, words",
+    [
+        ({"hello": 2}, "version 2 of the protocol"),
+        ({"hello": 1, "name": "x" * 501}, "its name is no text"),
+        (
+            {
+                "hello": 1,
+                "name": "",
+                "weights": "",
+                "licence": "",
+                "device": "",
+                "dtype": "",
+                "takes": ["gold"],
+                "patch": 14,
+            },
+            "takes",
+        ),
+        (
+            {
+                "hello": 1,
+                "name": "",
+                "weights": "",
+                "licence": "",
+                "device": "",
+                "dtype": "",
+                "takes": [],
+                "patch": 10**9,
+            },
+            "patch",
+        ),
+    ],
+)
 def test_a_first_frame_that_makes_no_sense_is_refused(first, words):
     with pytest.raises(wire.WireError, match=words):
         wire.about(first)
 
 
-SEEN = {"seen": 1, "index": 0, "pose": np.eye(4).ravel().tolist(), "intrinsics": None, "dense": [2, 3]}
+SEEN = {
+    "seen": 1,
+    "index": 0,
+    "pose": np.eye(4).ravel().tolist(),
+    "intrinsics": None,
+    "dense": [2, 3],
+}
 
 
-@pytest.mark.parametrize("change, payload, words", [
-    ({"dense": [100_000, 100_000]}, b"", "more than the .* pixels"),
-    ({"dense": [2, 3]}, bytes(47), "came with 47 bytes"),
-    ({"dense": [2, 3], "points": "moon"}, bytes(96), "frame moon"),
-    ({"dense": [-1, 3]}, bytes(48), "two positive numbers"),
-    ({"index": -1}, bytes(48), "view -1"),
-    ({"pose": [1, 2]}, bytes(48), "16 numbers"),
-    ({"pose": ["a"] * 16}, bytes(48), "16 numbers"),
-])
+@pytest.mark.parametrize(
+    "change, payload, words",
+    [
+        ({"dense": [100_000, 100_000]}, b"", "more than the .* pixels"),
+        ({"dense": [2, 3]}, bytes(47), "came with 47 bytes"),
+        ({"dense": [2, 3], "points": "moon"}, bytes(96), "frame moon"),
+        ({"dense": [-1, 3]}, bytes(48), "two positive numbers"),
+        ({"index": -1}, bytes(48), "view -1"),
+        ({"pose": [1, 2]}, bytes(48), "16 numbers"),
+        ({"pose": ["a"] * 16}, bytes(48), "16 numbers"),
+    ],
+)
 def test_an_answer_whose_sizes_do_not_agree_is_refused(change, payload, words):
     with pytest.raises(wire.WireError, match=words):
         wire.unpacked_seen(SEEN | change, payload)
 
 
-JUNK = [None, True, -1, 0, 10**400, 1e308, float("nan"), "", "x" * 10_000, [], [[]], {}, {"a": 1}, [10**400] * 16, [None] * 9, [2, 3], ["world"]]
+JUNK = [
+    None,
+    True,
+    -1,
+    0,
+    10**400,
+    1e308,
+    float("nan"),
+    "",
+    "x" * 10_000,
+    [],
+    [[]],
+    {},
+    {"a": 1},
+    [10**400] * 16,
+    [None] * 9,
+    [2, 3],
+    ["world"],
+]
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_junk_in_any_place_is_refused_by_name_or_means_nothing(seed):
     rng = np.random.default_rng(seed)
-    hello = {"hello": 1, "name": "n", "weights": "w", "licence": "l", "device": "d", "dtype": "t", "takes": ["depth"], "patch": 14}
-    view, pixels = wire.packed_view(1, View(np.zeros((2, 3, 3), np.uint8), np.eye(3), np.eye(4), np.ones((2, 3), np.float32), True))
+    hello = {
+        "hello": 1,
+        "name": "n",
+        "weights": "w",
+        "licence": "l",
+        "device": "d",
+        "dtype": "t",
+        "takes": ["depth"],
+        "patch": 14,
+    }
+    view, pixels = wire.packed_view(
+        1,
+        View(
+            np.zeros((2, 3, 3), np.uint8), np.eye(3), np.eye(4), np.ones((2, 3), np.float32), True
+        ),
+    )
     refused = 0
     for _ in range(300):
-        for header, payload, read in ((hello, b"", lambda h, p: wire.about(h)), (view, pixels, wire.unpacked_view),
-                                      (SEEN | {"points": None}, bytes(48), wire.unpacked_seen)):
+        for header, payload, read in (
+            (hello, b"", lambda h, p: wire.about(h)),
+            (view, pixels, wire.unpacked_view),
+            (SEEN | {"points": None}, bytes(48), wire.unpacked_seen),
+        ):
             name = list(header)[rng.integers(len(header))]
             broken = header | {name: JUNK[rng.integers(len(JUNK))]}
             try:
-                read(broken, payload[:rng.integers(len(payload) + 1)] if rng.integers(3) == 0 else payload)
+                read(
+                    broken,
+                    payload[: rng.integers(len(payload) + 1)] if rng.integers(3) == 0 else payload,
+                )
             except wire.WireError:
                 refused += 1
         try:
@@ -241,14 +342,23 @@ def test_junk_in_any_place_is_refused_by_name_or_means_nothing(seed):
 
 
 def test_announced_sizes_are_refused_before_memory_is_taken(adapter, images, tmp_path):
-    (tmp_path / "command.py").write_text(COMMAND.replace("send(hello)", "file.write(struct.pack('>IQ', 2, 2**40) + b'{}'); file.flush()"))
+    (tmp_path / "command.py").write_text(
+        COMMAND.replace(
+            "send(hello)", "file.write(struct.pack('>IQ', 2, 2**40) + b'{}'); file.flush()"
+        )
+    )
     with pytest.raises(AdapterError, match="announces 2 . 1099511627776 bytes"):
         ask(adapter(spec=f"{sys.executable} {tmp_path / 'command.py'} {{socket}}"), images)
 
 
 def test_what_is_not_known_is_zero_and_says_nothing():
-    depth, confidence = np.array([[1, np.nan, -1], [np.inf, 0, 2]], "<f4"), np.array([[1, 2, 3], [np.inf, np.nan, 2]], "<f4")
-    header, payload = wire.packed_seen(1, 0, Seen(np.full((4, 4), np.nan), None, depth, confidence), True)
+    depth, confidence = (
+        np.array([[1, np.nan, -1], [np.inf, 0, 2]], "<f4"),
+        np.array([[1, 2, 3], [np.inf, np.nan, 2]], "<f4"),
+    )
+    header, payload = wire.packed_seen(
+        1, 0, Seen(np.full((4, 4), np.nan), None, depth, confidence), True
+    )
     json.dumps(header, allow_nan=False)
     _, seen = wire.unpacked_seen(header, payload)
     assert seen.pose is None
@@ -259,9 +369,18 @@ def test_what_is_not_known_is_zero_and_says_nothing():
 @pytest.mark.parametrize("poses", ["camera_from_world", "world_from_camera"])
 def test_points_in_the_world_become_depth_of_their_camera(poses):
     rng = np.random.default_rng(3)
-    T_world_cam = se3.from_rotation_translation(Rotation.random(rng=rng).as_matrix(), [1.0, 2.0, 3.0])
+    T_world_cam = se3.from_rotation_translation(
+        Rotation.random(rng=rng).as_matrix(), [1.0, 2.0, 3.0]
+    )
     points = rng.uniform(1, 2, (2, 3, 3))
     pose = T_world_cam if poses == "world_from_camera" else se3.inverse(T_world_cam)
-    seen = Seen(pose, None, None, np.ones((2, 3)), se3.transform_points(T_world_cam, points).astype("<f4"), "world")
+    seen = Seen(
+        pose,
+        None,
+        None,
+        np.ones((2, 3)),
+        se3.transform_points(T_world_cam, points).astype("<f4"),
+        "world",
+    )
     _, arrived = wire.unpacked_seen(*wire.packed_seen(1, 0, seen, True))
     np.testing.assert_allclose(wire.along_z(arrived, poses), points[..., 2], rtol=1e-5)

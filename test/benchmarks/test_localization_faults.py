@@ -1,4 +1,6 @@
-"""Localization mode under a front end that freezes, jumps or mismeasures: what is found in the map is what counts, not the odometry."""
+"""Localization mode under a front end that freezes, jumps or mismeasures: what is found in the map
+is what counts, not the odometry.
+"""
 
 import logging
 from concurrent.futures import Future
@@ -21,12 +23,21 @@ class Localizing:
     """A worker that finds every image where it was taken, nearly, and hears the hints."""
 
     def __init__(self, truth, rng):
-        self.poses, self.hints = list(truth @ se3.exp(SIGMA * rng.standard_normal((len(truth), 6)))), []
+        self.poses, self.hints = (
+            list(truth @ se3.exp(SIGMA * rng.standard_normal((len(truth), 6)))),
+            [],
+        )
 
     def localize(self, image, camera, hint):
         self.hints.append(hint)
         future = Future()
-        future.set_result({"code": "ok", "T_map_cam": self.poses[image].ravel().tolist(), "covariance": np.diag(SIGMA**2).ravel().tolist()})
+        future.set_result(
+            {
+                "code": "ok",
+                "T_map_cam": self.poses[image].ravel().tolist(),
+                "covariance": np.diag(SIGMA**2).ravel().tolist(),
+            }
+        )
         return future
 
 
@@ -43,8 +54,13 @@ class Keyframe:
 def localized(truth, T_odom_cam):
     """{stamp: T_map_cam} that localization mode publishes."""
     found, map_odom = {}, MapOdom()
-    tracker = Tracker(Localizing(truth, np.random.default_rng(0)), map_odom, GateConfig, lambda stamp, pose, _: found.update({stamp: pose}),
-                      Logger())
+    tracker = Tracker(
+        Localizing(truth, np.random.default_rng(0)),
+        map_odom,
+        GateConfig,
+        lambda stamp, pose, _: found.update({stamp: pose}),
+        Logger(),
+    )
     tracker.start()
     for k, pose in enumerate(T_odom_cam):
         tracker.take(Keyframe(k, pose))
@@ -59,8 +75,14 @@ def error(found, truth):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_costs_no_accuracy_and_few_poses(fault, seed):
     angle = np.linspace(0, 4 * np.pi, 80)
-    truth = np.array([se3.exp([2 * np.cos(a), 2 * np.sin(a), 0.1 * np.sin(3 * a), 0, 0, a]) for a in angle])
+    truth = np.array(
+        [se3.exp([2 * np.cos(a), 2 * np.sin(a), 0.1 * np.sin(3 * a), 0, 0, a]) for a in angle]
+    )
     odometry, _ = drifting_odometry(truth, seed, 0.3)
     unharmed, harmed = localized(truth, odometry), localized(truth, faulty(odometry, fault, seed))
-    assert len(unharmed) == 80 - (SEEN_AGAIN - 1) <= len(harmed) + (SEEN_AGAIN - 1) * len(FAULTS[fault])
+    assert (
+        len(unharmed)
+        == 80 - (SEEN_AGAIN - 1)
+        <= len(harmed) + (SEEN_AGAIN - 1) * len(FAULTS[fault])
+    )
     assert error(harmed, truth) <= ALLOWED * error(unharmed, truth)

@@ -15,16 +15,22 @@ from vggt3_ros.network.flops import dense_head_flops, map_flops
 
 def test_operation_counts_are_the_published_ones():
     one = map_flops(VGG_T3, 1000, 518, 392)
-    assert (one.encoder + one.frame_blocks + one.global_blocks) / 1000 == pytest.approx(2.40e12, rel=0.02)  # three steps
+    # three steps
+    assert (one.encoder + one.frame_blocks + one.global_blocks) / 1000 == pytest.approx(
+        2.40e12, rel=0.02
+    )
     two_steps = map_flops(VGG_T3, 1000, 518, 392, inner_steps=2)
     one_step = (one.total - two_steps.total) / 1000
-    assert 2.5 * one_step == pytest.approx(0.20e12, rel=0.02)  # two steps and the read-out, which is half a step
+    # two steps and the read-out, which is half a step
+    assert 2.5 * one_step == pytest.approx(0.20e12, rel=0.02)
     assert two_steps.total / 1000 == pytest.approx(2.30e12, rel=0.02)
     assert dense_head_flops(VGG_T3, 518, 392, 2) == pytest.approx(0.225e12, rel=0.01)
 
 
 def test_fast_weights_grow_linearly_and_softmax_quadratically():
-    fast, softmax = ([map_flops(config, n, 518, 392).total for n in (500, 900)] for config in (VGG_T3, VGGT_1B))
+    fast, softmax = (
+        [map_flops(config, n, 518, 392).total for n in (500, 900)] for config in (VGG_T3, VGGT_1B)
+    )
     assert fast[1] / fast[0] == pytest.approx(1.8, rel=0.01)
     assert softmax[1] / softmax[0] > 2.5
 
@@ -39,12 +45,31 @@ def test_growth_exponent_of_known_laws():
 
 
 def test_the_command_prints_all_it_measured(capsys, monkeypatch):
-    monkeypatch.setitem(benchmark.SETTINGS, "small", benchmark.Setting(tiny_config(depth=1, tapped_layers=(0,) * 4), SIZE))
-    monkeypatch.setattr(benchmark, "matrix_rate", lambda device, dtype: {torch.float32: 2e12, torch.bfloat16: 1e12}[dtype])
+    monkeypatch.setitem(
+        benchmark.SETTINGS,
+        "small",
+        benchmark.Setting(tiny_config(depth=1, tapped_layers=(0,) * 4), SIZE),
+    )
+    monkeypatch.setattr(
+        benchmark,
+        "matrix_rate",
+        lambda device, dtype: {torch.float32: 2e12, torch.bfloat16: 1e12}[dtype],
+    )
     monkeypatch.setattr(benchmark_network, "_QUERY_MAPS", (3,))
     parser = argparse.ArgumentParser()
     benchmark_network.add_parser(parser.add_subparsers())
-    arguments = ["network", "--images", "1,2", "--repeat", "1", "--plain-images", "1", "--device", "cpu", "--json"]
+    arguments = [
+        "network",
+        "--images",
+        "1,2",
+        "--repeat",
+        "1",
+        "--plain-images",
+        "1",
+        "--device",
+        "cpu",
+        "--json",
+    ]
     parsed = parser.parse_args(arguments)
     assert parsed.run(parsed) == 0
     result = json.loads(capsys.readouterr().out)
@@ -52,7 +77,10 @@ def test_the_command_prints_all_it_measured(capsys, monkeypatch):
     for kind in ("ttt", "softmax"):
         rows = result["map"][kind]["rows"]
         assert [row["images"] for row in rows] == [1, 2]
-        assert all(row["fraction_of_matrix_product"] == pytest.approx(row["tflops"] / 2) for row in rows)  # of a single round
+        # of a single round
+        assert all(
+            row["fraction_of_matrix_product"] == pytest.approx(row["tflops"] / 2) for row in rows
+        )
         assert result["map"][kind]["plain"]["speedup"] > 0
     assert result["query"][0]["mapped_images"] == 3
 

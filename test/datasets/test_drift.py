@@ -24,7 +24,9 @@ def test_trajectory_error_is_the_one_evo_reports():
     estimate.align(truth)
     metric = APE(PoseRelation.translation_part)
     metric.process_data((truth, estimate))
-    assert trajectory_error(odometry, CIRCLE) == pytest.approx(metric.get_all_statistics()["rmse"], rel=1e-6)
+    assert trajectory_error(odometry, CIRCLE) == pytest.approx(
+        metric.get_all_statistics()["rmse"], rel=1e-6
+    )
 
 
 def test_seed_decides():
@@ -35,18 +37,26 @@ def test_seed_decides():
 def test_odometry_starts_upright_above_its_origin_and_stays_rigid():
     odometry, _ = drifting_odometry(CIRCLE)
     assert np.allclose(odometry[0, :3, 3], (0, 0, 1.4), atol=1e-9)
-    assert np.allclose(odometry[0, :3, 2], (np.cos(np.radians(5)), 0, -np.sin(np.radians(5))), atol=1e-9)
-    assert np.allclose(odometry[:, :3, :3] @ odometry[:, :3, :3].transpose(0, 2, 1), np.eye(3), atol=1e-9)
+    assert np.allclose(
+        odometry[0, :3, 2], (np.cos(np.radians(5)), 0, -np.sin(np.radians(5))), atol=1e-9
+    )
+    assert np.allclose(
+        odometry[:, :3, :3] @ odometry[:, :3, :3].transpose(0, 2, 1), np.eye(3), atol=1e-9
+    )
 
 
 def test_covariances_agree_with_the_errors_made():
-    """The squared Mahalanobis distance of true motions has mean 1 per dimension when a covariance is honest."""
+    """The squared Mahalanobis distance of true motions has mean 1 per dimension when a covariance
+    is honest.
+    """
     ratios = []
     for seed in range(12):
         odometry, covariances = drifting_odometry(CIRCLE, seed)
         true, measured = (se3.inverse(poses[:-1]) @ poses[1:] for poses in (CIRCLE, odometry))
         errors = se3.log(se3.inverse(true) @ measured)
-        ratios.append(np.mean(np.einsum("ni,nij,nj->n", errors, np.linalg.inv(covariances[1:]), errors)) / 6)
+        ratios.append(
+            np.mean(np.einsum("ni,nij,nj->n", errors, np.linalg.inv(covariances[1:]), errors)) / 6
+        )
     assert 0.7 < np.mean(ratios) < 1.4
 
 

@@ -24,8 +24,12 @@ def folder(tmp_path_factory):
     left, right = wall_seen_by(LENS, np.eye(4)), wall_seen_by(LENS, T_RIGHT_LEFT)
     truth = se3.exp(np.random.default_rng(1).normal(0, 0.5, (3, 6)))
     frames = KeyframeList(LENS, STAMPS, truth, lambda i: left)
-    return write_euroc(tmp_path_factory.mktemp("euroc") / "V1_01", Sequence("wall", LENS, STAMPS, frames, truth), lambda i: right,
-                       T_RIGHT_LEFT), truth
+    return write_euroc(
+        tmp_path_factory.mktemp("euroc") / "V1_01",
+        Sequence("wall", LENS, STAMPS, frames, truth),
+        lambda i: right,
+        T_RIGHT_LEFT,
+    ), truth
 
 
 def test_stereo_measures_the_wall(folder):
@@ -36,7 +40,10 @@ def test_stereo_measures_the_wall(folder):
 
 
 def test_fisheye_stereo_measures_it_too():
-    lens = Camera(376, 240, 190.0, 190.5, 187.0, 121.0, "equidistant", (0.003, 0.0007, -0.002, 0.0002))  # TUM-VI's opening
+    # TUM-VI's opening
+    lens = Camera(
+        376, 240, 190.0, 190.5, 187.0, 121.0, "equidistant", (0.003, 0.0007, -0.002, 0.0002)
+    )
     pair = StereoPair(lens, lens, T_RIGHT_LEFT)
     depth = pair.depth(wall_seen_by(lens, np.eye(4)), wall_seen_by(lens, T_RIGHT_LEFT))
     assert_is_the_wall(depth, pair.camera, pair.T_left_rectified)
@@ -53,7 +60,8 @@ def assert_is_the_wall(depth, camera, T_left_rectified):
     v, u = np.nonzero(depth)
     assert len(v) > 0.5 * depth.size
     points = camera.unproject(np.stack([u, v], axis=1), depth[v, u])
-    in_left = points @ T_left_rectified[:3, :3].T  # rectification turns the camera, it does not move it
+    # rectification turns the camera, it does not move it
+    in_left = points @ T_left_rectified[:3, :3].T
     normal, offset = WALL
     distance = (in_left @ normal - offset) / np.linalg.norm(normal)
     assert abs(np.median(distance)) < 0.02  # at 2.5 m, where a pixel of disparity is 0.25 m
@@ -64,10 +72,18 @@ def test_poses_are_those_of_the_rectified_camera(folder, tmp_path):
     path, truth = folder
     recording = read_euroc(path)
     np.testing.assert_allclose(recording.T_world_cam, truth @ recording.T_file_cam, atol=1e-6)
-    write_trajectory_tum(tmp_path / "cam0.txt", STAMPS, truth)  # what a front end on the raw images writes
+    # what a front end on the raw images writes
+    write_trajectory_tum(tmp_path / "cam0.txt", STAMPS, truth)
     for stereo in (True, False):
-        sequence = open_dataset(path, Options(odometry=tmp_path / "cam0.txt", every_frame=True, stereo=stereo, pairing=PairingConfig(
-            jump_translation=0.0, jump_rotation=0.0)))  # no camera moves like that
+        sequence = open_dataset(
+            path,
+            Options(
+                odometry=tmp_path / "cam0.txt",
+                every_frame=True,
+                stereo=stereo,
+                pairing=PairingConfig(jump_translation=0.0, jump_rotation=0.0),
+            ),
+        )  # no camera moves like that
         np.testing.assert_allclose(sequence.T_odom_cam, sequence.groundtruth, atol=1e-5)
 
 
@@ -78,14 +94,24 @@ def test_one_camera_has_its_lens_and_no_depth(folder):
     np.testing.assert_array_equal(recording.load_image(0), wall_seen_by(LENS, np.eye(4)))
 
 
-@pytest.mark.parametrize("name, old, new, message", [
-    ("sensor.yaml", "pinhole", "omni", "camera_model 'omni' is not supported"),
-    ("sensor.yaml", "radial-tangential", "magic", "'magic' is unknown"),
-    ("sensor.yaml", "intrinsics", "extrinsics", "intrinsics is missing"), ("sensor.yaml", "rate_hz", "\t[", "sensor.yaml: "),
-    ("data.csv", f"{STAMPS[1]},", "soon,", "data.csv:3: 'soon' must be nanoseconds"),
-    ("data.csv", f",{STAMPS[1]}.png", "", "data.csv:3: 1 fields"),
-    ("data.csv", f",{STAMPS[1]}.png", ",../../secret.png", "data.csv:3: .*secret.png is missing"),
-    ("data.csv", f",{STAMPS[1]}.png", ",none.png", "data.csv:3: .*none.png is missing")])
+@pytest.mark.parametrize(
+    "name, old, new, message",
+    [
+        ("sensor.yaml", "pinhole", "omni", "camera_model 'omni' is not supported"),
+        ("sensor.yaml", "radial-tangential", "magic", "'magic' is unknown"),
+        ("sensor.yaml", "intrinsics", "extrinsics", "intrinsics is missing"),
+        ("sensor.yaml", "rate_hz", "\t[", "sensor.yaml: "),
+        ("data.csv", f"{STAMPS[1]},", "soon,", "data.csv:3: 'soon' must be nanoseconds"),
+        ("data.csv", f",{STAMPS[1]}.png", "", "data.csv:3: 1 fields"),
+        (
+            "data.csv",
+            f",{STAMPS[1]}.png",
+            ",../../secret.png",
+            "data.csv:3: .*secret.png is missing",
+        ),
+        ("data.csv", f",{STAMPS[1]}.png", ",none.png", "data.csv:3: .*none.png is missing"),
+    ],
+)
 def test_errors_name_file_line_and_cause(folder, tmp_path, name, old, new, message):
     broken = shutil.copytree(folder[0], tmp_path / "broken")
     path = broken / "mav0/cam0" / name
@@ -97,7 +123,9 @@ def test_errors_name_file_line_and_cause(folder, tmp_path, name, old, new, messa
 
 def test_yaml_runs_nothing(folder, tmp_path):
     hostile = shutil.copytree(folder[0], tmp_path / "hostile")
-    (hostile / "mav0/cam0/sensor.yaml").write_text(f"!!python/object/apply:os.system ['touch {tmp_path}/ran']\n")
+    (hostile / "mav0/cam0/sensor.yaml").write_text(
+        f"!!python/object/apply:os.system ['touch {tmp_path}/ran']\n"
+    )
     with pytest.raises(ValueError, match="sensor.yaml"):
         read_euroc(hostile)
     assert not (tmp_path / "ran").exists()

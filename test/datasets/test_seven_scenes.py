@@ -10,7 +10,9 @@ from vggt3_ros.geometry import se3
 
 @pytest.fixture
 def scene(tmp_path):
-    """heads/seq-01 with frames 3, 4 and 6: a slanted wall seen by the depth camera, 65535 where nothing was measured."""
+    """heads/seq-01 with frames 3, 4 and 6: a slanted wall seen by the depth camera, 65535 where
+    nothing was measured.
+    """
     folder = tmp_path / "heads" / "seq-01"
     folder.mkdir(parents=True)
     u, v = np.meshgrid(np.arange(640), np.arange(480))
@@ -18,9 +20,17 @@ def scene(tmp_path):
     depth = np.round(2000 / (rays @ np.array([0.2, -0.1, 1.0]))).astype(np.uint16)
     depth[:, 300:310] = 65535
     for number in (3, 4, 6):
-        cv2.imwrite(str(folder / f"frame-{number:06d}.color.png"), np.full((480, 640, 3), (200, 100, number), np.uint8))
+        cv2.imwrite(
+            str(folder / f"frame-{number:06d}.color.png"),
+            np.full((480, 640, 3), (200, 100, number), np.uint8),
+        )
         cv2.imwrite(str(folder / f"frame-{number:06d}.depth.png"), depth)
-        np.savetxt(folder / f"frame-{number:06d}.pose.txt", se3.exp(np.full(6, 0.1 * number)), fmt="%17.7e", delimiter="\t")
+        np.savetxt(
+            folder / f"frame-{number:06d}.pose.txt",
+            se3.exp(np.full(6, 0.1 * number)),
+            fmt="%17.7e",
+            delimiter="\t",
+        )
     return tmp_path / "heads"
 
 
@@ -38,7 +48,8 @@ def test_depth_is_seen_by_the_colour_camera(scene):
     points = COLOR_CAMERA.unproject(np.stack([u, v], axis=1), depth[v, u])
     distance = np.abs(points @ np.array([0.2, -0.1, 1.0]) - 2.0)
     assert distance.max() < 0.003  # a pixel off would be 1 mm to 2 mm more
-    assert not depth[:, :20].any() and depth[240, 40] > 0  # the colour camera sees more than the depth camera
+    # the colour camera sees more than the depth camera
+    assert not depth[:, :20].any() and depth[240, 40] > 0
     x = round((305 - DEPTH_CAMERA.cx) * COLOR_CAMERA.fx / DEPTH_CAMERA.fx + COLOR_CAMERA.cx)
     assert not depth[:, x].any() and depth[240, x + 20] > 0  # 65535 is no depth
 
@@ -48,20 +59,32 @@ def test_lost_poses_and_missing_depth(scene):
     (scene / "seq-01/frame-000006.pose.txt").unlink()
     (scene / "seq-01/frame-000006.depth.png").unlink()
     recording = read_seven_scenes(scene)
-    assert np.isfinite(recording.T_world_cam[0]).all() and np.isnan(recording.T_world_cam[1:]).all()
+    assert (
+        np.isfinite(recording.T_world_cam[0]).all() and np.isnan(recording.T_world_cam[1:]).all()
+    )
     assert recording.load_depth(2) is None
 
 
 def test_its_own_calibration_says_that_depth_is_registered(scene):
-    (scene / "camera.yaml").write_text("width: 640\nheight: 480\nfx: 520\nfy: 521\ncx: 318\ncy: 241\n")
+    (scene / "camera.yaml").write_text(
+        "width: 640\nheight: 480\nfx: 520\nfy: 521\ncx: 318\ncy: 241\n"
+    )
     recording = read_seven_scenes(scene)
     assert recording.camera.fx == 520
     stored = cv2.imread(str(scene / "seq-01/frame-000003.depth.png"), cv2.IMREAD_UNCHANGED)
-    np.testing.assert_allclose(recording.load_depth(0), np.where(stored == 65535, 0, stored) / 1000, atol=1e-6)
+    np.testing.assert_allclose(
+        recording.load_depth(0), np.where(stored == 65535, 0, stored) / 1000, atol=1e-6
+    )
 
 
-@pytest.mark.parametrize("text, message", [("1 2 3", "3 numbers where a 4x4 matrix has 16"), ("x " * 16, "could not convert"),
-                                           ("2 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1", "must hold a rotation")])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("1 2 3", "3 numbers where a 4x4 matrix has 16"),
+        ("x " * 16, "could not convert"),
+        ("2 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1", "must hold a rotation"),
+    ],
+)
 def test_a_bad_pose_names_its_file(scene, text, message):
     (scene / "seq-01/frame-000004.pose.txt").write_text(text)
     with pytest.raises(ValueError, match=f"frame-000004.pose.txt: .*{message}"):
@@ -71,7 +94,9 @@ def test_a_bad_pose_names_its_file(scene, text, message):
 def test_one_of_several_sequences_must_be_named(scene):
     (scene / "seq-02").mkdir()
     for kind in ("color.png", "pose.txt"):
-        (scene / f"seq-02/frame-000000.{kind}").write_bytes((scene / f"seq-01/frame-000003.{kind}").read_bytes())
+        (scene / f"seq-02/frame-000000.{kind}").write_bytes(
+            (scene / f"seq-01/frame-000003.{kind}").read_bytes()
+        )
     with pytest.raises(ValueError, match="name one sequence .*: seq-01, seq-02"):
         read_seven_scenes(scene)
     assert len(read_seven_scenes(scene / "seq-02")) == 1

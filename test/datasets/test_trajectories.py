@@ -1,4 +1,6 @@
-"""Lists of stamps brought together: what does not fit says how far it is off, and what mends it."""
+"""Lists of stamps brought together: what does not fit says how far it is off, and what mends
+it.
+"""
 
 import numpy as np
 import pytest
@@ -14,12 +16,24 @@ def test_lists_that_fit_are_paired(caplog):
     assert chosen.tolist() == others.tolist() == list(range(12)) and not caplog.text
 
 
-@pytest.mark.parametrize("late_ms, text", [
-    (33, r"0.033 s later \(median\); --time-offset depth=-0.033 shifts them, --input sync_tolerance=0.04"),
-    (-50, r"0.050 s earlier \(median\); --time-offset depth=0.050"),
-    (3_600_000, r"of other times \(images from 1000000000.000, depth from 1000003600.000\); --time-offset depth=-3600.000 shifts them$")])
+@pytest.mark.parametrize(
+    "late_ms, text",
+    [
+        (
+            33,
+            r"0.033 s later \(median\); --time-offset depth=-0.033 shifts them, --input sync_tolerance=0.04",
+        ),
+        (-50, r"0.050 s earlier \(median\); --time-offset depth=0.050"),
+        (
+            3_600_000,
+            r"of other times \(images from 1000000000.000, depth from 1000003600.000\); --time-offset depth=-3600.000 shifts them$",
+        ),
+    ],
+)
 def test_lists_that_do_not_fit_say_by_how_much(late_ms, text):
-    with pytest.raises(ValueError, match=f"^here: no depth is stamped within 20 ms of an image: .*{text}"):
+    with pytest.raises(
+        ValueError, match=f"^here: no depth is stamped within 20 ms of an image: .*{text}"
+    ):
         paired(IMAGES, IMAGES + late_ms * MS, 20 * MS, "depth", "here")
 
 
@@ -32,5 +46,7 @@ def test_many_images_alone_are_worth_a_warning_and_few_are_not(caplog):
 
 def test_offsets_of_lists_that_there_are():
     assert offsets_ns({"depth": -0.033})["depth"] == -33 * MS and offsets_ns(None)["odometry"] == 0
-    with pytest.raises(ValueError, match="--time-offset knows depth, right, odometry, groundtruth, not lidar"):
+    with pytest.raises(
+        ValueError, match="--time-offset knows depth, right, odometry, groundtruth, not lidar"
+    ):
         offsets_ns({"lidar": 1.0})

@@ -1,4 +1,6 @@
-"""Frames: encoded once, the same from the store, with the depth that is known now, in threads too."""
+"""Frames: encoded once, the same from the store, with the depth that is known now, in threads
+too.
+"""
 
 from dataclasses import replace
 
@@ -25,10 +27,19 @@ class Counting(StandInEncoder):
 
 
 def keyframe(id, depth=True):
-    image = cv2.GaussianBlur(np.random.default_rng(id).integers(0, 256, (240, 320, 3), np.uint8), (0, 0), 3)
+    image = cv2.GaussianBlur(
+        np.random.default_rng(id).integers(0, 256, (240, 320, 3), np.uint8), (0, 0), 3
+    )
     image[0, 0, 0] = id
     y, x = np.indices((240, 320), np.float32)
-    return Keyframe(id, id + 1, image, LENS, np.eye(4), (1 + x / 160 + y / 240).astype(np.float32) if depth else None)
+    return Keyframe(
+        id,
+        id + 1,
+        image,
+        LENS,
+        np.eye(4),
+        (1 + x / 160 + y / 240).astype(np.float32) if depth else None,
+    )
 
 
 @pytest.fixture
@@ -47,16 +58,29 @@ def test_a_frame_is_of_the_undistorted_image_and_has_its_depth_at_keypoints_and_
     known = frame.keypoint_depth > 0
     x, y = frame.features.keypoints[known].T
     inside = (x > 40) & (x < 280) & (y > 30) & (y < 210)  # there the lens bends little
-    np.testing.assert_allclose(frame.keypoint_depth[known][inside], (1 + x / 160 + y / 240)[inside], atol=0.05)
-    assert inside.sum() > 50 and frame.cell_depth.shape == (30, 40) and (frame.cell_depth > 0).mean() > 0.8
+    np.testing.assert_allclose(
+        frame.keypoint_depth[known][inside], (1 + x / 160 + y / 240)[inside], atol=0.05
+    )
+    assert (
+        inside.sum() > 50
+        and frame.cell_depth.shape == (30, 40)
+        and (frame.cell_depth > 0).mean() > 0.8
+    )
     assert frame.nbytes > frame.gray.nbytes + frame.features.dense.nbytes
 
 
 def test_depth_across_an_edge_is_not_looked_up():
     frame = encode_frame(keyframe(0), StandInEncoder())
-    step = np.where(np.arange(320) < 164, np.float32(1), np.float32(3)) * np.ones((240, 1), np.float32)
+    step = np.where(np.arange(320) < 164, np.float32(1), np.float32(3)) * np.ones(
+        (240, 1), np.float32
+    )
     cells = with_depth(frame, step).cell_depth
-    assert set(np.unique(cells)) <= {0, 1, 3} and (cells[:, [19, 20]] == 0).any() and (cells == 1).any() and (cells == 3).any()
+    assert (
+        set(np.unique(cells)) <= {0, 1, 3}
+        and (cells[:, [19, 20]] == 0).any()
+        and (cells == 1).any()
+        and (cells == 3).any()
+    )
 
 
 def test_a_frame_is_encoded_once_and_the_same_from_the_store(store):
@@ -83,7 +107,9 @@ def test_whoever_is_asked_for_is_heard_of(store):
 
 
 def test_depth_that_changes_while_a_frame_is_read_is_in_the_next_one(store):
-    """A thread that localizes reads the old estimate, a refinement replaces it, then the thread comes to keep what it has read."""
+    """A thread that localizes reads the old estimate, a refinement replaces it, then the thread
+    comes to keep what it has read.
+    """
     source = FrameSource(store, StandInEncoder(), 64)
     source.estimate(2, np.full((60, 80), 2.0, np.float32))
     read = source.estimated.at_size

@@ -10,7 +10,9 @@ from vggt3_ros.features.retrieval import PlaceIndex
 @pytest.fixture(scope="module")
 def views(encoder):
     """Four views of each photograph: index // 4 is the photograph."""
-    return [encoder.encode(warped(scaled(name), seed, 0.12)[0]) for name in NAMES for seed in range(4)]
+    return [
+        encoder.encode(warped(scaled(name), seed, 0.12)[0]) for name in NAMES for seed in range(4)
+    ]
 
 
 def test_other_views_of_the_same_photograph_come_first(views):
@@ -38,7 +40,9 @@ def test_a_blank_image_among_others_does_no_harm(views, encoder):
 def test_an_unknown_view_is_placed_with_its_like(views, encoder):
     places = PlaceIndex.build(views)
     for k, name in enumerate(NAMES):
-        assert {j // 4 for j in places.like(encoder.encode(warped(scaled(name), 9, 0.12)[0]), 3)} == {k}
+        assert {
+            j // 4 for j in places.like(encoder.encode(warped(scaled(name), 9, 0.12)[0]), 3)
+        } == {k}
 
 
 def test_images_without_any_keypoint_make_no_index(encoder):

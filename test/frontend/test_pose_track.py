@@ -1,13 +1,16 @@
-"""Poses at the images' stamps, jumps of the front end bridged, and what its covariances are worth."""
+"""Poses at the images' stamps, jumps of the front end bridged, and what its covariances are
+worth.
+"""
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vggt3_ros.geometry import se3
 from vggt3_ros.frontend.pose_track import PoseTrack, TrackedPose, motion_covariance
 from vggt3_ros.frontend.synchronizer import WAIT, Miss
+from vggt3_ros.geometry import se3
 
 MS = 1_000_000
 TWIST = arrays(float, 6, elements=st.floats(-1, 1))
@@ -16,7 +19,17 @@ TWIST = arrays(float, 6, elements=st.floats(-1, 1))
 def walk(seconds, rate=30, speed=0.8):
     """(stamps_ns, T (N, 4, 4)) of a hand-held camera on a curved path."""
     t = np.arange(0, seconds, 1 / rate)
-    twist = np.stack([speed * np.sin(t), 0.4 * speed * t, 0.05 * np.sin(5 * t), 0.2 * np.sin(3 * t), 0.3 * np.cos(2 * t), 0.5 * t], axis=1)
+    twist = np.stack(
+        [
+            speed * np.sin(t),
+            0.4 * speed * t,
+            0.05 * np.sin(5 * t),
+            0.2 * np.sin(3 * t),
+            0.3 * np.cos(2 * t),
+            0.5 * t,
+        ],
+        axis=1,
+    )
     return np.rint(t * 1e9).astype(np.int64) + 10**18, se3.exp(twist)
 
 
@@ -31,8 +44,14 @@ def test_between_two_poses_lies_the_steady_motion(a, motion, share):
     first, second = se3.exp(a), se3.exp(a) @ se3.exp(motion)
     track, _ = track_of([0, 100 * MS], [first, second])
     found = track.at(int(share * 100 * MS)).T_kept_body
-    np.testing.assert_allclose(found[:3, 3], first[:3, 3] + share * (second[:3, 3] - first[:3, 3]), atol=0.02 + 1e-9)
-    np.testing.assert_allclose(se3.rotation_angle(se3.inverse(first) @ found), share * np.linalg.norm(motion[3:]), atol=0.02)
+    np.testing.assert_allclose(
+        found[:3, 3], first[:3, 3] + share * (second[:3, 3] - first[:3, 3]), atol=0.02 + 1e-9
+    )
+    np.testing.assert_allclose(
+        se3.rotation_angle(se3.inverse(first) @ found),
+        share * np.linalg.norm(motion[3:]),
+        atol=0.02,
+    )
 
 
 def test_interpolated_poses_are_those_of_the_camera():
@@ -40,7 +59,11 @@ def test_interpolated_poses_are_those_of_the_camera():
     track, jumps = track_of(stamps[::3], poses[::3])
     middle = np.stack([track.at(int(stamp)).T_kept_body for stamp in stamps[1:-3]])
     difference = se3.inverse(middle) @ poses[1:-3]
-    assert np.linalg.norm(difference[:, :3, 3], axis=1).max() < 0.005 and se3.rotation_angle(difference).max() < 0.02 and not jumps
+    assert (
+        np.linalg.norm(difference[:, :3, 3], axis=1).max() < 0.005
+        and se3.rotation_angle(difference).max() < 0.02
+        and not jumps
+    )
 
 
 def test_what_cannot_be_known_is_not_made_up():
@@ -49,12 +72,15 @@ def test_what_cannot_be_known_is_not_made_up():
     assert isinstance(track.at(900 * MS), Miss)
     assert track.at(1300 * MS) == Miss("the poses around it are 0.400 s apart")
     assert isinstance(track.at(1050 * MS), TrackedPose)
-    assert isinstance(track.at(1501 * MS), TrackedPose)  # stamps rounded to milliseconds mean the same image
+    # stamps rounded to milliseconds mean the same image
+    assert isinstance(track.at(1501 * MS), TrackedPose)
     assert PoseTrack(MS).at(0) is WAIT
 
 
 @pytest.mark.parametrize("rate", [10, 30, 200])
-@pytest.mark.parametrize("correction", [[0.3, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0.3, 0], [-5, 2, 0.1, 0.1, 0, 2.5]])
+@pytest.mark.parametrize(
+    "correction", [[0.3, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0.3, 0], [-5, 2, 0.1, 0.1, 0, 2.5]]
+)
 def test_a_loop_closed_by_the_front_end_leaves_no_trace_in_the_motion(rate, correction):
     stamps, poses = walk(6, rate)
     at, moved = 4 * rate, se3.exp(np.array(correction))
@@ -62,7 +88,11 @@ def test_a_loop_closed_by_the_front_end_leaves_no_trace_in_the_motion(rate, corr
     track, jumps = track_of(stamps, sent, jump_translation=0.1, jump_rotation=0.1)
     assert len(jumps) == 1
     before, after = track.at(int(stamps[at - 2])), track.at(int(stamps[-1]))
-    difference = se3.inverse(se3.inverse(poses[at - 2]) @ poses[-1]) @ se3.inverse(before.T_kept_body) @ after.T_kept_body
+    difference = (
+        se3.inverse(se3.inverse(poses[at - 2]) @ poses[-1])
+        @ se3.inverse(before.T_kept_body)
+        @ after.T_kept_body
+    )
     assert np.linalg.norm(difference[:3, 3]) < 0.05 and se3.rotation_angle(difference) < 0.05
     np.testing.assert_allclose(track.T_kept_frontend @ sent[-1], after.T_kept_body, atol=1e-9)
     assert np.sqrt(after.bridged[0]) >= 0.1 and not before.bridged.any()
@@ -81,16 +111,22 @@ def test_noise_lost_messages_and_brisk_motion_are_no_jumps(seed, rate):
 @pytest.mark.parametrize("rate", [5, 10, 30])
 @pytest.mark.parametrize("standing_seconds", [0, 2])
 def test_a_fast_start_costs_one_step_and_no_more(rate, standing_seconds):
-    """A car that drives when the first pose comes, a simulated robot that starts from one pose to the next."""
+    """A car that drives when the first pose comes, a simulated robot that starts from one pose to
+    the next.
+    """
     speed = 8.0
     t = np.arange(0, 4, 1 / rate)
     twist = np.zeros((len(t), 6))
     twist[:, 0] = speed * np.maximum(0, t - standing_seconds)
     poses = se3.exp(twist) @ se3.exp([1.0, 2, 0, 0, 0, 0.7])
-    track, jumps = track_of(np.rint(t * 1e9).astype(np.int64) + 10**18, poses, jump_translation=0.1, jump_rotation=0.1)
+    track, jumps = track_of(
+        np.rint(t * 1e9).astype(np.int64) + 10**18, poses, jump_translation=0.1, jump_rotation=0.1
+    )
     assert len(jumps) <= 1
     kept = np.stack([pose.T_kept_body for pose in track._poses])
-    np.testing.assert_allclose(np.linalg.norm(np.diff(kept[-8:, :3, 3], axis=0), axis=1), speed / rate, rtol=1e-6)
+    np.testing.assert_allclose(
+        np.linalg.norm(np.diff(kept[-8:, :3, 3], axis=0), axis=1), speed / rate, rtol=1e-6
+    )
 
 
 def test_two_closures_one_after_the_other_are_both_bridged():
@@ -100,7 +136,9 @@ def test_two_closures_one_after_the_other_are_both_bridged():
     sent[61:] = se3.exp([0, -0.9, 0.4, 0, 0, -0.5]) @ sent[61:]
     track, jumps = track_of(stamps, sent, jump_translation=0.1, jump_rotation=0.1)
     assert len(jumps) == 2
-    motion = se3.inverse(track.at(int(stamps[58])).T_kept_body) @ track.at(int(stamps[-1])).T_kept_body
+    motion = (
+        se3.inverse(track.at(int(stamps[58])).T_kept_body) @ track.at(int(stamps[-1])).T_kept_body
+    )
     difference = se3.inverse(se3.inverse(poses[58]) @ poses[-1]) @ motion
     assert np.linalg.norm(difference[:3, 3]) < 0.05 and se3.rotation_angle(difference) < 0.05
 
@@ -118,12 +156,18 @@ def test_the_frame_of_the_last_run_goes_on():
 
 
 def test_a_clock_that_goes_back_begins_anew():
-    track, jumps = track_of([10**12, 10**12 + MS, 5 * 10**9], [np.eye(4), np.eye(4), se3.exp([9.0, 0, 0, 0, 0, 0])], jump_translation=0.1)
+    track, jumps = track_of(
+        [10**12, 10**12 + MS, 5 * 10**9],
+        [np.eye(4), np.eye(4), se3.exp([9.0, 0, 0, 0, 0, 0])],
+        jump_translation=0.1,
+    )
     assert not jumps and track.newest_ns == 5 * 10**9
 
 
 def test_covariance_of_the_motion_from_that_of_the_poses():
-    """Poses with random errors of each step: what their covariances say of the motion between two is what it scatters by."""
+    """Poses with random errors of each step: what their covariances say of the motion between two
+    is what it scatters by.
+    """
     rng = np.random.default_rng(0)
     sigma = np.array([0.01, 0.02, 0.005, 0.003, 0.002, 0.01])
     steps = se3.exp(np.array([[0.3, 0.1, 0.05, 0.02, 0.1, 0.2]] * 6))
@@ -136,41 +180,72 @@ def test_covariance_of_the_motion_from_that_of_the_poses():
         truth = truth @ step
         poses.append((truth, walked))
         # the errors in fixed axes, as ROS has them
-        turned = se3.log(walked @ np.tile(np.block([[truth[:3, :3].T, np.zeros((3, 1))], [np.zeros((1, 3)), 1]]), (runs, 1, 1)))[:, 3:]
+        turned = se3.log(
+            walked
+            @ np.tile(
+                np.block([[truth[:3, :3].T, np.zeros((3, 1))], [np.zeros((1, 3)), 1]]),
+                (runs, 1, 1),
+            )
+        )[:, 3:]
         covariances.append(np.cov(np.hstack([walked[:, :3, 3] - truth[:3, 3], turned]).T))
     earlier, later = (TrackedPose(poses[i][0], covariances[i], np.zeros(6)) for i in (2, 5))
     found = motion_covariance(earlier, later, T_body_cam)
     motions = se3.inverse(poses[2][1] @ T_body_cam) @ poses[5][1] @ T_body_cam
-    scatter = np.cov(se3.log(se3.inverse(se3.inverse(poses[2][0] @ T_body_cam) @ poses[5][0] @ T_body_cam) @ motions).T)
+    scatter = np.cov(
+        se3.log(
+            se3.inverse(se3.inverse(poses[2][0] @ T_body_cam) @ poses[5][0] @ T_body_cam) @ motions
+        ).T
+    )
     np.testing.assert_allclose(np.sqrt(np.diag(found)), np.sqrt(np.diag(scatter)), rtol=0.05)
     assert np.abs(np.linalg.solve(scatter, found) - np.eye(6)).max() < 0.5
 
 
-@pytest.mark.parametrize("first, second", [
-    (np.diag([0.01] * 6), np.diag([0.01] * 6)),  # constant: many front ends
-    (np.diag([0.02] * 6), np.diag([0.01] * 6)),  # shrinking: an absolute position came in
-    (np.diag([0.1, 0.1, 0, 0, 0, 0.1]), np.diag([0.2, 0.2, 0, 0, 0, 0.2])),  # planar filters hold the rest at zero
-    (np.diag([0.1] * 6), np.diag([1e9] * 6)), (np.full((6, 6), np.nan), np.eye(6)), (None, np.eye(6))])
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        (np.diag([0.01] * 6), np.diag([0.01] * 6)),  # constant: many front ends
+        (np.diag([0.02] * 6), np.diag([0.01] * 6)),  # shrinking: an absolute position came in
+        # planar filters hold the rest at zero
+        (np.diag([0.1, 0.1, 0, 0, 0, 0.1]), np.diag([0.2, 0.2, 0, 0, 0, 0.2])),
+        (np.diag([0.1] * 6), np.diag([1e9] * 6)),
+        (np.full((6, 6), np.nan), np.eye(6)),
+        (None, np.eye(6)),
+    ],
+)
 def test_covariances_that_say_nothing_are_not_believed(first, second):
     poses = se3.exp(np.array([[0.0] * 6, [0.5, 0, 0, 0, 0, 0.3]]))
-    assert motion_covariance(TrackedPose(poses[0], first, np.zeros(6)), TrackedPose(poses[1], second, np.zeros(6)), np.eye(4)) is None
+    assert (
+        motion_covariance(
+            TrackedPose(poses[0], first, np.zeros(6)),
+            TrackedPose(poses[1], second, np.zeros(6)),
+            np.eye(4),
+        )
+        is None
+    )
 
 
 def test_a_bridged_jump_is_known_no_better_than_it_was_bridged():
     earlier = TrackedPose(np.eye(4), np.eye(6) * 1e-6, np.zeros(6))
     later = TrackedPose(np.eye(4), np.eye(6) * 2e-6, np.repeat([0.04, 0.01], 3))
-    np.testing.assert_allclose(motion_covariance(earlier, later, np.eye(4)), np.diag([0.04] * 3 + [0.01] * 3))
+    np.testing.assert_allclose(
+        motion_covariance(earlier, later, np.eye(4)), np.diag([0.04] * 3 + [0.01] * 3)
+    )
 
 
-@pytest.mark.parametrize("correction", [[0, 0, 0, 0, 0, np.pi / 2], [0.4, -2, 0.1, 0.8, -0.5, 2.0]])
+@pytest.mark.parametrize(
+    "correction", [[0, 0, 0, 0, 0, np.pi / 2], [0.4, -2, 0.1, 0.8, -0.5, 2.0]]
+)
 def test_after_a_bridged_jump_the_covariances_are_of_the_axes_kept(correction):
-    """An odometry that is sure along x of its frame and not along y closes a loop, which turns its frame: the same motion later is known
-    as well along the same directions of the camera as without the jump."""
+    """An odometry that is sure along x of its frame and not along y closes a loop, which turns its
+    frame: the same motion later is known as well along the same directions of the camera as
+    without the jump.
+    """
     stamps, poses = walk(6, 30)
     moved, at = se3.exp(np.array(correction)), 100
     rate = np.diag([1e-4, 9e-4, 4e-4, 1e-5, 4e-5, 9e-5])
     grown = [rate]
-    for step in np.diff(poses[:, :3, 3], axis=0):  # what is known of the heading moves the position with it
+    # what is known of the heading moves the position with it
+    for step in np.diff(poses[:, :3, 3], axis=0):
         carried = np.eye(6)
         carried[:3, 3:] = -np.cross(np.eye(3), step)
         grown.append(carried @ grown[-1] @ carried.T + rate)
@@ -178,14 +253,25 @@ def test_after_a_bridged_jump_the_covariances_are_of_the_axes_kept(correction):
     def motion(jump):
         track = PoseTrack(200 * MS, 0.1, 0.1)
         turn = np.kron(np.eye(2), jump[:3, :3])
-        jumps = [track.add(int(stamp), pose if k < at else jump @ pose, covariance if k < at else turn @ covariance @ turn.T)
-                 for k, (stamp, pose, covariance) in enumerate(zip(stamps, poses, grown))]
+        jumps = [
+            track.add(
+                int(stamp),
+                pose if k < at else jump @ pose,
+                covariance if k < at else turn @ covariance @ turn.T,
+            )
+            for k, (stamp, pose, covariance) in enumerate(zip(stamps, poses, grown))
+        ]
         assert sum(j is not None for j in jumps) == (0 if jump is still else 1)
-        return motion_covariance(track.at(int(stamps[120])), track.at(int(stamps[160])), se3.exp([0.2, 0.1, 0.3, -1.2, 1.2, -1.2]))
+        return motion_covariance(
+            track.at(int(stamps[120])),
+            track.at(int(stamps[160])),
+            se3.exp([0.2, 0.1, 0.3, -1.2, 1.2, -1.2]),
+        )
 
     still = np.eye(4)
     plain, jumped = motion(still), motion(moved)
-    # The pose after the jump is where steady motion leads, not quite where the camera was: so much may be left.
+    # The pose after the jump is where steady motion leads, not quite where the camera was: so much
+    # may be left.
     np.testing.assert_allclose(jumped, plain, atol=0.03 * np.abs(plain).max())
     assert plain[0, 0] > 1.5 * plain[1, 1] or plain[1, 1] > 1.5 * plain[0, 0]
 
@@ -196,4 +282,6 @@ def test_what_a_jump_leaves_unknown_of_the_turn_moves_a_camera_far_from_the_body
     rng, T_body_cam = np.random.default_rng(0), se3.exp([2.0, 0, 0.5, -1.2, 1.2, -1.2])
     body = later.T_kept_body @ se3.exp(rng.normal(0, np.repeat([0.2, 0.1], 3), (20000, 6)))
     scatter = np.cov(se3.log(se3.inverse(later.T_kept_body @ T_body_cam) @ body @ T_body_cam).T)
-    np.testing.assert_allclose(motion_covariance(earlier, later, T_body_cam), scatter, atol=0.05 * scatter.max())
+    np.testing.assert_allclose(
+        motion_covariance(earlier, later, T_body_cam), scatter, atol=0.05 * scatter.max()
+    )

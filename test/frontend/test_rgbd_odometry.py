@@ -14,7 +14,13 @@ from vggt3_ros.geometry import se3
 def recording(rendered, frames, depth=True):
     some = [rendered.keyframes[i] for i in frames]
     stamps = np.arange(len(some)) * 10**9 + 10**9
-    return Recording("rendered", rendered.camera, stamps, lambda i: some[i].image, (lambda i: some[i].depth) if depth else None)
+    return Recording(
+        "rendered",
+        rendered.camera,
+        stamps,
+        lambda i: some[i].image,
+        (lambda i: some[i].depth) if depth else None,
+    )
 
 
 def test_it_tracks_the_rendered_walk(rendered):
@@ -22,7 +28,9 @@ def test_it_tracks_the_rendered_walk(rendered):
     assert [frame.id for frame in frames] == list(range(16))
     assert all(frame.odometry_covariance is None for frame in frames)  # never lost
     truth = rendered.T_world_cam[:16]
-    error = trajectory_error(np.array([frame.T_odom_cam for frame in frames]), truth, rendered.stamps_ns[:16])
+    error = trajectory_error(
+        np.array([frame.T_odom_cam for frame in frames]), truth, rendered.stamps_ns[:16]
+    )
     assert error.ate_m < 0.05 and error.rotation_deg < 2  # of a path of 4 m
     np.testing.assert_allclose(frames[0].T_odom_cam, np.eye(4))
 
@@ -35,13 +43,16 @@ def test_lost_it_stays_says_so_and_goes_on(rendered):
     assert blank.inliers == 0 and blank.covariance[0, 0] > 0.1
     np.testing.assert_allclose(blank.T_odom_cam, np.eye(4))
     after = odometry.track(second.image, second.depth, camera)
-    assert after.inliers > 50 and after.covariance is None  # what was seen before the blank image is found again
+    # what was seen before the blank image is found again
+    assert after.inliers > 50 and after.covariance is None
     truth = se3.inverse(rendered.T_world_cam[0]) @ rendered.T_world_cam[1]
     assert np.linalg.norm((se3.inverse(truth) @ after.T_odom_cam)[:3, 3]) < 0.03
 
 
 def test_in_a_new_place_it_goes_on_from_where_it_was_lost(rendered):
-    """The camera is carried off: what comes after is measured again, from a place it does not know."""
+    """The camera is carried off: what comes after is measured again, from a place it does not
+    know.
+    """
     frames, odometry = [rendered.keyframes[i] for i in (0, 20, 21)], RgbdOdometry()
     tracked = [odometry.track(frame.image, frame.depth, rendered.camera) for frame in frames]
     assert tracked[1].inliers == 0 and tracked[1].covariance is not None
@@ -54,44 +65,81 @@ def test_in_a_new_place_it_goes_on_from_where_it_was_lost(rendered):
 def darkened(rendered, frames, dark):
     """A recording of these frames, those at the places `dark` black."""
     seen = recording(rendered, frames)
-    return Recording("dark", seen.camera, seen.stamps_ns, lambda i: seen.load_image(i) * (i not in dark), seen.load_depth)
+    return Recording(
+        "dark",
+        seen.camera,
+        seen.stamps_ns,
+        lambda i: seen.load_image(i) * (i not in dark),
+        seen.load_depth,
+    )
 
 
 def test_keyframes_are_chosen_and_carry_the_loss_before_them(rendered):
-    """A still camera gives one keyframe; a loss of track that nothing bridges reaches the next keyframe that is sent, and only that."""
+    """A still camera gives one keyframe; a loss of track that nothing bridges reaches the next
+    keyframe that is sent, and only that.
+    """
     still = list(tracked_keyframes(recording(rendered, [0, 0, 0, 0]), SelectionConfig()))
     assert len(still) == 1
-    sent = list(tracked_keyframes(darkened(rendered, [0, 1, 2, 20, 20, 21, 22], {3}), SelectionConfig(translation=0.1, rotation=0.1)))
-    # 20 is seen for the first time: where it is, nobody knows. From there on, motion is measured again.
-    assert [frame.odometry_covariance is not None for frame in sent] == [False, False, False, True, False]
+    sent = list(
+        tracked_keyframes(
+            darkened(rendered, [0, 1, 2, 20, 20, 21, 22], {3}),
+            SelectionConfig(translation=0.1, rotation=0.1),
+        )
+    )
+    # 20 is seen for the first time: where it is, nobody knows. From there on, motion is measured
+    # again.
+    assert [frame.odometry_covariance is not None for frame in sent] == [
+        False,
+        False,
+        False,
+        True,
+        False,
+    ]
     assert sent[3].odometry_covariance[0, 0] > 0.1
     truth = se3.inverse(rendered.T_world_cam[21]) @ rendered.T_world_cam[22]
     motion = se3.inverse(sent[3].T_odom_cam) @ sent[4].T_odom_cam
     assert np.linalg.norm((se3.inverse(truth) @ motion)[:3, 3]) < 0.04
 
 
-def test_no_pose_is_sent_of_a_frame_that_it_is_lost_in_and_what_is_seen_again_is_measured(rendered):
+def test_no_pose_is_sent_of_a_frame_that_it_is_lost_in_and_what_is_seen_again_is_measured(
+    rendered,
+):
     frames, dark = [0, 1, 2, 3, 3, 4, 5], {3, 4}
     sent = list(tracked_keyframes(darkened(rendered, frames, dark)))
     stamps = recording(rendered, frames).stamps_ns
-    assert [frame.stamp_ns for frame in sent] == [int(stamps[i]) for i in range(7) if i not in dark]
+    assert [frame.stamp_ns for frame in sent] == [
+        int(stamps[i]) for i in range(7) if i not in dark
+    ]
     assert all(frame.odometry_covariance is None for frame in sent)
-    truth, motion = (se3.inverse(T[2]) @ T[3] for T in (rendered.T_world_cam[[0, 1, 2, 4, 5]], [frame.T_odom_cam for frame in sent]))
+    truth, motion = (
+        se3.inverse(T[2]) @ T[3]
+        for T in (rendered.T_world_cam[[0, 1, 2, 4, 5]], [frame.T_odom_cam for frame in sent])
+    )
     assert np.linalg.norm((se3.inverse(truth) @ motion)[:3, 3]) < 0.05
 
 
 def test_a_lost_camera_is_believed_to_go_on_as_it_went_for_a_while(rendered):
     odometry = RgbdOdometry()
-    before, moving = [odometry.track(keyframe.image, keyframe.depth, rendered.camera).T_odom_cam for keyframe in rendered.keyframes[:4]][-2:]
+    before, moving = [
+        odometry.track(keyframe.image, keyframe.depth, rendered.camera).T_odom_cam
+        for keyframe in rendered.keyframes[:4]
+    ][-2:]
     keyframe = rendered.keyframes[3]
-    dark = [odometry.track(np.zeros_like(keyframe.image), keyframe.depth, rendered.camera) for _ in range(8)]
+    dark = [
+        odometry.track(np.zeros_like(keyframe.image), keyframe.depth, rendered.camera)
+        for _ in range(8)
+    ]
     assert all(lost.chain is None and lost.covariance[0, 0] > 0.1 for lost in dark)
-    np.testing.assert_allclose(se3.inverse(moving) @ dark[0].T_odom_cam, se3.inverse(before) @ moving, atol=1e-6)
+    np.testing.assert_allclose(
+        se3.inverse(moving) @ dark[0].T_odom_cam, se3.inverse(before) @ moving, atol=1e-6
+    )
     np.testing.assert_allclose(dark[-1].T_odom_cam, dark[-2].T_odom_cam, atol=1e-9)  # not for ever
 
 
 def test_a_place_left_a_while_ago_is_found_again(rendered):
-    """The camera is carried off, tracked there, and carried back: what it sees then is measured against where it was."""
+    """The camera is carried off, tracked there, and carried back: what it sees then is measured
+    against where it was.
+    """
     odometry, chains = RgbdOdometry(), []
     for i in (0, 1, 20, 21, 1):
         keyframe = rendered.keyframes[i]

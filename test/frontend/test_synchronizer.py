@@ -1,6 +1,9 @@
-"""To each image the nearest of the others, whatever the order of arrival; what never comes holds nothing up."""
+"""To each image the nearest of the others, whatever the order of arrival; what never comes holds
+nothing up.
+"""
 
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vggt3_ros.frontend.synchronizer import WAIT, Miss, Nearest, Synchronizer
 
@@ -15,9 +18,15 @@ def sets(sync):
     return [(stamp // MS, image, found["depth"]) for stamp, image, found in sync.ready()]
 
 
-@given(st.lists(st.integers(-15, 15), min_size=20, max_size=20), st.sets(st.integers(0, 18)), st.randoms())
+@given(
+    st.lists(st.integers(-15, 15), min_size=20, max_size=20),
+    st.sets(st.integers(0, 18)),
+    st.randoms(),
+)
 def test_jittered_and_missing_partners(jitter, lost, random):
-    """Depth of every image within 15 ms of it, 100 ms apart, some of it lost; late by any time, in order within its topic as in DDS."""
+    """Depth of every image within 15 ms of it, 100 ms apart, some of it lost; late by any time, in
+    order within its topic as in DDS.
+    """
     sync = synchronizer(queue=100)
     queues = {"image": list(range(20)), "depth": [i for i in range(20) if i not in lost]}
     heard = []
@@ -36,7 +45,11 @@ def test_jittered_and_missing_partners(jitter, lost, random):
     assert sync.missed["depth"] == len(lost)
 
 
-@given(st.lists(st.integers(0, 1000), min_size=1, max_size=30, unique=True), st.integers(0, 1000), st.integers(0, 200))
+@given(
+    st.lists(st.integers(0, 1000), min_size=1, max_size=30, unique=True),
+    st.integers(0, 1000),
+    st.integers(0, 200),
+)
 def test_nearest_is_nearest(stamps, wanted, tolerance):
     track = Nearest(tolerance, 100)
     for stamp in stamps:

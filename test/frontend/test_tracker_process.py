@@ -25,15 +25,22 @@ def tracked(tmp_path):
 
     def track(answers, count=None):
         (tmp_path / "answers.json").write_text(json.dumps(answers))
-        with TrackerProcess(f"{sys.executable} {SUPPORT / 'stand_in_tracker.py'} {tmp_path / 'answers.json'}") as tracker:
-            return [tracker.track(FRAME.image, FRAME.depth, CAMERA, i) for i in range(count or len(answers))]
+        with TrackerProcess(
+            f"{sys.executable} {SUPPORT / 'stand_in_tracker.py'} {tmp_path / 'answers.json'}"
+        ) as tracker:
+            return [
+                tracker.track(FRAME.image, FRAME.depth, CAMERA, i)
+                for i in range(count or len(answers))
+            ]
 
     return track
 
 
 def test_poses_are_passed_on(tracked):
     for steps, result in enumerate(tracked([pose(0), pose(1), pose(2)])):
-        np.testing.assert_allclose(result.T_odom_cam, np.linalg.matrix_power(STEP, steps), atol=1e-9)
+        np.testing.assert_allclose(
+            result.T_odom_cam, np.linalg.matrix_power(STEP, steps), atol=1e-9
+        )
         assert result.covariance is None and result.inliers
 
 
@@ -53,7 +60,9 @@ def test_a_new_map_of_the_tracker_goes_on_from_the_last_pose(tracked):
     assert results[4].covariance is None
 
 
-@pytest.mark.parametrize("answer", [{}, {"T_world_cam": [1, 2]}, ["x"], {"T_world_cam": [2.0] + [0.0] * 15}])
+@pytest.mark.parametrize(
+    "answer", [{}, {"T_world_cam": [1, 2]}, ["x"], {"T_world_cam": [2.0] + [0.0] * 15}]
+)
 def test_nonsense_is_refused(tracked, answer):
     with pytest.raises(ValueError, match="answered nonsense"):
         tracked([answer])

@@ -1,4 +1,6 @@
-"""Robust Sim(3): exact without noise, right with outliers, refused where the motion does not determine it."""
+"""Robust Sim(3): exact without noise, right with outliers, refused where the motion does not
+determine it.
+"""
 
 import numpy as np
 import pytest
@@ -54,14 +56,19 @@ def test_a_straight_line_keeps_its_roll():
 def test_turning_on_the_spot_is_refused():
     turns = Rotation.from_euler("z", np.linspace(0, 6, 50)[:, None]).as_matrix()
     truth = se3.from_rotation_translation(turns, np.zeros((50, 3)))
-    network, _, _ = stand_in(truth @ se3.exp(np.random.default_rng(0).standard_normal((50, 6)) * 1e-3), 1.0, 2)
+    network, _, _ = stand_in(
+        truth @ se3.exp(np.random.default_rng(0).standard_normal((50, 6)) * 1e-3), 1.0, 2
+    )
     with pytest.raises(DegenerateMotion, match="does not determine the scale"):
         align(truth, network)
 
 
 def test_poses_that_have_nothing_to_do_with_each_other_are_refused():
     truth = room_tour()
-    network = se3.from_rotation_translation(Rotation.random(len(truth), rng=3).as_matrix(), np.random.default_rng(4).standard_normal((len(truth), 3)))
+    network = se3.from_rotation_translation(
+        Rotation.random(len(truth), rng=3).as_matrix(),
+        np.random.default_rng(4).standard_normal((len(truth), 3)),
+    )
     with pytest.raises(DegenerateMotion, match="do not turn alike"):
         align(truth, network)
 

@@ -1,4 +1,6 @@
-"""Where a camera sits on a robot, at the moment of its image: fixed, on a head that turns, or not known."""
+"""Where a camera sits on a robot, at the moment of its image: fixed, on a head that turns, or not
+known.
+"""
 
 import numpy as np
 import pytest
@@ -12,7 +14,11 @@ TORSO, MOUNT = se3.exp([0.1, 0.0, 0.9, 0, 0, 0.2]), se3.exp([0.05, 0.02, 0.1, -0
 
 def neck(seconds):
     """T_torso_head of a head that pans at 0.8 rad/s and nods."""
-    return se3.exp([0.0, 0.0, 0.3, 0, 0, 0]) @ se3.exp([0, 0, 0, 0, 0, 0.8 * seconds]) @ se3.exp([0, 0, 0, 0, 0.1 * np.sin(seconds), 0])
+    return (
+        se3.exp([0.0, 0.0, 0.3, 0, 0, 0])
+        @ se3.exp([0, 0, 0, 0, 0, 0.8 * seconds])
+        @ se3.exp([0, 0, 0, 0, 0.1 * np.sin(seconds), 0])
+    )
 
 
 def robot(period_ms=20, until_ms=2000, **options):
@@ -81,13 +87,19 @@ def test_unconnected_frames_loops_and_a_frame_to_itself():
     np.testing.assert_array_equal(tree.at("camera", "camera", 0), np.eye(4))
     tree.fix("a", "b", np.eye(4))
     tree.fix("b", "a", np.eye(4))
-    assert not tree.connected("a", "base") and tree.connected("a", "b") and tree.connected("base", "head")
+    assert (
+        not tree.connected("a", "base")
+        and tree.connected("a", "b")
+        and tree.connected("base", "head")
+    )
 
 
 def test_a_frame_said_to_be_fixed_and_seen_to_move_moves_and_that_is_told_once():
     tree = robot()
     tree.fix("torso", "pan", np.eye(4))
-    assert tree.move("torso", "pan", 0, neck(0.0)) and not tree.move("torso", "pan", 10 * MS, neck(0.01))
+    assert tree.move("torso", "pan", 0, neck(0.0)) and not tree.move(
+        "torso", "pan", 10 * MS, neck(0.01)
+    )
     tree.fix("torso", "pan", np.eye(4))
     assert apart(tree.at("torso", "pan", 10 * MS), neck(0.01))[1] < 1e-9
 
@@ -102,7 +114,9 @@ def test_order_repetition_another_parent_and_a_clock_that_begins_again():
     with pytest.raises(NotYet):
         tree.at("base", "camera", 5000 * MS)
     tree.move("hand", "camera", 120 * MS, np.eye(4))
-    assert tree.at("base", "camera", 120 * MS) is None and np.array_equal(tree.at("hand", "camera", 120 * MS), np.eye(4))
+    assert tree.at("base", "camera", 120 * MS) is None and np.array_equal(
+        tree.at("hand", "camera", 120 * MS), np.eye(4)
+    )
 
 
 def test_only_so_much_is_kept_and_only_what_is_needed_is_read():
@@ -117,7 +131,11 @@ def test_only_so_much_is_kept_and_only_what_is_needed_is_read():
         tree.move("base", "camera", ms * MS, ms / 1000)
     with pytest.raises(Unknown):
         tree.at("base", "camera", 5000 * MS)
-    assert not asked and apart(tree.at("base", "camera", 9555 * MS), neck(9.555))[1] < 1e-5 and asked == [9.55, 9.56]
+    assert (
+        not asked
+        and apart(tree.at("base", "camera", 9555 * MS), neck(9.555))[1] < 1e-5
+        and asked == [9.55, 9.56]
+    )
     with pytest.raises(ValueError, match="moving frames"):
         for number in range(1000):
             tree.move("base", f"{number}", 0, 0.0)

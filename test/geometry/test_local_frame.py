@@ -1,7 +1,10 @@
-"""Origins near the data: none where the data are near the map's own, the same one as long as it will do."""
+"""Origins near the data: none where the data are near the map's own, the same one as long as it
+will do.
+"""
 
 import numpy as np
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vggt3_ros.geometry.local_frame import origin_near, shifted, too_far
 

@@ -11,13 +11,19 @@ from vggt3_ros.geometry.registration import distorted_pixels, registered_depth
 COLOR = Camera(160, 120, 131.0, 131.0, 79.5, 59.5)
 DEPTH = Camera(160, 120, 96.0, 96.0, 80.0, 60.0)
 FISHEYE = Camera(160, 120, 80.0, 80.0, 79.5, 59.5, "equidistant", (0.02, -0.01, 0.001, 0.0))
-LENSES = [COLOR, Camera(160, 120, 131.0, 131.0, 79.5, 59.5, "plumb_bob", (-0.2, 0.05, 0.001, -0.002)),
-          Camera(160, 120, 131.0, 131.0, 79.5, 59.5, "", (), 2.5), FISHEYE]
+LENSES = [
+    COLOR,
+    Camera(160, 120, 131.0, 131.0, 79.5, 59.5, "plumb_bob", (-0.2, 0.05, 0.001, -0.002)),
+    Camera(160, 120, 131.0, 131.0, 79.5, 59.5, "", (), 2.5),
+    FISHEYE,
+]
 T_CAM_DEPTH = se3.exp([0.015, 0.002, -0.001, 0.004, -0.006, 0.01])
 
 
 def plane_seen_by(camera, T_camera_world, normal, offset):
-    """Depth image of the plane normal . p = offset of the world, in the pixels of the undistorted camera."""
+    """Depth image of the plane normal . p = offset of the world, in the pixels of the undistorted
+    camera.
+    """
     v, u = np.indices((camera.height, camera.width))
     rays = camera.unproject(np.stack([u, v], -1), np.ones(u.shape))
     T_world_camera = se3.inverse(T_camera_world)
@@ -27,7 +33,9 @@ def plane_seen_by(camera, T_camera_world, normal, offset):
 
 @pytest.mark.parametrize("camera", LENSES)
 def test_a_slanted_plane_stays_where_it_is(camera):
-    """Against the plane as the image's camera sees it, through whatever lens: the registered depth is undistorted as the map does it."""
+    """Against the plane as the image's camera sees it, through whatever lens: the registered depth
+    is undistorted as the map does it.
+    """
     normal, offset = np.array([0.3, -0.2, 1.0]), 2.0
     depth = plane_seen_by(DEPTH, np.eye(4), normal, offset)
     found = undistort(registered_depth(depth, DEPTH, camera, T_CAM_DEPTH), camera, nearest=True)
@@ -36,7 +44,8 @@ def test_a_slanted_plane_stays_where_it_is(camera):
     known = found[inner] > 0
     assert known.mean() > 0.97
     error = np.abs(found - wanted)[inner][known]
-    assert np.median(error) < 0.01 and np.percentile(error, 99) < 0.04  # a pixel of this plane is 2 cm deep
+    # a pixel of this plane is 2 cm deep
+    assert np.median(error) < 0.01 and np.percentile(error, 99) < 0.04
     assert np.abs(np.median((found - wanted)[inner][known])) < 0.004
 
 
@@ -45,14 +54,27 @@ def test_pixels_are_those_that_opencv_undistorts_from(camera):
     rng = np.random.default_rng(0)
     wanted = rng.uniform((10, 10), (150, 110), (50, 2))
     rays = undistorted(camera, wanted)
-    np.testing.assert_allclose(distorted_pixels(camera, np.column_stack([rays, np.ones(50)]) * rng.uniform(0.5, 5, (50, 1))), wanted, atol=0.01)
+    np.testing.assert_allclose(
+        distorted_pixels(
+            camera, np.column_stack([rays, np.ones(50)]) * rng.uniform(0.5, 5, (50, 1))
+        ),
+        wanted,
+        atol=0.01,
+    )
 
 
 def undistorted(camera, pixels):
     pixels = pixels.copy()
     pixels[:, 0] -= camera.skew / camera.fy * (pixels[:, 1] - camera.cy)
-    K, d = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]]), np.array(camera.distortion)
-    undo = cv2.fisheye.undistortPoints if camera.distortion_model == "equidistant" else cv2.undistortPoints
+    K, d = (
+        np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]]),
+        np.array(camera.distortion),
+    )
+    undo = (
+        cv2.fisheye.undistortPoints
+        if camera.distortion_model == "equidistant"
+        else cv2.undistortPoints
+    )
     return undo(pixels[:, None], K, d)[:, 0]
 
 
@@ -62,7 +84,8 @@ def test_what_is_near_hides_what_is_behind_it():
     found = registered_depth(depth, DEPTH, COLOR, se3.exp([0.1, 0, 0, 0, 0, 0]))
     near = np.isclose(found, 1.0)
     columns = np.flatnonzero(near[60])
-    assert np.all(np.diff(columns) == 1) and len(columns) == pytest.approx(40 * 131 / 96, abs=2)  # without holes, through which the wall would show
+    # without holes, through which the wall would show
+    assert np.all(np.diff(columns) == 1) and len(columns) == pytest.approx(40 * 131 / 96, abs=2)
     left = (60 - 80) / 96 + 0.1
     assert columns[0] == pytest.approx(left * 131 + 79.5, abs=1.5)
 

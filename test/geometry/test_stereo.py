@@ -1,4 +1,6 @@
-"""Depth from two cameras: a real calibrated pair with true disparity, a rendered pair with true depth, and pairs as messages bring them."""
+"""Depth from two cameras: a real calibrated pair with true disparity, a rendered pair with true
+depth, and pairs as messages bring them.
+"""
 
 import importlib.util
 from pathlib import Path
@@ -23,21 +25,34 @@ from vggt3_ros.messages.reading import to_stereo_pair
 
 BASELINE = se3.from_rotation_translation(np.eye(3), [-0.1, 0, 0])
 START = 1_700_000_000 * 10**9
-IMAGE, INFO, ODOMETRY = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo", "nav_msgs/msg/Odometry"
+IMAGE, INFO, ODOMETRY = (
+    "sensor_msgs/msg/Image",
+    "sensor_msgs/msg/CameraInfo",
+    "nav_msgs/msg/Odometry",
+)
 
 
 def wall_depth(camera):
-    """True metres along z of the wall of test_euroc in the image of a distorted camera that sees it from the origin."""
+    """True metres along z of the wall of test_euroc in the image of a distorted camera that sees
+    it from the origin.
+    """
     y, x = np.indices((camera.height, camera.width), float)
-    xy = cv2.undistortPoints(np.dstack([x, y]).reshape(-1, 1, 2), camera.matrix, np.array(camera.distortion)).reshape(*x.shape, 2)
+    xy = cv2.undistortPoints(
+        np.dstack([x, y]).reshape(-1, 1, 2), camera.matrix, np.array(camera.distortion)
+    ).reshape(*x.shape, 2)
     normal, offset = WALL
     return offset / (np.dstack([xy, np.ones(x.shape)]) @ normal)
 
 
 def test_a_real_pair_with_true_disparity():
-    """Middlebury 2014 motorcycle at a quarter of its size, as scikit-image carries it; the principal points lie 31 px apart."""
+    """Middlebury 2014 motorcycle at a quarter of its size, as scikit-image carries it; the
+    principal points lie 31 px apart.
+    """
     folder = Path(importlib.util.find_spec("skimage").origin).parent / "data"
-    left, right = (cv2.imread(str(folder / f"motorcycle_{side}.png"))[..., ::-1].copy() for side in ("left", "right"))
+    left, right = (
+        cv2.imread(str(folder / f"motorcycle_{side}.png"))[..., ::-1].copy()
+        for side in ("left", "right")
+    )
     disparity = np.load(folder / "motorcycle_disp.npz")["arr_0"]
     camera = Camera(741, 500, 994.978, 994.978, 311.193, 254.877)
     other = Camera(741, 500, 994.978, 994.978, 311.193 + 31.086, 254.877)
@@ -57,8 +72,13 @@ def test_a_rendered_pair(rendered):
     renderer = Renderer(*flat(0), seed=0)
     pair = StereoPair(rendered.camera, rendered.camera, BASELINE)
     for i in (2, 14):
-        views = [renderer.render(rendered.camera, T) for T in (rendered.T_world_cam[i], rendered.T_world_cam[i] @ se3.inverse(BASELINE))]
-        left, right = (sensor.photograph(view.color, np.random.default_rng(k)) for k, view in enumerate(views))
+        views = [
+            renderer.render(rendered.camera, T)
+            for T in (rendered.T_world_cam[i], rendered.T_world_cam[i] @ se3.inverse(BASELINE))
+        ]
+        left, right = (
+            sensor.photograph(view.color, np.random.default_rng(k)) for k, view in enumerate(views)
+        )
         depth, truth = pair.depth(left, right), views[0].depth
         known = depth > 0
         assert known.mean() > 0.5
@@ -67,7 +87,9 @@ def test_a_rendered_pair(rendered):
 
 
 def test_depth_is_registered_to_the_image_as_it_came():
-    """Distortion and the rectifying rotation are undone: the wall lies where the lens itself sees it."""
+    """Distortion and the rectifying rotation are undone: the wall lies where the lens itself sees
+    it.
+    """
     pair = StereoPair(LENS, LENS, T_RIGHT_LEFT)
     depth = pair.depth_of_left(wall_seen_by(LENS, np.eye(4)), wall_seen_by(LENS, T_RIGHT_LEFT))
     known = depth > 0
@@ -88,19 +110,31 @@ def test_a_pinhole_beside_a_fisheye_is_refused_and_two_ideal_fisheyes_are_not():
         StereoPair(fisheye, fisheye.undistorted(), BASELINE)
     pair = StereoPair(fisheye, fisheye, BASELINE)
     dot = np.zeros((240, 320), np.uint8)
-    dot[119:121, 159 + 112:161 + 112] = 255  # 40 degrees to the right
+    dot[119:121, 159 + 112 : 161 + 112] = 255  # 40 degrees to the right
     at = np.argwhere(pair.rectify(dot) > 100).mean(axis=0)
-    np.testing.assert_allclose(at, [pair.camera.cy, pair.camera.cx + pair.camera.fx * np.tan(112 / 160)], atol=1.5)
+    np.testing.assert_allclose(
+        at, [pair.camera.cy, pair.camera.cx + pair.camera.fx * np.tan(112 / 160)], atol=1.5
+    )
 
 
-# as messages bring them ---------------------------------------------------------------------------------------------------------------
+# as messages bring them
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def infos(bag, header):
-    """CameraInfos of LENS and its like at T_RIGHT_LEFT, as camera_calibration writes them: r and p rectify."""
+    """CameraInfos of LENS and its like at T_RIGHT_LEFT, as camera_calibration writes them: r and p
+    rectify.
+    """
     d = np.array(LENS.distortion)
-    turn, turn_right, p, p_right, *_ = cv2.stereoRectify(LENS.matrix, d, LENS.matrix, d, (LENS.width, LENS.height), T_RIGHT_LEFT[:3, :3],
-                                                         T_RIGHT_LEFT[:3, 3])
+    turn, turn_right, p, p_right, *_ = cv2.stereoRectify(
+        LENS.matrix,
+        d,
+        LENS.matrix,
+        d,
+        (LENS.width, LENS.height),
+        T_RIGHT_LEFT[:3, :3],
+        T_RIGHT_LEFT[:3, 3],
+    )
     made = []
     for rotation, projection in ((turn, p), (turn_right, p_right)):
         info = bag.camera_info(LENS, header)
@@ -116,14 +150,21 @@ def seen():
 
 def assert_depth_of_the_wall(depth):
     known = depth > 0
-    assert known.mean() > 0.5 and np.median(np.abs(depth[known] / wall_depth(LENS)[known] - 1)) < 0.02
+    assert (
+        known.mean() > 0.5 and np.median(np.abs(depth[known] / wall_depth(LENS)[known] - 1)) < 0.02
+    )
 
 
 def test_camera_infos_say_how_the_two_stand(tmp_path):
     with Bag(tmp_path / "bag") as bag:
         left, right = infos(bag, bag.header(START, "left"))
-    assert to_stereo_pair(left, right).baseline == pytest.approx(np.linalg.norm(T_RIGHT_LEFT[:3, 3]), rel=1e-6)
-    with pytest.raises(ValueError, match=r"right_camera_info.p\[3\] must be -fx \* baseline of a camera to the right"):
+    assert to_stereo_pair(left, right).baseline == pytest.approx(
+        np.linalg.norm(T_RIGHT_LEFT[:3, 3]), rel=1e-6
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"right_camera_info.p\[3\] must be -fx \* baseline of a camera to the right",
+    ):
         to_stereo_pair(right, left)
     right.r = 2 * right.r
     with pytest.raises(ValueError, match="right_camera_info.r is no rotation"):
@@ -140,7 +181,9 @@ def test_a_keyframe_message_with_a_right_image_has_depth(tmp_path, seen, monkeyp
         bag.write("/keyframes", "vggt3_ros/msg/Keyframe", message, START)
     recording = open_recording(tmp_path / "bag")
     matched, depth_of_left = [], StereoPair.depth_of_left
-    monkeypatch.setattr(StereoPair, "depth_of_left", lambda *images: matched.append(1) or depth_of_left(*images))
+    monkeypatch.setattr(
+        StereoPair, "depth_of_left", lambda *images: matched.append(1) or depth_of_left(*images)
+    )
     np.testing.assert_array_equal(recording.load_image(0), seen[0])
     assert not matched  # whoever wants the image does not wait for its depth
     assert_depth_of_the_wall(recording.load_depth(0))
@@ -154,7 +197,9 @@ def test_two_image_topics_of_a_bag_give_depth(tmp_path, seen, stereo):
         for side, image, info in zip(("left", "right"), seen, infos(bag, header)):
             bag.write(f"/{side}/image_raw", IMAGE, bag.image(image, "rgb8", header), START)
             bag.write(f"/{side}/camera_info", INFO, info, START)
-        bag.write("/odom", ODOMETRY, bag.odometry(np.eye(4), bag.header(START, "odom"), "camera"), START)
+        bag.write(
+            "/odom", ODOMETRY, bag.odometry(np.eye(4), bag.header(START, "odom"), "camera"), START
+        )
     recording = open_recording(tmp_path / "bag", Options(stereo=stereo))
     np.testing.assert_array_equal(recording.load_image(0), seen[0])
     if stereo:
@@ -168,11 +213,24 @@ def test_rectified_topics_need_no_distortion(tmp_path, seen):
         header = bag.header(START, "camera")
         both = infos(bag, header)
         for side, image, info in zip(("left", "right"), seen, both):
-            maps = cv2.initUndistortRectifyMap(LENS.matrix, info.d, info.r.reshape(3, 3), info.p.reshape(3, 4)[:, :3],
-                                               (LENS.width, LENS.height), cv2.CV_32FC1)
-            bag.write(f"/{side}/image_rect", IMAGE, bag.image(cv2.remap(image, *maps, cv2.INTER_LINEAR), "rgb8", header), START)
+            maps = cv2.initUndistortRectifyMap(
+                LENS.matrix,
+                info.d,
+                info.r.reshape(3, 3),
+                info.p.reshape(3, 4)[:, :3],
+                (LENS.width, LENS.height),
+                cv2.CV_32FC1,
+            )
+            bag.write(
+                f"/{side}/image_rect",
+                IMAGE,
+                bag.image(cv2.remap(image, *maps, cv2.INTER_LINEAR), "rgb8", header),
+                START,
+            )
             bag.write(f"/{side}/camera_info", INFO, info, START)
-        bag.write("/odom", ODOMETRY, bag.odometry(np.eye(4), bag.header(START, "odom"), "camera"), START)
+        bag.write(
+            "/odom", ODOMETRY, bag.odometry(np.eye(4), bag.header(START, "odom"), "camera"), START
+        )
     recording = read_rosbag(tmp_path / "bag", rectified=True)
     depth, camera = recording.load_depth(0), recording.camera
     v, u = np.nonzero(depth)

@@ -2,10 +2,9 @@
 
 from types import SimpleNamespace
 
-import ros_domain  # noqa: F401  before rclpy
-
 import numpy as np
 import pytest
+import ros_domain  # noqa: F401  before rclpy
 from folders import python_path
 from random_keyframes import CAMERA, make_keyframe
 
@@ -41,6 +40,13 @@ def graph(context, tmp_path, fake_backend_path):
 
 @pytest.fixture
 def random_sequence(fake_backend_path):
-    """Five keyframes of noise, as a Sequence without truth, for the load tools on the fake back end."""
+    """Five keyframes of noise, as a Sequence without truth, for the load tools on the fake back
+    end.
+    """
     keyframes = [make_keyframe(id) for id in range(5)]
-    return SimpleNamespace(keyframes=keyframes, camera=CAMERA, groundtruth=None, T_odom_cam=np.array([k.T_odom_cam for k in keyframes]))
+    return SimpleNamespace(
+        keyframes=keyframes,
+        camera=CAMERA,
+        groundtruth=None,
+        T_odom_cam=np.array([k.T_odom_cam for k in keyframes]),
+    )

@@ -1,4 +1,6 @@
-"""Above a front end that owns map->odom: TF is map->slam_map, whatever loops the front end closes by itself."""
+"""Above a front end that owns map->odom: TF is map->slam_map, whatever loops the front end closes
+by itself.
+"""
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from vggt3_ros.geometry import se3
 from vggt3_ros.ros import qos
 
 EVERY = {"selection__translation": 0.001, "selection__shortest": 0.0}
-LOOP = se3.exp([0.8, -0.5, 0.1, 0, 0, 0.4])  # what the front end's own loop closure moves its newest poses by
+# what the front end's own loop closure moves its newest poses by
+LOOP = se3.exp([0.8, -0.5, 0.1, 0, 0, 0.4])
 
 
 def start(graph, source="pose", **parameters):
@@ -34,7 +37,11 @@ def track(rig, begin, end, moved=np.eye(4)):
 def newest(heard):
     entry = heard[-1].transforms[-1]
     t, q = entry.transform.translation, entry.transform.rotation
-    return entry.header.frame_id, entry.child_frame_id, se3.from_quaternion((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
+    return (
+        entry.header.frame_id,
+        entry.child_frame_id,
+        se3.from_quaternion((t.x, t.y, t.z), (q.x, q.y, q.z, q.w)),
+    )
 
 
 @pytest.mark.parametrize("source", ["pose", "pose_with_covariance"])
@@ -48,7 +55,8 @@ def test_the_correction_goes_above_the_front_ends_map(graph, source):
     for number, id in enumerate(backend._core.store.ids()):
         keyframe = backend._core.store.get(id)
         np.testing.assert_array_equal(keyframe.image, picture(number))
-        np.testing.assert_allclose(keyframe.T_odom_cam, path(number / 10), atol=1e-9)  # the pose is the camera's own
+        # the pose is the camera's own
+        np.testing.assert_allclose(keyframe.T_odom_cam, path(number / 10), atol=1e-9)
         assert keyframe.camera == CAMERA
     graph.wait(backend._core.refinery.request())
     until(lambda: np.allclose(newest(heard)[2], SHIFT))
@@ -67,8 +75,12 @@ def test_a_loop_closed_by_the_front_end_moves_neither_the_map_nor_the_robot(grap
     poses = backend._core.store.poses()
     wanted = np.array([path(number / 10) for number in range(30)])
     difference = se3.inverse(wanted) @ poses.T_odom_cam
-    assert np.linalg.norm(difference[:, :3, 3], axis=1).max() < 0.03 and se3.rotation_angle(difference).max() < 0.03
-    assert np.diag(poses.covariances[20]).min() > 0.01 and poses.covariances[21] is None  # the bridged step is known badly
+    assert (
+        np.linalg.norm(difference[:, :3, 3], axis=1).max() < 0.03
+        and se3.rotation_angle(difference).max() < 0.03
+    )
+    # the bridged step is known badly
+    assert np.diag(poses.covariances[20]).min() > 0.01 and poses.covariances[21] is None
 
     # TF has followed at once, before any refinement: the robot stands in the map where it stood.
     until(lambda: not np.allclose(newest(heard)[2], SHIFT))
@@ -102,11 +114,16 @@ def test_two_maps_of_one_name_are_refused(graph):
     rig, backend = start(graph, map_frame="slam_map")
     track(rig, 0, 1)
     until(lambda: backend._core.intake.refused)
-    assert "header.frame_id is 'slam_map', the name of this node's map frame" in backend._core.intake.last_refusal
+    assert (
+        "header.frame_id is 'slam_map', the name of this node's map frame"
+        in backend._core.intake.last_refusal
+    )
 
 
 def test_keyframes_that_the_front_end_moves_and_sends_again(graph):
-    """The `keyframes` way of chaining: after its loop closure the front end re-sends what it moved, and TF follows the refinement."""
+    """The `keyframes` way of chaining: after its loop closure the front end re-sends what it
+    moved, and TF follows the refinement.
+    """
     backend = graph.backend()
     heard = graph.listen(TFMessage, "/tf", qos.TF)
     frames = [make_keyframe(id) for id in range(4)]

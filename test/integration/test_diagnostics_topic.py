@@ -16,7 +16,12 @@ def listen(graph):
 
 def newest(heard):
     """Values of the newest status of the back end, {}: none yet."""
-    of_back_end = [status for array in list(heard) for status in array.status if status.name == "vggt3_ros: back end"]
+    of_back_end = [
+        status
+        for array in list(heard)
+        for status in array.status
+        if status.name == "vggt3_ros: back end"
+    ]
     return {pair.key: pair.value for pair in of_back_end[-1].values} if of_back_end else {}
 
 
@@ -39,15 +44,32 @@ def test_a_dead_worker_is_a_warning_with_its_cause_until_another_works(graph):
     backend = graph.backend()
     heard = listen(graph)
     os.kill(backend._core.worker.pid, signal.SIGKILL)
-    warned = until(lambda: [d.status[0] for d in heard if d.status[0].level == DiagnosticStatus.WARN and "SIGKILL" in d.status[0].message])
+    warned = until(
+        lambda: [
+            d.status[0]
+            for d in heard
+            if d.status[0].level == DiagnosticStatus.WARN and "SIGKILL" in d.status[0].message
+        ]
+    )
     assert warned[0].hardware_id == "vggt3_ros"
-    until(lambda: newest(heard).get("worker_restarts") == "1" and heard[-1].status[0].level == DiagnosticStatus.OK)
+    until(
+        lambda: (
+            newest(heard).get("worker_restarts") == "1"
+            and heard[-1].status[0].level == DiagnosticStatus.OK
+        )
+    )
 
 
 def test_a_back_end_that_cannot_work_is_an_error(graph):
     graph.backend(wait=False, device="cuda:99")
     heard = listen(graph)
-    until(lambda: any(d.status[0].level == DiagnosticStatus.ERROR and "cuda:99 does not exist" in d.status[0].message for d in heard))
+    until(
+        lambda: any(
+            d.status[0].level == DiagnosticStatus.ERROR
+            and "cuda:99 does not exist" in d.status[0].message
+            for d in heard
+        )
+    )
 
 
 def test_refusals_are_counted(graph):

@@ -3,8 +3,8 @@
 import time
 
 from rclpy.action import client as action_client
-
 from vggt3_ros.action import Refine
+
 from vggt3_ros.ros.clients.goal_client import GoalClient
 
 

@@ -1,4 +1,6 @@
-"""Subscriptions of plain topics are as reliable as their publishers, unless a parameter says what they are."""
+"""Subscriptions of plain topics are as reliable as their publishers, unless a parameter says what
+they are.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +18,10 @@ OVERRIDE = "qos_overrides./image.subscription.reliability"
 
 def reliability(graph):
     """Of the back end's subscription as DDS knows it; None while there is not exactly one."""
-    found = [info.qos_profile.reliability for info in graph.client.get_subscriptions_info_by_topic("/image")]
+    found = [
+        info.qos_profile.reliability
+        for info in graph.client.get_subscriptions_info_by_topic("/image")
+    ]
     return found[0] if len(found) == 1 else None
 
 
@@ -32,7 +37,9 @@ def test_large_images_of_a_reliable_publisher_all_arrive_in_a_burst(graph):
     topic = backend._active_parts.input.monitor.topics[0]
     before = topic.count
     for k in range(10):
-        publisher.publish(from_rgb(image, Header(stamp=from_nanoseconds(10**18 + k * 10**7), frame_id="camera")))
+        publisher.publish(
+            from_rgb(image, Header(stamp=from_nanoseconds(10**18 + k * 10**7), frame_id="camera"))
+        )
     until(lambda: topic.count == before + 10)
     assert topic.lost == 0
 
@@ -51,7 +58,9 @@ def test_it_follows_publishers_that_come_and_go(graph):
 
 @pytest.mark.parametrize("value, expected", [("best_effort", BEST_EFFORT), ("reliable", RELIABLE)])
 def test_a_parameter_fixes_it(graph, value, expected):
-    graph.client.create_publisher(Image, "image", QoSProfile(depth=5) if value == "best_effort" else qos_profile_sensor_data)
+    graph.client.create_publisher(
+        Image, "image", QoSProfile(depth=5) if value == "best_effort" else qos_profile_sensor_data
+    )
     backend = start(graph, **{OVERRIDE: value})
     monitor = backend._active_parts.input.monitor
     until(lambda: monitor.topics[0].publishers)
@@ -66,4 +75,7 @@ def test_a_value_that_is_none_is_an_error_that_names_the_parameter(graph, monkey
     monkeypatch.setattr(backend.get_logger(), "error", lambda text, **options: said.append(text))
     backend.trigger_configure()
     assert backend.trigger_activate() != backend.trigger_activate().SUCCESS
-    assert any(f"{OVERRIDE} must be one of best_available, best_effort, reliable, got 'perfect'" in text for text in said)
+    assert any(
+        f"{OVERRIDE} must be one of best_available, best_effort, reliable, got 'perfect'" in text
+        for text in said
+    )

@@ -1,4 +1,6 @@
-"""Parameters selection.*: which images of plain topics become keyframes, each limit by itself, over DDS."""
+"""Parameters selection.*: which images of plain topics become keyframes, each limit by itself,
+over DDS.
+"""
 
 import time
 
@@ -9,13 +11,20 @@ from rclpy.parameter import Parameter
 
 from vggt3_ros.geometry import se3
 
-NONE = {"selection__translation": 0.0, "selection__rotation": 0.0, "selection__overlap": 0.0, "selection__shortest": 0.0}
+NONE = {
+    "selection__translation": 0.0,
+    "selection__rotation": 0.0,
+    "selection__overlap": 0.0,
+    "selection__shortest": 0.0,
+}
 AT_THE_CAMERA = {"input__base_to_camera": "0 0 0 0 0 0 1"}
 
 
 def start(graph, **limits):
     rig = CameraRig(graph)
-    backend = graph.backend(wait=False, input__source="odometry", **{**NONE, **AT_THE_CAMERA, **limits})
+    backend = graph.backend(
+        wait=False, input__source="odometry", **{**NONE, **AT_THE_CAMERA, **limits}
+    )
     rig.meet(backend)
     return rig, backend
 
@@ -31,7 +40,11 @@ def shoot(rig, backend, poses, begin=0):
     while sync._waiting or taken != before:  # messages may still be on their way
         before = taken
         time.sleep(1.0)
-        taken = [(stamp - START_NS) // (100 * MS) for stamp in backend._core.store.poses().stamps_ns.tolist() if stamp < last]
+        taken = [
+            (stamp - START_NS) // (100 * MS)
+            for stamp in backend._core.store.poses().stamps_ns.tolist()
+            if stamp < last
+        ]
     return taken
 
 
@@ -49,7 +62,8 @@ def test_by_overlap(graph):
     """Where less than 0.6 of what the last keyframe saw is still seen."""
     rig, backend = start(graph, selection__overlap=0.6)
     columns = np.arange(CAMERA.width)
-    angles = np.arctan((columns - CAMERA.cx) / CAMERA.fx)  # of the rays in the middle row; the lens bends them by less than a degree
+    # of the rays in the middle row; the lens bends them by less than a degree
+    angles = np.arctan((columns - CAMERA.cx) / CAMERA.fx)
 
     def seen(turn):
         left, right = angles[0], angles[-1]
@@ -72,11 +86,20 @@ def test_never_closer_than_the_shortest_time(graph):
 
 
 def test_a_standing_robot_with_the_defaults_sends_one(graph):
-    rig, backend = start(graph, selection__translation=0.2, selection__rotation=0.25, selection__overlap=0.7, selection__shortest=0.1)
+    rig, backend = start(
+        graph,
+        selection__translation=0.2,
+        selection__rotation=0.25,
+        selection__overlap=0.7,
+        selection__shortest=0.1,
+    )
     assert shoot(rig, backend, [np.eye(4)] * 8) == [0]
 
 
-@pytest.mark.parametrize("name, value, refused", [("selection.translation", 0.099, 2e6), ("selection.longest", 0.3, -1.0)])
+@pytest.mark.parametrize(
+    "name, value, refused",
+    [("selection.translation", 0.099, 2e6), ("selection.longest", 0.3, -1.0)],
+)
 def test_limits_may_change_while_running(graph, name, value, refused):
     rig, backend = start(graph)
     walk = [se3.exp([0.05 * k, 0, 0, 0, 0, 0]) for k in range(14)]

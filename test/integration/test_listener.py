@@ -1,4 +1,6 @@
-"""Plain topics are served beside the rest of the node: by a thread of their own, as long as it is active."""
+"""Plain topics are served beside the rest of the node: by a thread of their own, as long as it is
+active.
+"""
 
 import threading
 
@@ -10,7 +12,10 @@ from ros_graph import until
 from vggt3_ros.geometry import se3
 from vggt3_ros.ros.main import THREADS
 
-MOUNTED = {"input__source": "odometry", "input__base_to_camera": " ".join(map(str, np.concatenate(se3.to_quaternion(T_BASE_CAM))))}
+MOUNTED = {
+    "input__source": "odometry",
+    "input__base_to_camera": " ".join(map(str, np.concatenate(se3.to_quaternion(T_BASE_CAM)))),
+}
 
 
 def names(graph):
@@ -27,7 +32,10 @@ def test_images_are_taken_while_every_thread_of_the_node_is_busy(graph):
         busy.release()
         released.wait(60)
 
-    timers = [backend.create_timer(0.01, wait, callback_group=ReentrantCallbackGroup()) for _ in range(THREADS)]
+    timers = [
+        backend.create_timer(0.01, wait, callback_group=ReentrantCallbackGroup())
+        for _ in range(THREADS)
+    ]
     try:
         for _ in range(THREADS):
             assert busy.acquire(timeout=20)

@@ -1,4 +1,6 @@
-"""Service localize: a pose with its covariance, or an error code and a text; also while a refinement runs."""
+"""Service localize: a pose with its covariance, or an error code and a text; also while a
+refinement runs.
+"""
 
 import time
 
@@ -11,19 +13,21 @@ from random_keyframes import CAMERA, make_keyframe
 from rclpy.parameter import Parameter
 from ros_graph import until
 from std_msgs.msg import Header
+from vggt3_ros.srv import Localize
 
 from vggt3_ros.geometry import se3
 from vggt3_ros.messages.reading import to_transform
 from vggt3_ros.ros.conversions import from_camera, from_nanoseconds, from_transform
 from vggt3_ros.ros.image_messages import from_encoded, from_rgb
-from vggt3_ros.srv import Localize
 
 IMAGE = make_keyframe(0).image
 HEADER = Header(stamp=from_nanoseconds(123_456_789_012), frame_id="camera")
 
 
 def request(image=IMAGE, **fields):
-    return Localize.Request(**{"image": from_rgb(image, HEADER), "camera_info": from_camera(CAMERA, HEADER), **fields})
+    return Localize.Request(
+        **{"image": from_rgb(image, HEADER), "camera_info": from_camera(CAMERA, HEADER), **fields}
+    )
 
 
 @pytest.fixture
@@ -45,9 +49,17 @@ def test_answers_with_pose_covariance_and_quality(graph, backend):
 def test_takes_compressed_images_hints_and_the_quick_way(graph, backend):
     png = cv2.imencode(".png", IMAGE[..., ::-1])[1].tobytes()
     hint = se3.exp([3, 2, 1, 0.1, 0.2, 0.3])
-    answer = graph.call(Localize, "localize", Localize.Request(
-        compressed_image=from_encoded(png, HEADER), camera_info=from_camera(CAMERA), use_hint=True,
-        hint=PoseWithCovariance(pose=from_transform(hint)), verify=False))
+    answer = graph.call(
+        Localize,
+        "localize",
+        Localize.Request(
+            compressed_image=from_encoded(png, HEADER),
+            camera_info=from_camera(CAMERA),
+            use_hint=True,
+            hint=PoseWithCovariance(pose=from_transform(hint)),
+            verify=False,
+        ),
+    )
     assert answer.error_code == Localize.Response.NONE and answer.pose.header.stamp == HEADER.stamp
     np.testing.assert_allclose(to_transform(answer.pose.pose.pose), hint, atol=1e-9)
     assert answer.pose.pose.covariance[0] == pytest.approx(1e-2)
@@ -55,7 +67,10 @@ def test_takes_compressed_images_hints_and_the_quick_way(graph, backend):
 
 def test_not_localized_is_an_answer(graph, backend):
     answer = graph.call(Localize, "localize", request(0 * IMAGE))
-    assert answer.error_code == Localize.Response.NOT_LOCALIZED and "shows nothing" in answer.error_msg
+    assert (
+        answer.error_code == Localize.Response.NOT_LOCALIZED
+        and "shows nothing" in answer.error_msg
+    )
 
 
 def test_a_bad_request_names_the_field(graph, backend):
@@ -63,7 +78,11 @@ def test_a_bad_request_names_the_field(graph, backend):
     wrong.image.encoding = "jabberwocky"
     nan = request(use_hint=True)
     nan.hint.pose.position.x = float("nan")
-    for bad, text in ((wrong, "image.encoding 'jabberwocky'"), (nan, "hint.pose.position"), (Localize.Request(), "camera_info.k")):
+    for bad, text in (
+        (wrong, "image.encoding 'jabberwocky'"),
+        (nan, "hint.pose.position"),
+        (Localize.Request(), "camera_info.k"),
+    ):
         answer = graph.call(Localize, "localize", bad)
         assert answer.error_code == Localize.Response.BAD_IMAGE and text in answer.error_msg
 

@@ -1,4 +1,6 @@
-"""When nothing arrives the node says what it waits for and why it may not come: in status, diagnostics and log."""
+"""When nothing arrives the node says what it waits for and why it may not come: in status,
+diagnostics and log.
+"""
 
 import time
 from types import SimpleNamespace
@@ -12,15 +14,19 @@ from rcl_interfaces.msg import Log
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from ros_graph import until
 from sensor_msgs.msg import CompressedImage
+from vggt3_ros.msg import Keyframe
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.msg import Keyframe
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.conversions import from_keyframe
 from vggt3_ros.ros.input import input_monitor
 
 SOON = {"input__timeout": 0.3}
-MOUNTED = {"input__base_to_camera": " ".join(map(str, [*se3.to_quaternion(T_BASE_CAM)[0], *se3.to_quaternion(T_BASE_CAM)[1]]))}
+MOUNTED = {
+    "input__base_to_camera": " ".join(
+        map(str, [*se3.to_quaternion(T_BASE_CAM)[0], *se3.to_quaternion(T_BASE_CAM)[1]])
+    )
+}
 
 
 def said(graph, *texts):
@@ -34,24 +40,36 @@ def test_a_front_end_that_is_not_there(graph):
     graph.client.destroy_publisher(graph.keyframes)
     log = graph.listen(Log, "/rosout", QoSProfile(depth=100))
     graph.backend(wait=False, **SOON)
-    said(graph, "no input for 0 s; waiting for /keyframes (vggt3_ros/msg/Keyframe; reliable, volatile): no publisher")
+    said(
+        graph,
+        "no input for 0 s; waiting for /keyframes (vggt3_ros/msg/Keyframe; reliable, volatile): no publisher",
+    )
     until(lambda: any("waiting for /keyframes" in entry.msg for entry in log))
     time.sleep(0.5)
-    assert sum("waiting for /keyframes" in entry.msg for entry in log) == 1  # said once, not with every status
+    # said once, not with every status
+    assert sum("waiting for /keyframes" in entry.msg for entry in log) == 1
 
 
 def test_incompatible_qos_is_named(graph):
     graph.client.destroy_publisher(graph.keyframes)
     graph.client.create_publisher(Keyframe, "keyframes", qos_profile_sensor_data)
     graph.backend(wait=False, **SOON)
-    said(graph, "1 publisher, incompatible QoS of /test_client: ", "it offers best effort, volatile",
-         "see qos_overrides./keyframes.subscription")
+    said(
+        graph,
+        "1 publisher, incompatible QoS of /test_client: ",
+        "it offers best effort, volatile",
+        "see qos_overrides./keyframes.subscription",
+    )
 
 
 def test_an_override_makes_it_compatible(graph):
     graph.client.destroy_publisher(graph.keyframes)
-    graph.keyframes = graph.client.create_publisher(Keyframe, "keyframes", QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
-    backend = graph.backend(wait=False, **SOON, **{"qos_overrides./keyframes.subscription.reliability": "best_effort"})
+    graph.keyframes = graph.client.create_publisher(
+        Keyframe, "keyframes", QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    )
+    backend = graph.backend(
+        wait=False, **SOON, **{"qos_overrides./keyframes.subscription.reliability": "best_effort"}
+    )
     until(lambda: graph.keyframes.get_subscription_count())
     until(lambda: graph.send(make_keyframe(1)) or len(backend._core.store))
 
@@ -72,11 +90,16 @@ def test_a_standing_robot_sends_no_keyframes_and_is_not_nagged(graph):
 def test_a_clock_is_blamed_for_its_stamps_not_for_a_pause(graph, monkeypatch):
     monkeypatch.setattr(input_monitor, "SKEW_SECONDS", 1.0)
     graph.backend(**SOON)
-    for id, ahead, text in ((1, 0.0, "1 messages, the last "), (2, 60.0, "stamped 60.0 s after this node's clock"),
-                            (3, -60.0, "stamped 60.0 s before this node's clock")):
+    for id, ahead, text in (
+        (1, 0.0, "1 messages, the last "),
+        (2, 60.0, "stamped 60.0 s after this node's clock"),
+        (3, -60.0, "stamped 60.0 s before this node's clock"),
+    ):
         publisher = graph.client.create_publisher(Keyframe, "keyframes", qos.KEYFRAMES)
         until(lambda: publisher.get_subscription_count() == 1)
-        publisher.publish(from_keyframe(make_keyframe(id, stamp_ns=time.time_ns() + round(ahead * 1e9))))
+        publisher.publish(
+            from_keyframe(make_keyframe(id, stamp_ns=time.time_ns() + round(ahead * 1e9)))
+        )
         if id == 1:
             graph.client.destroy_publisher(graph.keyframes)
             time.sleep(1.5)  # the pause
@@ -94,14 +117,22 @@ def test_losses_are_told_once_with_what_helps(graph):
     image = backend._active_parts.input.monitor.topics[0]
     for _ in range(30):  # as DDS tells it
         image._message_lost(SimpleNamespace(total_count_change=1))
-    until(lambda: any("/image: 10 of 10 messages were lost on the way" in entry.msg and "input.image_transport" in entry.msg for entry in log))
+    until(
+        lambda: any(
+            "/image: 10 of 10 messages were lost on the way" in entry.msg
+            and "input.image_transport" in entry.msg
+            for entry in log
+        )
+    )
     time.sleep(0.3)
     assert sum("lost on the way" in entry.msg for entry in log) == 1
 
 
 def test_each_topic_with_its_age_and_the_tolerance(graph):
     rig = CameraRig(graph, depth="raw")
-    backend = graph.backend(wait=False, input__source="odometry", input__depth_transport="raw", **MOUNTED, **SOON)
+    backend = graph.backend(
+        wait=False, input__source="odometry", input__depth_transport="raw", **MOUNTED, **SOON
+    )
     rig.meet(backend)
     for number in range(4):
         rig.pose(number * 100 - 50)
@@ -109,8 +140,15 @@ def test_each_topic_with_its_age_and_the_tolerance(graph):
         rig.image(number, number * 100)
         rig.depth(number, number * 100 + 41)
     rig.depth(9, 500)
-    message = said(graph, "/image (sensor_msgs/msg/Image; best effort, volatile): 1 publisher, ", "/camera_info (", "/odometry (", "/depth (",
-                   "depth within sync_tolerance 0.02 s of the image", "the last for depth: the nearest is 0.041 s off")
+    message = said(
+        graph,
+        "/image (sensor_msgs/msg/Image; best effort, volatile): 1 publisher, ",
+        "/camera_info (",
+        "/odometry (",
+        "/depth (",
+        "depth within sync_tolerance 0.02 s of the image",
+        "the last for depth: the nearest is 0.041 s off",
+    )
     assert message.count(" messages, the last ") == 4 and " for depth" in message
     rig.pose(450)
     rig.pose(550)
@@ -134,10 +172,20 @@ def test_silent_odometry_is_seen_among_the_rest(graph):
 
 def test_image_qos_asked_for_and_not_offered(graph):
     CameraRig(graph)  # sensor data: best effort
-    graph.backend(wait=False, input__source="odometry", **SOON, **{"qos_overrides./image.subscription.reliability": "reliable",
-                                                                  "qos_overrides./odometry.subscription.durability": "transient_local"})
-    said(graph, "/image (sensor_msgs/msg/Image; reliable, volatile): 1 publisher, incompatible QoS of /test_client: ",
-         "/odometry (nav_msgs/msg/Odometry; best effort, transient local): 1 publisher, incompatible QoS of /test_client: ")
+    graph.backend(
+        wait=False,
+        input__source="odometry",
+        **SOON,
+        **{
+            "qos_overrides./image.subscription.reliability": "reliable",
+            "qos_overrides./odometry.subscription.durability": "transient_local",
+        },
+    )
+    said(
+        graph,
+        "/image (sensor_msgs/msg/Image; reliable, volatile): 1 publisher, incompatible QoS of /test_client: ",
+        "/odometry (nav_msgs/msg/Odometry; best effort, transient local): 1 publisher, incompatible QoS of /test_client: ",
+    )
 
 
 def test_a_topic_of_another_type(graph):
@@ -147,9 +195,12 @@ def test_a_topic_of_another_type(graph):
     stranger.create_publisher(CompressedImage, "image", qos_profile_sensor_data)
     stranger.create_publisher(Odometry, "frontend_pose", qos_profile_sensor_data)
     graph.backend(wait=False, input__source="pose", **SOON)
-    said(graph, "/image (sensor_msgs/msg/Image; best effort, volatile): 1 publisher, /stranger sends sensor_msgs/msg/CompressedImage",
-         "/frontend_pose (geometry_msgs/msg/PoseStamped; best effort, volatile): 1 publisher, /stranger sends nav_msgs/msg/Odometry",
-         "/camera_info (sensor_msgs/msg/CameraInfo; best effort, volatile): no publisher")
+    said(
+        graph,
+        "/image (sensor_msgs/msg/Image; best effort, volatile): 1 publisher, /stranger sends sensor_msgs/msg/CompressedImage",
+        "/frontend_pose (geometry_msgs/msg/PoseStamped; best effort, volatile): 1 publisher, /stranger sends nav_msgs/msg/Odometry",
+        "/camera_info (sensor_msgs/msg/CameraInfo; best effort, volatile): no publisher",
+    )
     stranger.destroy_node()
     context.shutdown()
 
@@ -160,7 +211,10 @@ def test_a_missing_transform(graph):
     rig.meet(backend)
     rig.pose(0)
     rig.image(0, 0)
-    said(graph, "/tf_static to say where 'camera_optical' sits on 'base_link' (or set input.base_to_camera)")
+    said(
+        graph,
+        "/tf_static to say where 'camera_optical' sits on 'base_link' (or set input.base_to_camera)",
+    )
 
 
 def test_diagnostics_warn_and_recover(graph):
@@ -169,7 +223,12 @@ def test_diagnostics_warn_and_recover(graph):
     heard = graph.listen(DiagnosticArray, "/diagnostics", qos.EVENTS)
 
     def inputs(level):
-        return [status for array in list(heard) for status in array.status if status.name == "vggt3_ros: input" and status.level == level]
+        return [
+            status
+            for array in list(heard)
+            for status in array.status
+            if status.name == "vggt3_ros: input" and status.level == level
+        ]
 
     until(lambda: inputs(DiagnosticStatus.WARN))
     assert "waiting for /image" in inputs(DiagnosticStatus.WARN)[-1].message
@@ -181,7 +240,9 @@ def test_diagnostics_warn_and_recover(graph):
         if inputs(DiagnosticStatus.OK):
             break
     status = inputs(DiagnosticStatus.OK)[-1]
-    assert status.message == "arrives" and {"/image", "/camera_info", "/odometry"} <= {pair.key for pair in status.values}
+    assert status.message == "arrives" and {"/image", "/camera_info", "/odometry"} <= {
+        pair.key for pair in status.values
+    }
 
 
 def test_zero_is_never(graph):

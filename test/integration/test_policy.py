@@ -1,4 +1,6 @@
-"""config/policy.xml lets through what the node has, and nothing else; broken messages over DDS are counted and the next good one taken."""
+"""config/policy.xml lets through what the node has, and nothing else; broken messages over DDS are
+counted and the next good one taken.
+"""
 
 import random
 import xml.etree.ElementTree as ET
@@ -17,12 +19,28 @@ from vggt3_ros.ros.load.malformed import noise, spoil
 from vggt3_ros.ros.load.mischief import unusable
 
 POLICY = Path(__file__).parents[2] / "config" / "policy.xml"
-QUALIFIERS = {"topics": {"publish", "subscribe"}, "services": {"reply", "request"}, "actions": {"execute", "call"}}
+QUALIFIERS = {
+    "topics": {"publish", "subscribe"},
+    "services": {"reply", "request"},
+    "actions": {"execute", "call"},
+}
 NODE, LISTENER = "vggt3_ros", "vggt3_ros_input"  # of one process, and so of one enclave
-INPUTS = [{}, {"input__source": "odometry", "input__depth_transport": "raw"},
-          {"input__source": "pose", "input__image_transport": "compressed", "input__depth_transport": "compressedDepth", "use_sim_time": True},
-          {"input__source": "pose_with_covariance", "input__depth_transport": "stereo"},
-          {"input__source": "odometry", "input__image_transport": "compressed", "input__depth_transport": "stereo"}]
+INPUTS = [
+    {},
+    {"input__source": "odometry", "input__depth_transport": "raw"},
+    {
+        "input__source": "pose",
+        "input__image_transport": "compressed",
+        "input__depth_transport": "compressedDepth",
+        "use_sim_time": True,
+    },
+    {"input__source": "pose_with_covariance", "input__depth_transport": "stereo"},
+    {
+        "input__source": "odometry",
+        "input__image_transport": "compressed",
+        "input__depth_transport": "stereo",
+    },
+]
 
 
 def allowed():
@@ -31,23 +49,51 @@ def allowed():
     for group in ET.parse(POLICY).getroot().find("enclaves/enclave/profiles/profile"):
         for entry in group:
             name = entry.text.strip()
-            name = f"/{NODE}/{name[1:]}" if name.startswith("~") else name if name.startswith("/") else f"/{name}"
+            name = (
+                f"/{NODE}/{name[1:]}"
+                if name.startswith("~")
+                else name
+                if name.startswith("/")
+                else f"/{name}"
+            )
             for qualifier in group.attrib:
-                found |= {(qualifier, name)} if group.tag != "actions" else {
-                    *(("reply", f"{name}/_action/{part}") for part in ("send_goal", "cancel_goal", "get_result")),
-                    *(("publish", f"{name}/_action/{part}") for part in ("feedback", "status"))}
+                found |= (
+                    {(qualifier, name)}
+                    if group.tag != "actions"
+                    else {
+                        *(
+                            ("reply", f"{name}/_action/{part}")
+                            for part in ("send_goal", "cancel_goal", "get_result")
+                        ),
+                        *(
+                            ("publish", f"{name}/_action/{part}")
+                            for part in ("feedback", "status")
+                        ),
+                    }
+                )
     return found
 
 
 def used(graph):
-    """By topic, not by node: nodes of earlier tests, which have the same name, may still be in the graph with nothing of their own."""
+    """By topic, not by node: nodes of earlier tests, which have the same name, may still be in the
+    graph with nothing of their own.
+    """
     found = set()
-    ends = ((graph.client.get_publishers_info_by_topic, {"rt": "publish", "rq": "request"}),
-            (graph.client.get_subscriptions_info_by_topic, {"rt": "subscribe", "rq": "reply"}))
+    ends = (
+        (graph.client.get_publishers_info_by_topic, {"rt": "publish", "rq": "request"}),
+        (graph.client.get_subscriptions_info_by_topic, {"rt": "subscribe", "rq": "reply"}),
+    )
     for topic, _ in graph.client.get_topic_names_and_types(no_demangle=True):
         for info_of, qualifiers in ends:
-            if topic[:2] in qualifiers and any(info.node_name in (NODE, LISTENER) for info in info_of(topic, no_mangle=True)):
-                found.add((qualifiers[topic[:2]], topic[2:].removesuffix("Request") if topic[:2] == "rq" else topic[2:]))
+            if topic[:2] in qualifiers and any(
+                info.node_name in (NODE, LISTENER) for info in info_of(topic, no_mangle=True)
+            ):
+                found.add(
+                    (
+                        qualifiers[topic[:2]],
+                        topic[2:].removesuffix("Request") if topic[:2] == "rq" else topic[2:],
+                    )
+                )
     return found
 
 
@@ -55,13 +101,21 @@ def test_the_policy_is_well_formed():
     """As policy.xsd of sros2 has it."""
     root = ET.parse(POLICY).getroot()
     assert (root.tag, root.attrib) == ("policy", {"version": "0.2.0"})
-    assert [child.tag for child in root] == ["enclaves"] and [child.tag for child in root[0]] == ["enclave"]
+    assert [child.tag for child in root] == ["enclaves"] and [child.tag for child in root[0]] == [
+        "enclave"
+    ]
     enclave = root[0][0]
-    assert enclave.attrib == {"path": "/vggt3_ros"} and [child.tag for child in enclave] == ["profiles"]
-    profile, = enclave[0]
+    assert enclave.attrib == {"path": "/vggt3_ros"} and [child.tag for child in enclave] == [
+        "profiles"
+    ]
+    (profile,) = enclave[0]
     assert (profile.tag, profile.attrib) == ("profile", {"ns": "/", "node": NODE})
     for group in profile:
-        assert group.attrib and set(group.attrib) <= QUALIFIERS[group.tag] and set(group.attrib.values()) == {"ALLOW"}
+        assert (
+            group.attrib
+            and set(group.attrib) <= QUALIFIERS[group.tag]
+            and set(group.attrib.values()) == {"ALLOW"}
+        )
         assert len(group) and {entry.tag for entry in group} == {group.tag[:-1]}
         names = [entry.text for entry in group]
         assert len(set(names)) == len(names) and not any("*" in name for name in names)
@@ -73,8 +127,19 @@ def test_all_the_node_has_is_allowed_and_nothing_else(graph):
     seen = set()
     for values in INPUTS:
         backend = graph.backend(wait=False, **values)
-        wanted = ("subscribe", "/clock" if "use_sim_time" in values else "/keyframes" if not values else "/camera_info")
-        until(lambda: wanted in used(graph) and ("reply", "/refine/_action/get_result") in used(graph))
+        wanted = (
+            "subscribe",
+            "/clock"
+            if "use_sim_time" in values
+            else "/keyframes"
+            if not values
+            else "/camera_info",
+        )
+        until(
+            lambda: (
+                wanted in used(graph) and ("reply", "/refine/_action/get_result") in used(graph)
+            )
+        )
         seen |= (now := used(graph))
         assert not now - allowed()
         graph.stop(backend)
@@ -113,7 +178,12 @@ def test_broken_messages_on_plain_topics_are_counted_and_named(graph, source):
     from camera_rig import POSES, CameraRig
 
     rig = CameraRig(graph, source=source)
-    backend = graph.backend(wait=False, input__source=source, input__base_to_camera="0 0 0 0 0 0 1", selection__translation=0.001)
+    backend = graph.backend(
+        wait=False,
+        input__source=source,
+        input__base_to_camera="0 0 0 0 0 0 1",
+        selection__translation=0.001,
+    )
     rig.meet(backend)
     before, rng = backend._core.intake.refused, random.Random(7)
     publisher = graph.client.create_publisher(*POSES[source], qos.EVENTS)

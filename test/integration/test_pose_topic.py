@@ -1,4 +1,6 @@
-"""Topic pose: the newest keyframe's camera in the map after each refinement. In localization mode: test_set_mode_service.py."""
+"""Topic pose: the newest keyframe's camera in the map after each refinement. In localization mode:
+test_set_mode_service.py.
+"""
 
 import numpy as np
 from fake_backend import SHIFT
@@ -19,6 +21,13 @@ def test_it_is_that_of_the_newest_keyframe_with_its_covariance(graph):
         graph.refined(*frames, backend=backend)
     until(lambda: len(poses) >= 2)
     for message, frame in zip(poses, (make_keyframe(3), newest)):
-        assert message.header.frame_id == "map" and to_nanoseconds(message.header.stamp) == frame.stamp_ns
-        np.testing.assert_allclose(to_transform(message.pose.pose), SHIFT @ frame.T_odom_cam, atol=1e-9)
-        np.testing.assert_allclose(np.reshape(message.pose.covariance, (6, 6)), np.diag([1, 2, 3, 4, 5, 6]) * 1e-4)
+        assert (
+            message.header.frame_id == "map"
+            and to_nanoseconds(message.header.stamp) == frame.stamp_ns
+        )
+        np.testing.assert_allclose(
+            to_transform(message.pose.pose), SHIFT @ frame.T_odom_cam, atol=1e-9
+        )
+        np.testing.assert_allclose(
+            np.reshape(message.pose.covariance, (6, 6)), np.diag([1, 2, 3, 4, 5, 6]) * 1e-4
+        )

@@ -1,4 +1,6 @@
-"""Action refine: phases as feedback, a report as result, a cancel that works; and refinements that start by themselves."""
+"""Action refine: phases as feedback, a report as result, a cancel that works; and refinements that
+start by themselves.
+"""
 
 import json
 import os
@@ -9,8 +11,8 @@ import pytest
 from action_msgs.msg import GoalStatus
 from random_keyframes import make_keyframe
 from ros_graph import until
-
 from vggt3_ros.action import Refine
+
 from vggt3_ros.ros.clients.goal_client import GoalClient
 
 
@@ -25,22 +27,36 @@ def test_reports_phases_and_result(graph):
     graph.send(make_keyframe(0), make_keyframe(1))
     until(lambda: len(backend._core.store) == 2)
     heard = []
-    goal = send(graph, lambda message: heard.append((message.feedback.phase, message.feedback.progress)))
+    goal = send(
+        graph, lambda message: heard.append((message.feedback.phase, message.feedback.progress))
+    )
     answer = graph.wait(goal.get_result_async())
     assert answer.status == GoalStatus.STATUS_SUCCEEDED
     result = answer.result
-    assert (result.error_code, result.generation, result.keyframes, result.map_points) == (Refine.Result.NONE, 1, 2, 100)
+    assert (result.error_code, result.generation, result.keyframes, result.map_points) == (
+        Refine.Result.NONE,
+        1,
+        2,
+        100,
+    )
     assert (result.loops_accepted, result.loops_rejected) == (1, 1) and result.seconds > 0.2
-    report = json.loads(result.report, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
+    report = json.loads(
+        result.report, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON")
+    )
     assert report["seconds"] == {"total": 0.5} and report["memory_error_m"] is None
-    assert len(heard) > 1 and all(phase == "memory" and 0 <= progress <= 1 for phase, progress in heard)
+    assert len(heard) > 1 and all(
+        phase == "memory" and 0 <= progress <= 1 for phase, progress in heard
+    )
 
 
 def test_nothing_to_refine_is_a_result_with_a_text(graph):
     graph.backend()
     answer = graph.wait(send(graph).get_result_async())
     assert answer.status == GoalStatus.STATUS_ABORTED
-    assert answer.result.error_code == Refine.Result.NOTHING_TO_REFINE and "at least 2 keyframes" in answer.result.error_msg
+    assert (
+        answer.result.error_code == Refine.Result.NOTHING_TO_REFINE
+        and "at least 2 keyframes" in answer.result.error_msg
+    )
 
 
 def test_cancel_takes_effect_within_two_seconds_and_keeps_the_map(graph):
@@ -53,7 +69,10 @@ def test_cancel_takes_effect_within_two_seconds_and_keeps_the_map(graph):
     goal.cancel_goal_async()
     answer = graph.wait(goal.get_result_async())
     assert time.monotonic() - begin < 2.0
-    assert answer.status == GoalStatus.STATUS_CANCELED and answer.result.error_code == Refine.Result.CANCELED
+    assert (
+        answer.status == GoalStatus.STATUS_CANCELED
+        and answer.result.error_code == Refine.Result.CANCELED
+    )
     assert backend._core.snapshot is None and not backend._core.refinery.running
 
 
@@ -67,7 +86,10 @@ def test_a_cancel_ends_ones_own_goal_and_the_others_go_on(graph):
     assert graph.wait(waiting.get_result_async()).status == GoalStatus.STATUS_CANCELED
     for goal, generation in ((running, 1), (other, 2)):
         answer = graph.wait(goal.get_result_async())
-        assert (answer.status, answer.result.generation) == (GoalStatus.STATUS_SUCCEEDED, generation)
+        assert (answer.status, answer.result.generation) == (
+            GoalStatus.STATUS_SUCCEEDED,
+            generation,
+        )
 
 
 def test_what_was_cancelled_does_not_begin_by_itself_at_once(graph):
@@ -106,7 +128,10 @@ def test_a_worker_that_dies_aborts_the_goal(graph):
     os.kill(backend._core.worker.pid, signal.SIGKILL)
     answer = graph.wait(goal.get_result_async())
     assert answer.status == GoalStatus.STATUS_ABORTED
-    assert answer.result.error_code == Refine.Result.NO_WORKER and "SIGKILL" in answer.result.error_msg
+    assert (
+        answer.result.error_code == Refine.Result.NO_WORKER
+        and "SIGKILL" in answer.result.error_msg
+    )
 
 
 def test_every_n_keyframes_start_one(graph):

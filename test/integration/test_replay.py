@@ -23,22 +23,36 @@ from vggt3_ros.ros.clients.player import Player
 
 EVERY_TICK = QoSProfile(depth=1000)  # however long this process is held up
 START = 1_700_000_000 * 10**9
-FRAMES = [replace(make_keyframe(id, stamp_ns=START + id * 200_000_000), T_odom_cam=se3.exp([0.05 * id, 0.02, 0, 0, 0.03 * id, 0]))
-          for id in range(8)]
+FRAMES = [
+    replace(
+        make_keyframe(id, stamp_ns=START + id * 200_000_000),
+        T_odom_cam=se3.exp([0.05 * id, 0.02, 0, 0, 0.03 * id, 0]),
+    )
+    for id in range(8)
+]
 
 
 @pytest.fixture
 def bag(tmp_path):
     poses = np.array([f.T_odom_cam for f in FRAMES])
     depth = lambda i: np.round(FRAMES[i].depth, 3)
-    frames = KeyframeList(CAMERA.undistorted(), [f.stamp_ns for f in FRAMES], poses, lambda i: FRAMES[i].image, depth)
-    return write_bag(tmp_path / "bag", Sequence("random", frames.camera, frames.stamps_ns, frames, poses))
+    frames = KeyframeList(
+        CAMERA.undistorted(), [f.stamp_ns for f in FRAMES], poses, lambda i: FRAMES[i].image, depth
+    )
+    return write_bag(
+        tmp_path / "bag", Sequence("random", frames.camera, frames.stamps_ns, frames, poses)
+    )
 
 
 def replay(path, *arguments):
     code = "from vggt3_ros.cli.main import main; raise SystemExit(main())"
-    return subprocess.run([sys.executable, "-c", code, "replay", str(path), "--quiet", *arguments], capture_output=True, text=True,
-                          timeout=60, env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"})
+    return subprocess.run(
+        [sys.executable, "-c", code, "replay", str(path), "--quiet", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
+    )
 
 
 def nanoseconds(clock):
@@ -55,16 +69,25 @@ def test_a_bag_with_its_clock(graph, bag):
     assert time.monotonic() - begin > 7 * 0.2 / 2
     until(lambda: len(backend._core.store) == len(FRAMES))
     poses = backend._core.store.poses()
-    np.testing.assert_array_equal(poses.stamps_ns, [frame.stamp_ns for frame in FRAMES])  # as recorded
+    # as recorded
+    np.testing.assert_array_equal(poses.stamps_ns, [frame.stamp_ns for frame in FRAMES])
     np.testing.assert_allclose(poses.T_odom_cam, [frame.T_odom_cam for frame in FRAMES], atol=1e-6)
-    np.testing.assert_allclose(backend._core.store.get(3).depth, np.round(FRAMES[3].depth, 3), atol=1e-6)
+    np.testing.assert_allclose(
+        backend._core.store.get(3).depth, np.round(FRAMES[3].depth, 3), atol=1e-6
+    )
     times = nanoseconds(clock)
     assert len(times) > 20 and np.all(np.diff(times) >= 0)
     assert times[0] == START and times[-1] == FRAMES[-1].stamp_ns
     between = np.setdiff1d(times, poses.stamps_ns)
     assert len(between) > 10, (times - START) / 1e9  # it runs on between keyframes
-    assert abs(backend.get_clock().now().nanoseconds - FRAMES[-1].stamp_ns) < 10**9  # the node lives in recorded time
-    sent = [to_nanoseconds(t.header.stamp) for m in tf for t in m.transforms if t.child_frame_id == "camera"]
+    # the node lives in recorded time
+    assert abs(backend.get_clock().now().nanoseconds - FRAMES[-1].stamp_ns) < 10**9
+    sent = [
+        to_nanoseconds(t.header.stamp)
+        for m in tf
+        for t in m.transforms
+        if t.child_frame_id == "camera"
+    ]
     assert set(sent) <= set(poses.stamps_ns.tolist()) and len(sent) >= 2
 
 
@@ -89,7 +112,9 @@ def test_a_recording_that_takes_long_to_read_is_played_at_its_pace_all_the_same(
     stamps = [frame.stamp_ns for frame in FRAMES]
     times = nanoseconds(clock)
     between = [np.sum((times > a) & (times < b)) for a, b in zip(stamps, stamps[1:])]
-    assert np.sum(between) > 10 and np.count_nonzero(between) >= len(between) - 1, (times - START) / 1e9
+    assert np.sum(between) > 10 and np.count_nonzero(between) >= len(between) - 1, (
+        times - START
+    ) / 1e9
 
 
 def test_stamps_and_tf_go_with_the_clock_whatever_the_rate(graph, bag):
@@ -101,7 +126,12 @@ def test_stamps_and_tf_go_with_the_clock_whatever_the_rate(graph, bag):
     stamps = backend._core.store.poses().stamps_ns
     assert begin_ns < stamps[0] and stamps[-1] < end_ns
     assert (stamps[-1] - stamps[0]) / 1e9 == pytest.approx((len(FRAMES) - 1) / 2, abs=0.5)
-    sent = [to_nanoseconds(t.header.stamp) for m in tf for t in m.transforms if t.child_frame_id == "camera"]
+    sent = [
+        to_nanoseconds(t.header.stamp)
+        for m in tf
+        for t in m.transforms
+        if t.child_frame_id == "camera"
+    ]
     assert set(sent) <= set(stamps.tolist()) and len(sent) >= 2
 
 
@@ -111,11 +141,20 @@ def test_recorded_stamps_are_kept_on_request(graph, bag):
     assert played.returncode == 0, played.stderr
     recorded = [frame.stamp_ns for frame in FRAMES]
     np.testing.assert_array_equal(backend._core.store.poses().stamps_ns, recorded)
-    assert {to_nanoseconds(t.header.stamp) for m in tf for t in m.transforms if t.child_frame_id == "camera"} <= set(recorded)
+    assert {
+        to_nanoseconds(t.header.stamp)
+        for m in tf
+        for t in m.transforms
+        if t.child_frame_id == "camera"
+    } <= set(recorded)
 
 
 def test_pace_options_that_make_no_sense(bag, context):
-    for arguments, message in ((["--rate", "-1"], "--rate must be"), (["--speed", "0"], "--speed must be"),
-                               (["--rate", "1", "--speed", "1"], "exclude"), (["--select", "distance=1"], "--select distance=1")):
+    for arguments, message in (
+        (["--rate", "-1"], "--rate must be"),
+        (["--speed", "0"], "--speed must be"),
+        (["--rate", "1", "--speed", "1"], "exclude"),
+        (["--select", "distance=1"], "--select distance=1"),
+    ):
         played = replay(bag, *arguments)
         assert played.returncode == 2 and message in played.stderr

@@ -5,7 +5,6 @@ from nav_msgs.msg import Path
 from random_keyframes import make_keyframe
 from ros_graph import until
 from sensor_msgs.msg import PointCloud2
-
 from vggt3_ros.srv import Reset
 
 

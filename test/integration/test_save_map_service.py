@@ -1,13 +1,15 @@
-"""Service save_map: one folder from which everything can be read; nothing is overwritten, nothing written elsewhere."""
+"""Service save_map: one folder from which everything can be read; nothing is overwritten, nothing
+written elsewhere.
+"""
 
 import numpy as np
 import pytest
 from fake_backend import SHIFT
 from random_keyframes import assert_same, make_keyframe
 from ros_graph import until
+from vggt3_ros.srv import SaveMap
 
 from vggt3_ros.datasets.tum_files import read_trajectory_tum
-from vggt3_ros.srv import SaveMap
 from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.store.snapshot import Snapshot
 
@@ -22,7 +24,11 @@ def test_saves_one_folder_from_which_everything_can_be_read(graph):
     graph.send(make_keyframe(2))
     until(lambda: len(backend._core.store) == 3)
     answer = save(graph, "kitchen-1")
-    assert (answer.error_code, answer.keyframes, answer.generation) == (SaveMap.Response.NONE, 3, 1)
+    assert (answer.error_code, answer.keyframes, answer.generation) == (
+        SaveMap.Response.NONE,
+        3,
+        1,
+    )
     folder = graph.folder / "maps" / "kitchen-1"
     assert answer.folder == str(folder)
     with KeyframeStore(folder, read_only=True) as store:
@@ -37,7 +43,9 @@ def test_saves_one_folder_from_which_everything_can_be_read(graph):
     assert again.error_code == SaveMap.Response.EXISTS and "kitchen-1 exists" in again.error_msg
 
 
-@pytest.mark.parametrize("name", ["", "..", "../outside", "/etc/passwd", "a/b", ".hidden", "x" * 200])
+@pytest.mark.parametrize(
+    "name", ["", "..", "../outside", "/etc/passwd", "a/b", ".hidden", "x" * 200]
+)
 def test_a_name_that_is_no_plain_folder_name_is_refused(graph, name):
     backend = graph.backend()
     graph.send(make_keyframe(0))
@@ -61,7 +69,11 @@ def test_a_map_can_be_saved_without_images(graph):
     graph.refined(make_keyframe(0), make_keyframe(1), backend=backend)
     assert SaveMap.Request(name="x").images  # unless told otherwise
     answer = graph.call(SaveMap, "save_map", SaveMap.Request(name="shipped", images=False))
-    assert (answer.error_code, answer.keyframes, answer.generation) == (SaveMap.Response.NONE, 2, 1)
+    assert (answer.error_code, answer.keyframes, answer.generation) == (
+        SaveMap.Response.NONE,
+        2,
+        1,
+    )
     with KeyframeStore(graph.folder / "maps" / "shipped", read_only=True) as store:
         assert not store.has_images and store.ids() == [0, 1]
         snapshot = Snapshot.load(store.snapshots / "000001")

@@ -1,4 +1,6 @@
-"""Service set_mode and parameter mode: in localization mode keyframes are looked for in the map, and nothing is stored."""
+"""Service set_mode and parameter mode: in localization mode keyframes are looked for in the map,
+and nothing is stored.
+"""
 
 import time
 
@@ -11,16 +13,20 @@ from random_keyframes import make_keyframe
 from rclpy.parameter import Parameter
 from ros_graph import until
 from tf2_msgs.msg import TFMessage
-
 from vggt3_ros.action import Refine
-from vggt3_ros.geometry import se3
-from vggt3_ros.messages.reading import to_nanoseconds, to_transform
 from vggt3_ros.msg import Status
-from vggt3_ros.ros import qos
-from vggt3_ros.ros.clients.goal_client import GoalClient
 from vggt3_ros.srv import Reset, SaveMap, SetMode
 
-MAPPING, LOCALIZATION, CODES = SetMode.Request.MAPPING, SetMode.Request.LOCALIZATION, SetMode.Response
+from vggt3_ros.geometry import se3
+from vggt3_ros.messages.reading import to_nanoseconds, to_transform
+from vggt3_ros.ros import qos
+from vggt3_ros.ros.clients.goal_client import GoalClient
+
+MAPPING, LOCALIZATION, CODES = (
+    SetMode.Request.MAPPING,
+    SetMode.Request.LOCALIZATION,
+    SetMode.Response,
+)
 
 
 def set_mode(graph, mode):
@@ -36,7 +42,10 @@ def saved(graph):
     """Folder of a saved map."""
     backend = graph.backend(store=str(graph.folder / "earlier"))
     graph.refined(*(at(n, stamp_ns=10**9 + n) for n in range(3)), backend=backend)
-    assert graph.call(SaveMap, "save_map", SaveMap.Request(name="office")).error_code == SaveMap.Response.NONE
+    assert (
+        graph.call(SaveMap, "save_map", SaveMap.Request(name="office")).error_code
+        == SaveMap.Response.NONE
+    )
     graph.stop(backend)
     return graph.folder / "maps" / "office"
 
@@ -44,15 +53,25 @@ def saved(graph):
 def test_in_localization_mode_pose_and_map_to_odom_follow_the_images_and_nothing_is_stored(graph):
     backend = graph.backend()
     graph.refined(at(0), at(1), backend=backend)
-    poses, heard = graph.listen(PoseWithCovarianceStamped, "pose", qos.EVENTS), graph.listen(TFMessage, "/tf", qos.TF)
+    poses, heard = (
+        graph.listen(PoseWithCovarianceStamped, "pose", qos.EVENTS),
+        graph.listen(TFMessage, "/tf", qos.TF),
+    )
     answer = set_mode(graph, LOCALIZATION)
     assert (answer.error_code, answer.mode) == (CODES.NONE, LOCALIZATION)
     graph.heard_by_all(backend, "pose")
     for decimetres in (7, 8):
-        graph.send(at(decimetres, odometry_x=-1.2))  # 1 m is the correction of the fake back end, the rest has drifted since
+        # 1 m is the correction of the fake back end, the rest has drifted since
+        graph.send(at(decimetres, odometry_x=-1.2))
         until(lambda: poses and to_nanoseconds(poses[-1].header.stamp) == at(decimetres).stamp_ns)
-        np.testing.assert_allclose(to_transform(poses[-1].pose.pose), se3.exp([0.1 * decimetres, 0, 0, 0, 0, 0]), atol=1e-9)
-        assert poses[-1].header.frame_id == "map" and poses[-1].pose.covariance[0] == pytest.approx(1e-4)
+        np.testing.assert_allclose(
+            to_transform(poses[-1].pose.pose),
+            se3.exp([0.1 * decimetres, 0, 0, 0, 0, 0]),
+            atol=1e-9,
+        )
+        assert poses[-1].header.frame_id == "map" and poses[-1].pose.covariance[
+            0
+        ] == pytest.approx(1e-4)
     until(lambda: heard and x_of_map_odom(heard) == pytest.approx(1.2))
     assert backend._core.store.ids() == [0, 1]
 
@@ -63,12 +82,21 @@ def test_a_far_jump_of_the_localization_must_be_seen_three_times(graph):
     status, heard = graph.status(), graph.listen(TFMessage, "/tf", qos.TF)
     set_mode(graph, LOCALIZATION)
     asked = 0
-    for odometry_x, withheld, x in ((-1.3, False, 1.3), (4.0, True, 1.3), (-1.2, False, 1.2), (4.0, True, 1.2), (4.1, True, 1.2),
-                                    (4.2, False, -4.2)):
+    for odometry_x, withheld, x in (
+        (-1.3, False, 1.3),
+        (4.0, True, 1.3),
+        (-1.2, False, 1.2),
+        (4.0, True, 1.2),
+        (4.1, True, 1.2),
+        (4.2, False, -4.2),
+    ):
         asked += 1
         graph.send(at(9, odometry_x=odometry_x))
         until(lambda: status and status[-1].localizations == asked)
-        assert bool(status[-1].withheld) == withheld and ("gate.relocalization" in status[-1].withheld) == withheld
+        assert (
+            bool(status[-1].withheld) == withheld
+            and ("gate.relocalization" in status[-1].withheld) == withheld
+        )
         until(lambda: heard and x_of_map_odom(heard) == pytest.approx(x))
     assert backend._core.store.ids() == [0, 1] and status[-1].localized == asked
 
@@ -89,7 +117,10 @@ def test_back_in_mapping_mode_keyframes_are_stored_and_map_to_odom_is_the_refine
 def test_localization_mode_needs_a_map_and_refuses_to_refine(graph):
     backend = graph.backend()
     answer = set_mode(graph, LOCALIZATION)
-    assert (answer.error_code, answer.mode) == (CODES.NO_MAP, MAPPING) and "no refined map" in answer.error_msg
+    assert (answer.error_code, answer.mode) == (
+        CODES.NO_MAP,
+        MAPPING,
+    ) and "no refined map" in answer.error_msg
     answer = set_mode(graph, 5)
     assert answer.error_code == CODES.BAD_MODE and "got 5" in answer.error_msg
     graph.refined(at(0), at(1), backend=backend)
@@ -105,7 +136,8 @@ def test_a_node_started_on_a_saved_map_localizes_in_it_and_leaves_it_as_it_is(gr
     status, heard = graph.status(), graph.listen(TFMessage, "/tf", qos.TF)
     until(lambda: status and status[-1].mode == Status.LOCALIZATION)
     assert backend._core.map_odom.T_map_odom is None  # where the robot is nobody knows yet
-    graph.send(at(9, id=0, odometry_x=3.0), odom_frame="another_odom")  # the ids of another run may be the same
+    # the ids of another run may be the same
+    graph.send(at(9, id=0, odometry_x=3.0), odom_frame="another_odom")
     until(lambda: heard and x_of_map_odom(heard) == pytest.approx(-3.0))
     assert heard[-1].transforms[0].child_frame_id == "another_odom"
     for answer in (set_mode(graph, MAPPING), graph.call(Reset, "reset", Reset.Request())):
@@ -120,7 +152,9 @@ def test_localization_mode_does_not_start_without_a_map(graph, store):
         graph.send(make_keyframe(1))
         until(lambda: len(first._core.store) == 1)
         graph.stop(first)
-    backend = graph.backend(activate=False, store=str(graph.folder / store) if store else "", mode="localization")
+    backend = graph.backend(
+        activate=False, store=str(graph.folder / store) if store else "", mode="localization"
+    )
     assert backend.trigger_configure() != backend.trigger_configure().SUCCESS
     assert store != "missing" or not (graph.folder / store).exists()
 
@@ -133,13 +167,19 @@ def test_a_front_end_that_began_anew_goes_on_with_the_map_as_a_session_of_its_ow
     """A simulation that was reset: ids and stamps begin again, odometry elsewhere."""
     backend = graph.backend()
     status, heard = graph.status(), graph.listen(TFMessage, "/tf", qos.TF)
-    assert new_session(graph).error_code == CODES.NO_MAP and new_session(graph, LOCALIZATION).error_code == CODES.BAD_MODE
+    assert (
+        new_session(graph).error_code == CODES.NO_MAP
+        and new_session(graph, LOCALIZATION).error_code == CODES.BAD_MODE
+    )
     graph.refined(*(at(n, stamp_ns=10**18 + n) for n in range(4)), backend=backend)
     until(lambda: heard)
     again = at(5, id=0, stamp_ns=5 * 10**9, odometry_x=4.0)
     graph.send(again, odom_frame="odom")
     until(lambda: status and status[-1].refused == 1)
-    assert "set_mode with new_session" in status[-1].last_refusal or "stored with stamp_ns" in status[-1].last_refusal
+    assert (
+        "set_mode with new_session" in status[-1].last_refusal
+        or "stored with stamp_ns" in status[-1].last_refusal
+    )
 
     answer = new_session(graph)
     assert (answer.error_code, answer.error_msg, answer.mode) == (CODES.NONE, "", MAPPING)

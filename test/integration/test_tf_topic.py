@@ -1,4 +1,6 @@
-"""TF: map->odom at 20 Hz, stamped ahead of now; identity before the first refinement; switchable."""
+"""TF: map->odom at 20 Hz, stamped ahead of now; identity before the first refinement;
+switchable.
+"""
 
 import time
 
@@ -31,8 +33,11 @@ def test_map_to_odom_is_identity_then_corrected_and_always_ahead_of_now(graph):
         ahead.append(stamps[-1] - graph.client.get_clock().now().nanoseconds / 1e9)
 
     graph.client.create_subscription(TFMessage, "/tf", hear, qos.TF)
-    # A busy machine delays a message and skips a turn, but not for ever; it never makes them come early or too often.
-    until(lambda: len(stamps) >= 20 and max(ahead) > 0.1 and np.median(np.diff(stamps)[-20:]) < 0.075)
+    # A busy machine delays a message and skips a turn, but not for ever; it never makes them come
+    # early or too often.
+    until(
+        lambda: len(stamps) >= 20 and max(ahead) > 0.1 and np.median(np.diff(stamps)[-20:]) < 0.075
+    )
     assert max(ahead) <= 0.2
     assert np.diff(stamps).min() > 0 and np.diff(stamps).mean() > 0.04
 
@@ -46,7 +51,11 @@ def test_tf_can_be_switched_off_while_running(graph):
     switched_off = graph.client.get_clock().now().nanoseconds
     time.sleep(0.3)
     tolerance, turn = 0.1, 0.05  # one may have been on its way
-    assert not [m for m in heard if to_nanoseconds(m.transforms[0].header.stamp) > switched_off + (tolerance + turn) * 1e9]
+    assert not [
+        m
+        for m in heard
+        if to_nanoseconds(m.transforms[0].header.stamp) > switched_off + (tolerance + turn) * 1e9
+    ]
 
 
 def test_without_publish_tf_nothing_is_sent_and_the_map_is_the_same(graph):
@@ -60,5 +69,13 @@ def test_without_publish_tf_nothing_is_sent_and_the_map_is_the_same(graph):
 
 def test_stamps_grow_while_time_stands_still_and_follow_it_when_it_goes_back():
     stamps = Stamps()
-    assert [stamps.after(wanted) for wanted in (100, 100, 100, 101, 102, 110, 110)] == [100, 101, 102, 103, 104, 110, 111]
+    assert [stamps.after(wanted) for wanted in (100, 100, 100, 101, 102, 110, 110)] == [
+        100,
+        101,
+        102,
+        103,
+        104,
+        110,
+        111,
+    ]
     assert [stamps.after(wanted) for wanted in (50, 50, 60)] == [50, 51, 60]

@@ -1,12 +1,29 @@
-"""Plain topics become keyframes: the right image with the right pose, depth and covariance; what does not belong together does not."""
+"""Plain topics become keyframes: the right image with the right pose, depth and covariance; what
+does not belong together does not.
+"""
 
 import time
 
 import cv2
 import numpy as np
 import pytest
-from camera_rig import (BASELINE, CAMERA, DISPARITY, MS, START_NS, T_BASE_CAM, T_MOUNT_CAM, CameraRig, Head, depth_counts, jpeg, neck, path,
-                        picture, publish_static_frames)
+from camera_rig import (
+    BASELINE,
+    CAMERA,
+    DISPARITY,
+    MS,
+    START_NS,
+    T_BASE_CAM,
+    T_MOUNT_CAM,
+    CameraRig,
+    Head,
+    depth_counts,
+    jpeg,
+    neck,
+    path,
+    picture,
+    publish_static_frames,
+)
 from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
@@ -15,25 +32,31 @@ from ros_graph import until
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
+from vggt3_ros.srv import Reset
 
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
 from vggt3_ros.geometry.registration import registered_depth
 from vggt3_ros.ros.conversions import from_camera, from_nanoseconds, to_transform_message
-from vggt3_ros.srv import Reset
 
-FRAMES = {"input__base_to_camera": " ".join(map(str, np.concatenate(se3.to_quaternion(T_BASE_CAM))))}
+FRAMES = {
+    "input__base_to_camera": " ".join(map(str, np.concatenate(se3.to_quaternion(T_BASE_CAM))))
+}
 EVERY = {"selection__translation": 0.001}  # at 0.5 m/s every image is a keyframe
 
 
 def start(graph, rig, **parameters):
-    backend = graph.backend(wait=False, input__source=rig._source, **{**FRAMES, **EVERY, **parameters})
+    backend = graph.backend(
+        wait=False, input__source=rig._source, **{**FRAMES, **EVERY, **parameters}
+    )
     rig.meet(backend)
     return backend
 
 
 def drive(rig, numbers, depth=lambda number: 0, pose_ms=20):
-    """Images 100 ms apart, poses every pose_ms from before to after them, depth shifted by depth(number) ms, None: lost."""
+    """Images 100 ms apart, poses every pose_ms from before to after them, depth shifted by
+    depth(number) ms, None: lost.
+    """
     times = [number * 100 for number in numbers]
     for ms in np.arange(times[0] - 107, times[-1] + 140, pose_ms):
         rig.pose(ms)
@@ -65,11 +88,16 @@ def test_raw_images_with_odometry_and_static_frames(graph):
         np.testing.assert_array_equal(keyframe.image, picture(number))
         assert keyframe.camera == CAMERA and keyframe.depth is None
         assert_pose(keyframe, number)
-    assert backend._core.intake.odom_frame == "odom" and backend._core.intake.camera_frame == "camera_optical"
+    assert (
+        backend._core.intake.odom_frame == "odom"
+        and backend._core.intake.camera_frame == "camera_optical"
+    )
 
 
 def test_a_camera_on_a_head_that_turns_is_where_it_was_when_its_image_was_taken(graph):
-    """Its transforms come later than images and odometry, and not at their stamps: an image waits for them."""
+    """Its transforms come later than images and odometry, and not at their stamps: an image waits
+    for them.
+    """
     rig = CameraRig(graph)
     backend = start(graph, rig, input__base_to_camera="")
     head = Head(graph)
@@ -79,11 +107,20 @@ def test_a_camera_on_a_head_that_turns_is_where_it_was_when_its_image_was_taken(
     for ms in range(-105, 400, 30):
         head.turn(ms)
     keyframes = stored(backend, 4)
-    assert [keyframe.stamp_ns for keyframe in keyframes] == [START_NS + number * 100 * MS for number in range(4)]
+    assert [keyframe.stamp_ns for keyframe in keyframes] == [
+        START_NS + number * 100 * MS for number in range(4)
+    ]
     for number, keyframe in enumerate(keyframes):
-        difference = se3.inverse(path(number / 10) @ neck(number / 10) @ T_MOUNT_CAM) @ keyframe.T_odom_cam
+        difference = (
+            se3.inverse(path(number / 10) @ neck(number / 10) @ T_MOUNT_CAM) @ keyframe.T_odom_cam
+        )
         assert np.linalg.norm(difference[:3, 3]) < 1e-3 and se3.rotation_angle(difference) < 1e-3
-    until(lambda: any("mount is 0." in note and "older than the image" in note for note in backend._active_parts.input._notes()))
+    until(
+        lambda: any(
+            "mount is 0." in note and "older than the image" in note
+            for note in backend._active_parts.input._notes()
+        )
+    )
 
 
 def test_compressed_images_are_kept_as_received(graph):
@@ -91,13 +128,18 @@ def test_compressed_images_are_kept_as_received(graph):
     backend = start(graph, rig, input__image_transport="compressed")
     drive(rig, range(3))
     for number, keyframe in enumerate(stored(backend, 3)):
-        np.testing.assert_array_equal(keyframe.image[..., ::-1], cv2.imdecode(np.frombuffer(jpeg(number), np.uint8), cv2.IMREAD_COLOR))
+        np.testing.assert_array_equal(
+            keyframe.image[..., ::-1],
+            cv2.imdecode(np.frombuffer(jpeg(number), np.uint8), cv2.IMREAD_COLOR),
+        )
         assert_pose(keyframe, number)
 
 
 @pytest.mark.parametrize("transport", ["raw", "compressedDepth"])
 def test_jittered_and_missing_depth(graph, transport):
-    """Depth stamped up to 15 ms off belongs to its image; images whose depth was lost are passed over."""
+    """Depth stamped up to 15 ms off belongs to its image; images whose depth was lost are passed
+    over.
+    """
     rig = CameraRig(graph, depth=transport)
     backend = start(graph, rig, input__depth_transport=transport)
     shifts = [0, 15, None, -15, 7, None, -3, 0, 12, 0]
@@ -120,7 +162,9 @@ def test_a_right_image_gives_depth(graph):
         np.testing.assert_array_equal(keyframe.image, picture(number))
         inner = keyframe.depth[4:-4, 8:-8]
         assert (inner > 0).mean() > 0.9
-        np.testing.assert_allclose(np.median(inner[inner > 0]), CAMERA.fx * BASELINE / DISPARITY, rtol=0.02)
+        np.testing.assert_allclose(
+            np.median(inner[inner > 0]), CAMERA.fx * BASELINE / DISPARITY, rtol=0.02
+        )
         assert_pose(keyframe, number)
 
 
@@ -134,7 +178,9 @@ def test_the_sync_tolerance_may_change_while_running(graph):
     assert not backend._core.store.ids()
     assert backend.set_parameters([Parameter("input.sync_tolerance", value=0.04)])[0].successful
     drive(rig, range(10, 13), depth=lambda number: 30)
-    assert [keyframe.stamp_ns for keyframe in stored(backend, 3)] == [START_NS + number * 100 * MS for number in range(10, 13)]
+    assert [keyframe.stamp_ns for keyframe in stored(backend, 3)] == [
+        START_NS + number * 100 * MS for number in range(10, 13)
+    ]
 
 
 def test_slow_poses_that_come_late_serve_the_images_stamped_as_they_are(graph):
@@ -154,10 +200,18 @@ def test_slow_poses_that_come_late_serve_the_images_stamped_as_they_are(graph):
 
 def test_keyframes_are_selected_by_motion(graph):
     rig = CameraRig(graph)
-    backend = start(graph, rig, selection__translation=0.24, selection__rotation=0.0, selection__overlap=0.0)
+    backend = start(
+        graph, rig, selection__translation=0.24, selection__rotation=0.0, selection__overlap=0.0
+    )
     drive(rig, range(21))
     until(lambda: backend._active_parts.input._selector._stamp_ns == START_NS + 2000 * MS)
-    assert [(keyframe.stamp_ns - START_NS) // (100 * MS) for keyframe in stored(backend, 5)] == [0, 5, 10, 15, 20]
+    assert [(keyframe.stamp_ns - START_NS) // (100 * MS) for keyframe in stored(backend, 5)] == [
+        0,
+        5,
+        10,
+        15,
+        20,
+    ]
 
 
 @pytest.mark.parametrize("source", ["odometry", "pose_with_covariance"])
@@ -172,7 +226,9 @@ def test_growing_covariances_become_those_of_the_motion(graph, source):
     assert first.odometry_covariance is None
     for keyframe in (second, third):
         sigma = np.sqrt(np.diag(keyframe.odometry_covariance))
-        assert np.all((sigma[:3] > 0.02) & (sigma[:3] < 0.05)) and np.all((sigma[3:] > 0.005) & (sigma[3:] < 0.01))
+        assert np.all((sigma[:3] > 0.02) & (sigma[:3] < 0.05)) and np.all(
+            (sigma[3:] > 0.005) & (sigma[3:] < 0.01)
+        )
 
 
 def test_reliable_publishers_are_heard_too(graph):
@@ -204,7 +260,9 @@ def test_what_cannot_be_read_is_refused_by_name_and_the_next_is_taken(graph):
     rig.pose(0)
     rig.image(0, 0, encoding="strange8")
     until(lambda: backend._core.intake.refused == 1)
-    assert backend._core.intake.last_refusal.startswith("keyframe 0: image.encoding 'strange8' is unknown")
+    assert backend._core.intake.last_refusal.startswith(
+        "keyframe 0: image.encoding 'strange8' is unknown"
+    )
     rig.pose(1)
     for number in range(20, 40):  # for a second after a refusal none is looked at
         rig.pose(number * 100)
@@ -212,7 +270,9 @@ def test_what_cannot_be_read_is_refused_by_name_and_the_next_is_taken(graph):
         backend._active_parts.input._quiet_until = 0.0
     keyframe = stored(backend, 1)[0]
     assert keyframe.id == 0
-    np.testing.assert_array_equal(keyframe.image, picture((keyframe.stamp_ns - START_NS) // (100 * MS)))
+    np.testing.assert_array_equal(
+        keyframe.image, picture((keyframe.stamp_ns - START_NS) // (100 * MS))
+    )
 
 
 def test_poses_that_are_none_are_counted_with_their_reason(graph):
@@ -233,14 +293,20 @@ def test_rectified_images_take_p_for_k(graph):
     rig = CameraRig(graph)
     backend = start(graph, rig, input__rectified=True)
     drive(rig, range(1, 3))
-    assert stored(backend, 1)[0].camera == CAMERA.undistorted() or not stored(backend, 1)[0].camera.is_distorted
+    assert (
+        stored(backend, 1)[0].camera == CAMERA.undistorted()
+        or not stored(backend, 1)[0].camera.is_distorted
+    )
 
 
-# what a front end and its drivers may say otherwise --------------------------------------------------------------------------------
+# what a front end and its drivers may say otherwise
+# --------------------------------------------------------------------------------
 
 
 def test_a_bag_from_before_is_refused_and_said(graph):
-    """An older bag, or one that is played again: not silence, but what the topic keyframes says."""
+    """An older bag, or one that is played again: not silence, but what the topic keyframes
+    says.
+    """
     rig = CameraRig(graph)
     backend = start(graph, rig)
     drive(rig, range(36_000, 36_003))
@@ -249,7 +315,12 @@ def test_a_bag_from_before_is_refused_and_said(graph):
     assert not intake.refused
     drive(rig, range(3))
     until(lambda: intake.refused and "did the clock or the bag restart?" in intake.last_refusal)
-    until(lambda: status[-1].refused and "call reset, or set_mode with new_session" in status[-1].last_refusal)
+    until(
+        lambda: (
+            status[-1].refused
+            and "call reset, or set_mode with new_session" in status[-1].last_refusal
+        )
+    )
     assert len(backend._core.store) == 3
 
 
@@ -258,7 +329,10 @@ def test_an_image_at_which_the_front_end_was_lost_has_no_pose(graph):
     backend = start(graph, rig, input__pose_gap=1.0)
     for number in range(6):
         if number == 3:
-            nobody = Odometry(header=Header(stamp=from_nanoseconds(START_NS + 300 * MS), frame_id="odom"), child_frame_id="base_link")
+            nobody = Odometry(
+                header=Header(stamp=from_nanoseconds(START_NS + 300 * MS), frame_id="odom"),
+                child_frame_id="base_link",
+            )
             nobody.pose.pose.orientation.w = 0.0
             rig._publish(rig._poses, nobody)
         else:
@@ -266,7 +340,13 @@ def test_an_image_at_which_the_front_end_was_lost_has_no_pose(graph):
     for number in range(6):
         rig.image(number, number * 100)
     keyframes = stored(backend, 5)
-    assert [(keyframe.stamp_ns - START_NS) // (100 * MS) for keyframe in keyframes] == [0, 1, 2, 4, 5]
+    assert [(keyframe.stamp_ns - START_NS) // (100 * MS) for keyframe in keyframes] == [
+        0,
+        1,
+        2,
+        4,
+        5,
+    ]
     assert "orientation is 0 0 0 0: the front end was lost" in backend._core.intake.last_refusal
     assert "the front end was lost there" in backend._active_parts.input._sync.last_miss
 
@@ -274,15 +354,26 @@ def test_an_image_at_which_the_front_end_was_lost_has_no_pose(graph):
 def test_odometry_that_does_not_say_what_moves_is_refused_until_it_is_said(graph):
     rig = CameraRig(graph)
     publish_static_frames(graph)
-    backend = graph.backend(wait=False, input__source="odometry", input__base_to_camera="", **EVERY)
+    backend = graph.backend(
+        wait=False, input__source="odometry", input__base_to_camera="", **EVERY
+    )
     rig.meet(backend)
     intake, refused = backend._core.intake, backend._core.intake.refused
     rig.pose(0, child="")
     until(lambda: intake.refused > refused)
-    assert "odometry.child_frame_id is empty" in intake.last_refusal and "input.base_frame" in intake.last_refusal
+    assert (
+        "odometry.child_frame_id is empty" in intake.last_refusal
+        and "input.base_frame" in intake.last_refusal
+    )
     graph.stop(backend)
     rig = CameraRig(graph)
-    backend = graph.backend(wait=False, input__source="odometry", input__base_to_camera="", input__base_frame="base_link", **EVERY)
+    backend = graph.backend(
+        wait=False,
+        input__source="odometry",
+        input__base_to_camera="",
+        input__base_frame="base_link",
+        **EVERY,
+    )
     rig.meet(backend)
     for ms in range(-7, 300, 20):
         rig.pose(ms, child="")
@@ -301,7 +392,10 @@ def test_images_with_the_stamp_of_the_one_before_are_counted(graph):
         rig.image(1, 0)
     rig.pose(200)
     until(lambda: backend._core.intake.images_dropped == before + 4)
-    assert any("with the stamp of the image before" in note for note in backend._active_parts.input._notes())
+    assert any(
+        "with the stamp of the image before" in note
+        for note in backend._active_parts.input._notes()
+    )
     assert len(stored(backend, 1)) == 1
 
 
@@ -315,10 +409,15 @@ def test_an_image_that_comes_after_a_later_keyframe_is_counted(graph):
     rig.pose(800)
     until(lambda: backend._core.intake.images_dropped == before + 1)
     assert len(backend._core.store) == 2 and not backend._core.intake.refused
-    assert any("came after a keyframe of a later stamp" in note for note in backend._active_parts.input._notes())
+    assert any(
+        "came after a keyframe of a later stamp" in note
+        for note in backend._active_parts.input._notes()
+    )
 
 
-BESIDE = Camera(CAMERA.width, CAMERA.height, 0.7 * CAMERA.fx, 0.7 * CAMERA.fy, CAMERA.cx + 1, CAMERA.cy - 1)
+BESIDE = Camera(
+    CAMERA.width, CAMERA.height, 0.7 * CAMERA.fx, 0.7 * CAMERA.fy, CAMERA.cx + 1, CAMERA.cy - 1
+)
 T_CAM_DEPTH = se3.exp([0.02, 0, 0, 0, 0, 0.02])
 
 
@@ -326,10 +425,21 @@ def publish_depth_camera(graph, tied=True, calibrated=True):
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     if tied:
         frames = graph.client.create_publisher(TFMessage, "/tf_static", latched)
-        frames.publish(TFMessage(transforms=[TransformStamped(header=Header(frame_id="camera_optical"), child_frame_id="depth_optical",
-                                                              transform=to_transform_message(T_CAM_DEPTH))]))
+        frames.publish(
+            TFMessage(
+                transforms=[
+                    TransformStamped(
+                        header=Header(frame_id="camera_optical"),
+                        child_frame_id="depth_optical",
+                        transform=to_transform_message(T_CAM_DEPTH),
+                    )
+                ]
+            )
+        )
     if calibrated:
-        info = graph.client.create_publisher(CameraInfo, "depth/camera_info", qos_profile_sensor_data)
+        info = graph.client.create_publisher(
+            CameraInfo, "depth/camera_info", qos_profile_sensor_data
+        )
         return lambda: info.publish(from_camera(BESIDE, Header(frame_id="depth_optical")))
 
 
@@ -347,7 +457,9 @@ def test_depth_of_another_frame_is_registered_by_its_calibration_and_tf(graph):
     shoot_with_depth_beside(rig, range(3))
     until(lambda: calibrate() or backend._active_parts.input._depth_info is not None)
     for number, keyframe in enumerate(stored(backend, 3)):
-        expected = registered_depth(depth_counts(number).astype(np.float32) / 1000, BESIDE, CAMERA, T_CAM_DEPTH)
+        expected = registered_depth(
+            depth_counts(number).astype(np.float32) / 1000, BESIDE, CAMERA, T_CAM_DEPTH
+        )
         np.testing.assert_allclose(keyframe.depth, expected, atol=2e-3)
         assert (expected > 0).any() and np.abs(expected - depth_counts(number) / 1000).max() > 0.1
 
@@ -358,7 +470,10 @@ def test_depth_of_another_frame_waits_for_what_ties_it_to_the_image(graph):
     shoot_with_depth_beside(rig, range(3))
     time.sleep(0.5)
     assert not len(backend._core.store)
-    assert any("where 'depth_optical' of the depth sits on 'camera_optical'" in note for note in backend._active_parts.input._notes())
+    assert any(
+        "where 'depth_optical' of the depth sits on 'camera_optical'" in note
+        for note in backend._active_parts.input._notes()
+    )
 
 
 def test_depth_of_another_frame_without_its_calibration_is_refused(graph):

@@ -1,4 +1,6 @@
-"""Parameter use_sim_time: stamps are those of /clock; before it begins nothing is stamped; a simulation may pause and begin anew."""
+"""Parameter use_sim_time: stamps are those of /clock; before it begins nothing is stamped; a
+simulation may pause and begin anew.
+"""
 
 import time
 
@@ -27,19 +29,31 @@ def test_tf_status_and_diagnostics_live_in_simulated_time(graph):
 
     def tell(seconds):
         clock.publish(Clock(clock=Time(sec=seconds)))
-        return heard and heard[-1].transforms[0].header.stamp == Time(sec=seconds, nanosec=500_000_000)
+        return heard and heard[-1].transforms[0].header.stamp == Time(
+            sec=seconds, nanosec=500_000_000
+        )
 
     until(lambda: tell(1000))
-    until(lambda: status[-1].stamp.sec == 1000 and any(message.header.stamp.sec == 1000 for message in list(diagnostics)))
+    until(
+        lambda: (
+            status[-1].stamp.sec == 1000
+            and any(message.header.stamp.sec == 1000 for message in list(diagnostics))
+        )
+    )
     count = len(heard)
-    until(lambda: len(heard) > count + 3)  # time stands still, the broadcast goes on: whoever comes now gets it too
+    # time stands still, the broadcast goes on: whoever comes now gets it too
+    until(lambda: len(heard) > count + 3)
     graph.send(make_keyframe(1, stamp_ns=901 * SECOND))
     until(lambda: len(backend._core.store) == 2)
     graph.wait(backend._core.refinery.request())
     until(lambda: abs(heard[-1].transforms[0].transform.translation.x - 1.0) < 1e-9)
     # Of two with the same stamp tf2 keeps the first: the correction has a later one.
     stamps = [to_nanoseconds(message.transforms[0].header.stamp) for message in heard[count:]]
-    assert stamps == sorted(set(stamps)) and stamps[0] >= 1_000_500_000_000 and stamps[-1] < 1_000_500_000_000 + 10**6
+    assert (
+        stamps == sorted(set(stamps))
+        and stamps[0] >= 1_000_500_000_000
+        and stamps[-1] < 1_000_500_000_000 + 10**6
+    )
     until(lambda: tell(7))  # the simulation began anew
 
 

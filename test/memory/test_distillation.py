@@ -13,14 +13,23 @@ def error(memory, keys, points):
 
 
 def clusters(count=4000, places=60, inputs=32, seed=0, look_alikes=0):
-    """Keys of so many places, each key near its place's; the last `look_alikes` places look like the first."""
+    """Keys of so many places, each key near its place's; the last `look_alikes` places look like
+    the first.
+    """
     fixed, rng = np.random.default_rng(seed), np.random.default_rng([seed, count])
-    centres, points = fixed.normal(size=(places, inputs)), fixed.uniform((0, 0, 0), (6, 5, 2.5), (places, 3))
+    centres, points = (
+        fixed.normal(size=(places, inputs)),
+        fixed.uniform((0, 0, 0), (6, 5, 2.5), (places, 3)),
+    )
     if look_alikes:
         centres[-look_alikes:] = centres[:look_alikes]
     place = rng.integers(0, places, count)
     keys = centres[place] + 0.3 * rng.normal(size=(count, inputs))
-    return keys.astype(np.float32), (points[place] + 0.01 * rng.normal(size=(count, 3))).astype(np.float32), place
+    return (
+        keys.astype(np.float32),
+        (points[place] + 0.01 * rng.normal(size=(count, 3))).astype(np.float32),
+        place,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +66,17 @@ def test_points_in_coordinates_of_a_country_are_learned_as_well(closed):
     memory = distil(keys, points + offset, SMALL, slots=300, steps=20)
     again = distil(keys, points + offset, SMALL, slots=300, initial=memory, steps=20)
     keys, points = smooth_pairs(1000)
-    assert max(error(m, keys, points + offset) for m in (memory, again)) < 1.05 * error(closed, keys, points)
+    assert max(error(m, keys, points + offset) for m in (memory, again)) < 1.05 * error(
+        closed, keys, points
+    )
 
 
 def test_the_same_seed_gives_the_same_memory():
     keys, points = smooth_pairs(500)
-    first, again, other = (distil(keys, points, SMALL, steps=20, seed=seed).predict(keys[:50])[0] for seed in (0, 0, 1))
+    first, again, other = (
+        distil(keys, points, SMALL, steps=20, seed=seed).predict(keys[:50])[0]
+        for seed in (0, 0, 1)
+    )
     np.testing.assert_allclose(first, again, atol=1e-4)
     assert np.abs(first - other).max() > 1e-3
 
@@ -73,7 +87,8 @@ def test_it_goes_on_from_a_memory_which_is_not_touched(closed):
     further = distil(keys, points, SMALL, initial=closed, steps=100)
     assert further.steps == 100 and len(further) == len(closed)
     assert error(further, keys, points) < error(closed, keys, points)
-    np.testing.assert_array_equal(closed.predict(keys[:100])[0], before)  # the memory that is being served
+    # the memory that is being served
+    np.testing.assert_array_equal(closed.predict(keys[:100])[0], before)
 
 
 def test_uncertainty_tells_places_from_look_alikes():
@@ -93,7 +108,9 @@ def test_important_pairs_are_learned_better():
     points = np.where(favoured[:, None], points, points[::-1])  # what the others say is wrong
     memory = distil(keys, points, SMALL, importance=np.where(favoured, 1.0, 1e-3), slots=500)
     told = distil(keys, points, SMALL, slots=500)
-    assert error(memory, keys[favoured], points[favoured]) < error(told, keys[favoured], points[favoured])
+    assert error(memory, keys[favoured], points[favoured]) < error(
+        told, keys[favoured], points[favoured]
+    )
 
 
 def test_torch_tensors_and_half_precision_will_do():
@@ -119,7 +136,7 @@ def test_progress_is_told_and_may_end_it():
 
     with pytest.raises(Enough):
         distil(*smooth_pairs(500), SMALL, steps=100, progress=progress)
-    assert told == sorted(told) and 0 <= told[0] and told[-1] <= 1
+    assert told == sorted(told) and told[0] >= 0 and told[-1] <= 1
 
 
 @pytest.mark.parametrize("count", [0, 1, 63])

@@ -13,7 +13,9 @@ def test_points_lie_on_the_surfaces_of_the_scene_and_under_their_pixels(frames, 
     for k in range(0, 28, 9):
         pairs = pairs_of(frames[k], 6.0)
         assert 300 < len(pairs) == len(pairs.keys) == len(pairs.pixels)
-        off = apartment.surfaces().distance(se3.transform_points(rendered.T_world_cam[k], pairs.points))
+        off = apartment.surfaces().distance(
+            se3.transform_points(rendered.T_world_cam[k], pairs.points)
+        )
         assert np.median(off) < 0.01 and np.quantile(off, 0.95) < 0.05
         np.testing.assert_allclose(rendered.camera.project(pairs.points), pairs.pixels, atol=1e-3)
         np.testing.assert_allclose(np.linalg.norm(pairs.keys, axis=1), 1, atol=1e-4)

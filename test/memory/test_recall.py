@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
 from folded_memory import folded
+
 from vggt3_ros.config import LocalizerConfig
 from vggt3_ros.features.frame import encode_image
 from vggt3_ros.features.retrieval import PlaceIndex
@@ -33,32 +33,56 @@ def off(T_map_cam, truth):
 
 @pytest.fixture(scope="module")
 def recalls(memory, queries):
-    return [recall(memory, query, to_ask(memory, query, None, None, CONFIG.slots_asked), CONFIG) for query in queries]
+    return [
+        recall(memory, query, to_ask(memory, query, None, None, CONFIG.slots_asked), CONFIG)
+        for query in queries
+    ]
 
 
 def test_unseen_views_are_found_to_a_centimetre(recalls, rendered):
-    errors = np.array([off(found.T_map_cam, truth) for found, truth in zip(recalls, rendered.T_world_query)])
+    errors = np.array(
+        [off(found.T_map_cam, truth) for found, truth in zip(recalls, rendered.T_world_query)]
+    )
     assert np.median(errors[:, 0]) < 0.01 and np.median(errors[:, 1]) < 0.3
     assert np.mean((errors[:, 0] < 0.05) & (errors[:, 1] < 5)) >= 0.9, errors
 
 
 def test_the_second_look_betters_the_first(memory, queries, recalls, rendered):
-    first = [off(first_look(memory, query, np.argsort(-memory.observed)[:CONFIG.slots_asked], CONFIG).T_map_cam, truth)[0]
-             for query, truth in zip(queries, rendered.T_world_query)]
-    second = [off(found.T_map_cam, truth)[0] for found, truth in zip(recalls, rendered.T_world_query)]
+    first = [
+        off(
+            first_look(
+                memory, query, np.argsort(-memory.observed)[: CONFIG.slots_asked], CONFIG
+            ).T_map_cam,
+            truth,
+        )[0]
+        for query, truth in zip(queries, rendered.T_world_query)
+    ]
+    second = [
+        off(found.T_map_cam, truth)[0] for found, truth in zip(recalls, rendered.T_world_query)
+    ]
     assert np.median(second) < np.median(first)
 
 
-def test_a_start_half_a_degree_and_five_centimetres_off_is_enough_for_a_second_look(memory, queries, recalls, rendered):
+def test_a_start_half_a_degree_and_five_centimetres_off_is_enough_for_a_second_look(
+    memory, queries, recalls, rendered
+):
     for query, found, truth in list(zip(queries, recalls, rendered.T_world_query))[:6]:
-        again = second_look(memory, query, truth @ se3.exp([0.03, -0.02, 0.03, 0.005, -0.005, 0.005]), CONFIG)
-        assert again is not None and np.linalg.norm(again.T_map_cam[:3, 3] - found.T_map_cam[:3, 3]) < 0.02
+        again = second_look(
+            memory, query, truth @ se3.exp([0.03, -0.02, 0.03, 0.005, -0.005, 0.005]), CONFIG
+        )
+        assert (
+            again is not None
+            and np.linalg.norm(again.T_map_cam[:3, 3] - found.T_map_cam[:3, 3]) < 0.02
+        )
 
 
 def test_a_wrong_start_gets_no_second_look_or_is_not_believed(memory, queries, rendered):
     for query, truth in list(zip(queries, rendered.T_world_query))[:6]:
         again = second_look(memory, query, truth @ se3.exp([0, 0, 0, 0, 2.0, 0]), CONFIG)
-        assert again is None or agreement(look(memory, query, again.T_map_cam))[0] < CONFIG.memory_similarity
+        assert (
+            again is None
+            or agreement(look(memory, query, again.T_map_cam))[0] < CONFIG.memory_similarity
+        )
 
 
 def look(memory, query, T_map_cam):
@@ -66,15 +90,28 @@ def look(memory, query, T_map_cam):
     return remembered(query, pixels, memory.keys[slots].float().numpy())
 
 
-def test_from_the_true_pose_the_image_looks_as_remembered_and_elsewhere_not(memory, queries, rendered):
-    right = np.array([agreement(look(memory, query, truth)) for query, truth in zip(queries, rendered.T_world_query)])
-    wrong = np.array([agreement(look(memory, query, truth @ se3.exp([0.5, 0, 0, 0, 0.3, 0]))) for query, truth
-                      in zip(queries, rendered.T_world_query)])
+def test_from_the_true_pose_the_image_looks_as_remembered_and_elsewhere_not(
+    memory, queries, rendered
+):
+    right = np.array(
+        [
+            agreement(look(memory, query, truth))
+            for query, truth in zip(queries, rendered.T_world_query)
+        ]
+    )
+    wrong = np.array(
+        [
+            agreement(look(memory, query, truth @ se3.exp([0.5, 0, 0, 0, 0.3, 0])))
+            for query, truth in zip(queries, rendered.T_world_query)
+        ]
+    )
     assert np.median(right[:, 0]) > 0.8 and np.median(right[:, 1]) > 0.5
     assert np.mean(right[:, 0] > wrong[:, 0] + 0.1) > 0.9
 
 
-def test_slots_expected_are_before_the_camera_within_the_image_and_not_behind_walls(memory, rendered):
+def test_slots_expected_are_before_the_camera_within_the_image_and_not_behind_walls(
+    memory, rendered
+):
     truth = rendered.T_world_query[0]
     slots, pixels = expected_slots(memory, rendered.camera, truth)
     points = se3.transform_points(se3.inverse(truth), memory.map_points[slots])
@@ -87,13 +124,16 @@ def test_slots_expected_are_before_the_camera_within_the_image_and_not_behind_wa
     assert len(np.intersect1d(slots, behind)) == 0
 
 
-def test_a_large_memory_is_asked_where_the_image_looks_alike_and_about_so_many_slots(memory, frames, queries, rendered):
+def test_a_large_memory_is_asked_where_the_image_looks_alike_and_about_so_many_slots(
+    memory, frames, queries, rendered
+):
     places = PlaceIndex.build([frame.features for frame in frames])
     snapshot = SimpleNamespace(T_map_cam=rendered.T_world_cam)
     shares = []
     for query, truth in zip(queries, rendered.T_world_query):
         order = to_ask(memory, query, places, snapshot, 3000)
-        assert 1 <= len(order) <= TRIES and max(map(len, order)) <= 3000 + 1200  # a keyframe's slots stay together
+        # a keyframe's slots stay together
+        assert 1 <= len(order) <= TRIES and max(map(len, order)) <= 3000 + 1200
         assert len(np.unique(np.concatenate(order))) == sum(map(len, order))
         wanted = expected_slots(memory, query.camera, truth)[0]
         shares.append(np.isin(wanted, order[0]).mean())

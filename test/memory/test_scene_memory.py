@@ -27,11 +27,16 @@ def test_a_loaded_memory_says_the_same(memory, path):
     loaded = SceneMemory.load(path)
     for said, before in zip(loaded.predict(keys), memory.predict(keys)):
         assert np.median(np.abs(said - before)) < 0.01  # keys are kept in eight bits a component
-    assert (loaded.steps, loaded.validation_error_m, loaded.temperature) == (6, memory.validation_error_m, memory.temperature)
+    assert (loaded.steps, loaded.validation_error_m, loaded.temperature) == (
+        6,
+        memory.validation_error_m,
+        memory.temperature,
+    )
     np.testing.assert_array_equal(loaded.points, memory.points)
     again = path.with_name("again.safetensors")
     loaded.save(again)
-    np.testing.assert_array_equal(SceneMemory.load(again).keys, loaded.keys)  # and lose nothing more
+    # and lose nothing more
+    np.testing.assert_array_equal(SceneMemory.load(again).keys, loaded.keys)
 
 
 def test_slots_move_with_their_keyframes(frames, rendered):
@@ -40,7 +45,9 @@ def test_slots_move_with_their_keyframes(frames, rendered):
     moved[frames[2].id] = moved[frames[2].id] @ se3.exp([0.3, 0, 0, 0, 0.2, 0])
     after, of_it = memory.placed(moved), memory.anchors == 2
     np.testing.assert_allclose(after.map_points[~of_it], memory.map_points[~of_it], atol=1e-6)
-    there = se3.transform_points(moved[frames[2].id] @ se3.inverse(rendered.T_world_cam[2]), memory.map_points[of_it])
+    there = se3.transform_points(
+        moved[frames[2].id] @ se3.inverse(rendered.T_world_cam[2]), memory.map_points[of_it]
+    )
     np.testing.assert_allclose(after.map_points[of_it], there, atol=1e-5)
     assert memory.renumbered({frames[2].id: 900}).keyframe_ids.tolist() == [0, 1, 900, 3, 4, 5]
 
@@ -55,7 +62,9 @@ def test_answers_do_not_depend_on_what_else_is_asked(memory):
     keys, _ = smooth_pairs(300)
     together = memory.predict(keys)
     np.testing.assert_allclose(memory.predict(keys[17:18])[0], together[0][17:18], atol=1e-4)
-    assert together[0].shape == (300, 3) and together[1].shape == (300,) and (together[1] > 0).all()
+    assert (
+        together[0].shape == (300, 3) and together[1].shape == (300,) and (together[1] > 0).all()
+    )
     assert memory.predict(keys[:0])[0].shape == (0, 3)
 
 
@@ -77,21 +86,45 @@ def _another_format(path):
 
 def _changed(**tensors):
     """Damage that replaces tensors; None: leaves them out."""
+
     def damage(path):
         with safetensors.safe_open(path, "pt") as file:
-            state, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+            state, metadata = (
+                {name: file.get_tensor(name) for name in file.keys()},
+                file.metadata(),
+            )
         state.update({name: make(state[name]) for name, make in tensors.items() if make})
-        safetensors.torch.save_file({name: t.contiguous() for name, t in state.items() if tensors.get(name, True)}, path, metadata)
+        safetensors.torch.save_file(
+            {name: t.contiguous() for name, t in state.items() if tensors.get(name, True)},
+            path,
+            metadata,
+        )
+
     return damage
 
 
-@pytest.mark.parametrize("damage", [
-    lambda path: path.write_bytes(path.read_bytes()[:-1000]), lambda path: path.write_bytes(path.read_bytes()[:50]),
-    lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"\x89PNG" * 1000), lambda path: path.write_bytes(b"\xff" * 5000),
-    lambda path: path.unlink(), _foreign, _foreign_with_our_format, _another_format, _changed(points=None),
-    _changed(points=lambda t: t[:-1]), _changed(points=lambda t: t * float("nan")), _changed(anchors=lambda t: t + 1),
-    _changed(keys=lambda t: t[:, :-1]), _changed(spread=lambda t: -t), _changed(T_map_anchor=lambda t: 2 * t),
-    _changed(observed=lambda t: t.double())])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-1000]),
+        lambda path: path.write_bytes(path.read_bytes()[:50]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"\x89PNG" * 1000),
+        lambda path: path.write_bytes(b"\xff" * 5000),
+        lambda path: path.unlink(),
+        _foreign,
+        _foreign_with_our_format,
+        _another_format,
+        _changed(points=None),
+        _changed(points=lambda t: t[:-1]),
+        _changed(points=lambda t: t * float("nan")),
+        _changed(anchors=lambda t: t + 1),
+        _changed(keys=lambda t: t[:, :-1]),
+        _changed(spread=lambda t: -t),
+        _changed(T_map_anchor=lambda t: 2 * t),
+        _changed(observed=lambda t: t.double()),
+    ],
+)
 def test_a_damaged_or_foreign_file_is_refused_by_name(path, damage):
     damage(path)
     with pytest.raises(ValueError, match="memory.safetensors is not a readable scene memory"):

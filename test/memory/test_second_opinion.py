@@ -1,4 +1,6 @@
-"""What a second opinion may change: an image not found is looked for again; an answer is refused only where that was asked for."""
+"""What a second opinion may change: an image not found is looked for again; an answer is refused
+only where that was asked for.
+"""
 
 import numpy as np
 import pytest
@@ -44,4 +46,9 @@ def test_an_answer_that_the_network_contradicts_is_refused_with_the_reason():
     near, far = HERE @ se3.exp([0.3, 0, 0, 0, 0.1, 0]), HERE @ se3.exp([3.0, 0, 0, 0, 0, 0])
     assert reviewed(FOUND, "all", lambda: near, never) is FOUND
     refused = reviewed(FOUND, "all", lambda: far, never)
-    assert refused.code == "not_localized" and "3.0 m" in refused.message and refused.T_map_cam is None and refused.generation == 7
+    assert (
+        refused.code == "not_localized"
+        and "3.0 m" in refused.message
+        and refused.T_map_cam is None
+        and refused.generation == 7
+    )

@@ -21,9 +21,14 @@ def sent(counts, format, a=0.0, b=0.0):
 COUNTS = np.random.default_rng(0).integers(0, 9000, (6, 8), np.uint16)
 
 
-@pytest.mark.parametrize("format", ["16UC1; compressedDepth png", "16UC1; compressedDepth", "mono16; compressedDepth png"])
+@pytest.mark.parametrize(
+    "format",
+    ["16UC1; compressedDepth png", "16UC1; compressedDepth", "mono16; compressedDepth png"],
+)
 def test_millimetres(format):
-    np.testing.assert_allclose(decompress_depth(sent(COUNTS, format), size=(8, 6)), COUNTS / 1000, rtol=1e-6)
+    np.testing.assert_allclose(
+        decompress_depth(sent(COUNTS, format), size=(8, 6)), COUNTS / 1000, rtol=1e-6
+    )
 
 
 def test_metres_are_inverse_depth_as_the_transport_quantises_it():
@@ -40,19 +45,40 @@ def test_metres_are_inverse_depth_as_the_transport_quantises_it():
 
 
 def test_a_plain_16_bit_png_is_millimetres():
-    np.testing.assert_allclose(decompress_depth(SimpleNamespace(format="png", data=png(COUNTS))), COUNTS / 1000, rtol=1e-6)
+    np.testing.assert_allclose(
+        decompress_depth(SimpleNamespace(format="png", data=png(COUNTS))), COUNTS / 1000, rtol=1e-6
+    )
 
 
-@pytest.mark.parametrize("message, text", [
-    (SimpleNamespace(format="16UC1; compressedDepth rvl", data=bytes(40)), "sides must be"),
-    (SimpleNamespace(format="16UC1; compressedDepth png", data=bytes(40)), "is no PNG, and the format does not say rvl"),
-    (SimpleNamespace(format="16UC1; compressedDepth rvl", data=bytes(12) + struct.pack("<II", 9, 6) + bytes(40)), "is 9x6, its image 8x6"),
-    (SimpleNamespace(format="", data=b""), "is no PNG"),
-    (sent(COUNTS[:5], "16UC1; compressedDepth png"), "is 8x5, its image 8x6"),
-    (sent(COUNTS.astype(np.uint8), "16UC1; compressedDepth png"), "one channel of 16 bits"),
-    (sent(COUNTS, "bgr8; compressedDepth png"), "format must begin with"),
-    (SimpleNamespace(format="16UC1; compressedDepth png", data=sent(COUNTS, "").data[:60]), "one channel of 16 bits|cannot be decoded"),
-    (SimpleNamespace(format="16UC1; compressedDepth png", data=sent(COUNTS, "").data[:24]), "is no PNG")])
+@pytest.mark.parametrize(
+    "message, text",
+    [
+        (SimpleNamespace(format="16UC1; compressedDepth rvl", data=bytes(40)), "sides must be"),
+        (
+            SimpleNamespace(format="16UC1; compressedDepth png", data=bytes(40)),
+            "is no PNG, and the format does not say rvl",
+        ),
+        (
+            SimpleNamespace(
+                format="16UC1; compressedDepth rvl",
+                data=bytes(12) + struct.pack("<II", 9, 6) + bytes(40),
+            ),
+            "is 9x6, its image 8x6",
+        ),
+        (SimpleNamespace(format="", data=b""), "is no PNG"),
+        (sent(COUNTS[:5], "16UC1; compressedDepth png"), "is 8x5, its image 8x6"),
+        (sent(COUNTS.astype(np.uint8), "16UC1; compressedDepth png"), "one channel of 16 bits"),
+        (sent(COUNTS, "bgr8; compressedDepth png"), "format must begin with"),
+        (
+            SimpleNamespace(format="16UC1; compressedDepth png", data=sent(COUNTS, "").data[:60]),
+            "one channel of 16 bits|cannot be decoded",
+        ),
+        (
+            SimpleNamespace(format="16UC1; compressedDepth png", data=sent(COUNTS, "").data[:24]),
+            "is no PNG",
+        ),
+    ],
+)
 def test_what_cannot_be_read_is_named(message, text):
     with pytest.raises(ValueError, match=text):
         decompress_depth(message, size=(8, 6))

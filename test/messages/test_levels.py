@@ -1,4 +1,6 @@
-"""Sensors of 10, 12 or 14 bits in images of 16: one scale for a sequence, by what its images hold."""
+"""Sensors of 10, 12 or 14 bits in images of 16: one scale for a sequence, by what its images
+hold.
+"""
 
 from types import SimpleNamespace
 
@@ -12,7 +14,9 @@ from vggt3_ros.messages.levels import Levels, bits_of, spread
 
 def scene(bits, seed=0, share=0.9):
     """A picture that uses `share` of so many bits."""
-    smooth = cv2.resize(np.random.default_rng(seed).random((6, 8)), (64, 48), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    smooth = cv2.resize(
+        np.random.default_rng(seed).random((6, 8)), (64, 48), interpolation=cv2.INTER_CUBIC
+    ).clip(0, 1)
     return (smooth * share * (2**bits - 1)).astype(np.uint16)
 
 
@@ -23,7 +27,10 @@ def test_the_bits_that_are_used_are_found_and_hot_pixels_do_not_count(bits):
     image[3, 4] = 65535
     assert bits_of(image) == bits
     bright = Levels().to_8_bits(image)
-    assert bright[3, 4] == 255 and np.abs(bright.astype(float) - image / 2 ** (bits - 8))[image < 60_000].max() < 1
+    assert (
+        bright[3, 4] == 255
+        and np.abs(bright.astype(float) - image / 2 ** (bits - 8))[image < 60_000].max() < 1
+    )
     assert bright.max() > 200 and np.percentile(bright, 95) > 100  # by 256 it would be black
 
 
@@ -57,20 +64,43 @@ def test_an_image_to_be_localized_changes_nothing():
 
 
 def test_images_are_spread_over_a_recording():
-    assert spread(0) == [] and spread(3) == [0, 1, 2] and spread(1000)[0] == 0 and spread(1000)[-1] == 999 and len(spread(1000)) == 8
+    assert (
+        spread(0) == []
+        and spread(3) == [0, 1, 2]
+        and spread(1000)[0] == 0
+        and spread(1000)[-1] == 999
+        and len(spread(1000)) == 8
+    )
 
 
 @pytest.mark.parametrize("kind", ["raw", "png"])
 def test_messages_of_16_bits_are_scaled_whether_raw_or_compressed(kind):
     pixels, levels = scene(12), Levels()
     if kind == "raw":
-        message = SimpleNamespace(encoding="mono16", width=64, height=48, step=128, is_bigendian=False, data=pixels.tobytes())
+        message = SimpleNamespace(
+            encoding="mono16",
+            width=64,
+            height=48,
+            step=128,
+            is_bigendian=False,
+            data=pixels.tobytes(),
+        )
         rgb, wide = images.to_rgb(message, "image", levels.to_8_bits), images.wide(message)
     else:
-        message = SimpleNamespace(format="mono16; png compressed", data=cv2.imencode(".png", pixels)[1].tobytes())
-        (rgb, encoded), wide = images.decompress(message, 64, 48, to_8_bits=levels.to_8_bits), images.wide(message)
+        message = SimpleNamespace(
+            format="mono16; png compressed", data=cv2.imencode(".png", pixels)[1].tobytes()
+        )
+        (rgb, encoded), wide = (
+            images.decompress(message, 64, 48, to_8_bits=levels.to_8_bits),
+            images.wide(message),
+        )
         assert encoded is None  # what is stored is what was scaled
     np.testing.assert_array_equal(rgb, np.dstack([pixels >> 4] * 3))
     assert bits_of(wide[0]) == 12
-    eight = SimpleNamespace(format="png", data=cv2.imencode(".png", (pixels >> 4).astype(np.uint8))[1].tobytes())
-    assert images.wide(eight) == [] and images.decompress(eight, 64, 48, to_8_bits=levels.to_8_bits)[1] == eight.data
+    eight = SimpleNamespace(
+        format="png", data=cv2.imencode(".png", (pixels >> 4).astype(np.uint8))[1].tobytes()
+    )
+    assert (
+        images.wide(eight) == []
+        and images.decompress(eight, 64, 48, to_8_bits=levels.to_8_bits)[1] == eight.data
+    )

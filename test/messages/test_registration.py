@@ -17,8 +17,16 @@ def nobody():
     raise AssertionError("one frame lies in itself")
 
 
-@pytest.mark.parametrize("frame, camera", [("camera", None), ("/camera", COLOR), ("", None), ("", COLOR),
-                                           ("camera", Camera(64, 48, 60.01, 60.01, 31.52, 23.5, "plumb_bob", (0.1, 0, 0, 0)))])
+@pytest.mark.parametrize(
+    "frame, camera",
+    [
+        ("camera", None),
+        ("/camera", COLOR),
+        ("", None),
+        ("", COLOR),
+        ("camera", Camera(64, 48, 60.01, 60.01, 31.52, 23.5, "plumb_bob", (0.1, 0, 0, 0))),
+    ],
+)
 def test_one_frame_and_one_calibration_are_taken_as_they_are(frame, camera):
     assert registration(frame, camera, "camera", COLOR, nobody) is None
 
@@ -28,12 +36,21 @@ def test_another_calibration_in_the_same_frame_is_registered():
     depth[:, 32:] = 3.0
     found = registration("camera", OTHER, "camera", COLOR, nobody)(depth)
     edge = 31.5 + (32 - 32.0 - 0.5) / 44 * 60  # where the step lies in the image
-    assert found.shape == (48, 64) and (found[24, :int(edge) - 1] == 2).all() and (found[24, int(edge) + 3:] == 3).all()
+    assert (
+        found.shape == (48, 64)
+        and (found[24, : int(edge) - 1] == 2).all()
+        and (found[24, int(edge) + 3 :] == 3).all()
+    )
 
 
 def test_half_the_resolution_is_another_calibration():
     half = COLOR.scaled(32, 24)
-    assert (registration("camera", half, "camera", COLOR, nobody)(np.full((24, 32), 2.0, np.float32))[2:-2, 2:-2] == 2).all()
+    assert (
+        registration("camera", half, "camera", COLOR, nobody)(np.full((24, 32), 2.0, np.float32))[
+            2:-2, 2:-2
+        ]
+        == 2
+    ).all()
 
 
 def test_another_frame_is_registered_by_the_transform_between_them():
@@ -42,11 +59,15 @@ def test_another_frame_is_registered_by_the_transform_between_them():
     depth[20:30, 20:30] = 1.5
     columns = np.flatnonzero(register(depth)[25])
     assert columns[0] == pytest.approx(20 + 60 * 0.05 / 1.5, abs=1) and len(columns) == 10
-    assert registration("depth", COLOR, "camera", COLOR, lambda: np.eye(4)) is None  # two names of one place
+    # two names of one place
+    assert registration("depth", COLOR, "camera", COLOR, lambda: np.eye(4)) is None
 
 
 def test_what_is_missing_for_that_is_named():
-    with pytest.raises(ValueError, match="depth is in 'depth', its image in 'camera', and neither /tf_static nor /tf says"):
+    with pytest.raises(
+        ValueError,
+        match="depth is in 'depth', its image in 'camera', and neither /tf_static nor /tf says",
+    ):
         registration("depth", OTHER, "camera", COLOR, lambda: None)
     with pytest.raises(ValueError, match="own camera_info is missing"):
         registration("depth", None, "camera", COLOR, lambda: APART)
@@ -54,14 +75,29 @@ def test_what_is_missing_for_that_is_named():
 
 def test_a_message_that_names_two_frames_is_refused():
     def sent(depth, image, camera, compressed=False, data=b"1"):
-        picture, empty = SimpleNamespace(header=SimpleNamespace(frame_id=image), data=b"1"), SimpleNamespace(header=SimpleNamespace(frame_id="no"), data=b"")
-        return SimpleNamespace(depth=SimpleNamespace(header=SimpleNamespace(frame_id=depth), data=data), camera_frame_id=camera,
-                               image=empty if compressed else picture, compressed_image=picture if compressed else empty)
+        picture, empty = (
+            SimpleNamespace(header=SimpleNamespace(frame_id=image), data=b"1"),
+            SimpleNamespace(header=SimpleNamespace(frame_id="no"), data=b""),
+        )
+        return SimpleNamespace(
+            depth=SimpleNamespace(header=SimpleNamespace(frame_id=depth), data=data),
+            camera_frame_id=camera,
+            image=empty if compressed else picture,
+            compressed_image=picture if compressed else empty,
+        )
 
-    for frames in (("", "camera", ""), ("camera", "camera", ""), ("camera", "", "camera"), ("/camera", "camera", "x"), ("a", "", "")):
+    for frames in (
+        ("", "camera", ""),
+        ("camera", "camera", ""),
+        ("camera", "", "camera"),
+        ("/camera", "camera", "x"),
+        ("a", "", ""),
+    ):
         check_registered(sent(*frames))
         check_registered(sent(*frames, compressed=True))
     check_registered(sent("depth", "camera", "camera", data=b""))
     for compressed in (False, True):
-        with pytest.raises(ValueError, match="depth.header.frame_id is 'depth', that of its image 'camera'"):
+        with pytest.raises(
+            ValueError, match="depth.header.frame_id is 'depth', that of its image 'camera'"
+        ):
             check_registered(sent("depth", "camera", "camera", compressed))

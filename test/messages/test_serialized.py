@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from bags import typestore
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from plain_bags import CAMERA, START
 
 from vggt3_ros.messages.serialized import image_facts, stamp_of
@@ -20,17 +21,30 @@ def header(frame, stamp_ns=START + 123_456_789):
 
 def raw(frame="camera", encoding="rgb8", channels=3, little=True):
     pixels = np.zeros((CAMERA.height, CAMERA.width, channels), np.uint8)
-    message = TYPES.types[IMAGE](header=header(frame), height=CAMERA.height, width=CAMERA.width, encoding=encoding, is_bigendian=0,
-                                 step=pixels.strides[0], data=pixels.ravel())
+    message = TYPES.types[IMAGE](
+        header=header(frame),
+        height=CAMERA.height,
+        width=CAMERA.width,
+        encoding=encoding,
+        is_bigendian=0,
+        step=pixels.strides[0],
+        data=pixels.ravel(),
+    )
     return bytes(TYPES.serialize_cdr(message, IMAGE, little_endian=little))
 
 
 @pytest.mark.parametrize("little", [True, False])
-@given(st.text(st.characters(categories=("L", "N"), max_codepoint=0x3000), max_size=40), st.sampled_from(["rgb8", "mono8", "bayer_rggb8", "8UC1"]))
+@given(
+    st.text(st.characters(categories=("L", "N"), max_codepoint=0x3000), max_size=40),
+    st.sampled_from(["rgb8", "mono8", "bayer_rggb8", "8UC1"]),
+)
 def test_of_an_image(little, frame, encoding):
     channels = 3 if encoding == "rgb8" else 1
     facts = image_facts(raw(frame, encoding, channels, little))
-    assert facts == (START + 123_456_789, frame, (CAMERA.width, CAMERA.height)) and stamp_of(raw(frame, little=little)) == facts.stamp_ns
+    assert (
+        facts == (START + 123_456_789, frame, (CAMERA.width, CAMERA.height))
+        and stamp_of(raw(frame, little=little)) == facts.stamp_ns
+    )
 
 
 @pytest.mark.parametrize("kind, magic", [(".jpg", "jpeg"), (".png", "png")])

@@ -16,11 +16,15 @@ def by_definition(q, k, v):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("sequences, queries, keys, heads, d", [(3, 40, 40, 6, 24), (1, 140, 300, 2, 16), (2, 131, 131, 3, 64), (1, 1, 7, 4, 32)])
+@pytest.mark.parametrize(
+    "sequences, queries, keys, heads, d",
+    [(3, 40, 40, 6, 24), (1, 140, 300, 2, 16), (2, 131, 131, 3, 64), (1, 1, 7, 4, 32)],
+)
 def test_agrees_with_the_definition(dtype, sequences, queries, keys, heads, d):
     generator = torch.Generator().manual_seed(0)
     q = torch.randn(sequences, queries, heads, d, generator=generator).to(dtype)
-    k, v = torch.randn(sequences, keys, 2, heads, d, generator=generator).to(dtype).unbind(2)  # strided, as in a pass
+    # strided, as in a pass
+    k, v = torch.randn(sequences, keys, 2, heads, d, generator=generator).to(dtype).unbind(2)
     expected = by_definition(q, k, v)
     ours = attention.attend(q, k, v)
     assert ours.dtype == dtype and ours.shape == q.shape
@@ -32,7 +36,9 @@ def test_agrees_with_the_definition(dtype, sequences, queries, keys, heads, d):
 def test_the_size_of_the_tiles_does_not_matter(dtype, tile, monkeypatch):
     if not has_onednn("cpu", dtype):
         pytest.skip("torch has no oneDNN products on this CPU")
-    q, k, v = torch.randn(3, 2, 131, 3, 32, generator=torch.Generator().manual_seed(1)).mul(3).to(dtype)
+    q, k, v = (
+        torch.randn(3, 2, 131, 3, 32, generator=torch.Generator().manual_seed(1)).mul(3).to(dtype)
+    )
     whole = attention.attend(q, k, v)
     monkeypatch.setattr(attention, "_TILE", tile)
     monkeypatch.setattr(attention, "_LEAST_ROWS", 1)

@@ -12,7 +12,12 @@ from tiny_network import one_thread, random_images, relative, tiny_network  # no
 
 from vggt3_ros.cli import checkpoint as command
 from vggt3_ros.network.checkpoint import (
-    WrongCheckpoint, _suggested_config, expected_tensors, inspect_checkpoint, load_checkpoint, save_checkpoint,
+    WrongCheckpoint,
+    _suggested_config,
+    expected_tensors,
+    inspect_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
 )  # fmt: skip
 from vggt3_ros.network.checkpoint_files import CheckpointError
 from vggt3_ros.network.config import GlobalAttention, NetworkConfig
@@ -41,7 +46,9 @@ def metadata(saved):
 
 def assert_same_network(network, like=None):
     expected = (like or tiny_network()).state_dict()
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items())
+    assert all(
+        torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items()
+    )
 
 
 def test_a_saved_network_comes_back_with_its_configuration(saved):
@@ -49,15 +56,21 @@ def test_a_saved_network_comes_back_with_its_configuration(saved):
     assert network.config == tiny_network().config
     assert_same_network(network)
     images = random_images(2)
-    assert torch.equal(network.map(images)[0].pose_encoding, tiny_network().map(images)[0].pose_encoding)
+    assert torch.equal(
+        network.map(images)[0].pose_encoding, tiny_network().map(images)[0].pose_encoding
+    )
 
 
 def lengthened(state):
-    """A state dict with a trunk of the published depth: released files say nothing of themselves, and that has the published taps."""
+    """A state dict with a trunk of the published depth: released files say nothing of themselves,
+    and that has the published taps.
+    """
     for kind in ("frame", "global"):
         for name in [name for name in state if name.startswith(f"aggregator.{kind}_blocks.0.")]:
             for layer in range(24):
-                state[name.replace("_blocks.0.", f"_blocks.{layer}.")] = torch.zeros_like(state[name], dtype=torch.bfloat16)
+                state[name.replace("_blocks.0.", f"_blocks.{layer}.")] = torch.zeros_like(
+                    state[name], dtype=torch.bfloat16
+                )
     return state
 
 
@@ -71,10 +84,19 @@ def test_a_file_without_our_metadata_is_recognised_by_its_shapes(tmp_path, atten
     assert (found.config.depth, found.config.tapped_layers) == (24, (4, 11, 17, 23))
 
 
-@pytest.mark.parametrize("wrap", [lambda t: t, lambda t: {"model": t, "epoch": 3}, lambda t: {f"module.{k}": v for k, v in t.items()}])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda t: t,
+        lambda t: {"model": t, "epoch": 3},
+        lambda t: {f"module.{k}": v for k, v in t.items()},
+    ],
+)
 def test_torch_files_load_wrapped_or_not(tmp_path, tensors, wrap, monkeypatch):
     torch.save(wrap(tensors), tmp_path / "model.pt")
-    monkeypatch.setattr("vggt3_ros.network.checkpoint._declared_config", lambda source: tiny_network().config)
+    monkeypatch.setattr(
+        "vggt3_ros.network.checkpoint._declared_config", lambda source: tiny_network().config
+    )
     assert_same_network(load_checkpoint(tmp_path / "model.pt"))
 
 
@@ -99,14 +121,19 @@ def test_the_value_convolution_may_have_either_name_or_both(tmp_path, saved, ten
 
 
 def test_parts_of_the_release_that_are_not_used_are_passed_over(tmp_path, saved, tensors):
-    extra = {"track_head.tracker.query_ref_token": torch.zeros(3), "aggregator.patch_embed.mask_token": torch.zeros(1, 384)}
+    extra = {
+        "track_head.tracker.query_ref_token": torch.zeros(3),
+        "aggregator.patch_embed.mask_token": torch.zeros(1, 384),
+    }
     save_file(tensors | extra, tmp_path / "model.safetensors", metadata(saved))
     assert set(inspect_checkpoint(tmp_path / "model.safetensors").ignored) == set(extra)
     assert_same_network(load_checkpoint(tmp_path / "model.safetensors"))
 
 
 @pytest.mark.parametrize("described", [True, False])
-def test_missing_unexpected_and_misshaped_tensors_are_all_named(tmp_path, saved, tensors, described):
+def test_missing_unexpected_and_misshaped_tensors_are_all_named(
+    tmp_path, saved, tensors, described
+):
     del tensors["camera_head.pose_branch.fc2.bias"]
     tensors["aggregator.surprise"] = torch.zeros(2)
     tensors["depth_head.norm.weight"] = torch.zeros(7)
@@ -119,17 +146,28 @@ def test_missing_unexpected_and_misshaped_tensors_are_all_named(tmp_path, saved,
         assert report.unexpected == ("aggregator.surprise",)
     assert "camera_head.pose_branch.fc2.bias" in report.missing
     assert "aggregator.surprise" in report.unexpected
-    assert any(entry.startswith("depth_head.norm.weight: file has 7, network needs") for entry in report.misshaped)
+    assert any(
+        entry.startswith("depth_head.norm.weight: file has 7, network needs")
+        for entry in report.misshaped
+    )
     assert "missing" in text and "unexpected" in text and "misshaped" in text
 
 
 def test_a_part_of_a_released_file_is_compared_with_the_release(tmp_path):
     lines = [line.split("\t") for line in (DATA / "vgg-t3-keys.tsv").read_text().splitlines()]
-    kept = {key: torch.zeros(*map(int, shape.split("x"))) for key, shape in lines if key.startswith("aggregator.camera")}
+    kept = {
+        key: torch.zeros(*map(int, shape.split("x")))
+        for key, shape in lines
+        if key.startswith("aggregator.camera")
+    }
     kept["aggregator.global_blocks.0.attn.lr_fc.bias"] = torch.zeros(48)
     save_file(kept, tmp_path / "partial.safetensors")
     found = inspect_checkpoint(tmp_path / "partial.safetensors")
-    assert len(found.report.missing) == 1448 and not found.report.unexpected and not found.report.misshaped
+    assert (
+        len(found.report.missing) == 1448
+        and not found.report.unexpected
+        and not found.report.misshaped
+    )
     with pytest.raises(WrongCheckpoint, match="1448 missing: .* and 1428 more"):
         load_checkpoint(tmp_path / "partial.safetensors")
 
@@ -152,7 +190,9 @@ def test_a_truncated_file_is_refused(tmp_path, saved, keep):
 def test_the_trunk_is_converted_and_the_heads_stay_wide(saved, dtype):
     network = load_checkpoint(saved, dtype=dtype)
     assert {tensor.dtype for tensor in network.aggregator.state_dict().values()} == {dtype}
-    assert {tensor.dtype for tensor in network.camera_head.state_dict().values()} == {torch.float32}
+    assert {tensor.dtype for tensor in network.camera_head.state_dict().values()} == {
+        torch.float32
+    }
     narrow = load_checkpoint(saved, dtype=dtype, head_dtype=dtype)
     assert {tensor.dtype for tensor in narrow.depth_head.state_dict().values()} == {dtype}
 
@@ -188,14 +228,18 @@ def test_a_folder_must_leave_no_doubt(tmp_path, saved):
         load_checkpoint(tmp_path)
     for name in ("first.safetensors", "second.safetensors"):
         (tmp_path / name).symlink_to(saved)
-    with pytest.raises(CheckpointError, match="several checkpoints: first.safetensors, second.safetensors"):
+    with pytest.raises(
+        CheckpointError, match="several checkpoints: first.safetensors, second.safetensors"
+    ):
         load_checkpoint(tmp_path)
     (tmp_path / "model.safetensors").symlink_to(saved)
     assert_same_network(load_checkpoint(tmp_path))
 
 
 def hub_cache(folder, saved, revision):
-    """The layout huggingface_hub keeps: a snapshot folder a revision, and which one a branch is at."""
+    """The layout huggingface_hub keeps: a snapshot folder a revision, and which one a branch is
+    at.
+    """
     repository = folder / "models--someone--network"
     snapshot = repository / "snapshots" / revision
     snapshot.mkdir(parents=True)
@@ -211,7 +255,10 @@ def test_a_hub_id_loads_from_the_cache_without_a_network(tmp_path, saved, monkey
     hub_cache(tmp_path, saved, revision)
     for spec in ("someone/network", "someone/network@main", f"someone/network@{revision}"):
         assert_same_network(load_checkpoint(spec, cache_dir=tmp_path))
-    with pytest.raises(CheckpointError, match="someone/network@v2 is not in the local cache and cannot be downloaded"):
+    with pytest.raises(
+        CheckpointError,
+        match="someone/network@v2 is not in the local cache and cannot be downloaded",
+    ):
         load_checkpoint("someone/network@v2", cache_dir=tmp_path)
 
 
@@ -222,10 +269,14 @@ def test_gated_weights_say_where_to_ask_for_them(tmp_path, monkeypatch):
     def download(repository, local_files_only, **options):
         if local_files_only:
             raise LocalEntryNotFoundError("not here")
-        raise GatedRepoError.__new__(GatedRepoError, "403 Client Error")  # its constructor wants the response itself
+        # its constructor wants the response itself
+        raise GatedRepoError.__new__(GatedRepoError, "403 Client Error")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    with pytest.raises(CheckpointError, match="accept its conditions at https://huggingface.co/facebook/VGGT-1B-Commercial and log in"):
+    with pytest.raises(
+        CheckpointError,
+        match="accept its conditions at https://huggingface.co/facebook/VGGT-1B-Commercial and log in",
+    ):
         load_checkpoint("facebook/VGGT-1B-Commercial", cache_dir=tmp_path)
 
 
@@ -269,9 +320,14 @@ def test_a_convolution_instead_of_the_transformer_is_recognised_by_its_shapes():
 
 
 def test_the_commercial_twin_loads_by_the_same_code(tmp_path):
-    """vggt_1B_commercial.pt: a .pt file beside other files in a folder of the hub's cache, with names and shapes of VGGT."""
+    """vggt_1B_commercial.pt: a .pt file beside other files in a folder of the hub's cache, with
+    names and shapes of VGGT.
+    """
     network = tiny_network("softmax")
-    extra = {"track_head.tracker.query_ref_token": torch.zeros(3), "aggregator.patch_embed.mask_token": torch.zeros(1, 384)}
+    extra = {
+        "track_head.tracker.query_ref_token": torch.zeros(3),
+        "aggregator.patch_embed.mask_token": torch.zeros(1, 384),
+    }
     folder = tmp_path / "models--facebook--VGGT-1B-Commercial" / "snapshots" / "0123"
     folder.mkdir(parents=True)
     torch.save(lengthened(network.state_dict()) | extra, folder / "vggt_1B_commercial.pt")
@@ -279,4 +335,6 @@ def test_the_commercial_twin_loads_by_the_same_code(tmp_path):
     found = inspect_checkpoint(folder)
     assert found.report.problems == 0 and found.config.attention is GlobalAttention.SOFTMAX
     assert "acceptable use policy" in found.licence and "CC-BY-NC" not in found.licence
-    torch.testing.assert_close(load_checkpoint(folder).aggregator.camera_token, network.aggregator.camera_token)
+    torch.testing.assert_close(
+        load_checkpoint(folder).aggregator.camera_token, network.aggregator.camera_token
+    )

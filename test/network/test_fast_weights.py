@@ -60,7 +60,12 @@ def test_fast_weights_after_two_chunks_equal_one():
         add_gradients(halves, weights, chunk, scratch())
     norms = column_norms(weights)
     at_once = take_step(weights, gradients(weights, tokens), norms, 5)
-    torch.testing.assert_close(take_step(weights, halves, norms, 5), at_once, rtol=0, atol=1e-5 * at_once.abs().max().item())
+    torch.testing.assert_close(
+        take_step(weights, halves, norms, 5),
+        at_once,
+        rtol=0,
+        atol=1e-5 * at_once.abs().max().item(),
+    )
 
 
 def test_the_gradient_does_not_depend_on_how_many_heads_fit_at_once(monkeypatch):
@@ -103,7 +108,8 @@ def test_a_step_keeps_the_norm_of_every_column():
     norms = column_norms(weights)
     stepped = take_step(weights, gradients(weights, random_associations(30)), norms, 5)
     for before, after in zip(unstack_weights(weights), unstack_weights(stepped), strict=True):
-        torch.testing.assert_close(after.norm(dim=1), before.norm(dim=1), rtol=1e-4, atol=0)  # dim 1: the input of x w
+        # dim 1: the input of x w
+        torch.testing.assert_close(after.norm(dim=1), before.norm(dim=1), rtol=1e-4, atol=0)
     assert not torch.allclose(stepped, weights, atol=1e-2)
 
 
@@ -117,6 +123,8 @@ def test_more_steps_of_a_map_change_the_scene_and_none_are_refused():
     network = tiny_network()
     images = torch.rand(2, 3, 28, 28, generator=torch.Generator().manual_seed(3))
     scenes = [network.map(images, inner_steps=steps)[1].fast_weights for steps in (1, 2, 3)]
-    assert (scenes[0] - scenes[1]).abs().max() > 1e-3 and (scenes[1] - scenes[2]).abs().max() > 1e-3
+    assert (scenes[0] - scenes[1]).abs().max() > 1e-3 and (
+        scenes[1] - scenes[2]
+    ).abs().max() > 1e-3
     with pytest.raises(ValueError, match="at least 1"):
         network.map(images, inner_steps=0)

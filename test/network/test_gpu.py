@@ -12,7 +12,10 @@ from vggt3_ros.network.compiled import compile_blocks
 from vggt3_ros.network.parity import run_case
 from vggt3_ros.network.token_store import Placement
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +48,12 @@ def test_bfloat16_stays_close_to_float32(on_gpu):
 def test_offloading_is_exact(on_gpu, placement):
     images = random_images(5)
     plan = dataclasses.replace(on_gpu.plan(5, images.shape[-2:], 5), chunk_images=2)
-    offloaded = dataclasses.replace(plan, tokens=placement, projections=placement, keep_associations=False)
-    (expected, _), (result, _) = (on_gpu.map(images, depth_frames=range(5), plan=p) for p in (plan, offloaded))
+    offloaded = dataclasses.replace(
+        plan, tokens=placement, projections=placement, keep_associations=False
+    )
+    (expected, _), (result, _) = (
+        on_gpu.map(images, depth_frames=range(5), plan=p) for p in (plan, offloaded)
+    )
     assert relative(result.pose_encoding, expected.pose_encoding) < 1e-5
     assert relative(result.depth.values, expected.depth.values) < 1e-5
 
@@ -54,7 +61,10 @@ def test_offloading_is_exact(on_gpu, placement):
 def test_device_memory_beyond_weights_is_flat(on_gpu):
     images = random_images(64)
     plan = dataclasses.replace(
-        on_gpu.plan(64, images.shape[-2:]), chunk_images=4, tokens=Placement.HOST, keep_associations=False
+        on_gpu.plan(64, images.shape[-2:]),
+        chunk_images=4,
+        tokens=Placement.HOST,
+        keep_associations=False,
     )
     peaks = []
     for count in (8, 64):
@@ -62,7 +72,8 @@ def test_device_memory_beyond_weights_is_flat(on_gpu):
         before = torch.cuda.memory_allocated()
         on_gpu.map(images[:count], plan=plan)
         peaks.append(torch.cuda.max_memory_allocated() - before)
-    assert peaks[1] < peaks[0] + 56 * 24 * 2 * 384 * 4 + (1 << 20)  # the camera tokens of 56 more images
+    # the camera tokens of 56 more images
+    assert peaks[1] < peaks[0] + 56 * 24 * 2 * 384 * 4 + (1 << 20)
 
 
 def test_a_real_out_of_memory_is_survived(on_gpu):

@@ -1,4 +1,6 @@
-"""Linear layers agree with double precision by either library, whatever the layout of the input."""
+"""Linear layers agree with double precision by either library, whatever the layout of the
+input.
+"""
 
 import copy
 import shutil
@@ -28,7 +30,10 @@ def library(request, monkeypatch):
 @pytest.mark.parametrize("cut", [slice(None), slice(7, 40)])
 def test_agrees_with_double_precision(library, dtype, gelu, cut):
     generator = torch.Generator().manual_seed(0)
-    x, weight, bias = (torch.randn(*shape, generator=generator).to(dtype) for shape in ((3, 11, 40), (50, 40), (50,)))
+    x, weight, bias = (
+        torch.randn(*shape, generator=generator).to(dtype)
+        for shape in ((3, 11, 40), (50, 40), (50,))
+    )
     x, weight = x[..., cut], weight[:, cut].contiguous()
     expected = F.linear(x.double(), weight.double(), bias.double())
     ours = linear(x, weight, bias, Scratch(torch.device("cpu"), dtype), "out", gelu)
@@ -38,7 +43,9 @@ def test_agrees_with_double_precision(library, dtype, gelu, cut):
 
 def test_rows_of_a_weight_serve_as_a_layer_of_their_own(library):
     generator = torch.Generator().manual_seed(1)
-    x, weight, bias = (torch.randn(*shape, generator=generator) for shape in ((2, 5, 16), (48, 16), (48,)))
+    x, weight, bias = (
+        torch.randn(*shape, generator=generator) for shape in ((2, 5, 16), (48, 16), (48,))
+    )
     scratch = Scratch(torch.device("cpu"), torch.float32)
     whole = linear(x, weight, bias, scratch, "whole")
     assert relative(linear(x, weight[16:], bias[16:], scratch, "part"), whole[..., 16:]) < 1e-6

@@ -1,4 +1,6 @@
-"""map() and query() as the back end uses them: scenes are values, calls are independent, and can be stopped."""
+"""map() and query() as the back end uses them: scenes are values, calls are independent, and can
+be stopped.
+"""
 
 import copy
 import dataclasses
@@ -43,14 +45,22 @@ def test_a_query_leaves_the_scene_as_it_was(network, mapped):
     before = scene.fast_weights.clone(), scene.camera_tokens.clone()
     first = network.query(random_images(1, seed=7), scene, depth_frames=[0])
     again = network.query(random_images(1, seed=7), scene, depth_frames=[0])
-    assert torch.equal(scene.fast_weights, before[0]) and torch.equal(scene.camera_tokens, before[1])
+    assert torch.equal(scene.fast_weights, before[0]) and torch.equal(
+        scene.camera_tokens, before[1]
+    )
     assert torch.equal(first.pose_encoding, again.pose_encoding)
 
 
 def test_queries_do_not_see_each_other(network, mapped):
     together = network.query(random_images(3, seed=7), mapped[1], depth_frames=[2])
-    apart = [network.query(random_images(3, seed=7)[i : i + 1], mapped[1], depth_frames=[0]) for i in range(3)]
-    assert relative(together.pose_encoding, torch.cat([answer.pose_encoding for answer in apart])) < 1e-5
+    apart = [
+        network.query(random_images(3, seed=7)[i : i + 1], mapped[1], depth_frames=[0])
+        for i in range(3)
+    ]
+    assert (
+        relative(together.pose_encoding, torch.cat([answer.pose_encoding for answer in apart]))
+        < 1e-5
+    )
     assert relative(together.depth.values, apart[2].depth.values) < 1e-5
 
 
@@ -69,7 +79,9 @@ def test_queries_while_maps_are_running_are_correct(network, mapped):
 
     def keep_mapping():
         for _ in range(3):
-            maps.append(network.map(images, progress=Progress(lambda *_: mapping.set()))[0].pose_encoding)
+            maps.append(
+                network.map(images, progress=Progress(lambda *_: mapping.set()))[0].pose_encoding
+            )
 
     def keep_asking():
         mapping.wait(30)
@@ -90,7 +102,9 @@ def test_a_scene_survives_a_restart(network, mapped, tmp_path):
     mapped[1].save(tmp_path / "scene.safetensors")
     scene = SceneState.load(tmp_path / "scene.safetensors")
     image = random_images(1, seed=7)
-    assert torch.equal(network.query(image, scene).pose_encoding, network.query(image, mapped[1]).pose_encoding)
+    assert torch.equal(
+        network.query(image, scene).pose_encoding, network.query(image, mapped[1]).pose_encoding
+    )
     assert scene.image_count == 4
 
 
@@ -102,7 +116,9 @@ def test_a_file_that_is_no_scene_is_refused(tmp_path):
         SceneState.load(tmp_path / "other.safetensors")
 
 
-def test_the_same_weights_in_another_precision_are_the_same_network_and_other_weights_are_not(network):
+def test_the_same_weights_in_another_precision_are_the_same_network_and_other_weights_are_not(
+    network,
+):
     assert copy.deepcopy(network).to(torch.bfloat16).fingerprint() == network.fingerprint()
     other = copy.deepcopy(network)
     other.aggregator.camera_token += 0.1
@@ -140,7 +156,11 @@ def test_bad_input_is_refused_with_the_reason(network, mapped, images, options, 
 
 def test_progress_rises_to_one_and_names_the_stages(network):
     reports = []
-    network.map(random_images(3), depth_frames=[1], progress=Progress(lambda *report: reports.append(report)))
+    network.map(
+        random_images(3),
+        depth_frames=[1],
+        progress=Progress(lambda *report: reports.append(report)),
+    )
     fractions, stages = zip(*reports, strict=True)
     assert list(fractions) == sorted(fractions) and fractions[-1] == 1.0
     assert {"encoder", "layer 1 of 3", "layer 3 of 3", "dense heads"} <= set(stages)
@@ -156,18 +176,28 @@ def test_a_map_stops_at_the_first_check_after_it_is_cancelled(network, checks):
         return count >= checks
 
     with pytest.raises(Cancelled):
-        network.map(random_images(3), depth_frames=range(3), progress=Progress(cancelled=cancelled))
+        network.map(
+            random_images(3), depth_frames=range(3), progress=Progress(cancelled=cancelled)
+        )
     assert count == checks
 
 
 @pytest.mark.parametrize("attention", ["ttt", "softmax"])
 def test_a_cancel_is_asked_after_every_block_of_every_chunk(attention):
-    """At full size a block takes a CPU a tenth of a second an image: this is what keeps a cancel within two seconds."""
+    """At full size a block takes a CPU a tenth of a second an image: this is what keeps a cancel
+    within two seconds.
+    """
     network, checks = tiny_network(attention), []
     plan = dataclasses.replace(network.plan(3, SIZE), chunk_images=1)
-    network.map(random_images(3), plan=plan, progress=Progress(cancelled=lambda: checks.append(1) and False))
+    network.map(
+        random_images(3),
+        plan=plan,
+        progress=Progress(cancelled=lambda: checks.append(1) and False),
+    )
     blocks = network.config.encoder_shape.depth + 2 * network.config.depth
-    assert len(checks) >= 3 * blocks + network.config.camera_iterations * network.config.camera_depth
+    assert (
+        len(checks) >= 3 * blocks + network.config.camera_iterations * network.config.camera_depth
+    )
 
 
 def test_a_cancel_from_another_thread_ends_the_map(network):
@@ -181,7 +211,9 @@ def test_a_cancel_from_another_thread_ends_the_map(network):
 
 def test_camera_poses_are_inverse_to_each_other_and_rotations(mapped):
     forward, backward = mapped[0].T_camera_world.numpy(), mapped[0].T_world_camera.numpy()
-    np.testing.assert_allclose(forward @ backward, np.broadcast_to(np.eye(4), forward.shape), atol=1e-12)
+    np.testing.assert_allclose(
+        forward @ backward, np.broadcast_to(np.eye(4), forward.shape), atol=1e-12
+    )
     np.testing.assert_allclose(np.linalg.det(forward[:, :3, :3]), 1.0, atol=1e-12)
 
 
@@ -190,8 +222,12 @@ def test_pose_encoding_is_read_as_camera_from_world_with_fields_of_view():
     encoding = torch.tensor([[1.0, 2.0, 3.0, *half_turn_about_z, np.pi / 2, 2 * np.arctan(0.5)]])
     predictions = Predictions(encoding, (100, 200))
     world_point = np.array([1.0, 1.0, 1.0, 1.0])
-    np.testing.assert_allclose(predictions.T_camera_world[0].numpy() @ world_point, [0.0, 1.0, 4.0, 1.0], atol=1e-6)
-    np.testing.assert_allclose(predictions.intrinsics[0].numpy(), [[200, 0, 100], [0, 50, 50], [0, 0, 1]], rtol=1e-6)
+    np.testing.assert_allclose(
+        predictions.T_camera_world[0].numpy() @ world_point, [0.0, 1.0, 4.0, 1.0], atol=1e-6
+    )
+    np.testing.assert_allclose(
+        predictions.intrinsics[0].numpy(), [[200, 0, 100], [0, 50, 50], [0, 0, 1]], rtol=1e-6
+    )
 
 
 def test_bfloat16_stays_close_to_float32(network, mapped):
@@ -203,7 +239,12 @@ def test_bfloat16_stays_close_to_float32(network, mapped):
     assert relative(predictions.pose_encoding, mapped[0].pose_encoding) < 0.1
     assert relative(predictions.depth.values, mapped[0].depth.values) < 0.1
     answer = narrow.query(random_images(1, seed=7), scene)
-    assert relative(answer.pose_encoding, network.query(random_images(1, seed=7), mapped[1]).pose_encoding) < 0.1
+    assert (
+        relative(
+            answer.pose_encoding, network.query(random_images(1, seed=7), mapped[1]).pose_encoding
+        )
+        < 0.1
+    )
 
 
 @pytest.mark.parametrize("size", [SIZE, (28, 70)])

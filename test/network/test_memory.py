@@ -4,7 +4,14 @@ import dataclasses
 
 import pytest
 import torch
-from tiny_network import SIZE, LiveMemory, one_thread, random_images, relative, tiny_config, tiny_network  # noqa: F401
+from tiny_network import (
+    SIZE,
+    LiveMemory,
+    random_images,
+    relative,
+    tiny_config,
+    tiny_network,
+)
 
 from vggt3_ros.network import map_pass
 from vggt3_ros.network.heads import camera
@@ -43,14 +50,23 @@ def at_once(request):
     [
         {"chunk_images": 1, "decode_images": 1},
         {"chunk_images": 2, "decode_images": 3},
-        {"chunk_images": 3, "decode_images": 2, "tokens": Placement.DISK, "projections": Placement.DISK},
+        {
+            "chunk_images": 3,
+            "decode_images": 2,
+            "tokens": Placement.DISK,
+            "projections": Placement.DISK,
+        },
         {"chunk_images": 2, "keep_associations": False},
     ],
-    ids=lambda changes: " ".join(f"{name}={getattr(value, 'value', value)}" for name, value in changes.items()),
+    ids=lambda changes: " ".join(
+        f"{name}={getattr(value, 'value', value)}" for name, value in changes.items()
+    ),
 )
 def test_chunks_and_offloading_are_exact(at_once, changes):
     network, plan, expected = at_once
-    result = flatten(*network.map(random_images(5), plan=dataclasses.replace(plan, **changes), **ALL))
+    result = flatten(
+        *network.map(random_images(5), plan=dataclasses.replace(plan, **changes), **ALL)
+    )
     errors = {name: relative(result[name], expected[name]) for name in expected}
     assert max(errors.values()) < 1e-5, errors
 
@@ -58,7 +74,10 @@ def test_chunks_and_offloading_are_exact(at_once, changes):
 def test_the_camera_head_in_chunks_is_exact(at_once, monkeypatch):
     network, plan, expected = at_once
     monkeypatch.setitem(camera._ROWS, "cpu", 2)
-    assert relative(network.map(random_images(5), plan=plan)[0].pose_encoding, expected["pose"]) < 1e-5
+    assert (
+        relative(network.map(random_images(5), plan=plan)[0].pose_encoding, expected["pose"])
+        < 1e-5
+    )
 
 
 def test_depth_is_computed_for_the_asked_frames_only(at_once):
@@ -115,7 +134,9 @@ def test_out_of_memory_with_the_smallest_plan_is_an_error_with_the_numbers(monke
     network = tiny_network()
 
     def never(*_):
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+        raise RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+        )
 
     monkeypatch.setattr(map_pass, "load_images", never)
     with pytest.raises(NotEnoughMemory, match="1 images at once.*tokens on disk.*recomputed"):
@@ -146,13 +167,21 @@ def test_memory_beyond_the_outputs_does_not_grow_with_the_images(dense):
     network = tiny_network()
     plan = network.plan(4, SIZE, 4, dense)
     plan = dataclasses.replace(
-        plan, chunk_images=2, decode_images=1, tokens=Placement.DISK, projections=Placement.DISK, keep_associations=False
+        plan,
+        chunk_images=2,
+        decode_images=1,
+        tokens=Placement.DISK,
+        projections=Placement.DISK,
+        keep_associations=False,
     )
-    per_image = 4 * (9 + 2 * 384 * 2) + (4 * SIZE[0] * SIZE[1] * (2 + 4) if dense else 0)  # outputs and camera tokens
+    # outputs and camera tokens
+    per_image = 4 * (9 + 2 * 384 * 2) + (4 * SIZE[0] * SIZE[1] * (2 + 4) if dense else 0)
     few, many = (
-        peak_bytes(network, count, plan, depth_frames=range(count if dense else 0), dense=dense) for count in (4, 16)
+        peak_bytes(network, count, plan, depth_frames=range(count if dense else 0), dense=dense)
+        for count in (4, 16)
     )
-    # What the camera head needs for its tokens grows too: 10 buffers of 2 x 384 and the MLP's hidden layer.
+    # What the camera head needs for its tokens grows too: 10 buffers of 2 x 384 and the MLP's
+    # hidden layer.
     camera_head = 12 * 4 * 20 * 2 * 384
     assert few > 2 * 17 * 384 * 4 * 10  # the meter sees the ten or more buffers of a chunk of two
     assert many - few <= 12 * per_image * 1.05 + camera_head, (few, many)
@@ -191,14 +220,21 @@ def test_a_large_gpu_keeps_a_thousand_images_on_the_device():
 def test_what_does_not_fit_the_device_goes_to_host_memory_and_then_to_disk():
     small = 10 << 30
     host = plan_pass(full_size(4000, 4000, 1), CUDA, small, 400 << 30)
-    assert (host.tokens, host.projections, host.keep_associations) == (Placement.HOST, Placement.HOST, False)
+    assert (host.tokens, host.projections, host.keep_associations) == (
+        Placement.HOST,
+        Placement.HOST,
+        False,
+    )
     disk = plan_pass(full_size(4000), CUDA, small, 2 << 30)
     assert disk.tokens is Placement.DISK
     assert plan_pass(full_size(4000), CPU, 4 << 30, 4 << 30).tokens is Placement.DISK
 
 
 def test_less_memory_never_means_larger_chunks():
-    plans = [plan_pass(full_size(100, 100, 2), CUDA, gib << 30, 400 << 30) for gib in (70, 40, 20, 12, 8)]
+    plans = [
+        plan_pass(full_size(100, 100, 2), CUDA, gib << 30, 400 << 30)
+        for gib in (70, 40, 20, 12, 8)
+    ]
     sizes = [plan.chunk_images for plan in plans]
     assert sizes == sorted(sizes, reverse=True) and sizes[0] > sizes[-1] >= 1
     assert all(plan.work_bytes + plan.stored_bytes <= plan.free_bytes for plan in plans)

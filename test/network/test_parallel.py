@@ -16,9 +16,20 @@ from vggt3_ros.network.parallel import shard
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=f"{SUPPORT}{os.pathsep}{ROOT}")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     finished = subprocess.run(
-        [*command, str(SUPPORT / "torchrun_map.py"), str(folder)], env=environment, capture_output=True, text=True, timeout=300
+        [*command, str(SUPPORT / "torchrun_map.py"), str(folder)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert finished.returncode == 0, finished.stderr
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]

@@ -1,4 +1,6 @@
-"""The network computes what the reference computes: stored outputs, checkpoint names and shapes."""
+"""The network computes what the reference computes: stored outputs, checkpoint names and
+shapes.
+"""
 
 import argparse
 import json
@@ -7,7 +9,13 @@ import numpy as np
 import pytest
 import torch
 from folders import DATA
-from tiny_network import filled_network, one_thread, random_images, relative, remembered_fill, tiny_config  # noqa: F401
+from tiny_network import (
+    filled_network,
+    random_images,
+    relative,
+    remembered_fill,
+    tiny_config,
+)
 
 from vggt3_ros.cli import checkpoint as command
 from vggt3_ros.network.checkpoint import expected_tensors
@@ -56,7 +64,10 @@ def parts_of(case, path, *names, **changes):
     return path
 
 
-@pytest.mark.parametrize("names", [("query_pose_enc",), ("map_pose_enc",), ("depth",), ("map_all_layer0_w0_heads_0_1",), ()])
+@pytest.mark.parametrize(
+    "names",
+    [("query_pose_enc",), ("map_pose_enc",), ("depth",), ("map_all_layer0_w0_heads_0_1",), ()],
+)
 def test_a_case_may_hold_any_part_of_the_outputs(tmp_path, names):
     case = DATA / "vits_d4_ttt_s3_70x98.npz"
     with np.load(case) as file:
@@ -67,11 +78,21 @@ def test_a_case_may_hold_any_part_of_the_outputs(tmp_path, names):
 
 
 def test_a_query_of_a_network_without_scenes_is_not_compared(tmp_path):
-    path = parts_of(DATA / "vits_d4_softmax_s3_70x98.npz", tmp_path / "case.npz", query_pose_enc=np.zeros((1, 9)))
+    path = parts_of(
+        DATA / "vits_d4_softmax_s3_70x98.npz",
+        tmp_path / "case.npz",
+        query_pose_enc=np.zeros((1, 9)),
+    )
     assert run_case(path).not_compared == ("query_pose_enc",)
 
 
-@pytest.mark.parametrize("changes, word", [({"depth": np.zeros((3, 70, 98))}, "depth has shape"), ({"query_depth": np.zeros((3, 70, 98, 1))}, "map of 0")])
+@pytest.mark.parametrize(
+    "changes, word",
+    [
+        ({"depth": np.zeros((3, 70, 98))}, "depth has shape"),
+        ({"query_depth": np.zeros((3, 70, 98, 1))}, "map of 0"),
+    ],
+)
 def test_an_output_of_another_shape_is_named(tmp_path, changes, word):
     with pytest.raises(ParityError, match=word):
         run_case(parts_of(DATA / "vits_d4_ttt_s3_70x98.npz", tmp_path / "case.npz", **changes))
@@ -80,7 +101,12 @@ def test_an_output_of_another_shape_is_named(tmp_path, changes, word):
 def test_what_a_case_asks_beyond_the_network_is_named(tmp_path):
     with np.load(CASES[0]) as file:
         entries = json.loads(str(file["config"])) | {"author": "someone"}
-        np.savez(tmp_path / "case.npz", images=file["images"][:1], config=json.dumps(entries), tracks=np.zeros(3))
+        np.savez(
+            tmp_path / "case.npz",
+            images=file["images"][:1],
+            config=json.dumps(entries),
+            tracks=np.zeros(3),
+        )
     result = run_case(tmp_path / "case.npz")
     assert result.not_compared == ("tracks",) and result.unknown_config == ("author",)
 
@@ -112,7 +138,11 @@ def test_relative_error_compares_infinities_by_place():
 def test_names_and_shapes_equal_the_released_checkpoints(config, name):
     lines = (line.split("\t") for line in (DATA / f"{name}-keys.tsv").read_text().splitlines())
     released = {key: tuple(map(int, shape.split("x"))) for key, shape in lines}
-    used = {k: v for k, v in released.items() if not k.startswith("track_head.") and not k.endswith("mask_token")}
+    used = {
+        k: v
+        for k, v in released.items()
+        if not k.startswith("track_head.") and not k.endswith("mask_token")
+    }
     assert expected_tensors(config) == used
 
 
@@ -121,9 +151,16 @@ def test_names_and_shapes_equal_the_released_checkpoints(config, name):
     "size, changes",
     [
         ((98, 42), {}),  # upright
-        ((28, 70), {"num_heads": 12, "mlp_ratio": 2.0, "fast_hidden_ratio": 2, "num_register_tokens": 2}),
-        ((56, 56), {"inner_steps": 3, "newton_schulz_steps": 3, "base_rate": 0.1, "rope_base": 10.0}),
-        ((14, 14), {"image_size": 224, "camera_iterations": 2, "camera_heads": 8}),  # a single patch
+        (
+            (28, 70),
+            {"num_heads": 12, "mlp_ratio": 2.0, "fast_hidden_ratio": 2, "num_register_tokens": 2},
+        ),
+        (
+            (56, 56),
+            {"inner_steps": 3, "newton_schulz_steps": 3, "base_rate": 0.1, "rope_base": 10.0},
+        ),
+        # a single patch
+        ((14, 14), {"image_size": 224, "camera_iterations": 2, "camera_heads": 8}),
     ],
 )
 def test_any_configuration_and_size_agrees_with_the_plain_formulas(attention, size, changes):

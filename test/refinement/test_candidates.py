@@ -14,7 +14,10 @@ def test_each_keyframe_is_paired_with_those_just_before_it():
 
 
 def test_proximity_pairs_are_near_look_alike_and_are_few():
-    T, config = round_trip(), LoopConfig(pairs_per_keyframe=3, proximity_radius=1.0, proximity_angle=0.8)
+    T, config = (
+        round_trip(),
+        LoopConfig(pairs_per_keyframe=3, proximity_radius=1.0, proximity_angle=0.8),
+    )
     pairs = candidates.proximity(T, config, set())
     assert len(pairs) == len(set(pairs)) and any(i - j > 10 for i, j in pairs)
     for i, j in pairs:
@@ -33,7 +36,9 @@ def test_the_second_round_is_tied_to_the_first():
 def test_a_keyframe_that_looks_the_other_way_is_no_candidate():
     positions = np.column_stack([np.linspace(0, 0.1, 8), np.zeros(8), np.zeros(8)])
     there_and_back = poses(positions, [0, 0, 0, 0, 180, 180, 180, 180])
-    assert not [(i, j) for i, j in candidates.proximity(there_and_back, LoopConfig(), set()) if i >= 4 > j]
+    assert not [
+        (i, j) for i, j in candidates.proximity(there_and_back, LoopConfig(), set()) if i >= 4 > j
+    ]
 
 
 def test_known_pairs_are_not_proposed_again_and_only_new_keyframes_are_asked_about():
@@ -66,15 +71,27 @@ def test_pairs_across_a_step_are_those_that_look_alike_and_are_spread():
         vectors[i] = vectors[j] + 0.05 * rng.standard_normal(64)
     places = PlaceIndex(np.zeros((1, 64), np.float32), vectors, 40)
     chosen = candidates.alike_across(20, places, 3, {(38, 3)})
-    assert {(25, 12)} < set(chosen) and len({(30, 5), (31, 5)} & set(chosen)) == 1 and (38, 3) not in chosen
+    assert (
+        {(25, 12)} < set(chosen)
+        and len({(30, 5), (31, 5)} & set(chosen)) == 1
+        and (38, 3) not in chosen
+    )
     assert all(j < 20 <= i and i - j > 2 for i, j in chosen)
 
 
 def test_where_odometry_is_doubted_every_stretch_gets_its_share():
     """A camera sways over one place: what odometry calls nearest lies on one side of the path."""
     count, config = 60, LoopConfig(pairs_per_keyframe=4)
-    positions = np.column_stack([0.1 * np.sin(np.arange(count)), np.zeros(count), np.where(np.arange(count) < 30, 0.0, 0.6)])
+    positions = np.column_stack(
+        [
+            0.1 * np.sin(np.arange(count)),
+            np.zeros(count),
+            np.where(np.arange(count) < 30, 0.0, 0.6),
+        ]
+    )
     T = poses(positions, np.zeros(count))
-    across = lambda spread: sum(i >= 30 > j for i, j in candidates.proximity(T, config, set(), spread=spread))
+    across = lambda spread: sum(
+        i >= 30 > j for i, j in candidates.proximity(T, config, set(), spread=spread)
+    )
     assert across(True) > 1.5 * across(False)
     assert len(candidates.proximity(T, config, set(), spread=True)) <= 4 * count

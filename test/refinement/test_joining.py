@@ -1,4 +1,6 @@
-"""Maps without images are joined by their scene memories alone; what does not belong together is refused."""
+"""Maps without images are joined by their scene memories alone; what does not belong together is
+refused.
+"""
 
 import itertools
 import shutil
@@ -31,14 +33,22 @@ def keep(folder, keyframes, poses):
         for k, (keyframe, pose) in enumerate(zip(keyframes, poses)):
             backend.add(replace(keyframe, id=k, T_odom_cam=pose))
         snapshot = backend.refine()
-        return [save_map(store, snapshot, folder, name, images) for name, images in (("shipped", False), ("whole", True))]
+        return [
+            save_map(store, snapshot, folder, name, images)
+            for name, images in (("shipped", False), ("whole", True))
+        ]
 
 
 @pytest.fixture(scope="module")
 def maps(rendered, tmp_path_factory):
-    """Folders of two maps, of every other keyframe each, and of the second with its images; it has a frame of its own."""
-    of = lambda name, at, T, later: keep(tmp_path_factory.mktemp(name), [replace(k, stamp_ns=k.stamp_ns + later) for k in rendered.keyframes[at::2]],
-                                         T @ rendered.T_world_cam[at::2])
+    """Folders of two maps, of every other keyframe each, and of the second with its images; it has
+    a frame of its own.
+    """
+    of = lambda name, at, T, later: keep(
+        tmp_path_factory.mktemp(name),
+        [replace(k, stamp_ns=k.stamp_ns + later) for k in rendered.keyframes[at::2]],
+        T @ rendered.T_world_cam[at::2],
+    )
     return of("first", 0, np.eye(4), 0)[0], *of("second", 1, START, LATER)
 
 
@@ -55,10 +65,19 @@ def test_a_view_of_a_memory_is_what_its_keyframe_saw(maps, rendered):
         memory = Backend(store, QUICK)._scenes.memory
     frame = view(memory, rendered.camera, rendered.T_world_cam[4])
     points = se3.transform_points(se3.inverse(rendered.T_world_cam[4]), memory.map_points)
-    nearest = np.linalg.norm(frame.features.keypoints[:, None] - rendered.camera.project(points[points[:, 2] > 0.1])[None], axis=2).min(1)
+    nearest = np.linalg.norm(
+        frame.features.keypoints[:, None]
+        - rendered.camera.project(points[points[:, 2] > 0.1])[None],
+        axis=2,
+    ).min(1)
     assert len(frame.features.keypoints) > 300 and nearest.max() < 1e-2
-    assert frame.features.dense.shape[1:] == (rendered.camera.height // 8, rendered.camera.width // 8)
-    assert len(view(memory, rendered.camera, se3.exp([500.0, 0, 0, 0, 0, 0])).features.keypoints) == 0
+    assert frame.features.dense.shape[1:] == (
+        rendered.camera.height // 8,
+        rendered.camera.width // 8,
+    )
+    assert (
+        len(view(memory, rendered.camera, se3.exp([500.0, 0, 0, 0, 0, 0])).features.keypoints) == 0
+    )
 
 
 def test_two_maps_without_images_become_one(maps, served, rendered):
@@ -68,8 +87,16 @@ def test_two_maps_without_images_become_one(maps, served, rendered):
     apart = START @ loaded.T_map_loaded
     assert np.linalg.norm(apart[:3, 3]) < 0.01 and se3.rotation_angle(apart) < 0.003
     both = Backend(served, QUICK)
-    assert len(both.snapshot) == 28 and len(served) == 28 and both.snapshot.generation == loaded.generation
-    assert both.snapshot.keyframe_ids[:14].min() >= FIRST_ID and (both.snapshot.sessions[:14] == -1).all() and both.snapshot.session == 0
+    assert (
+        len(both.snapshot) == 28
+        and len(served) == 28
+        and both.snapshot.generation == loaded.generation
+    )
+    assert (
+        both.snapshot.keyframe_ids[:14].min() >= FIRST_ID
+        and (both.snapshot.sessions[:14] == -1).all()
+        and both.snapshot.session == 0
+    )
     np.testing.assert_allclose(both.snapshot.T_map_cam[:14], rendered.T_world_cam[1::2], atol=0.01)
     np.testing.assert_array_equal(both.snapshot.T_map_cam[14:], alone.snapshot.T_map_cam)
     errors, found = [], [0, 0]
@@ -84,7 +111,11 @@ def test_two_maps_without_images_become_one(maps, served, rendered):
 def test_nothing_that_shows_the_place_is_left(maps, served):
     Backend(served, QUICK).join(maps[1])
     both = Backend(served, QUICK)
-    assert not served.has_images and len(both.snapshot.cloud) == 0 and len(list(served.snapshots.iterdir())) == 1
+    assert (
+        not served.has_images
+        and len(both.snapshot.cloud) == 0
+        and len(list(served.snapshots.iterdir())) == 1
+    )
     with pytest.raises(ValueError, match="without images"):
         both.refine()
 
@@ -102,14 +133,19 @@ def test_another_home_with_the_same_pictures_on_its_walls_is_not_joined(served, 
     other, _ = keep(tmp_path, home.keyframes, home.groundtruth)
     with pytest.raises(LoadError, match="do both maps show the same place") as error:
         Backend(served, QUICK).join(other)
-    assert error.value.code == "not_localized" and len(Backend(served, QUICK).snapshot) == 14 == len(served)
+    assert error.value.code == "not_localized" and len(
+        Backend(served, QUICK).snapshot
+    ) == 14 == len(served)
 
 
 def test_joining_that_is_killed_at_any_step_leaves_the_old_map_or_both(maps, served, tmp_path):
     served.close()
     numbers, kept = itertools.count(), []
-    for folder, ended in killed_at_every_step(lambda: shutil.copytree(served.folder, tmp_path / f"{next(numbers)}"),
-                                              lambda folder: _joined(folder, maps[1]), stride=60):
+    for folder, ended in killed_at_every_step(
+        lambda: shutil.copytree(served.folder, tmp_path / f"{next(numbers)}"),
+        lambda folder: _joined(folder, maps[1]),
+        stride=60,
+    ):
         with KeyframeStore(folder) as left:
             snapshot = Backend(left, QUICK).snapshot
             kept.append(len(snapshot))
@@ -128,7 +164,9 @@ def _joined(folder, other):
 
 def test_maps_with_and_without_images_are_united_without(maps, tmp_path):
     first, _, whole = maps
-    snapshot, merged = uniting.unite([whole, first], tmp_path / "all", lambda store: Backend(store, QUICK), lambda *_: None)
+    snapshot, merged = uniting.unite(
+        [whole, first], tmp_path / "all", lambda store: Backend(store, QUICK), lambda *_: None
+    )
     assert len(snapshot) == 28 and merged[0][1].added == 14 and len(snapshot.cloud) == 0
     with KeyframeStore(tmp_path / "all", read_only=True) as store:
         assert not store.has_images and len(store) == 28

@@ -13,7 +13,9 @@ from vggt3_ros.refinement.marginals import all_marginals
 @pytest.mark.parametrize("seed, loops_used", [(0, 50), (1, 0), (2, 7)])
 def test_they_are_those_of_gtsam(seed, loops_used):
     _, odometry, noise, loops, _ = problem(seed)
-    solution = pose_graph.solve(odometry, noise, loops[:loops_used], PoseGraphConfig(), covariances=False)
+    solution = pose_graph.solve(
+        odometry, noise, loops[:loops_used], PoseGraphConfig(), covariances=False
+    )
     graph = pose_graph.build(odometry, noise, loops[:loops_used], PoseGraphConfig())
     values = gtsam.Values()
     for i, pose in enumerate(solution.T_map_cam):
@@ -23,7 +25,9 @@ def test_they_are_those_of_gtsam(seed, loops_used):
     assert got.shape == (len(odometry), 6, 6)
     for i, covariance in enumerate(got):
         reference = expected.marginalCovariance(i)
-        np.testing.assert_allclose(covariance, reference, atol=1e-6 * np.abs(reference).max(), rtol=1e-5)
+        np.testing.assert_allclose(
+            covariance, reference, atol=1e-6 * np.abs(reference).max(), rtol=1e-5
+        )
 
 
 def test_what_progress_raises_ends_it():

@@ -1,4 +1,6 @@
-"""Loading a saved map: replacing is all or nothing; merging finds where the map lies, or refuses."""
+"""Loading a saved map: replacing is all or nothing; merging finds where the map lies, or
+refuses.
+"""
 
 import itertools
 import logging
@@ -22,15 +24,24 @@ from vggt3_ros.store.snapshot import Snapshot
 from vggt3_ros.surface.fusion import empty_map
 
 DRIFT = se3.exp([0.3, -0.2, 0.1, 0.02, 0.0, 0.1])  # T_map_odom of the map held
-OTHER = se3.exp([4.0, -1.0, 0.5, 0.1, -0.2, 2.0])  # where the saved map's frame lies in the map held
+# where the saved map's frame lies in the map held
+OTHER = se3.exp([4.0, -1.0, 0.5, 0.1, -0.2, 2.0])
 
 
 def fill(store, keyframes, T_map_odom=np.eye(4), generation=1):
     for keyframe in keyframes:
         store.put(keyframe)
     poses = store.poses()
-    snapshot = Snapshot(generation, poses.ids, poses.stamps_ns, T_map_odom @ poses.T_odom_cam, poses.T_odom_cam,
-                        np.tile(np.eye(6) * 1e-4, (len(poses), 1, 1)), (), empty_map())
+    snapshot = Snapshot(
+        generation,
+        poses.ids,
+        poses.stamps_ns,
+        T_map_odom @ poses.T_odom_cam,
+        poses.T_odom_cam,
+        np.tile(np.eye(6) * 1e-4, (len(poses), 1, 1)),
+        (),
+        empty_map(),
+    )
     snapshot.save(store.snapshots / f"{generation:06d}")
     return snapshot
 
@@ -39,7 +50,9 @@ def fill(store, keyframes, T_map_odom=np.eye(4), generation=1):
 def saved(tmp_path):
     """Twelve keyframes, refined, saved; the last one came after the refinement."""
     with KeyframeStore(tmp_path / "earlier") as store:
-        snapshot = fill(store, [make_keyframe(id, stamp_ns=1000 + id) for id in range(11)], generation=7)
+        snapshot = fill(
+            store, [make_keyframe(id, stamp_ns=1000 + id) for id in range(11)], generation=7
+        )
         store.put(make_keyframe(11, stamp_ns=1011))
         store.put_cache(3, "frame", "1", b"features")
         return save_map(store, snapshot, tmp_path / "maps", "saved")
@@ -52,15 +65,23 @@ def held(tmp_path):
 
 
 def finder(saved, wrong=(), lost=()):
-    """localize() that knows the saved images: where OTHER puts them, but for keyframes `wrong` (elsewhere) and `lost` (not found)."""
+    """localize() that knows the saved images: where OTHER puts them, but for keyframes `wrong`
+    (elsewhere) and `lost` (not found).
+    """
     with KeyframeStore(saved, read_only=True) as store:
-        known = {store.get(id).image.tobytes(): (id, store.get(id).T_odom_cam) for id in store.ids()}
+        known = {
+            store.get(id).image.tobytes(): (id, store.get(id).T_odom_cam) for id in store.ids()
+        }
 
     def localize(image, camera):
         id, pose = known[image.tobytes()]
         if id in lost:
             return Localization("not_localized", "", None, None, 0, 0.0, 1, 0.0)
-        noise = se3.exp(np.random.default_rng(id).normal(0, 0.01, 6)) if id not in wrong else se3.exp([3.0 + id, 0, 0, 0, 0, 1.0])
+        noise = (
+            se3.exp(np.random.default_rng(id).normal(0, 0.01, 6))
+            if id not in wrong
+            else se3.exp([3.0 + id, 0, 0, 0, 0, 1.0])
+        )
         return Localization("ok", "", OTHER @ pose @ noise, np.eye(6), 100, 0.5, 1, 0.0)
 
     return localize
@@ -70,27 +91,42 @@ def test_replacing_takes_keyframes_snapshot_cache_and_a_number_never_used(saved,
     store, _ = held
     loaded = merging.replace(store, saved)
     assert (loaded.generation, loaded.added) == (2, 11)
-    assert store.ids() == list(range(12)) and store.get_note(LOADED) == str(saved) and store.get_cache(3, "frame", "1") == b"features"
+    assert (
+        store.ids() == list(range(12))
+        and store.get_note(LOADED) == str(saved)
+        and store.get_cache(3, "frame", "1") == b"features"
+    )
     assert_same(store.get(5), make_keyframe(5, stamp_ns=1005))
     assert [folder.name for folder in store.snapshots.iterdir()] == ["000002"]
     assert Snapshot.load(store.snapshots / "000002").generation == 2
     assert sorted(path.name for path in store.folder.iterdir() if path.is_dir()) == ["snapshots"]
 
 
-def test_replacing_that_is_killed_at_any_step_leaves_the_old_map_or_the_new_one(saved, held, tmp_path):
-    """Keyframes and the map that is served belong together each time, and doing it again heals what is left over."""
+def test_replacing_that_is_killed_at_any_step_leaves_the_old_map_or_the_new_one(
+    saved, held, tmp_path
+):
+    """Keyframes and the map that is served belong together each time, and doing it again heals
+    what is left over.
+    """
     store, _ = held
     store.close()
     numbers, served = itertools.count(), []
-    for folder, ended in killed_at_every_step(lambda: shutil.copytree(store.folder, tmp_path / f"{next(numbers)}"),
-                                              lambda folder: merging.replace(KeyframeStore(folder), saved), stride=11):
+    for folder, ended in killed_at_every_step(
+        lambda: shutil.copytree(store.folder, tmp_path / f"{next(numbers)}"),
+        lambda folder: merging.replace(KeyframeStore(folder), saved),
+        stride=11,
+    ):
         with KeyframeStore(folder) as left:
             snapshot = SnapshotShelf(left, lambda *_: None, logging.getLogger("shelf")).current
             served.append(len(snapshot))
             assert left.ids() == ([0, 1, 2] if len(snapshot) == 3 else list(range(12)))
-            np.testing.assert_array_equal(left.poses().T_odom_cam[:len(snapshot)], snapshot.T_odom_cam)
+            np.testing.assert_array_equal(
+                left.poses().T_odom_cam[: len(snapshot)], snapshot.T_odom_cam
+            )
             loaded = merging.replace(left, saved)
-            assert [path.name for path in left.snapshots.iterdir()] == [f"{loaded.generation:06d}"] and left.ids() == list(range(12))
+            assert [path.name for path in left.snapshots.iterdir()] == [
+                f"{loaded.generation:06d}"
+            ] and left.ids() == list(range(12))
     assert len(served) > 8 and set(served) == {3, 11} and served == sorted(served)
 
 
@@ -127,16 +163,29 @@ def remove_map(saved):
     shutil.rmtree(saved / "snapshots")
 
 
-@pytest.mark.parametrize("spoil, words", [(spoil_database, "keyframes.db"), (spoil_version, "format 99"), (spoil_snapshot, "snapshot"),
-                                          (spoil_pages, "."), (remove_map, "no refined map")])
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (spoil_database, "keyframes.db"),
+        (spoil_version, "format 99"),
+        (spoil_snapshot, "snapshot"),
+        (spoil_pages, "."),
+        (remove_map, "no refined map"),
+    ],
+)
 def test_a_map_that_cannot_be_read_changes_nothing(saved, held, spoil, words):
     store, snapshot = held
     spoil(saved)
     nowhere = lambda image, camera: Localization("not_localized", "", None, None, 0, 0.0, 1, 0.0)
-    for load in (merging.replace, lambda store, folder: merging.merge(store, folder, snapshot, nowhere)):
+    for load in (
+        merging.replace,
+        lambda store, folder: merging.merge(store, folder, snapshot, nowhere),
+    ):
         with pytest.raises(ValueError, match=words):
             load(store, saved)
-        assert store.ids() == [0, 1, 2] and Snapshot.load(store.snapshots / "000001").generation == 1
+        assert (
+            store.ids() == [0, 1, 2] and Snapshot.load(store.snapshots / "000001").generation == 1
+        )
 
 
 def test_merging_puts_the_saved_keyframes_where_the_localized_images_say(saved, held):
@@ -145,16 +194,29 @@ def test_merging_puts_the_saved_keyframes_where_the_localized_images_say(saved, 
     apart = se3.log(se3.inverse(OTHER) @ loaded.T_map_loaded)
     assert np.linalg.norm(apart[:3]) < 0.02 and np.linalg.norm(apart[3:]) < 0.02
     poses = store.poses()
-    assert loaded.added == 12 and len(poses) == 15 and list(poses.ids[-3:]) == [0, 1, 2] and min(poses.ids[:12]) >= 2**62
-    np.testing.assert_allclose(poses.T_odom_cam[3], loaded.T_map_loaded @ make_keyframe(3).T_odom_cam, atol=1e-9)
-    assert poses.covariances[12][0, 0] > 1e3  # nothing is known of the step from one run to the other
-    assert_same(changed(store.get(int(poses.ids[5])), id=5, T_odom_cam=make_keyframe(5).T_odom_cam), make_keyframe(5, stamp_ns=1005))
+    assert (
+        loaded.added == 12
+        and len(poses) == 15
+        and list(poses.ids[-3:]) == [0, 1, 2]
+        and min(poses.ids[:12]) >= 2**62
+    )
+    np.testing.assert_allclose(
+        poses.T_odom_cam[3], loaded.T_map_loaded @ make_keyframe(3).T_odom_cam, atol=1e-9
+    )
+    # nothing is known of the step from one run to the other
+    assert poses.covariances[12][0, 0] > 1e3
+    assert_same(
+        changed(store.get(int(poses.ids[5])), id=5, T_odom_cam=make_keyframe(5).T_odom_cam),
+        make_keyframe(5, stamp_ns=1005),
+    )
     with pytest.raises(LoadError) as again:  # now they are held already
         merging.merge(store, saved, snapshot, finder(saved))
     assert again.value.code == "conflict" and len(store) == 15
 
 
-@pytest.mark.parametrize("wrong, lost", [(range(3, 12), ()), ((), range(3, 12)), (range(6), range(9, 12))])
+@pytest.mark.parametrize(
+    "wrong, lost", [(range(3, 12), ()), ((), range(3, 12)), (range(6), range(9, 12))]
+)
 def test_a_map_of_another_place_is_not_merged(saved, held, wrong, lost):
     store, snapshot = held
     with pytest.raises(LoadError, match="agree on") as error:

@@ -1,4 +1,6 @@
-"""Runs and maps found in the map held: breaks of the odometry are borne, two places that look alike are not taken for one."""
+"""Runs and maps found in the map held: breaks of the odometry are borne, two places that look
+alike are not taken for one.
+"""
 
 import numpy as np
 import pytest
@@ -7,13 +9,18 @@ from fake_backend import Localization
 from vggt3_ros.geometry import se3
 from vggt3_ros.refinement import placing
 
-OTHER = se3.exp([4.0, -1.0, 0.5, 0.1, -0.2, 2.0])  # where the odometry's frame lies in the map held
+# where the odometry's frame lies in the map held
+OTHER = se3.exp([4.0, -1.0, 0.5, 0.1, -0.2, 2.0])
 
 
 def walk(apart=np.eye(4), at=12):
-    """Odometry of 24 views along a corridor, and where they are found: OTHER, but for an error of the odometry after view `at`."""
+    """Odometry of 24 views along a corridor, and where they are found: OTHER, but for an error of
+    the odometry after view `at`.
+    """
     truth = np.array([se3.exp([0.2 * k, 0.1 * np.sin(k), 0, 0, 0, 0.05 * k]) for k in range(24)])
-    odometry = np.concatenate([truth[:at], truth[at] @ apart @ se3.inverse(truth[at]) @ truth[at:]])
+    odometry = np.concatenate(
+        [truth[:at], truth[at] @ apart @ se3.inverse(truth[at]) @ truth[at:]]
+    )
     return odometry, OTHER @ truth
 
 

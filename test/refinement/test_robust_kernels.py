@@ -8,7 +8,9 @@ from vggt3_ros.refinement.robust_kernels import cauchy_gain
 
 @pytest.mark.parametrize("kernel, dimensions", [(3.0, 6), (1.0, 6), (1.0, 2), (100.0, 6)])
 def test_means_scatter_by_the_inverse_of_weighted_information_over_the_gain(kernel, dimensions):
-    """The location of 60 normal points of unit deviation, by iteratively re-weighted means, 2000 times."""
+    """The location of 60 normal points of unit deviation, by iteratively re-weighted means, 2000
+    times.
+    """
     points = np.random.default_rng(0).standard_normal((2000, 60, dimensions))
     mean = points.mean(axis=1)
     for _ in range(15):

@@ -1,4 +1,6 @@
-"""The node, SIGKILLed at fifty random moments while keyframes stream and refinements run: nothing acknowledged is lost."""
+"""The node, SIGKILLed at fifty random moments while keyframes stream and refinements run: nothing
+acknowledged is lost.
+"""
 
 import json
 import os
@@ -17,10 +19,23 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed: scripts/setup bring
 KILLS = 50
 
 
-def test_fifty_kills_lose_no_acknowledged_keyframe_and_the_last_snapshot_is_in_force_at_once(tmp_path):
+def test_fifty_kills_lose_no_acknowledged_keyframe_and_the_last_snapshot_is_in_force_at_once(
+    tmp_path,
+):
     environment = {**os.environ, "PYTHONPATH": python_path()}
-    out = subprocess.run([sys.executable, str(SUPPORT / "streaming_node.py"), str(tmp_path / "store"), str(KILLS), "7"],
-                         capture_output=True, text=True, env=environment, timeout=300)
+    out = subprocess.run(
+        [
+            sys.executable,
+            str(SUPPORT / "streaming_node.py"),
+            str(tmp_path / "store"),
+            str(KILLS),
+            "7",
+        ],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
     lives = [json.loads(line) for line in out.stdout.splitlines()]
     assert len(lives) == KILLS, out.stderr[-2000:]
     acknowledged, generation, started = set(), 0, 0
@@ -30,7 +45,8 @@ def test_fifty_kills_lose_no_acknowledged_keyframe_and_the_last_snapshot_is_in_f
             started += 1
             assert acknowledged <= set(found["ids"])
             assert found["generation"] >= generation  # none is forgotten
-            np.testing.assert_allclose(found["T_map_frontend"], found["T_map_odom"], atol=1e-9)  # TF, before any new refinement
+            # TF, before any new refinement
+            np.testing.assert_allclose(found["T_map_frontend"], found["T_map_odom"], atol=1e-9)
             assert found["odom_frame"] == ("odom" if acknowledged else found["odom_frame"])
             generation = found["generation"]
         acknowledged |= set(life["acknowledged"])

@@ -1,4 +1,6 @@
-"""Images and depth maps as they lie in the store: back bit for bit, and damaged ones are refused before memory is taken."""
+"""Images and depth maps as they lie in the store: back bit for bit, and damaged ones are refused
+before memory is taken.
+"""
 
 import struct
 import zlib
@@ -28,12 +30,21 @@ def test_a_smooth_image_takes_less_room_than_its_pixels():
     assert len(codec.encode_image(SMOOTH)[0]) < 0.8 * SMOOTH.nbytes
 
 
-@pytest.mark.parametrize("depth, kind", [
-    (np.arange(12, dtype=np.float32).reshape(3, 4) / np.float32(1000), "u16/1000.zstd"),
-    (np.arange(12, dtype=np.float32).reshape(3, 4) / np.float32(5000), "u16/5000.zstd"),
-    (np.arange(12, dtype=np.float32).reshape(3, 4) / np.float32(1000) + np.float32(1e-5), "f32.zstd"),
-    (np.array([[65.536]], np.float32), "f32.zstd"), (np.array([[65.535]], np.float32), "u16/1000.zstd"),
-    (np.zeros((5, 4), np.float32), "u16/1000.zstd"), (RNG.uniform(0, 200, (31, 17)).astype(np.float32), "f32.zstd")])
+@pytest.mark.parametrize(
+    "depth, kind",
+    [
+        (np.arange(12, dtype=np.float32).reshape(3, 4) / np.float32(1000), "u16/1000.zstd"),
+        (np.arange(12, dtype=np.float32).reshape(3, 4) / np.float32(5000), "u16/5000.zstd"),
+        (
+            np.arange(12, dtype=np.float32).reshape(3, 4) / np.float32(1000) + np.float32(1e-5),
+            "f32.zstd",
+        ),
+        (np.array([[65.536]], np.float32), "f32.zstd"),
+        (np.array([[65.535]], np.float32), "u16/1000.zstd"),
+        (np.zeros((5, 4), np.float32), "u16/1000.zstd"),
+        (RNG.uniform(0, 200, (31, 17)).astype(np.float32), "f32.zstd"),
+    ],
+)
 def test_depth_comes_back_bit_for_bit_in_sixteen_bits_only_where_it_is_exact(depth, kind):
     data, used = codec.encode_depth(depth)
     back = codec.decode_depth(data, used, depth.shape[1], depth.shape[0])
@@ -45,7 +56,9 @@ def test_depth_comes_back_bit_for_bit_in_sixteen_bits_only_where_it_is_exact(dep
 def test_what_a_camera_encoded_is_known_by_its_first_bytes_and_announces_its_size(suffix, kind):
     data = cv2.imencode(suffix, NOISE)[1].tobytes()
     assert (codec.image_kind(data), codec.encoded_size(data)) == (kind, (53, 37))
-    expected = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    expected = cv2.cvtColor(
+        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB
+    )
     np.testing.assert_array_equal(codec.decode_image(data, kind, 53, 37), expected)
     with pytest.raises(ValueError, match="is 53x37, its camera 53x38"):
         codec.decode_image(data, kind, 53, 38)
@@ -55,14 +68,26 @@ def test_what_a_camera_encoded_is_known_by_its_first_bytes_and_announces_its_siz
 
 
 def _changed(data, at):
-    return data[:at] + bytes([data[at] ^ 0x5A]) + data[at + 1:]
+    return data[:at] + bytes([data[at] ^ 0x5A]) + data[at + 1 :]
 
 
-@pytest.mark.parametrize("encoded, decode", [(codec.encode_image(NOISE), codec.decode_image),
-                                             (codec.encode_depth(NOISE[..., 0].astype(np.float32)), codec.decode_depth)])
+@pytest.mark.parametrize(
+    "encoded, decode",
+    [
+        (codec.encode_image(NOISE), codec.decode_image),
+        (codec.encode_depth(NOISE[..., 0].astype(np.float32)), codec.decode_depth),
+    ],
+)
 def test_damaged_data_is_refused_never_returned_as_another_size(encoded, decode):
     data, kind = encoded
-    for spoiled in (b"", data[:-1], data[:len(data) // 2], data + b"\0", _changed(data, 0), b"\xff" * len(data)):
+    for spoiled in (
+        b"",
+        data[:-1],
+        data[: len(data) // 2],
+        data + b"\0",
+        _changed(data, 0),
+        b"\xff" * len(data),
+    ):
         with pytest.raises(ValueError):
             decode(spoiled, kind, 53, 37)
     for width, height in ((53, 36), (54, 37), (1, 1)):
@@ -83,7 +108,12 @@ def test_a_few_bytes_that_unpack_to_gigabytes_are_refused_at_the_size_they_shoul
 
 def test_a_png_that_announces_more_than_it_holds_is_refused_by_its_header():
     head = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    chunk = struct.pack(">I", len(head)) + b"IHDR" + head + struct.pack(">I", zlib.crc32(b"IHDR" + head))
+    chunk = (
+        struct.pack(">I", len(head))
+        + b"IHDR"
+        + head
+        + struct.pack(">I", zlib.crc32(b"IHDR" + head))
+    )
     with pytest.raises(ValueError, match="is 60000x60000, its camera 53x37"):
         codec.decode_image(b"\x89PNG\r\n\x1a\n" + chunk, "png", 53, 37)
 
@@ -92,9 +122,16 @@ def test_the_same_image_is_recognised_in_another_coding_and_another_is_not():
     raw, planes = codec.encode_image(SMOOTH)
     jpeg = cv2.imencode(".jpg", SMOOTH[..., ::-1])[1].tobytes()
     decoded = codec.decode_image(jpeg, "jpeg", 53, 37)
-    assert codec.same_image(SMOOTH, None, raw, planes) and codec.same_image(decoded, jpeg, jpeg, "jpeg")
-    assert codec.same_image(SMOOTH, None, jpeg, "jpeg") and codec.same_image(decoded, jpeg, raw, planes)
+    assert codec.same_image(SMOOTH, None, raw, planes) and codec.same_image(
+        decoded, jpeg, jpeg, "jpeg"
+    )
+    assert codec.same_image(SMOOTH, None, jpeg, "jpeg") and codec.same_image(
+        decoded, jpeg, raw, planes
+    )
     one_off = SMOOTH.copy()
     one_off[3, 4, 0] ^= 1
-    assert not codec.same_image(one_off, None, raw, planes)  # lossless codings are compared exactly
-    assert not codec.same_image(0 * SMOOTH, None, jpeg, "jpeg") and not codec.same_image(SMOOTH, None, b"damaged", planes)
+    # lossless codings are compared exactly
+    assert not codec.same_image(one_off, None, raw, planes)
+    assert not codec.same_image(0 * SMOOTH, None, jpeg, "jpeg") and not codec.same_image(
+        SMOOTH, None, b"damaged", planes
+    )

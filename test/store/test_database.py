@@ -1,4 +1,6 @@
-"""The file behind a store: old formats are brought up to date whole, copies hold nobody up, what is acknowledged is on the disk."""
+"""The file behind a store: old formats are brought up to date whole, copies hold nobody up, what
+is acknowledged is on the disk.
+"""
 
 import itertools
 import logging
@@ -30,14 +32,27 @@ def old(tmp_path):
 
 def test_a_store_of_format_2_is_brought_up_to_date_once_and_goes_on(old, caplog):
     with KeyframeStore(old, read_only=True) as store:
-        assert store.ids() == [*FIRST_SESSION, 0, 1] and set(store.public_ids()) == set(store.public_ids().values()) == set(store.ids())
+        assert store.ids() == [*FIRST_SESSION, 0, 1] and set(store.public_ids()) == set(
+            store.public_ids().values()
+        ) == set(store.ids())
         assert store.find(1) == 1 and store.next_public_id() == 2
     for start in range(2):
         with caplog.at_level(logging.WARNING), KeyframeStore(old) as store:
-            assert store.poses(aside=True).sessions.tolist() == [0, 0, 0, 1, 1, 1][:5 + start] and store.session == 1
-            assert list(store.aside()) == [FIRST_ID + 2] and store.get_cache(FIRST_ID + 1, "frame", "1") == b"features of 1"
+            assert (
+                store.poses(aside=True).sessions.tolist() == [0, 0, 0, 1, 1, 1][: 5 + start]
+                and store.session == 1
+            )
+            assert (
+                list(store.aside()) == [FIRST_ID + 2]
+                and store.get_cache(FIRST_ID + 1, "frame", "1") == b"features of 1"
+            )
             newest = max(store.snapshots.iterdir())
-            assert Snapshot.of(store, newest).keyframe_ids.tolist() == [FIRST_ID, FIRST_ID + 1, 0, 1]
+            assert Snapshot.of(store, newest).keyframe_ids.tolist() == [
+                FIRST_ID,
+                FIRST_ID + 1,
+                0,
+                1,
+            ]
             assert store.put(make_keyframe(7 + start, camera=store.camera(0))) == "added"
     assert store.folder == old and caplog.text.count("brought from format 2 to 3") == 1
 
@@ -46,7 +61,9 @@ def test_a_migration_killed_at_any_step_leaves_one_format_or_the_other(tmp_path)
     numbers, formats = itertools.count(), []
     with KeyframeStore(FORMAT_2, read_only=True) as store:
         wanted = {id: store.get(id) for id in store.ids()}
-    for folder, ended in killed_at_every_step(lambda: shutil.copytree(FORMAT_2, tmp_path / f"{next(numbers)}"), KeyframeStore):
+    for folder, ended in killed_at_every_step(
+        lambda: shutil.copytree(FORMAT_2, tmp_path / f"{next(numbers)}"), KeyframeStore
+    ):
         with sqlite3.connect(folder / "keyframes.db") as raw:
             formats.append(raw.execute("PRAGMA user_version").fetchone()[0])
         raw.close()
@@ -71,11 +88,23 @@ def test_a_store_of_format_1_is_read_and_goes_on(tmp_path, caplog):
         raw.execute("PRAGMA user_version=1")
     raw.close()
     with KeyframeStore(tmp_path, read_only=True) as store:
-        assert store.ids() == [7, 8, 3, 4] and store.poses().sessions.tolist() == [0, 0, 1, 1] and store.find(3) == 3
+        assert (
+            store.ids() == [7, 8, 3, 4]
+            and store.poses().sessions.tolist() == [0, 0, 1, 1]
+            and store.find(3) == 3
+        )
     with KeyframeStore(tmp_path) as store:
         poses = store.poses()
-        assert (poses.ids.tolist(), poses.sessions.tolist(), store.session) == ([7, 8, 3, 4], [0, 0, 1, 1], 1)
-        assert poses.covariances[2][0, 0] > 1e3 and poses.covariances[3][0, 0] < 1 and store.get_note(PLACED) == "[0]"
+        assert (poses.ids.tolist(), poses.sessions.tolist(), store.session) == (
+            [7, 8, 3, 4],
+            [0, 0, 1, 1],
+            1,
+        )
+        assert (
+            poses.covariances[2][0, 0] > 1e3
+            and poses.covariances[3][0, 0] < 1
+            and store.get_note(PLACED) == "[0]"
+        )
         store.put(make_keyframe(5, stamp_ns=50))
         assert store.poses().sessions.tolist() == [0, 0, 1, 1, 1]
         assert_same(store.get(8), make_keyframe(8, stamp_ns=20))
@@ -93,7 +122,9 @@ def test_a_schema_of_an_older_format_with_more_in_it_is_refused(old):
 
 
 def test_a_backup_holds_nobody_up_and_is_of_one_moment(tmp_path, monkeypatch):
-    """In the middle of the copy, and not a moment later, another keyframe is taken: by the same object and by another process's."""
+    """In the middle of the copy, and not a moment later, another keyframe is taken: by the same
+    object and by another process's.
+    """
     monkeypatch.setattr(database, "COPY_PAGES", 4)
     (tmp_path / "copy").mkdir()
     with KeyframeStore(tmp_path / "store") as store, KeyframeStore(tmp_path / "store") as other:
@@ -111,7 +142,12 @@ def test_a_backup_holds_nobody_up_and_is_of_one_moment(tmp_path, monkeypatch):
         copying.start()
         assert middle.wait(60)
         done = threading.Event()
-        others = lambda: (store.put(make_keyframe(100)), other.put(make_keyframe(101)), store.get(3), done.set())
+        others = lambda: (
+            store.put(make_keyframe(100)),
+            other.put(make_keyframe(101)),
+            store.get(3),
+            done.set(),
+        )
         threading.Thread(target=others, daemon=True).start()
         in_time = done.wait(30)
         go_on.set()
@@ -155,16 +191,32 @@ for id in range(3):
 """
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler to see what a process has synced")
+@pytest.mark.skipif(
+    shutil.which("cc") is None, reason="needs a C compiler to see what a process has synced"
+)
 def test_a_keyframe_is_on_the_disk_before_it_is_acknowledged(tmp_path):
-    """What can be made again does not wait for the disk: the log is synced between put and acknowledgement, and there alone."""
+    """What can be made again does not wait for the disk: the log is synced between put and
+    acknowledgement, and there alone.
+    """
     (tmp_path / "spy.c").write_text(SPY)
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "spy.so", tmp_path / "spy.c", "-ldl"], check=True)
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-o", tmp_path / "spy.so", tmp_path / "spy.c", "-ldl"],
+        check=True,
+    )
     with open(tmp_path / "heard", "wb") as heard:
-        subprocess.run([sys.executable, "-c", PUTTER, str(tmp_path / "new" / "store"), str(SUPPORT)], check=True,
-                       pass_fds=[heard.fileno()], env={**os.environ, "LD_PRELOAD": str(tmp_path / "spy.so"), "SPY": str(heard.fileno())})
+        subprocess.run(
+            [sys.executable, "-c", PUTTER, str(tmp_path / "new" / "store"), str(SUPPORT)],
+            check=True,
+            pass_fds=[heard.fileno()],
+            env={**os.environ, "LD_PRELOAD": str(tmp_path / "spy.so"), "SPY": str(heard.fileno())},
+        )
     lines = (tmp_path / "heard").read_text().splitlines()
-    assert {"sync new", "sync store"} <= set(lines[:lines.index("put 0")])
+    assert {"sync new", "sync store"} <= set(lines[: lines.index("put 0")])
     for id in range(3):
-        put, acknowledged, cached = (lines.index(f"{word} {id}") for word in ("put", "acknowledged", "cached"))
-        assert "sync keyframes.db-wal" in lines[put:acknowledged] and not lines[acknowledged + 1:cached]
+        put, acknowledged, cached = (
+            lines.index(f"{word} {id}") for word in ("put", "acknowledged", "cached")
+        )
+        assert (
+            "sync keyframes.db-wal" in lines[put:acknowledged]
+            and not lines[acknowledged + 1 : cached]
+        )

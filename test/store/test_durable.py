@@ -1,4 +1,6 @@
-"""What has its final name is on the disk: every file and folder in it is synced after it was written and before it is renamed."""
+"""What has its final name is on the disk: every file and folder in it is synced after it was
+written and before it is renamed.
+"""
 
 import os
 
@@ -33,15 +35,18 @@ def disk(monkeypatch):
 def assert_durable(disk, target):
     """A power cut at any moment leaves `target` whole or not there."""
     at = next(k for k, step in enumerate(disk) if step[0] == "rename" and step[2] == str(target))
-    source, before, after = disk[at][1], disk[:at], disk[at + 1:]
+    source, before, after = disk[at][1], disk[:at], disk[at + 1 :]
     paths = [target, *target.rglob("*")]
     assert len(paths) > 2
     for path in paths:
         assert ("sync", source + str(path).removeprefix(str(target))) in before, path
-    assert ("sync", str(target.parent)) in after and ("sync", str(target.parent.parent)) in disk  # it was new itself
+    # it was new itself
+    assert ("sync", str(target.parent)) in after and ("sync", str(target.parent.parent)) in disk
     order = [step[1] for step in before]
     for path in paths[1:]:  # a folder names what is on the disk already
-        here, above = (source + str(entry).removeprefix(str(target)) for entry in (path, path.parent))
+        here, above = (
+            source + str(entry).removeprefix(str(target)) for entry in (path, path.parent)
+        )
         assert order.index(here) < len(order) - order[::-1].index(above)
 
 
@@ -57,7 +62,13 @@ def test_a_saved_map(tmp_path, disk):
         snapshot = make()
         snapshot.save(store.snapshots / "000007")
         folder = save_map(store, snapshot, tmp_path / "maps", "saved")
-    assert {path.name for path in folder.rglob("*")} >= {"keyframes.db", "map.ply", "trajectory.txt", "snapshot.json", "arrays.npz"}
+    assert {path.name for path in folder.rglob("*")} >= {
+        "keyframes.db",
+        "map.ply",
+        "trajectory.txt",
+        "snapshot.json",
+        "arrays.npz",
+    }
     assert_durable(disk, folder)
 
 
@@ -66,5 +77,9 @@ def test_a_file_between_two_folders(tmp_path, disk):
     (tmp_path / "b").mkdir()
     (tmp_path / "a" / "file").write_bytes(np.random.default_rng(0).bytes(1000))
     durable.rename(tmp_path / "a" / "file", tmp_path / "b" / "file")
-    assert disk == [("sync", str(tmp_path / "a" / "file")), ("rename", str(tmp_path / "a" / "file"), str(tmp_path / "b" / "file")),
-                    ("sync", str(tmp_path / "b")), ("sync", str(tmp_path / "a"))]
+    assert disk == [
+        ("sync", str(tmp_path / "a" / "file")),
+        ("rename", str(tmp_path / "a" / "file"), str(tmp_path / "b" / "file")),
+        ("sync", str(tmp_path / "b")),
+        ("sync", str(tmp_path / "a")),
+    ]

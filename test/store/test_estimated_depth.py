@@ -1,4 +1,6 @@
-"""Depth estimated for keyframes that come without any: kept with them, seen by every stage, never in the way of a measured one."""
+"""Depth estimated for keyframes that come without any: kept with them, seen by every stage, never
+in the way of a measured one.
+"""
 
 import numpy as np
 import pytest
@@ -16,8 +18,14 @@ CAMERA = Camera(160, 120, 120.0, 120.0, 79.5, 59.5, "plumb_bob", (0.1, -0.05, 0.
 def store(tmp_path):
     with KeyframeStore(tmp_path / "store") as store:
         rng = np.random.default_rng(0)
-        for i, depth in enumerate((None, np.full((120, 160), 2.0, np.float32), np.zeros((120, 160), np.float32))):
-            store.put(Keyframe(i, i, rng.integers(0, 255, (120, 160, 3), np.uint8), CAMERA, np.eye(4), depth))
+        for i, depth in enumerate(
+            (None, np.full((120, 160), 2.0, np.float32), np.zeros((120, 160), np.float32))
+        ):
+            store.put(
+                Keyframe(
+                    i, i, rng.integers(0, 255, (120, 160, 3), np.uint8), CAMERA, np.eye(4), depth
+                )
+            )
         yield store
 
 
@@ -29,7 +37,9 @@ def test_it_is_kept_to_half_precision_at_its_own_resolution(store):
     assert again.dtype == np.float32 and (again[:10] == 0).all()
     np.testing.assert_allclose(again, depth, rtol=1e-3)
     np.testing.assert_array_equal(EstimatedDepth(store).at_size(0, 160, 120)[::2, ::2], again)
-    assert EstimatedDepth(store).get(1) is None and EstimatedDepth(store).at_size(1, 160, 120) is None
+    assert (
+        EstimatedDepth(store).get(1) is None and EstimatedDepth(store).at_size(1, 160, 120) is None
+    )
 
 
 def test_only_a_keyframe_without_measured_depth_is_completed_and_then_undistorted(store):
@@ -52,7 +62,10 @@ def test_frames_have_it_from_the_moment_it_is_there(store, encoder):
     assert frames(0).estimated and np.median(frames(0).cell_depth[1:-1, 1:-1]) == 3.0
     assert FrameSource(store, encoder, 100)(0).estimated  # after a restart
     frames.estimate(0, np.full((60, 80), 4.0, np.float32))
-    assert frames(0).keypoint_depth.max(initial=4.0) == 4.0 and np.median(frames(0).cell_depth[1:-1, 1:-1]) == 4.0
+    assert (
+        frames(0).keypoint_depth.max(initial=4.0) == 4.0
+        and np.median(frames(0).cell_depth[1:-1, 1:-1]) == 4.0
+    )
     assert np.median(frames(1).cell_depth) == 2.0
 
 

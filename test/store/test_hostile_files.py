@@ -1,4 +1,6 @@
-"""Maps, memories and checkpoints cut short or with bits flipped: a clear ValueError or something that can be used, never more."""
+"""Maps, memories and checkpoints cut short or with bits flipped: a clear ValueError or something
+that can be used, never more.
+"""
 
 import json
 import random
@@ -10,7 +12,8 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from random_keyframes import make_keyframe
 from safetensors.torch import save_file
 from tiny_network import one_thread, tiny_network  # noqa: F401
@@ -41,32 +44,63 @@ def saved_map(tmp_path_factory):
             store.put(make_keyframe(id, depth="float"))
             store.put_cache(id, "frame", "1", bytes(200))
         poses = store.poses()
-        snapshot = Snapshot(3, poses.ids, poses.stamps_ns, poses.T_odom_cam, poses.T_odom_cam, np.tile(np.eye(6), (4, 1, 1)),
-                            (Loop(0, 3, True, "", "place", 9, np.eye(4), np.eye(6), 0.1, 0.1), Loop(1, 2, False, "few", "place", 2)),
-                            PointMap(np.zeros((50, 3), np.float32), np.zeros((50, 3), np.uint8), np.zeros(50, np.float32)), {"total": 1.0})
-        snapshot.save(store.snapshots / "000003", small_memory(), PlaceIndex(np.ones((2, 64), np.float32), np.ones((4, 128), np.float32), 4))
+        snapshot = Snapshot(
+            3,
+            poses.ids,
+            poses.stamps_ns,
+            poses.T_odom_cam,
+            poses.T_odom_cam,
+            np.tile(np.eye(6), (4, 1, 1)),
+            (
+                Loop(0, 3, True, "", "place", 9, np.eye(4), np.eye(6), 0.1, 0.1),
+                Loop(1, 2, False, "few", "place", 2),
+            ),
+            PointMap(
+                np.zeros((50, 3), np.float32),
+                np.zeros((50, 3), np.uint8),
+                np.zeros(50, np.float32),
+            ),
+            {"total": 1.0},
+        )
+        snapshot.save(
+            store.snapshots / "000003",
+            small_memory(),
+            PlaceIndex(np.ones((2, 64), np.float32), np.ones((4, 128), np.float32), 4),
+        )
     return folder
 
 
 def small_memory():
     rng = np.random.default_rng(0)
     numbers = lambda *shape: rng.random(shape).astype(np.float32)
-    return SceneMemory(torch.from_numpy(numbers(20, 6)).half(), numbers(20, 3), rng.integers(0, 4, 20).astype(np.int32), numbers(20), numbers(20),
-                       np.arange(4), np.tile(np.eye(4), (4, 1, 1)), np.tile(np.eye(4), (4, 1, 1)), np.zeros(4, bool), torch.zeros(6))
+    return SceneMemory(
+        torch.from_numpy(numbers(20, 6)).half(),
+        numbers(20, 3),
+        rng.integers(0, 4, 20).astype(np.int32),
+        numbers(20),
+        numbers(20),
+        np.arange(4),
+        np.tile(np.eye(4), (4, 1, 1)),
+        np.tile(np.eye(4), (4, 1, 1)),
+        np.zeros(4, bool),
+        torch.zeros(6),
+    )
 
 
 def damage(path, rng):
-    """Cut a file, or flip bits in it, or overwrite a stretch; near the front more often, where headers are."""
+    """Cut a file, or flip bits in it, or overwrite a stretch; near the front more often, where
+    headers are.
+    """
     data = bytearray(path.read_bytes())
     kind, span = rng.randrange(4), rng.choice((64, 1024, len(data)))
     if kind == 0:
-        data = data[:rng.randrange(len(data))]
+        data = data[: rng.randrange(len(data))]
     elif kind == 1:
         for _ in range(rng.choice((1, 1, 8))):
             data[rng.randrange(min(span, len(data)))] ^= 1 << rng.randrange(8)
     elif kind == 2:
         at = rng.randrange(min(span, len(data)))
-        data[at:at + 8] = rng.choice((b"\xff" * 8, bytes(8), rng.randbytes(8)))
+        data[at : at + 8] = rng.choice((b"\xff" * 8, bytes(8), rng.randbytes(8)))
     else:
         at = rng.randrange(len(data))
         data[at:at] = rng.randbytes(rng.randrange(1, 64))
@@ -76,7 +110,9 @@ def damage(path, rng):
 @given(seed=SEEDS)
 @example(seed=1416)  # the image of a keyframe is lost
 @FUZZ
-def test_a_damaged_map_is_refused_and_nothing_changed_or_it_can_be_used(saved_map, tmp_path_factory, seed):
+def test_a_damaged_map_is_refused_and_nothing_changed_or_it_can_be_used(
+    saved_map, tmp_path_factory, seed
+):
     rng, work, begin = random.Random(seed), tmp_path_factory.mktemp("damaged"), time.monotonic()
     folder = shutil.copytree(saved_map, work / "map")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
@@ -133,7 +169,9 @@ def test_a_damaged_memory_is_refused_or_predicts(tmp_path_factory, seed):
 def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     save_checkpoint(tiny_network(), folder / "model.safetensors")
-    small = {name: tensor[:1].clone() for name, tensor in list(tiny_network().state_dict().items())[:30]}
+    small = {
+        name: tensor[:1].clone() for name, tensor in list(tiny_network().state_dict().items())[:30]
+    }
     torch.save(small, folder / "model.pt")
     save_file(small, folder / "small.safetensors")
     return folder
@@ -162,7 +200,9 @@ def test_a_whole_checkpoint_cut_anywhere_is_refused(checkpoints, tmp_path):
 
 
 def test_checkpoints_made_to_do_harm(tmp_path):
-    """Views of one value that announce a petabyte, layers without end, members that unpack to gigabytes, an index of nonsense."""
+    """Views of one value that announce a petabyte, layers without end, members that unpack to
+    gigabytes, an index of nonsense.
+    """
     name = "aggregator.camera_token"
     torch.save({name: torch.zeros(1).expand(10**6, 10**6)}, tmp_path / "view.pt")
     with pytest.raises(CheckpointError, match="announces more values"):
@@ -177,19 +217,32 @@ def test_checkpoints_made_to_do_harm(tmp_path):
     torch.save(object, tmp_path / "code.pt")
     with pytest.raises(CheckpointError, match="tensors alone"):
         load_checkpoint(tmp_path / "code.pt")
-    state = {**tiny_network().state_dict(), "aggregator.frame_blocks.999999999.norm1.weight": torch.zeros(1)}
+    state = {
+        **tiny_network().state_dict(),
+        "aggregator.frame_blocks.999999999.norm1.weight": torch.zeros(1),
+    }
     save_file(state, tmp_path / "deep.safetensors")
     begin = time.monotonic()
     with pytest.raises(CheckpointError):
         load_checkpoint(tmp_path / "deep.safetensors")
     fields = {"attention": "ttt", "depth": 10**9}
-    save_file(tiny_network().state_dict(), tmp_path / "declared.safetensors", {"vggt3_config": json.dumps(fields)})
+    save_file(
+        tiny_network().state_dict(),
+        tmp_path / "declared.safetensors",
+        {"vggt3_config": json.dumps(fields)},
+    )
     with pytest.raises(CheckpointError):
         load_checkpoint(tmp_path / "declared.safetensors")
     assert time.monotonic() - begin < SECONDS
     with pytest.raises(ValueError, match="depth must be 0 to"):
         NetworkConfig(depth=10**9)
-    for text in ("{", "[]", '{"weight_map": 3}', '{"weight_map": {}}', '{"weight_map": {"a": "../../etc/passwd"}}'):
+    for text in (
+        "{",
+        "[]",
+        '{"weight_map": 3}',
+        '{"weight_map": {}}',
+        '{"weight_map": {"a": "../../etc/passwd"}}',
+    ):
         (tmp_path / "model.safetensors.index.json").write_text(text)
         with pytest.raises(CheckpointError):
             load_checkpoint(tmp_path)
@@ -202,7 +255,9 @@ def test_arrays_that_announce_more_than_the_file_holds(tmp_path):
     assert arrays["b"].shape == (2, 3)
     data = (tmp_path / "good.npz").read_bytes()
     (tmp_path / "huge.npz").write_bytes(data.replace(b"'shape': (4,),", b"'shape':(9**9)", 1))
-    (tmp_path / "large.npz").write_bytes(data.replace(b"'shape': (4,), ", b"'shape':(2**9,)"[:15], 1))
+    (tmp_path / "large.npz").write_bytes(
+        data.replace(b"'shape': (4,), ", b"'shape':(2**9,)"[:15], 1)
+    )
     np.savez_compressed(tmp_path / "packed.npz", a=np.zeros(10**6))
     np.savez(tmp_path / "pickled.npz", a=np.array([{}], dtype=object))
     for name in ("huge", "large", "packed", "pickled"):
@@ -220,14 +275,19 @@ def test_stored_images_unpack_to_their_size_and_no_further():
         with pytest.raises(ValueError, match="stored image"):
             decode_image(bomb, PLANES, 64, 48)
     with pytest.raises(ValueError, match="stored image"):
-        decode_image(zstd.compress(bytes(64 * 48 * 3), 1) + zstd.compress(bytes(10**8), 1), PLANES, 64, 48)
+        decode_image(
+            zstd.compress(bytes(64 * 48 * 3), 1) + zstd.compress(bytes(10**8), 1), PLANES, 64, 48
+        )
 
 
 def test_a_database_with_a_view_or_trigger_of_its_own_is_refused(saved_map, tmp_path):
     import sqlite3
 
-    for statement in ("CREATE VIEW more AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n) SELECT i FROM n",
-                      "CREATE TRIGGER t AFTER INSERT ON notes BEGIN DELETE FROM keyframes; END", "DROP TABLE images"):
+    for statement in (
+        "CREATE VIEW more AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n) SELECT i FROM n",
+        "CREATE TRIGGER t AFTER INSERT ON notes BEGIN DELETE FROM keyframes; END",
+        "DROP TABLE images",
+    ):
         folder = shutil.copytree(saved_map, tmp_path / str(abs(hash(statement))))
         with sqlite3.connect(folder / "keyframes.db") as connection:
             connection.execute(statement)
@@ -239,8 +299,12 @@ def test_a_database_with_a_view_or_trigger_of_its_own_is_refused(saved_map, tmp_
 def test_values_of_other_types_in_the_database_are_named(saved_map, tmp_path):
     import sqlite3
 
-    for column, value in (("T_odom_cam", b"short"), ("T_odom_cam", struct.pack("<16d", *[float("nan")] * 16)), ("stamp_ns", "text"),
-                          ("covariance", 3)):
+    for column, value in (
+        ("T_odom_cam", b"short"),
+        ("T_odom_cam", struct.pack("<16d", *[float("nan")] * 16)),
+        ("stamp_ns", "text"),
+        ("covariance", 3),
+    ):
         folder = shutil.copytree(saved_map, tmp_path / f"{column}{len(str(value))}")
         with sqlite3.connect(folder / "keyframes.db") as connection:
             connection.execute(f"UPDATE keyframes SET {column}=? WHERE id=1", (value,))

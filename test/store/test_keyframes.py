@@ -1,4 +1,6 @@
-"""The keyframe store: what was acknowledged is there after any kill, and nothing foreign is overwritten."""
+"""The keyframe store: what was acknowledged is there after any kill, and nothing foreign is
+overwritten.
+"""
 
 import logging
 import signal
@@ -37,7 +39,9 @@ def test_gives_back_what_was_put_bit_for_bit(tmp_path, depth):
 def test_keeps_a_received_jpeg_as_it_is(tmp_path):
     keyframe = make_keyframe(1)
     jpeg = cv2.imencode(".jpg", keyframe.image[..., ::-1])[1].tobytes()
-    decoded = cv2.cvtColor(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    decoded = cv2.cvtColor(
+        cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB
+    )
     with KeyframeStore(tmp_path) as store:
         store.put(replace(keyframe, image=decoded), jpeg, "jpeg")
         np.testing.assert_array_equal(store.get(1).image, decoded)
@@ -83,7 +87,9 @@ def test_orders_by_stamp_and_lists_poses_without_images(tmp_path):
 
 def test_an_empty_store_lists_nothing(tmp_path):
     with KeyframeStore(tmp_path) as store:
-        assert store.ids() == [] and len(store) == 0 and store.poses().T_odom_cam.shape == (0, 4, 4)
+        assert (
+            store.ids() == [] and len(store) == 0 and store.poses().T_odom_cam.shape == (0, 4, 4)
+        )
 
 
 def test_cache_is_kept_by_version_and_goes_with_its_keyframe(tmp_path):
@@ -99,7 +105,11 @@ def test_cache_is_kept_by_version_and_goes_with_its_keyframe(tmp_path):
         store.snapshots.mkdir()
         revision = store.revision()
         store.clear()
-        assert other.get_cache(1, "xfeat", 3) is None and len(other) == 0 and other.revision() > revision
+        assert (
+            other.get_cache(1, "xfeat", 3) is None
+            and len(other) == 0
+            and other.revision() > revision
+        )
         assert not store.snapshots.exists()
         assert store.put(make_keyframe(1)) == "added"
 
@@ -119,7 +129,11 @@ for id in range(int(sys.argv[3]) if len(sys.argv) > 3 else len(store), 10_000):
 def test_every_acknowledged_keyframe_survives_sigkill(tmp_path):
     acknowledged = -1
     for wait in (0.05, 0.11, 0.17):
-        process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(SUPPORT)], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path), str(SUPPORT)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         assert process.stdout.readline()
         time.sleep(wait)
         process.send_signal(signal.SIGKILL)
@@ -135,8 +149,17 @@ def test_every_acknowledged_keyframe_survives_sigkill(tmp_path):
 def test_threads_and_a_second_process_share_a_store(tmp_path):
     with KeyframeStore(tmp_path) as store:
         store.put(make_keyframe(0))
-        process = subprocess.Popen([sys.executable, "-c", WRITER.replace("10_000", "60"), str(tmp_path), str(SUPPORT), "1"],
-                                   stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                WRITER.replace("10_000", "60"),
+                str(tmp_path),
+                str(SUPPORT),
+                "1",
+            ],
+            stdout=subprocess.PIPE,
+        )
         failures = []
 
         def write(first):
@@ -169,7 +192,11 @@ def test_foreign_corrupt_and_newer_databases_are_left_alone(tmp_path):
     with sqlite3.connect(newer / "keyframes.db") as database:
         database.execute("PRAGMA user_version=99")
     database.close()
-    for folder, message in ((foreign, "another program"), (text, "not a database"), (newer, "format 99")):
+    for folder, message in (
+        (foreign, "another program"),
+        (text, "not a database"),
+        (newer, "format 99"),
+    ):
         before = (folder / "keyframes.db").read_bytes()
         with pytest.raises(StoreError, match=message):
             KeyframeStore(folder)
@@ -181,7 +208,7 @@ def test_a_damaged_file_is_named_not_returned(tmp_path):
         for id in range(30):
             store.put(make_keyframe(id))
     path = tmp_path / "keyframes.db"
-    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(StoreError, match="keyframes.db|keyframe store"):
         with KeyframeStore(tmp_path) as store:
             for id in store.ids():
@@ -206,7 +233,7 @@ def test_read_only_reads_while_another_writes_and_never_creates(tmp_path):
 def test_a_full_disk_is_reported_and_loses_nothing(tmp_path):
     with KeyframeStore(tmp_path) as store:
         store.put(make_keyframe(0))
-        pages, = store.database.connection.execute("PRAGMA page_count").fetchone()
+        (pages,) = store.database.connection.execute("PRAGMA page_count").fetchone()
         store.database.connection.execute(f"PRAGMA max_page_count={pages}")
         with pytest.raises(StoreError, match="full"):
             for id in range(1, 20):
@@ -233,17 +260,32 @@ def test_a_keyframe_without_its_image_is_damaged_and_not_loaded(tmp_path):
 
 
 def test_a_snapshot_of_keyframes_that_are_not_held_is_not_served(tmp_path):
-    """As a kill left it that came while a store was cleared: ids of then stand for keyframes of now."""
+    """As a kill left it that came while a store was cleared: ids of then stand for keyframes of
+    now.
+    """
     with KeyframeStore(tmp_path) as store:
         for id in range(3):
             store.put(make_keyframe(id, stamp_ns=100 + id))
-        Snapshot(1, store.poses().ids, store.poses().stamps_ns, store.poses().T_odom_cam, store.poses().T_odom_cam,
-                 np.tile(np.eye(6), (3, 1, 1)), (), empty_map()).save(store.snapshots / "000001")
-        assert SnapshotShelf(store, lambda *_: None, logging.getLogger("shelf")).current.generation == 1
+        Snapshot(
+            1,
+            store.poses().ids,
+            store.poses().stamps_ns,
+            store.poses().T_odom_cam,
+            store.poses().T_odom_cam,
+            np.tile(np.eye(6), (3, 1, 1)),
+            (),
+            empty_map(),
+        ).save(store.snapshots / "000001")
+        assert (
+            SnapshotShelf(store, lambda *_: None, logging.getLogger("shelf")).current.generation
+            == 1
+        )
         with store.database.writing():
             store.forget_keyframes()
         for id in range(3):
             store.put(make_keyframe(id, stamp_ns=500 + id))
         assert SnapshotShelf(store, lambda *_: None, logging.getLogger("shelf")).current is None
-        with pytest.raises(ValueError, match="000001 is not of this store: 3 of its 3 keyframes are not held"):
+        with pytest.raises(
+            ValueError, match="000001 is not of this store: 3 of its 3 keyframes are not held"
+        ):
             Snapshot.of(store, store.snapshots / "000001")

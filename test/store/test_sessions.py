@@ -1,4 +1,6 @@
-"""Sessions in a store: a new one begins in one small step, keyframes of another store come one by one and all or none are there."""
+"""Sessions in a store: a new one begins in one small step, keyframes of another store come one by
+one and all or none are there.
+"""
 
 import itertools
 import os
@@ -31,31 +33,51 @@ def test_keyframes_keep_their_ids_and_free_their_names(tmp_path):
         store.note(LOADED, "somewhere")
         assert begin_session(store) == store.session == 1 and store.get_note(LOADED) is None
         assert store.ids() == [0, 1] and store.get_cache(1, "frame", "1") == b"features"
-        assert store.public_ids() == {0: FIRST_ID, 1: FIRST_ID + 1} and store.find(1) is None and store.next_public_id() == 0
+        assert (
+            store.public_ids() == {0: FIRST_ID, 1: FIRST_ID + 1}
+            and store.find(1) is None
+            and store.next_public_id() == 0
+        )
         assert_same(store.get(1), make_keyframe(1, stamp_ns=1001))
         store.put(make_keyframe(1, stamp_ns=5))
         second = store.find(1)
-        assert second >= FIRST_ID and store.ids() == [0, 1, second] and store.poses().sessions.tolist() == [0, 0, 1]
+        assert (
+            second >= FIRST_ID
+            and store.ids() == [0, 1, second]
+            and store.poses().sessions.tolist() == [0, 0, 1]
+        )
         assert_same(replace(store.get(second), id=1), make_keyframe(1, stamp_ns=5))
         moved = replace(make_keyframe(1, stamp_ns=5), T_odom_cam=np.eye(4))
-        assert store.put(moved) == "updated" and np.array_equal(store.get(second).T_odom_cam, np.eye(4))
+        assert store.put(moved) == "updated" and np.array_equal(
+            store.get(second).T_odom_cam, np.eye(4)
+        )
         store.put(make_keyframe(7, stamp_ns=6))
         assert store.ids()[-1] == store.find(7) == 7  # no other keyframe has it
         assert begin_session(store) == 2 and begin_session(store) == 3
-        assert len(set(store.public_ids().values())) == 4 and min(store.public_ids().values()) >= FIRST_ID
+        assert (
+            len(set(store.public_ids().values())) == 4
+            and min(store.public_ids().values()) >= FIRST_ID
+        )
         assert store.ids() == [0, 1, second, 7]
 
 
 def test_a_front_end_may_count_where_the_store_does(tmp_path):
-    """Whatever 63 bits it takes: each session has names of its own, and the store never runs out."""
+    """Whatever 63 bits it takes: each session has names of its own, and the store never runs
+    out.
+    """
     ids = 2**63 - 1, FIRST_ID, FIRST_ID + 7
     with KeyframeStore(tmp_path) as store:
         for session in range(3):
             for number, id in enumerate(ids):
-                assert store.put(replace(make_keyframe(0, stamp_ns=100 * session + number), id=id)) == "added"
+                assert (
+                    store.put(replace(make_keyframe(0, stamp_ns=100 * session + number), id=id))
+                    == "added"
+                )
             assert [store.public_ids()[id] for id in store.ids()[-3:]] == list(ids)
             assert begin_session(store) == session + 1 and store.find(ids[0]) is None
-        assert len(set(store.ids())) == len(set(store.public_ids().values())) == 9 and store.ids()[:3] == list(ids)
+        assert len(set(store.ids())) == len(set(store.public_ids().values())) == 9 and store.ids()[
+            :3
+        ] == list(ids)
         assert max(set(store.ids()) - set(ids)) < 2**62 + 1000
 
 
@@ -70,14 +92,18 @@ def test_a_new_session_rewrites_no_image(tmp_path):
 
 
 def test_a_session_killed_at_any_step_has_begun_or_has_not(tmp_path):
-    """The map that is served afterwards is of the keyframes that are there, and the new run's keyframes are not the old one's."""
+    """The map that is served afterwards is of the keyframes that are there, and the new run's
+    keyframes are not the old one's.
+    """
     with KeyframeStore(tmp_path / "refined") as store:
         for id in range(3):
             store.put(make_keyframe(id, stamp_ns=1000 + id))
         before = refine(store)
     numbers, sessions = itertools.count(), []
-    for folder, ended in killed_at_every_step(lambda: shutil.copytree(tmp_path / "refined", tmp_path / f"{next(numbers)}"),
-                                              lambda folder: begin_session(KeyframeStore(folder))):
+    for folder, ended in killed_at_every_step(
+        lambda: shutil.copytree(tmp_path / "refined", tmp_path / f"{next(numbers)}"),
+        lambda folder: begin_session(KeyframeStore(folder)),
+    ):
         with KeyframeStore(folder) as store:
             sessions.append(store.session)
             backend = Backend(store, CONFIG)
@@ -106,21 +132,40 @@ def two(tmp_path):
 
 def add(ours, theirs):
     count = len(theirs)
-    return add_all(ours, theirs, theirs.ids(), np.tile(se3.exp([1, 0, 0, 0, 0, 0]), (count, 1, 1)), [-1] * count, {"placed": "[-1]"})
+    return add_all(
+        ours,
+        theirs,
+        theirs.ids(),
+        np.tile(se3.exp([1, 0, 0, 0, 0, 0]), (count, 1, 1)),
+        [-1] * count,
+        {"placed": "[-1]"},
+    )
 
 
 def test_keyframes_of_another_store_are_added_under_new_ids(two):
     ours, theirs = two
     new_ids = add(ours, theirs)
-    assert ours.ids() == [*new_ids.values(), 0, 1, 2] and min(new_ids.values()) >= FIRST_ID and ours.get_note("placed") == "[-1]"
+    assert (
+        ours.ids() == [*new_ids.values(), 0, 1, 2]
+        and min(new_ids.values()) >= FIRST_ID
+        and ours.get_note("placed") == "[-1]"
+    )
     for old, new in new_ids.items():
-        assert_same(replace(ours.get(new), id=old, T_odom_cam=np.eye(4)), replace(theirs.get(old), T_odom_cam=np.eye(4)))
-        assert ours.get_cache(new, "frame", "1") == b"features %d" % old and ours.public_ids()[new] == new
+        assert_same(
+            replace(ours.get(new), id=old, T_odom_cam=np.eye(4)),
+            replace(theirs.get(old), T_odom_cam=np.eye(4)),
+        )
+        assert (
+            ours.get_cache(new, "frame", "1") == b"features %d" % old
+            and ours.public_ids()[new] == new
+        )
     assert set(add(ours, theirs).values()).isdisjoint(new_ids.values())
 
 
 def test_keyframes_come_in_while_others_are_added(two, monkeypatch):
-    """One is taken between any two that are added, by another process's connection, which does not wait."""
+    """One is taken between any two that are added, by another process's connection, which does not
+    wait.
+    """
     ours, theirs = two
     seen, writing = [], ours.database.writing
     with KeyframeStore(ours.folder) as intake:
@@ -133,13 +178,17 @@ def test_keyframes_come_in_while_others_are_added(two, monkeypatch):
 
         monkeypatch.setattr(ours.database, "writing", turn)
         add(ours, theirs)
-        assert len(seen) > len(theirs) and seen == list(range(4, 4 + len(seen)))  # of those added none is seen before all are there
+        # of those added none is seen before all are there
+        assert len(seen) > len(theirs) and seen == list(range(4, 4 + len(seen)))
         assert len(intake) == 3 + len(theirs) + len(seen)
 
 
 def test_adding_that_fails_or_is_killed_leaves_nothing(two, tmp_path):
     ours, theirs = two
-    size = lambda store: sum(store.database.rows(f"SELECT count(*) FROM {table}")[0][0] for table in ("images", "cache", "keyframes"))
+    size = lambda store: sum(
+        store.database.rows(f"SELECT count(*) FROM {table}")[0][0]
+        for table in ("images", "cache", "keyframes")
+    )
     before = size(ours)
     theirs.database.connection.execute("DELETE FROM images WHERE id=6")
     with pytest.raises(ValueError, match="keyframe 6"):
@@ -153,7 +202,9 @@ def test_adding_that_fails_or_is_killed_leaves_nothing(two, tmp_path):
         with KeyframeStore(theirs.folder, read_only=True) as again:
             add(KeyframeStore(folder), again)
 
-    for folder, ended in killed_at_every_step(lambda: shutil.copytree(tmp_path / "ours", tmp_path / f"{next(numbers)}"), action, stride=7):
+    for folder, ended in killed_at_every_step(
+        lambda: shutil.copytree(tmp_path / "ours", tmp_path / f"{next(numbers)}"), action, stride=7
+    ):
         with KeyframeStore(folder) as store:
             counts.append(len(store))
             assert len(store.poses()) == len(store)

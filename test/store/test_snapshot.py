@@ -22,10 +22,20 @@ def test_loads_what_was_saved(tmp_path, count, points):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(saved, name))
     for name in ("points", "colors", "confidence"):
         np.testing.assert_array_equal(getattr(loaded.cloud, name), getattr(saved.cloud, name))
-    assert loaded.seconds == saved.seconds and loaded.report["keyframes"] == count and np.isnan(loaded.report["memory_error_m"])
+    assert (
+        loaded.seconds == saved.seconds
+        and loaded.report["keyframes"] == count
+        and np.isnan(loaded.report["memory_error_m"])
+    )
     for a, b in zip(loaded.loops, saved.loops, strict=True):
         assert (a.source_id, a.target_id, a.accepted, a.reason, a.origin, a.inliers) == (
-            b.source_id, b.target_id, b.accepted, b.reason, b.origin, b.inliers)
+            b.source_id,
+            b.target_id,
+            b.accepted,
+            b.reason,
+            b.origin,
+            b.inliers,
+        )
         np.testing.assert_equal((a.residual_m, a.residual_rad), (b.residual_m, b.residual_rad))
         for x, y in ((a.T_source_target, b.T_source_target), (a.information, b.information)):
             assert x is y is None or np.array_equal(x, y)
@@ -34,13 +44,17 @@ def test_loads_what_was_saved(tmp_path, count, points):
 def test_points_in_coordinates_of_a_country_come_back_whole(tmp_path):
     near = make(5, 40)
     origin = np.array([500_000.0, 4_600_000.0, 0.0])
-    far = replace(near, cloud=PointMap.around(origin, near.cloud.points, near.cloud.colors, near.cloud.confidence))
+    far = replace(
+        near,
+        cloud=PointMap.around(origin, near.cloud.points, near.cloud.colors, near.cloud.confidence),
+    )
     far.save(tmp_path / "000007")
     loaded = Snapshot.load(tmp_path / "000007").cloud
     np.testing.assert_array_equal(loaded.around_origin, near.cloud.points)
     np.testing.assert_array_equal(loaded.points, far.cloud.points)
     assert len(loaded.thinned(7)) == 7 and loaded.thinned(7).origin.tolist() == origin.tolist()
-    assert json.loads((tmp_path / "000007" / "snapshot.json").read_text())["format"] == 3  # older versions would read it wrongly
+    # older versions would read it wrongly
+    assert json.loads((tmp_path / "000007" / "snapshot.json").read_text())["format"] == 3
     near.save(tmp_path / "000008")
     assert json.loads((tmp_path / "000008" / "snapshot.json").read_text())["format"] == 2
 
@@ -50,16 +64,23 @@ def _format_99(folder):
     path.write_text(json.dumps(dict(json.loads(path.read_text()), format=99)))
 
 
-@pytest.mark.parametrize("damage", [
-    lambda folder: (folder / "arrays.npz").write_bytes((folder / "arrays.npz").read_bytes()[:500]),
-    lambda folder: (folder / "arrays.npz").write_bytes(b""),
-    lambda folder: (folder / "arrays.npz").write_bytes(b"not a zip file" * 50),
-    lambda folder: (folder / "arrays.npz").unlink(),
-    lambda folder: (folder / "snapshot.json").write_text('{"format": 1, "gener'),
-    lambda folder: (folder / "snapshot.json").write_text('{"format": 1}'),
-    lambda folder: (folder / "snapshot.json").write_text("[]"),
-    lambda folder: (folder / "snapshot.json").write_bytes(b"\xff\xfe\x00"),
-    lambda folder: (folder / "snapshot.json").unlink(), _format_99])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "arrays.npz").write_bytes(
+            (folder / "arrays.npz").read_bytes()[:500]
+        ),
+        lambda folder: (folder / "arrays.npz").write_bytes(b""),
+        lambda folder: (folder / "arrays.npz").write_bytes(b"not a zip file" * 50),
+        lambda folder: (folder / "arrays.npz").unlink(),
+        lambda folder: (folder / "snapshot.json").write_text('{"format": 1, "gener'),
+        lambda folder: (folder / "snapshot.json").write_text('{"format": 1}'),
+        lambda folder: (folder / "snapshot.json").write_text("[]"),
+        lambda folder: (folder / "snapshot.json").write_bytes(b"\xff\xfe\x00"),
+        lambda folder: (folder / "snapshot.json").unlink(),
+        _format_99,
+    ],
+)
 def test_a_damaged_snapshot_is_refused_by_name(tmp_path, damage):
     make().save(tmp_path / "000007")
     damage(tmp_path / "000007")
@@ -87,22 +108,43 @@ def test_the_rest_of_an_interrupted_save_is_no_obstacle(tmp_path):
 
 def test_map_odom_is_taken_from_the_newest_keyframe():
     snapshot = make()
-    shuffled = replace(snapshot, stamps_ns=10**18 + np.array([3, 9, 1, 2, 0]))  # the second is the newest
-    np.testing.assert_allclose(shuffled.T_map_odom @ snapshot.T_odom_cam[1], snapshot.T_map_cam[1], atol=1e-9)
+    # the second is the newest
+    shuffled = replace(snapshot, stamps_ns=10**18 + np.array([3, 9, 1, 2, 0]))
+    np.testing.assert_allclose(
+        shuffled.T_map_odom @ snapshot.T_odom_cam[1], snapshot.T_map_cam[1], atol=1e-9
+    )
 
 
-def test_a_rejected_loop_keeps_what_was_measured_and_breaks_are_told_by_the_front_ends_ids(tmp_path):
+def test_a_rejected_loop_keeps_what_was_measured_and_breaks_are_told_by_the_front_ends_ids(
+    tmp_path,
+):
     motion, information = se3.exp([0.1, 0.2, 0, 0, 0.3, 0]), np.diag([4.0, 4, 4, 9, 9, 9])
-    rejected = Loop(4, 2, False, "the solved graph disagrees by 0.40 m and 3.0 deg", "proximity", 60, motion, information, 0.4, 0.05)
-    made = replace(make(), loops=(rejected, *make().loops), report=reported([Break(10, 30, 0.3, 20.0)]))
+    rejected = Loop(
+        4,
+        2,
+        False,
+        "the solved graph disagrees by 0.40 m and 3.0 deg",
+        "proximity",
+        60,
+        motion,
+        information,
+        0.4,
+        0.05,
+    )
+    made = replace(
+        make(), loops=(rejected, *make().loops), report=reported([Break(10, 30, 0.3, 20.0)])
+    )
     made.save(tmp_path / "000007")
     loaded = Snapshot.load(tmp_path / "000007")
     assert [loop.accepted for loop in loaded.loops] == [False, True, False, True]
     np.testing.assert_array_equal(loaded.loops[0].T_source_target, motion)
     np.testing.assert_array_equal(loaded.loops[0].information, information)
     assert loaded.loops[2].T_source_target is None
-    assert str(told(loaded.report)[0]) == "odometry broke between keyframes 10 and 30: off by 0.30 m and 20 deg"
-    named, = told(loaded.report, {10: 1010, 30: 1030})
+    assert (
+        str(told(loaded.report)[0])
+        == "odometry broke between keyframes 10 and 30: off by 0.30 m and 20 deg"
+    )
+    (named,) = told(loaded.report, {10: 1010, 30: 1030})
     assert (named.before, named.after) == (1010, 1030)
     text = json.loads((tmp_path / "000007" / "snapshot.json").read_text())
     text["loops"][0]["measured"] = False

@@ -1,8 +1,8 @@
 """Covariances of motions span what is left out between two keyframes."""
 
 import numpy as np
-
 from random_keyframes import make_keyframe
+
 from vggt3_ros.datasets.recording import Recording
 from vggt3_ros.geometry import se3
 from vggt3_ros.store.keyframes import NO_STEP, KeyframeStore
@@ -22,12 +22,22 @@ def chain(count=7):
 
 
 def scatter(poses, first, last, runs=40000):
-    """What the motion from keyframe first to last scatters by when each step between errs as it says."""
+    """What the motion from keyframe first to last scatters by when each step between errs as it
+    says.
+    """
     rng, walked = np.random.default_rng(0), np.tile(np.eye(4), (runs, 1, 1))
     for k in range(first + 1, last + 1):
         step = se3.inverse(poses.T_odom_cam[k - 1]) @ poses.T_odom_cam[k]
-        walked = walked @ step @ se3.exp(rng.multivariate_normal(np.zeros(6), poses.covariances[k], runs))
-    return np.cov(se3.log(se3.inverse(se3.inverse(poses.T_odom_cam[first]) @ poses.T_odom_cam[last]) @ walked).T)
+        walked = (
+            walked
+            @ step
+            @ se3.exp(rng.multivariate_normal(np.zeros(6), poses.covariances[k], runs))
+        )
+    return np.cov(
+        se3.log(
+            se3.inverse(se3.inverse(poses.T_odom_cam[first]) @ poses.T_odom_cam[last]) @ walked
+        ).T
+    )
 
 
 def test_a_motion_over_keyframes_left_out_scatters_by_what_it_says():
@@ -45,12 +55,20 @@ def test_where_one_of_the_motions_is_not_known_the_whole_is_not():
     poses.covariances[3] = None
     kept = poses.only(np.array([1, 1, 1, 0, 1, 1, 1], bool))
     assert kept.covariances[3] is None and kept.covariances[4] is not None
-    assert chained(None, np.eye(4), np.eye(6)) is None and chained(np.eye(6), np.eye(4), None) is None
+    assert (
+        chained(None, np.eye(4), np.eye(6)) is None and chained(np.eye(6), np.eye(4), None) is None
+    )
 
 
 def test_what_an_earlier_session_lost_says_nothing_of_the_next():
     poses = chain()
-    poses = StoredPoses(poses.ids, poses.stamps_ns, poses.T_odom_cam, poses.covariances, np.array([0, 0, 0, 1, 1, 1, 1]))
+    poses = StoredPoses(
+        poses.ids,
+        poses.stamps_ns,
+        poses.T_odom_cam,
+        poses.covariances,
+        np.array([0, 0, 0, 1, 1, 1, 1]),
+    )
     kept = poses.only([True, True, False, True, True, True, True])
     np.testing.assert_array_equal(kept.covariances[2], poses.covariances[3])
 
@@ -66,7 +84,8 @@ def test_a_keyframe_set_aside_leaves_its_motion_to_the_next(tmp_path):
         expected = before.only([True, True, False, True, True]).covariances[2]
         np.testing.assert_allclose(after.covariances[2], expected)
         assert np.trace(after.covariances[2]) > np.trace(before.covariances[3])
-        with store.database.writing() as connection:  # so badly damaged that its pose cannot be read
+        # so badly damaged that its pose cannot be read
+        with store.database.writing() as connection:
             connection.execute("UPDATE keyframes SET T_odom_cam=? WHERE id=2", (b"gone",))
         assert store.poses().ids.tolist() == [0, 1, 3, 4] and store.poses().covariances[2] is None
         store.note("session", "1")
@@ -79,8 +98,15 @@ def test_a_keyframe_set_aside_leaves_its_motion_to_the_next(tmp_path):
 def test_keyframes_chosen_from_a_recording_know_their_motions_as_well_as_its_steps():
     poses = chain()
     covariances = np.array([np.zeros((6, 6)), *poses.covariances[1:]])
-    recording = Recording("a", make_keyframe(0).camera, np.arange(7), lambda i: make_keyframe(i).image, None, poses.T_odom_cam,
-                          covariances=covariances)
+    recording = Recording(
+        "a",
+        make_keyframe(0).camera,
+        np.arange(7),
+        lambda i: make_keyframe(i).image,
+        None,
+        poses.T_odom_cam,
+        covariances=covariances,
+    )
     frames = recording.keyframes([0, 3, 4, 6], poses.T_odom_cam[[0, 3, 4, 6]]).keyframes
     expected = poses.only([True, False, False, True, True, False, True]).covariances
     assert frames[0].odometry_covariance is None
@@ -91,6 +117,12 @@ def test_keyframes_chosen_from_a_recording_know_their_motions_as_well_as_its_ste
 def test_the_first_keyframe_that_was_not_merged_gives_the_frame():
     poses = chain()
     assert poses.anchor == 0
-    with_merged = StoredPoses(poses.ids, poses.stamps_ns, poses.T_odom_cam, poses.covariances, np.array([-2, -2, -1, 0, 0, 1, 1]))
+    with_merged = StoredPoses(
+        poses.ids,
+        poses.stamps_ns,
+        poses.T_odom_cam,
+        poses.covariances,
+        np.array([-2, -2, -1, 0, 0, 1, 1]),
+    )
     assert with_merged.anchor == 3 and with_merged.only(with_merged.sessions != 0).anchor == 3
     assert with_merged.only(with_merged.sessions < 0).anchor == 0

@@ -48,14 +48,18 @@ class TinyDisk:
 
 
 class FileLimit:
-    """No file of this process may grow beyond the size that the largest below `folder` has: needs no root, and fails with other errors."""
+    """No file of this process may grow beyond the size that the largest below `folder` has: needs
+    no root, and fails with other errors.
+    """
 
     def __init__(self, folder, kilobytes):
         self.folder, self._before = folder, resource.getrlimit(resource.RLIMIT_FSIZE)
         folder.mkdir()
 
     def fill(self, but=0):
-        largest = max((path.stat().st_size for path in self.folder.rglob("*") if path.is_file()), default=0)
+        largest = max(
+            (path.stat().st_size for path in self.folder.rglob("*") if path.is_file()), default=0
+        )
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest + but, self._before[1]))
 
     def free(self):

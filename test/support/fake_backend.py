@@ -1,10 +1,12 @@
-"""A back end with the interface of vggt3_ros.backend.Backend that needs no torch: for tests of the worker and the node.
+"""A back end with the interface of vggt3_ros.backend.Backend that needs no torch: for tests of the
+worker and the node.
 
-It corrects nothing but the origin: map = odom shifted by 1 m along x. memory.steps is the length of a refinement in 10 ms;
-an image whose first pixel is (1, 2, 3) ends the process, as a crash in native code would, one with (4, 5, n) takes n / 20 s,
-one with (7, 8, n) was taken n decimetres along x of the map from its origin, one with (9, 9, 9) is never answered. Refining
-keyframes DEADLY ends the process, STUCK takes for ever, LARGE runs out of memory where max_slots is above 200,000, POISON raises. The
-odometry is reported to have broken before keyframe LOST.
+It corrects nothing but the origin: map = odom shifted by 1 m along x. memory.steps is the length
+of a refinement in 10 ms; an image whose first pixel is (1, 2, 3) ends the process, as a crash in
+native code would, one with (4, 5, n) takes n / 20 s, one with (7, 8, n) was taken n decimetres
+along x of the map from its origin, one with (9, 9, 9) is never answered. Refining keyframes DEADLY
+ends the process, STUCK takes for ever, LARGE runs out of memory where max_slots is above 200,000,
+POISON raises. The odometry is reported to have broken before keyframe LOST.
 """
 
 import os
@@ -38,13 +40,22 @@ class Localization:
 
 class Backend:
     touched = staticmethod(lambda keyframe_id: None)
-    running_on = property(lambda self: f"{self.config.device}, float32, no networks; prior {self.config.network.checkpoint or 'none'}, any licence")
+    running_on = property(
+        lambda self: (
+            f"{self.config.device}, float32, no networks; prior {self.config.network.checkpoint or 'none'}, any licence"
+        )
+    )
 
     def __init__(self, store, config):
         if config.device == "cuda:99":
             raise ValueError("device cuda:99 does not exist")
         self.store, self.config = store, config
-        self.snapshot = next(filter(None, map(self._read, sorted(store.snapshots.glob("[0-9]*[0-9]"), reverse=True))), None)
+        self.snapshot = next(
+            filter(
+                None, map(self._read, sorted(store.snapshots.glob("[0-9]*[0-9]"), reverse=True))
+            ),
+            None,
+        )
 
     def _read(self, folder):
         try:
@@ -79,8 +90,10 @@ class Backend:
         if id == STUCK:
             time.sleep(1e6)
         if id == LARGE and self.config.memory.max_slots > 200_000:
-            raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: "
-                               "you tried to allocate 9 bytes")
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: "
+                "you tried to allocate 9 bytes"
+            )
         if id == POISON:
             raise RuntimeError("this keyframe is poison")
 
@@ -94,17 +107,51 @@ class Backend:
         return self._publish(self.store.poses())
 
     def _publish(self, poses):
-        generation = 1 + max((int(folder.name) for folder in self.store.snapshots.glob("[0-9]*[0-9]")), default=0)
+        generation = 1 + max(
+            (int(folder.name) for folder in self.store.snapshots.glob("[0-9]*[0-9]")), default=0
+        )
         points = np.random.default_rng(0).uniform(-1, 1, (100, 3)).astype(np.float32)
-        cloud = PointMap(points, np.full((100, 3), (10, 20, 30), np.uint8), np.linspace(0, 1, 100, dtype=np.float32))
-        loops = (Loop(int(poses.ids[0]), int(poses.ids[-1]), True, "", "memory", 50, np.eye(4), np.eye(6), 0.01, 0.02),
-                 Loop(int(poses.ids[-1]), int(poses.ids[0]), False, "too few inliers", "place", 5))
-        report = {"memory_error_m": float("nan")} | ({"network": {"summary": "not used: it stands still"}} if self.config.network.checkpoint else {})
+        cloud = PointMap(
+            points,
+            np.full((100, 3), (10, 20, 30), np.uint8),
+            np.linspace(0, 1, 100, dtype=np.float32),
+        )
+        loops = (
+            Loop(
+                int(poses.ids[0]),
+                int(poses.ids[-1]),
+                True,
+                "",
+                "memory",
+                50,
+                np.eye(4),
+                np.eye(6),
+                0.01,
+                0.02,
+            ),
+            Loop(int(poses.ids[-1]), int(poses.ids[0]), False, "too few inliers", "place", 5),
+        )
+        report = {"memory_error_m": float("nan")} | (
+            {"network": {"summary": "not used: it stands still"}}
+            if self.config.network.checkpoint
+            else {}
+        )
         lost = np.flatnonzero(poses.ids == LOST)
         report |= reported([Break(int(poses.ids[k - 1]), LOST, 0.285, 24.0) for k in lost])
-        snapshot = Snapshot(generation, poses.ids, poses.stamps_ns, SHIFT @ poses.T_odom_cam, poses.T_odom_cam,
-                            np.tile(np.diag([1, 2, 3, 4, 5, 6]) * 1e-4, (len(poses), 1, 1)), loops, cloud, {"total": 0.5},
-                            report, poses.sessions, self.store.session)
+        snapshot = Snapshot(
+            generation,
+            poses.ids,
+            poses.stamps_ns,
+            SHIFT @ poses.T_odom_cam,
+            poses.T_odom_cam,
+            np.tile(np.diag([1, 2, 3, 4, 5, 6]) * 1e-4, (len(poses), 1, 1)),
+            loops,
+            cloud,
+            {"total": 0.5},
+            report,
+            poses.sessions,
+            self.store.session,
+        )
         self.store.snapshots.mkdir(exist_ok=True)
         snapshot.save(self.store.snapshots / f"{generation:06d}")
         self.snapshot = snapshot
@@ -118,10 +165,30 @@ class Backend:
         if tuple(image[0, 0, :2]) == SLOW:
             time.sleep(image[0, 0, 2] / 20)
         if self.snapshot is None:
-            return Localization("no_map", "nothing was refined yet", None, None, 0, float("nan"), 0, 0.0)
+            return Localization(
+                "no_map", "nothing was refined yet", None, None, 0, float("nan"), 0, 0.0
+            )
         if not image.any():
-            return Localization("not_localized", "the image shows nothing", None, None, 0, float("nan"), self.snapshot.generation, 0.0)
+            return Localization(
+                "not_localized",
+                "the image shows nothing",
+                None,
+                None,
+                0,
+                float("nan"),
+                self.snapshot.generation,
+                0.0,
+            )
         pose = SHIFT if hint is None else hint
         if tuple(image[0, 0, :2]) == AT:
             pose = se3.exp([0.1 * int(image[0, 0, 2]), 0, 0, 0, 0, 0])
-        return Localization("ok", "", pose, np.eye(6) * (1e-4 if verify else 1e-2), 100, 0.5, self.snapshot.generation, 0.01)
+        return Localization(
+            "ok",
+            "",
+            pose,
+            np.eye(6) * (1e-4 if verify else 1e-2),
+            100,
+            0.5,
+            self.snapshot.generation,
+            0.01,
+        )

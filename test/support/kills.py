@@ -11,8 +11,10 @@ STEPS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.listdir",
 
 
 def killed_at_every_step(make, action, stride=1):
-    """make() gives a fresh folder; action(folder) runs in a forked process that kills itself at its 1st, (1 + stride)-th, ... step: a
-    statement of SQL, a file opened, renamed or removed. Yields (folder, whether the action came to its end), the last time True."""
+    """make() gives a fresh folder; action(folder) runs in a forked process that kills itself at
+    its 1st, (1 + stride)-th, ... step: a statement of SQL, a file opened, renamed or removed.
+    Yields (folder, whether the action came to its end), the last time True.
+    """
     for last in itertools.count(1, stride):
         folder = make()
         child = os.fork()

@@ -5,20 +5,36 @@ import numpy as np
 
 from vggt3_ros.datasets.synthetic.textures import photo
 
-NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "ihc.png", "retina.jpg", "rocket.jpg")
+NAMES = (
+    "astronaut.png",
+    "chelsea.png",
+    "coffee.png",
+    "motorcycle_left.png",
+    "ihc.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
 
 
 def scaled(name, width=640, height=480):
     """The middle of the photograph, filling width x height."""
     image = photo(name)
     scale = max(width / image.shape[1], height / image.shape[0])
-    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    image = cv2.resize(
+        image,
+        None,
+        fx=scale,
+        fy=scale,
+        interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC,
+    )
     y, x = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    return np.ascontiguousarray(image[y:y + height, x:x + width])
+    return np.ascontiguousarray(image[y : y + height, x : x + width])
 
 
 def warped(image, seed=0, strength=0.08):
-    """The image as seen from a little to the side, under other light, and the homography (3, 3) from the image to that."""
+    """The image as seen from a little to the side, under other light, and the homography (3, 3)
+    from the image to that.
+    """
     rng = np.random.default_rng(seed)
     height, width = image.shape[:2]
     corners = np.float32([[0, 0], [width, 0], [width, height], [0, height]])

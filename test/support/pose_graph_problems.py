@@ -11,7 +11,11 @@ LOOP = np.array([0.01, 0.01, 0.01, 0.004, 0.004, 0.004])
 
 
 def noisy_chain(truth, rng, deviation=STEP):
-    steps = se3.inverse(truth[:-1]) @ truth[1:] @ se3.exp(rng.standard_normal((len(truth) - 1, 6)) * deviation)
+    steps = (
+        se3.inverse(truth[:-1])
+        @ truth[1:]
+        @ se3.exp(rng.standard_normal((len(truth) - 1, 6)) * deviation)
+    )
     poses = [truth[0]]
     for step in steps:
         poses.append(poses[-1] @ step)
@@ -29,6 +33,15 @@ def problem(seed, count=80):
     truth = round_trip(count)
     odometry = noisy_chain(truth, rng)
     half = count // 2
-    pairs = [(half + k, int(np.clip(k + rng.integers(-2, 3), 0, half - 1))) for k in rng.choice(half, 25, replace=False)]
+    pairs = [
+        (half + k, int(np.clip(k + rng.integers(-2, 3), 0, half - 1)))
+        for k in rng.choice(half, 25, replace=False)
+    ]
     pairs += [(int(i), int(i) - 3) for i in rng.choice(np.arange(5, count), 25, replace=False)]
-    return truth, odometry, np.tile(np.diag(STEP**2), (count, 1, 1)), [true_loop(truth, i, j, rng) for i, j in pairs], rng
+    return (
+        truth,
+        odometry,
+        np.tile(np.diag(STEP**2), (count, 1, 1)),
+        [true_loop(truth, i, j, rng) for i, j in pairs],
+        rng,
+    )

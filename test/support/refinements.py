@@ -18,4 +18,4 @@ class Refinement:
     def wait_for(self, phase):
         """Until it is in that phase, or beyond."""
         with self._changed:
-            assert self._changed.wait_for(lambda: self.phase in PHASES[PHASES.index(phase):], 300)
+            assert self._changed.wait_for(lambda: self.phase in PHASES[PHASES.index(phase) :], 300)

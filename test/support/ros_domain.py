@@ -1,4 +1,6 @@
-"""Importing it gives this process a ROS domain that no other test process on this machine uses, out of reach from other machines."""
+"""Importing it gives this process a ROS domain that no other test process on this machine uses,
+out of reach from other machines.
+"""
 
 import fcntl
 import os
@@ -6,9 +8,14 @@ import tempfile
 
 
 def free_domain():
-    """A ROS domain that no other test process on this machine uses, and the file that says so as long as it is open."""
+    """A ROS domain that no other test process on this machine uses, and the file that says so as
+    long as it is open.
+    """
     for domain in sorted(range(5, 95), key=lambda domain: (domain - os.getpid()) % 90):
-        lock = open(os.path.join(tempfile.gettempdir(), f"vggt3_ros-{os.getuid()}-domain-{domain}.lock"), "w")
+        lock = open(
+            os.path.join(tempfile.gettempdir(), f"vggt3_ros-{os.getuid()}-domain-{domain}.lock"),
+            "w",
+        )
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return domain, lock

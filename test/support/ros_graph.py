@@ -1,4 +1,6 @@
-"""What the integration tests share: a back-end node and a client, each with an executor in a thread of its own."""
+"""What the integration tests share: a back-end node and a client, each with an executor in a
+thread of its own.
+"""
 
 import threading
 import time
@@ -8,22 +10,29 @@ from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from vggt3_ros.msg import Keyframe, Status
 from waiting import until as until_within
 
-from vggt3_ros.msg import Keyframe, Status
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.conversions import from_keyframe
 from vggt3_ros.ros.main import THREADS, spin, start
 from vggt3_ros.ros.node import BackendNode
 
-QUICK = {"refine_every_keyframes": 0, "refine_every_seconds": 0.0, "idle_distillation": 0.0, "status_period": 0.1}
+QUICK = {
+    "refine_every_keyframes": 0,
+    "refine_every_seconds": 0.0,
+    "idle_distillation": 0.0,
+    "status_period": 0.1,
+}
 
 
 WAKE_SECONDS = 0.2
 
 
 class Executor(MultiThreadedExecutor):
-    """Ends when `ending` is set. Executor.shutdown, called while another thread is about to wait, destroys what would wake it."""
+    """Ends when `ending` is set. Executor.shutdown, called while another thread is about to wait,
+    destroys what would wake it.
+    """
 
     def __init__(self, threads):
         super().__init__(threads)
@@ -62,10 +71,20 @@ class Graph:
             pass
 
     def backend(self, activate=True, wait=True, real=False, **parameters):
-        """A node on the fake (or real) back end; unless told otherwise active, its worker ready and the client matched."""
+        """A node on the fake (or real) back end; unless told otherwise active, its worker ready
+        and the client matched.
+        """
         steps = {} if real else {"memory.steps": 1}  # how long the fake one refines
-        values = {"store": str(self.folder / "store"), "map_folder": str(self.folder / "maps"), **QUICK, **steps, **parameters}
-        overrides = [Parameter(name.replace("__", "."), value=value) for name, value in values.items()]
+        values = {
+            "store": str(self.folder / "store"),
+            "map_folder": str(self.folder / "maps"),
+            **QUICK,
+            **steps,
+            **parameters,
+        }
+        overrides = [
+            Parameter(name.replace("__", "."), value=value) for name, value in values.items()
+        ]
         kind = "vggt3_ros.backend:Backend" if real else "fake_backend:Backend"
         node = self._add(BackendNode(kind, parameter_overrides=overrides), THREADS)
         if activate:
@@ -103,7 +122,9 @@ class Graph:
 
     @staticmethod
     def heard_by_all(node, *topics):
-        """Wait until the node's publishers of these topics, which are not latched, know their subscribers."""
+        """Wait until the node's publishers of these topics, which are not latched, know their
+        subscribers.
+        """
         for publisher in node.publishers:
             if publisher.topic.rpartition("/")[2] in topics:
                 until(publisher.get_subscription_count)
@@ -121,7 +142,9 @@ class Graph:
         return self.wait(client.call_async(request), seconds)
 
     def ask(self, kind, name, request, seconds=30.0):
-        """As call, for what may be asked twice: DDS can lose an answer sent before server and client know each other fully."""
+        """As call, for what may be asked twice: DDS can lose an answer sent before server and
+        client know each other fully.
+        """
         limit = time.monotonic() + seconds
         client = self.client.create_client(kind, name)
         while True:

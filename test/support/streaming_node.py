@@ -1,7 +1,9 @@
-"""Nodes without DDS (ros/core.py on the fake back end) that take keyframes and are killed at random moments, each in a process of its own.
+"""Nodes without DDS (ros/core.py on the fake back end) that take keyframes and are killed at
+random moments, each in a process of its own.
 
-`python streaming_node.py FOLDER KILLS SEED` prints one JSON line a life: what it found at its start and which keyframes it acknowledged.
-A forked process each, so that the imports are paid for once.
+`python streaming_node.py FOLDER KILLS SEED` prints one JSON line a life: what it found at its
+start and which keyframes it acknowledged. A forked process each, so that the imports are paid for
+once.
 """
 
 import json
@@ -29,27 +31,51 @@ class Log(logging.LoggerAdapter):
 
 def live(folder, out):
     """Until it is killed: each acknowledged keyframe is a line."""
-    node = NodeConfig.from_flat({"store": folder, "refine_every_keyframes": 3, "refine_every_seconds": 0.0, "idle_distillation": 1.0})
+    node = NodeConfig.from_flat(
+        {
+            "store": folder,
+            "refine_every_keyframes": 3,
+            "refine_every_seconds": 0.0,
+            "idle_distillation": 1.0,
+        }
+    )
     parameters = SimpleNamespace(node=node, backend=BackendConfig.from_flat({"memory.steps": 2}))
-    core = Core(parameters, "fake_backend:Backend", lambda *_: None, lambda *_: None, lambda: None, Log(logging.getLogger(), {}),
-                time.time_ns)
+    core = Core(
+        parameters,
+        "fake_backend:Backend",
+        lambda *_: None,
+        lambda *_: None,
+        lambda: None,
+        Log(logging.getLogger(), {}),
+        time.time_ns,
+    )
     snapshot = core.snapshot
     ids = core.store.ids()
-    found = {"ids": ids, "generation": snapshot.generation if snapshot else 0, "odom_frame": core.intake.odom_frame,
-             "T_map_frontend": np.ravel(core.T_map_frontend).tolist(),
-             "T_map_odom": np.ravel(snapshot.T_map_odom).tolist() if snapshot else np.ravel(np.eye(4)).tolist()}
+    found = {
+        "ids": ids,
+        "generation": snapshot.generation if snapshot else 0,
+        "odom_frame": core.intake.odom_frame,
+        "T_map_frontend": np.ravel(core.T_map_frontend).tolist(),
+        "T_map_odom": np.ravel(snapshot.T_map_odom).tolist()
+        if snapshot
+        else np.ravel(np.eye(4)).tolist(),
+    }
     os.write(out, (json.dumps({"found": found}) + "\n").encode())
     core.resume()
     first = max(ids, default=-1) + 1
     for id in range(first, first + 10_000):
         if core.intake.take(from_keyframe(make_keyframe(id))):
             os.write(out, (json.dumps({"acknowledged": id}) + "\n").encode())
-        time.sleep(0.01 if id < first + 15 else 0.5)  # few enough in all that refining them stays quick
+        # few enough in all that refining them stays quick
+        time.sleep(0.01 if id < first + 15 else 0.5)
 
 
 def generations(folder):
-    return max((int(name) for name in os.listdir(f"{folder}/snapshots") if name.isdigit()), default=0) if os.path.exists(
-        f"{folder}/snapshots") else 0
+    return (
+        max((int(name) for name in os.listdir(f"{folder}/snapshots") if name.isdigit()), default=0)
+        if os.path.exists(f"{folder}/snapshots")
+        else 0
+    )
 
 
 def main(folder, kills, seed):
@@ -73,7 +99,12 @@ def main(folder, kills, seed):
         os.waitpid(child, 0)
         with open(reading) as lines:
             entries = [json.loads(line) for line in lines.read().split("\n")[:-1]]
-        life = {"found": None, "acknowledged": [entry["acknowledged"] for entry in entries if "acknowledged" in entry]}
+        life = {
+            "found": None,
+            "acknowledged": [
+                entry["acknowledged"] for entry in entries if "acknowledged" in entry
+            ],
+        }
         life |= {"found": entries[0]["found"]} if entries else {}
         print(json.dumps(life), flush=True)
 

@@ -16,7 +16,8 @@ SIZE = (42, 56)  # pixels: a 3x4 patch grid
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """These tensors are too small to share out; a busy machine makes every hand-over between threads cost milliseconds.
+    """These tensors are too small to share out; a busy machine makes every hand-over between
+    threads cost milliseconds.
 
     Import it to use it.
     """
@@ -39,7 +40,10 @@ remembered_fill = lru_cache(maxsize=None)(fill)  # most entries are common to al
 
 def filled_network(config):
     network = Vggt3(config)
-    weights = {name: torch.from_numpy(remembered_fill(name, tuple(t.shape))) for name, t in network.state_dict().items()}
+    weights = {
+        name: torch.from_numpy(remembered_fill(name, tuple(t.shape)))
+        for name, t in network.state_dict().items()
+    }
     network.load_state_dict(weights)
     return network
 

@@ -1,4 +1,6 @@
-"""Started twice by torchrun from test_parallel.py: maps its share of the images and writes what it got."""
+"""Started twice by torchrun from test_parallel.py: maps its share of the images and writes what it
+got.
+"""
 
 import sys
 from pathlib import Path

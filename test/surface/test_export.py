@@ -33,13 +33,21 @@ def saved(tmp_path_factory):
     poses = se3.exp(rng.normal(0, 0.6, (5, 6)))
     ids, stamps = np.array([0, 1, 2, 5, 9]), 1_700_000_000_000_000_123 + np.arange(5) * 10**9
     points = rng.uniform(-3, 3, (3000, 3)).astype(np.float32)
-    cloud = PointMap(points, rng.integers(0, 256, (3000, 3), np.uint8), rng.random(3000, np.float32))
+    cloud = PointMap(
+        points, rng.integers(0, 256, (3000, 3), np.uint8), rng.random(3000, np.float32)
+    )
     with KeyframeStore(folder) as store:
-        for id, stamp, pose, camera in zip(ids.tolist(), stamps.tolist(), poses, (LENS, LENS, OTHER, LENS, OTHER)):
+        for id, stamp, pose, camera in zip(
+            ids.tolist(), stamps.tolist(), poses, (LENS, LENS, OTHER, LENS, OTHER)
+        ):
             coarse = rng.integers(0, 256, (camera.height // 8, camera.width // 8, 3), np.uint8)
-            image = cv2.resize(coarse, (camera.width, camera.height), interpolation=cv2.INTER_CUBIC)
+            image = cv2.resize(
+                coarse, (camera.width, camera.height), interpolation=cv2.INTER_CUBIC
+            )
             store.put(Keyframe(id, stamp, image, camera, pose))
-        Snapshot(3, ids, stamps, poses, poses, np.tile(np.eye(6), (5, 1, 1)), (), cloud).save(store.snapshots / "000003")
+        Snapshot(3, ids, stamps, poses, poses, np.tile(np.eye(6), (5, 1, 1)), (), cloud).save(
+            store.snapshots / "000003"
+        )
     return folder, poses, stamps, ids, cloud
 
 
@@ -49,7 +57,11 @@ def export(folder, *arguments):
 
 def test_open3d_reads_the_ply(tmp_path):
     rng = np.random.default_rng(0)
-    cloud = PointMap(rng.normal(size=(50, 3)).astype(np.float32), rng.integers(0, 256, (50, 3), np.uint8), rng.random(50, np.float32))
+    cloud = PointMap(
+        rng.normal(size=(50, 3)).astype(np.float32),
+        rng.integers(0, 256, (50, 3), np.uint8),
+        rng.random(50, np.float32),
+    )
     write_ply(tmp_path / "map.ply", cloud)
     read = o3d.t.io.read_point_cloud(str(tmp_path / "map.ply")).point
     np.testing.assert_array_equal(read.positions.numpy(), cloud.points)
@@ -61,8 +73,12 @@ FAR = np.array([500_000.0, 4_600_000.0, 0.0])
 
 
 def far_cloud(rng):
-    return PointMap.around(FAR, rng.uniform(-3, 3, (50, 3)).astype(np.float32), rng.integers(0, 256, (50, 3), np.uint8),
-                           rng.random(50, np.float32))
+    return PointMap.around(
+        FAR,
+        rng.uniform(-3, 3, (50, 3)).astype(np.float32),
+        rng.integers(0, 256, (50, 3), np.uint8),
+        rng.random(50, np.float32),
+    )
 
 
 def test_a_ply_of_coordinates_that_float32_cannot_carry_has_doubles(tmp_path):
@@ -74,14 +90,30 @@ def test_a_ply_of_coordinates_that_float32_cannot_carry_has_doubles(tmp_path):
 
 @pytest.mark.parametrize("kind", ["glb", "gltf"])
 def test_a_far_map_is_whole_in_gltf(tmp_path, kind):
-    cloud, poses = far_cloud(np.random.default_rng(0)), se3.exp(np.random.default_rng(1).normal(0, 0.6, (5, 6)))
+    cloud, poses = (
+        far_cloud(np.random.default_rng(0)),
+        se3.exp(np.random.default_rng(1).normal(0, 0.6, (5, 6))),
+    )
     far = shifted(poses, FAR)
-    write_gltf(tmp_path / f"m.{kind}", Snapshot(1, np.arange(5), np.arange(5), far, far, np.tile(np.eye(6), (5, 1, 1)), (), cloud), cloud, OTHER)
+    write_gltf(
+        tmp_path / f"m.{kind}",
+        Snapshot(
+            1, np.arange(5), np.arange(5), far, far, np.tile(np.eye(6), (5, 1, 1)), (), cloud
+        ),
+        cloud,
+        OTHER,
+    )
     scene = trimesh.load(tmp_path / f"m.{kind}")
     points = scene.geometry["points"]
-    placed = se3.transform_points(scene.graph[next(n for n in scene.graph.nodes_geometry if scene.graph[n][1] == "points")][0],
-                                  np.asarray(points.vertices))
-    np.testing.assert_allclose(se3.transform_points(se3.inverse(Y_UP), placed), cloud.points, atol=1e-3)
+    placed = se3.transform_points(
+        scene.graph[next(n for n in scene.graph.nodes_geometry if scene.graph[n][1] == "points")][
+            0
+        ],
+        np.asarray(points.vertices),
+    )
+    np.testing.assert_allclose(
+        se3.transform_points(se3.inverse(Y_UP), placed), cloud.points, atol=1e-3
+    )
 
 
 def test_trajectory_and_thinned_points(saved, tmp_path):
@@ -99,7 +131,9 @@ def test_pycolmap_reads_the_model_and_sees_the_same_pixels(saved, tmp_path):
     export(folder, "--colmap", tmp_path / "colmap")
     model = pycolmap.Reconstruction(str(tmp_path / "colmap/sparse/0"))
     assert len(model.cameras) == 2 and len(model.images) == 5 and len(model.points3D) == 3000
-    colors = {tuple(np.round(point.xyz, 4)): tuple(point.color) for point in model.points3D.values()}
+    colors = {
+        tuple(np.round(point.xyz, 4)): tuple(point.color) for point in model.points3D.values()
+    }
     assert colors[tuple(np.round(cloud.points[7].astype(float), 4))] == tuple(cloud.colors[7])
     for id, pose in zip(ids.tolist(), poses):
         image = model.images[id + 1]
@@ -109,10 +143,13 @@ def test_pycolmap_reads_the_model_and_sees_the_same_pixels(saved, tmp_path):
         with KeyframeStore(folder, read_only=True) as store:
             ours = store.camera(id).undistorted()
         point = np.array([0.1, -0.2, 2.0])
-        np.testing.assert_allclose(image.camera.img_from_cam(point), ours.project(point) + 0.5, atol=1e-6)
+        np.testing.assert_allclose(
+            image.camera.img_from_cam(point), ours.project(point) + 0.5, atol=1e-6
+        )
         written = cv2.imread(str(tmp_path / "colmap/images" / image.name))
         assert written.shape[:2] == (ours.height, ours.width)
-    assert main(["export", str(folder), "--colmap", str(tmp_path / "colmap")]) == 2  # nothing is overwritten
+    # nothing is overwritten
+    assert main(["export", str(folder), "--colmap", str(tmp_path / "colmap")]) == 2
 
 
 def test_images_of_the_model_are_undistorted(saved, tmp_path):
@@ -120,12 +157,21 @@ def test_images_of_the_model_are_undistorted(saved, tmp_path):
     export(folder, "--colmap", tmp_path / "colmap")
     with KeyframeStore(folder, read_only=True) as store:
         image = store.get(0).image
-    x, y = np.float32(np.meshgrid(np.arange(20, 140), np.arange(20, 100)))  # inside, where no border is filled in
-    rays = np.dstack([(x - LENS.cx) / LENS.fx, (y - LENS.cy) / LENS.fy, np.ones_like(x)]).reshape(-1, 1, 3)
-    where = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), LENS.matrix, np.array(LENS.distortion))[0]
-    expected = cv2.remap(image, where.reshape(*x.shape, 2).astype(np.float32), None, cv2.INTER_LINEAR)
+    # inside, where no border is filled in
+    x, y = np.float32(np.meshgrid(np.arange(20, 140), np.arange(20, 100)))
+    rays = np.dstack([(x - LENS.cx) / LENS.fx, (y - LENS.cy) / LENS.fy, np.ones_like(x)]).reshape(
+        -1, 1, 3
+    )
+    where = cv2.projectPoints(
+        rays, np.zeros(3), np.zeros(3), LENS.matrix, np.array(LENS.distortion)
+    )[0]
+    expected = cv2.remap(
+        image, where.reshape(*x.shape, 2).astype(np.float32), None, cv2.INTER_LINEAR
+    )
     written = cv2.imread(str(tmp_path / "colmap/images/00000000.jpg"))[20:100, 20:140, ::-1]
-    away = [np.abs(pixels.astype(int) - expected).mean() for pixels in (written, image[20:100, 20:140])]
+    away = [
+        np.abs(pixels.astype(int) - expected).mean() for pixels in (written, image[20:100, 20:140])
+    ]
     assert away[0] < 0.5 * away[1]  # what is left is JPEG
 
 
@@ -134,9 +180,14 @@ def test_the_gltf_scene_holds_points_and_cameras(saved, tmp_path, name):
     folder, poses, _, _, cloud = saved
     export(folder, "--gltf", tmp_path / name)
     scene = trimesh.load_scene(str(tmp_path / name))
-    cloud_read = next(g for g in scene.dump() if isinstance(g, trimesh.PointCloud) or len(g.vertices) == 3000)
+    cloud_read = next(
+        g for g in scene.dump() if isinstance(g, trimesh.PointCloud) or len(g.vertices) == 3000
+    )
     x, y, z = cloud.points.T
-    np.testing.assert_allclose(np.asarray(cloud_read.vertices), np.stack([x, z, -y], axis=1), atol=1e-5)  # y is up
+    # y is up
+    np.testing.assert_allclose(
+        np.asarray(cloud_read.vertices), np.stack([x, z, -y], axis=1), atol=1e-5
+    )
     everything = np.concatenate([g.vertices for g in scene.dump()])
     x, y, z = poses[:, :3, 3].T
     away = np.linalg.norm(everything[:, None] - np.stack([x, z, -y], axis=1), axis=2).min(axis=0)
@@ -146,18 +197,28 @@ def test_the_gltf_scene_holds_points_and_cameras(saved, tmp_path, name):
 def test_the_rerun_file_holds_points_and_images(saved, tmp_path):
     pytest.importorskip("rerun", reason="rerun-sdk is an optional extra")
     export(saved[0], "--rerun", tmp_path / "map.rrd")
-    printed = subprocess.run([sys.executable, "-m", "rerun", "rrd", "print", "-vv", str(tmp_path / "map.rrd")], capture_output=True,
-                             text=True)
+    printed = subprocess.run(
+        [sys.executable, "-m", "rerun", "rrd", "print", "-vv", str(tmp_path / "map.rrd")],
+        capture_output=True,
+        text=True,
+    )
     assert printed.returncode == 0, printed.stderr
     for entity in ("/map/points", "/map/trajectory", "/map/camera", "stamp"):
         assert entity in printed.stdout
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["MAP"], "nothing to write"), (["nowhere", "--tum", "t"], "is no saved map"),
-    (["MAP", "--gltf", "x.obj"], "must end in .glb or .gltf"),
-    (["MAP", "--ply", "x", "--max-points", "0"], "--max-points must be")])
-def test_what_is_wrong_is_said_in_one_line(saved, tmp_path, capsys, monkeypatch, arguments, message):
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["MAP"], "nothing to write"),
+        (["nowhere", "--tum", "t"], "is no saved map"),
+        (["MAP", "--gltf", "x.obj"], "must end in .glb or .gltf"),
+        (["MAP", "--ply", "x", "--max-points", "0"], "--max-points must be"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    saved, tmp_path, capsys, monkeypatch, arguments, message
+):
     monkeypatch.chdir(tmp_path)
     assert main(["export", *[str(saved[0]) if a == "MAP" else a for a in arguments]]) == 2
     error = capsys.readouterr().err.strip()

@@ -27,7 +27,9 @@ def test_a_wall_is_a_plane_in_its_colour():
 
 def test_poses_given_decide_not_those_of_the_odometry():
     shift = se3.exp([1, -2, 3, 0, 0, 1.0])
-    cloud = fuse([wall(2.0, pose) for pose in POSES], shift @ np.array(POSES), MapConfig(voxel_size=0.04))
+    cloud = fuse(
+        [wall(2.0, pose) for pose in POSES], shift @ np.array(POSES), MapConfig(voxel_size=0.04)
+    )
     assert np.abs(se3.transform_points(se3.inverse(shift), cloud.points)[:, 2] - 2.0).max() < 0.01
 
 
@@ -37,7 +39,9 @@ UTM = np.array([500_000.0, 4_600_000.0, 1_000.0])
 @pytest.mark.parametrize("offset", [UTM, [-1e7, 9_999_999.0, 123.0]])
 def test_a_map_in_coordinates_of_a_country_is_that_at_the_origin(offset):
     here = fuse([wall(2.0, pose) for pose in POSES], np.array(POSES), MapConfig(voxel_size=0.04))
-    there = fuse([wall(2.0, pose) for pose in POSES], shifted(POSES, offset), MapConfig(voxel_size=0.04))
+    there = fuse(
+        [wall(2.0, pose) for pose in POSES], shifted(POSES, offset), MapConfig(voxel_size=0.04)
+    )
     assert len(there) == pytest.approx(len(here), rel=0.02) and there.points.dtype == np.float64
     distance = cKDTree(here.points).query(there.points - offset)[0]
     assert np.median(distance) < 0.01 and distance.max() < 0.05
@@ -57,25 +61,47 @@ def test_a_surface_that_is_far_away_loses_what_is_taken_out():
 
 
 def test_a_keyframe_too_far_from_the_others_does_not_spoil_their_map():
-    """Blocks of voxels have numbers of 21 bits along an axis: those of this keyframe would be those of the first ones."""
+    """Blocks of voxels have numbers of 21 bits along an axis: those of this keyframe would be
+    those of the first ones.
+    """
     config = MapConfig(voxel_size=0.04)
     period = np.array([2**21 * 8 * 0.04, 0, 0])
     seen = [wall(2.0, pose) for pose in POSES]
     alone = fuse(seen, np.array(POSES), config)
     with_one = fuse(seen + seen[:1], np.concatenate([POSES, shifted(POSES[:1], period)]), config)
-    assert len(alone) == len(with_one) and cKDTree(alone.points).query(with_one.points)[0].max() < 1e-3
+    assert (
+        len(alone) == len(with_one)
+        and cKDTree(alone.points).query(with_one.points)[0].max() < 1e-3
+    )
 
 
 def test_more_views_make_a_surface_surer_and_few_views_are_left_out():
-    few, many = (fuse([wall(2.013, np.eye(4), k) for k in range(count)], np.tile(np.eye(4), (count, 1, 1)), MapConfig(voxel_size=0.04))
-                 for count in (3, 8))
+    few, many = (
+        fuse(
+            [wall(2.013, np.eye(4), k) for k in range(count)],
+            np.tile(np.eye(4), (count, 1, 1)),
+            MapConfig(voxel_size=0.04),
+        )
+        for count in (3, 8)
+    )
     assert np.median(many.confidence) > np.median(few.confidence)
-    once = fuse([wall(2.013, np.eye(4))], np.eye(4)[None], MapConfig(voxel_size=0.04, minimum_weight=2.0))
+    once = fuse(
+        [wall(2.013, np.eye(4))], np.eye(4)[None], MapConfig(voxel_size=0.04, minimum_weight=2.0)
+    )
     assert len(once) == 0
 
 
 def test_depth_beyond_the_limit_is_not_fused():
-    assert len(fuse([wall(4.0, pose) for pose in POSES], np.array(POSES), MapConfig(voxel_size=0.04, max_depth=3.0))) == 0
+    assert (
+        len(
+            fuse(
+                [wall(4.0, pose) for pose in POSES],
+                np.array(POSES),
+                MapConfig(voxel_size=0.04, max_depth=3.0),
+            )
+        )
+        == 0
+    )
 
 
 def test_a_keyframe_with_nothing_in_reach_does_not_stop_the_others():
@@ -89,24 +115,49 @@ def test_a_keyframe_with_nothing_in_reach_does_not_stop_the_others():
 
 
 def test_keyframes_without_depth_leave_the_map_as_it_is():
-    seen, blind = [wall(2.0, pose) for pose in POSES], [wall(2.0, pose, depth=False) for pose in POSES]
+    seen, blind = (
+        [wall(2.0, pose) for pose in POSES],
+        [wall(2.0, pose, depth=False) for pose in POSES],
+    )
     config = MapConfig(voxel_size=0.04)
-    alone, mixed = fuse(seen, np.array(POSES), config), fuse(seen + blind, np.array(POSES + POSES), config)
+    alone, mixed = (
+        fuse(seen, np.array(POSES), config),
+        fuse(seen + blind, np.array(POSES + POSES), config),
+    )
     assert len(alone) == len(mixed)
-    assert len(fuse(blind, np.array(POSES), config)) == len(fuse([], np.zeros((0, 4, 4)), config)) == 0
+    assert (
+        len(fuse(blind, np.array(POSES), config))
+        == len(fuse([], np.zeros((0, 4, 4)), config))
+        == 0
+    )
 
 
 def test_at_most_as_many_points_as_asked_for():
     config = MapConfig(voxel_size=0.02, max_points=1000)
     cloud = fuse([wall(2.0, pose) for pose in POSES], np.array(POSES), config)
     assert len(cloud) == len(cloud.colors) == len(cloud.confidence) == 1000
-    np.testing.assert_allclose(np.ptp(cloud.points[:, :2], axis=0), np.ptp(fuse([wall(2.0, pose) for pose in POSES], np.array(POSES),
-                               MapConfig(voxel_size=0.02)).points[:, :2], axis=0), rtol=0.1)  # thinned everywhere, not cut off
+    np.testing.assert_allclose(
+        np.ptp(cloud.points[:, :2], axis=0),
+        np.ptp(
+            fuse(
+                [wall(2.0, pose) for pose in POSES],
+                np.array(POSES),
+                # thinned everywhere, not cut off
+                MapConfig(voxel_size=0.02),
+            ).points[:, :2],
+            axis=0,
+        ),
+        rtol=0.1,
+    )
 
 
 def test_thinning_keeps_points_with_their_colours():
     rng = np.random.default_rng(0)
-    cloud = PointMap(rng.normal(size=(5000, 3)).astype(np.float32), rng.integers(0, 256, (5000, 3), np.uint8), rng.random(5000, np.float32))
+    cloud = PointMap(
+        rng.normal(size=(5000, 3)).astype(np.float32),
+        rng.integers(0, 256, (5000, 3), np.uint8),
+        rng.random(5000, np.float32),
+    )
     thin = cloud.thinned(700)
     row = {point.tobytes(): k for k, point in enumerate(cloud.points)}
     index = [row[point.tobytes()] for point in thin.points]
@@ -118,16 +169,25 @@ def test_thinning_keeps_points_with_their_colours():
 
 def test_a_distorted_camera_sees_the_same_wall():
     lens = Camera(160, 120, 130.0, 130.0, 79.5, 59.5, "plumb_bob", (-0.2, 0.05, 0, 0, 0))
-    # A wall seen head-on has one depth, distorted or not; what undistortion must not do is bend it or fill its corners.
+    # A wall seen head-on has one depth, distorted or not; what undistortion must not do is bend it
+    # or fill its corners.
     depth = np.full((120, 160), 2.013, np.float32)
-    frames = [Keyframe(k, k, np.full((120, 160, 3), COLOR, np.uint8), lens, np.eye(4), depth) for k in range(3)]
+    frames = [
+        Keyframe(k, k, np.full((120, 160, 3), COLOR, np.uint8), lens, np.eye(4), depth)
+        for k in range(3)
+    ]
     cloud = fuse(frames, np.tile(np.eye(4), (3, 1, 1)), MapConfig(voxel_size=0.04))
     assert len(cloud) > 300 and np.abs(cloud.points[:, 2] - 2.013).max() < 0.01
 
 
 def test_progress_counts_every_keyframe():
     told = []
-    fuse([wall(2.0, pose) for pose in POSES], np.array(POSES), MapConfig(voxel_size=0.05), progress=told.append)
+    fuse(
+        [wall(2.0, pose) for pose in POSES],
+        np.array(POSES),
+        MapConfig(voxel_size=0.05),
+        progress=told.append,
+    )
     assert told == pytest.approx(np.arange(1, 7) / 6)
 
 
@@ -148,7 +208,9 @@ def test_what_is_taken_out_leaves_the_surface_of_the_others():
         surface.remove(wall(1.7, POSES[0]), elsewhere)
         surface.add(wall(2.0, POSES[2]), POSES[2])
     surface.remove(wall(2.0, POSES[5]), POSES[5])
-    same_surface(surface.cloud(), fuse([wall(2.0, pose) for pose in POSES[:5]], np.array(POSES[:5]), config))
+    same_surface(
+        surface.cloud(), fuse([wall(2.0, pose) for pose in POSES[:5]], np.array(POSES[:5]), config)
+    )
     for pose in POSES[:5]:
         surface.remove(wall(2.0, pose), pose)
     assert len(surface.cloud()) == 0
@@ -159,13 +221,15 @@ def test_what_was_never_fused_there_cannot_be_taken_out():
     surface.add(wall(2.0, POSES[0]), POSES[0])
     with pytest.raises(ValueError, match="keyframe 7"):
         surface.remove(wall(2.0, POSES[0], id=7), se3.exp([0, 0, 1.0, 0, 0, 0]))
-    surface.remove(wall(2.0, POSES[0], depth=False), POSES[3])  # without depth there is nothing to take out
+    # without depth there is nothing to take out
+    surface.remove(wall(2.0, POSES[0], depth=False), POSES[3])
     assert len(surface.cloud()) == 0 or surface.cloud().confidence.max() <= 1 / 8
 
 
 def test_the_points_brought_up_to_date_here_and_there_are_those_of_the_whole_surface():
     config = MapConfig(voxel_size=0.02)
-    poses = [se3.exp([0.9 * k, 0.01 * k, 0, 0, 0, 0]) for k in range(12)]  # a long wall, each sees a part of it
+    # a long wall, each sees a part of it
+    poses = [se3.exp([0.9 * k, 0.01 * k, 0, 0, 0, 0]) for k in range(12)]
     surface, rest = Surface(config), lambda k: 2.013 + 0.03 * (k % 2)
     for k, pose in enumerate(poses[:10]):
         surface.add(wall(rest(k), pose), pose)

@@ -1,4 +1,6 @@
-"""Fusion in a process of its own: the same map from what is new and what moved alone, cancelled at once, its end an error in words."""
+"""Fusion in a process of its own: the same map from what is new and what moved alone, cancelled at
+once, its end an error in words.
+"""
 
 import gc
 import logging
@@ -62,7 +64,10 @@ def expected(ids, poses, seen):
 
 def test_the_map_is_the_same_and_progress_is_told(fusion):
     seen, told, ids = Seen(blind=(2,)), [], list(range(12))
-    apart, here = fusion(ids, POSES, seen, CONFIG, progress=told.append), expected(ids, POSES, seen)
+    apart, here = (
+        fusion(ids, POSES, seen, CONFIG, progress=told.append),
+        expected(ids, POSES, seen),
+    )
     order, reference = np.lexsort(apart.points.T), np.lexsort(here.points.T)
     for name in ("points", "colors", "confidence"):
         np.testing.assert_array_equal(getattr(apart, name)[order], getattr(here, name)[reference])
@@ -110,7 +115,10 @@ def test_where_most_moved_all_are_fused_anew(fusion):
 def test_keyframes_that_are_gone_leave_no_surface(fusion):
     seen = Seen()
     fusion(range(12), POSES, seen, CONFIG)
-    same_surface(fusion([0, 1, 2, 9], POSES[[0, 1, 2, 9]], seen, CONFIG), expected([0, 1, 2, 9], POSES[[0, 1, 2, 9]], seen))
+    same_surface(
+        fusion([0, 1, 2, 9], POSES[[0, 1, 2, 9]], seen, CONFIG),
+        expected([0, 1, 2, 9], POSES[[0, 1, 2, 9]], seen),
+    )
 
 
 def test_another_depth_of_the_same_keyframe_replaces_the_first(fusion):
@@ -118,7 +126,9 @@ def test_another_depth_of_the_same_keyframe_replaces_the_first(fusion):
     fusion(ids, POSES[:6], seen, CONFIG)
     for i in (1, 4):
         seen.keyframes[i] = wall(1.5, POSES[i], i)
-        same_surface(fusion(ids, POSES[:6], seen, CONFIG, renewed={i}), expected(ids, POSES[:6], seen))
+        same_surface(
+            fusion(ids, POSES[:6], seen, CONFIG, renewed={i}), expected(ids, POSES[:6], seen)
+        )
 
 
 def test_what_progress_raises_passes_at_once_and_the_next_call_goes_on_from_there(fusion):
@@ -158,12 +168,21 @@ def test_a_process_that_ends_is_an_error_in_words_and_the_next_call_starts_anoth
     with FusionProcess() as fusion:
         threading.Timer(0.5, os.kill, (fusion.pid, 9)).start()
         with pytest.raises(RuntimeError, match="SIGKILL"):
-            fusion(range(10_000), np.tile(np.eye(4), (10_000, 1, 1)), lambda i: time.sleep(0.1) or seen.keyframes[0], CONFIG)
-        same_surface(fusion(range(4), POSES[:4], seen, CONFIG), expected(range(4), POSES[:4], seen))
+            fusion(
+                range(10_000),
+                np.tile(np.eye(4), (10_000, 1, 1)),
+                lambda i: time.sleep(0.1) or seen.keyframes[0],
+                CONFIG,
+            )
+        same_surface(
+            fusion(range(4), POSES[:4], seen, CONFIG), expected(range(4), POSES[:4], seen)
+        )
         os.kill(fusion.pid, 9)
         fusion._child.wait()
         with caplog.at_level(logging.WARNING):
-            same_surface(fusion(range(5), POSES[:5], seen, CONFIG), expected(range(5), POSES[:5], seen))
+            same_surface(
+                fusion(range(5), POSES[:5], seen, CONFIG), expected(range(5), POSES[:5], seen)
+            )
         assert "(SIGKILL)" in caplog.text
 
 
@@ -185,13 +204,26 @@ def test_the_surface_outlives_the_thread_that_asked_for_it():
         pid = fusion.pid
         seen.look()
         time.sleep(0.3)
-        same_surface(fusion(range(5), POSES[:5], seen, CONFIG), expected(range(5), POSES[:5], seen))
+        same_surface(
+            fusion(range(5), POSES[:5], seen, CONFIG), expected(range(5), POSES[:5], seen)
+        )
         assert fusion.pid == pid and seen.look() == [4]
 
 
 def test_a_keyframe_has_moved_when_what_it_sees_has():
     held = {1: np.eye(4), 2: np.eye(4), 3: None, 4: np.eye(4)}
-    now = np.array([se3.exp(step) for step in ([0.01, 0, 0, 0, 0, 0], [0.002, 0, 0, 0, 0, 0], np.ones(6), [0, 0, 0, 0.004, 0, 0], np.ones(6))])
+    now = np.array(
+        [
+            se3.exp(step)
+            for step in (
+                [0.01, 0, 0, 0, 0, 0],
+                [0.002, 0, 0, 0, 0, 0],
+                np.ones(6),
+                [0, 0, 0, 0.004, 0, 0],
+                np.ones(6),
+            )
+        ]
+    )
     assert moved(held, [1, 2, 3, 4, 5], now, 0.005) == [1, 4]
     assert moved({}, [1], now[:1], 0.005) == []
 
@@ -215,7 +247,8 @@ def test_a_process_that_hangs_is_an_error_in_words_and_the_next_call_starts_anot
 
     with pytest.raises(FusionError, match="(no answer|nothing) for 1 s") as raised:
         patient(ids, POSES, stopping, CONFIG)
-    assert raised.value.keyframe in range(1, 7)  # one that it had been given and had not answered for
+    # one that it had been given and had not answered for
+    assert raised.value.keyframe in range(1, 7)
     patient.silent_seconds = 60.0
     same_surface(patient(ids, POSES, seen, CONFIG), expected(ids, POSES, seen))
     assert patient.pid != pid
@@ -224,9 +257,18 @@ def test_a_process_that_hangs_is_an_error_in_words_and_the_next_call_starts_anot
 
 
 def test_a_process_that_no_longer_takes_what_it_is_sent_is_given_up_too(patient):
-    """More than fits between the two is on its way when it stops: sending, not waiting for an answer, is where it hangs."""
+    """More than fits between the two is on its way when it stops: sending, not waiting for an
+    answer, is where it hangs.
+    """
     large = Camera(1920, 1080, 1000.0, 1000.0, 959.5, 539.5)
-    keyframe = Keyframe(1, 1, np.zeros((1080, 1920, 3), np.uint8), large, np.eye(4), np.full((1080, 1920), 2.0, np.float32))
+    keyframe = Keyframe(
+        1,
+        1,
+        np.zeros((1080, 1920, 3), np.uint8),
+        large,
+        np.eye(4),
+        np.full((1080, 1920), 2.0, np.float32),
+    )
     os.kill(patient.pid, signal.SIGSTOP)
     with pytest.raises(FusionError, match="nothing for 1 s"):
         patient([0, 1], np.array([POSES[0], np.eye(4)]), lambda i: keyframe, CONFIG)
@@ -244,7 +286,9 @@ def test_a_process_that_stops_in_the_middle_of_an_answer_is_given_up_too(patient
     theirs.close()
 
 
-def test_a_refinement_whose_fusion_hangs_fails_with_the_reason_and_the_next_one_completes(refined_copy):
+def test_a_refinement_whose_fusion_hangs_fails_with_the_reason_and_the_next_one_completes(
+    refined_copy,
+):
     config = BackendConfig.from_flat({"device": "cpu", "map.voxel_size": 0.06})
     with KeyframeStore(refined_copy) as store:
         backend, phases = Backend(store, config), []
@@ -261,5 +305,9 @@ def test_a_refinement_whose_fusion_hangs_fails_with_the_reason_and_the_next_one_
         assert backend.snapshot is before and "memory" not in phases
         backend.fusion.silent_seconds = 120.0
         after = backend.refine()
-        assert after.generation == before.generation + 1 and len(after) == len(before) and len(after.cloud) > 10_000
+        assert (
+            after.generation == before.generation + 1
+            and len(after) == len(before)
+            and len(after.cloud) > 10_000
+        )
         backend.close()

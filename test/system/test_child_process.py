@@ -1,4 +1,6 @@
-"""A child process outlives the thread that asked for it, and nothing else: not its owner, not this process."""
+"""A child process outlives the thread that asked for it, and nothing else: not its owner, not this
+process.
+"""
 
 import gc
 import os
@@ -21,13 +23,14 @@ MODULE = "vggt3_ros.surface.fusion_process"
 def test_it_lives_on_when_the_thread_that_asked_for_it_ends(tmp_path, monkeypatch):
     (tmp_path / "patient_child.py").write_text(
         "import socket, sys\n"
-        "connection = socket.socket(fileno=int(sys.argv[2]))\nconnection.sendall(b'!')\nconnection.recv(1)\n")
+        "connection = socket.socket(fileno=int(sys.argv[2]))\nconnection.sendall(b'!')\nconnection.recv(1)\n"
+    )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     children = []
     asking = threading.Thread(target=lambda: children.append(ChildProcess("patient_child")))
     asking.start()
     asking.join()
-    child, = children
+    (child,) = children
     assert child.connection.recv(1) == b"!"
     time.sleep(0.3)
     assert child.pid and child.end == ""
@@ -52,7 +55,8 @@ if sys.argv[1] != "end":
 def test_it_ends_with_the_process_that_started_it_even_if_it_hangs(tmp_path, monkeypatch, how):
     (tmp_path / "patient_child.py").write_text(
         "import socket, sys, time\n"
-        "socket.socket(fileno=int(sys.argv[2])).sendall(b'!')\ntime.sleep(600)\n")
+        "socket.socket(fileno=int(sys.argv[2])).sendall(b'!')\ntime.sleep(600)\n"
+    )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     owner = subprocess.run([sys.executable, "-c", OWNER, how], stdout=subprocess.PIPE, text=True)
     assert owner.returncode == (0 if how == "end" else -9)

@@ -1,4 +1,6 @@
-"""A program in a process of its own: how it ended is said, and it ends with its owner, by itself if it can."""
+"""A program in a process of its own: how it ended is said, and it ends with its owner, by itself
+if it can.
+"""
 
 import gc
 import signal
@@ -18,11 +20,22 @@ def python(code, *arguments, **options):
     return Program([sys.executable, "-c", code, *arguments], **options)
 
 
-@pytest.mark.parametrize("code, end", [("raise SystemExit(7)", "exit status 7"), ("pass", "exit status 0"),
-                                       ("import os; os.kill(os.getpid(), 11)", "SIGSEGV")])
+@pytest.mark.parametrize(
+    "code, end",
+    [
+        ("raise SystemExit(7)", "exit status 7"),
+        ("pass", "exit status 0"),
+        ("import os; os.kill(os.getpid(), 11)", "SIGSEGV"),
+    ],
+)
 def test_its_end_is_said_in_words(code, end):
     program = python(code)
-    assert program.ends_within(60) and program.end == end and program.pid is None and not program.killed_for_memory
+    assert (
+        program.ends_within(60)
+        and program.end == end
+        and program.pid is None
+        and not program.killed_for_memory
+    )
 
 
 def test_it_may_end_by_itself_when_its_input_ends(tmp_path):
@@ -51,7 +64,9 @@ def test_it_ends_when_it_is_forgotten():
 
 def test_its_input_is_released_before_it_is_waited_for():
     order = []
-    program = python("import time; time.sleep(60)", release=lambda: order.append(program.pid is not None))
+    program = python(
+        "import time; time.sleep(60)", release=lambda: order.append(program.pid is not None)
+    )
     program.close()
     assert order == [True] and program.end == signal.Signals.SIGKILL.name
 

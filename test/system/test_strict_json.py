@@ -1,4 +1,6 @@
-"""JSON that any parser takes: no NaN, no Infinity, however deep, and numpy's numbers as numbers."""
+"""JSON that any parser takes: no NaN, no Infinity, however deep, and numpy's numbers as
+numbers.
+"""
 
 import json
 
@@ -12,12 +14,33 @@ def refused(constant):
     raise AssertionError(f"{constant} is no JSON")
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), np.float32("nan"), np.float64("inf")])
+@pytest.mark.parametrize(
+    "number", [float("nan"), float("inf"), -float("inf"), np.float32("nan"), np.float64("inf")]
+)
 def test_what_is_no_number_is_null_wherever_it_stands(number):
-    text = strict_json.dumps({"a": number, "b": [1, (number, {"c": number})], "d": np.array([1.5, number]), "e": True, "f": None})
-    assert json.loads(text, parse_constant=refused) == {"a": None, "b": [1, [None, {"c": None}]], "d": [1.5, None], "e": True, "f": None}
+    text = strict_json.dumps(
+        {
+            "a": number,
+            "b": [1, (number, {"c": number})],
+            "d": np.array([1.5, number]),
+            "e": True,
+            "f": None,
+        }
+    )
+    assert json.loads(text, parse_constant=refused) == {
+        "a": None,
+        "b": [1, [None, {"c": None}]],
+        "d": [1.5, None],
+        "e": True,
+        "f": None,
+    }
 
 
 def test_numpys_numbers_are_numbers():
     values = {"i": np.int64(2**62), "f": np.float32(0.5), "b": np.bool_(True), "m": np.eye(2)}
-    assert json.loads(strict_json.dumps(values)) == {"i": 2**62, "f": 0.5, "b": True, "m": [[1.0, 0.0], [0.0, 1.0]]}
+    assert json.loads(strict_json.dumps(values)) == {
+        "i": 2**62,
+        "f": 0.5,
+        "b": True,
+        "m": [[1.0, 0.0], [0.0, 1.0]],
+    }

@@ -1,4 +1,6 @@
-"""The worker process and its client: answers, cancel, localizing while refining, and life after death."""
+"""The worker process and its client: answers, cancel, localizing while refining, and life after
+death.
+"""
 
 import os
 import signal
@@ -42,9 +44,16 @@ def start(store):
     clients = []
 
     def start(steps=1, **options):
-        config = BackendConfig.from_flat({"memory.steps": steps, "device": options.pop("device", "auto"),
-                                          "resources.memory_limit_mb": options.pop("limit", 0)})
-        clients.append(WorkerClient(store.folder, config, backend="fake_backend:Backend", **options).start())
+        config = BackendConfig.from_flat(
+            {
+                "memory.steps": steps,
+                "device": options.pop("device", "auto"),
+                "resources.memory_limit_mb": options.pop("limit", 0),
+            }
+        )
+        clients.append(
+            WorkerClient(store.folder, config, backend="fake_backend:Backend", **options).start()
+        )
         until(lambda: clients[-1].pid)
         return clients[-1]
 
@@ -53,9 +62,13 @@ def start(store):
         client.close()
 
 
-def test_what_is_asked_as_soon_as_there_is_a_worker_comes_after_its_configuration(start, monkeypatch):
+def test_what_is_asked_as_soon_as_there_is_a_worker_comes_after_its_configuration(
+    start, monkeypatch
+):
     configuration = WorkerClient._configuration
-    monkeypatch.setattr(WorkerClient, "_configuration", lambda client: (time.sleep(0.3), configuration(client))[1])
+    monkeypatch.setattr(
+        WorkerClient, "_configuration", lambda client: (time.sleep(0.3), configuration(client))[1]
+    )
     assert start().refine().result(20)["generation"] == 1
 
 
@@ -74,7 +87,9 @@ def test_a_client_closed_while_its_worker_is_being_started_leaves_none(store, mo
     assert spawning.wait(10)
     threading.Timer(0.2, closing.set).start()  # once close() has begun
     client.close()
-    assert not client._supervisor.is_alive() and started[0].poll() is not None and len(started) == 1
+    assert (
+        not client._supervisor.is_alive() and started[0].poll() is not None and len(started) == 1
+    )
 
 
 def test_refines_reports_progress_and_announces_the_snapshot(store, start):
@@ -103,7 +118,11 @@ def test_localizes_while_a_refinement_runs_and_cancel_ends_it(start):
     begin = time.monotonic()
     found = client.localize(IMAGE, CAMERA).result(5)
     assert time.monotonic() - begin < 0.5 and not refinement.done()
-    assert found["code"] == "ok" and np.reshape(found["T_map_cam"], (4, 4))[0, 3] == 1.0 and found["generation"] == 1
+    assert (
+        found["code"] == "ok"
+        and np.reshape(found["T_map_cam"], (4, 4))[0, 3] == 1.0
+        and found["generation"] == 1
+    )
     client.cancel(refinement)
     with pytest.raises(WorkerError) as error:
         refinement.result(2)
@@ -128,7 +147,11 @@ def test_localizing_without_a_map_or_on_a_blank_image_is_an_answer(start):
     assert client.localize(IMAGE, CAMERA).result(20)["code"] == "no_map"
     client.refine().result(20)
     blank = client.localize(0 * IMAGE, CAMERA).result(20)
-    assert (blank["code"], blank["T_map_cam"], blank["message"]) == ("not_localized", None, "the image shows nothing")
+    assert (blank["code"], blank["T_map_cam"], blank["message"]) == (
+        "not_localized",
+        None,
+        "the image shows nothing",
+    )
 
 
 def test_idle_time_improves_the_memory(start):
@@ -165,7 +188,8 @@ def test_a_crash_in_native_code_fails_the_request_that_waits_for_it(start):
 
 
 def test_a_hanging_worker_is_replaced(start):
-    client = start(hang_seconds=6.0)  # starting up must not take longer than that, also on a busy machine
+    # starting up must not take longer than that, also on a busy machine
+    client = start(hang_seconds=6.0)
     until(lambda: client.ready, 30)
     first = client.pid
     os.kill(first, signal.SIGSTOP)
@@ -233,12 +257,17 @@ def test_an_image_that_ends_the_worker_three_times_is_not_asked_about_again(stor
     assert client.localize(IMAGE, CAMERA).result(20)["code"] == "ok"
 
 
-def test_a_refinement_that_runs_out_of_memory_goes_on_with_a_smaller_plan_and_says_so(store, start):
+def test_a_refinement_that_runs_out_of_memory_goes_on_with_a_smaller_plan_and_says_so(
+    store, start
+):
     client = start(suspects=Suspects(store))
     store.put(make_keyframe(LARGE))
     assert client.refine().result(20) == {"generation": 1}
     assert LARGE in Snapshot.load(store.snapshots / "000001").keyframe_ids
-    assert "out of memory in memory: [enforce fail" in client.memory_msg and "150000 slots" in client.memory_msg
+    assert (
+        "out of memory in memory: [enforce fail" in client.memory_msg
+        and "150000 slots" in client.memory_msg
+    )
     os.kill(client.pid, signal.SIGKILL)
     until(lambda: client.restarts == 1 and client.ready)
     assert client.refine().result(20) == {"generation": 2} and client.restarts == 1
@@ -248,7 +277,11 @@ def test_a_worker_beyond_its_memory_limit_gives_back_shrinks_and_at_last_gives_u
     client = start(steps=400, limit=20)
     with pytest.raises(WorkerError, match="the limit is 20 .*no smaller plan") as error:
         client.refine().result(60)
-    assert error.value.code == "failed" and "goes on with less" in client.memory_msg and client.restarts == 0
+    assert (
+        error.value.code == "failed"
+        and "goes on with less" in client.memory_msg
+        and client.restarts == 0
+    )
 
 
 def test_a_back_end_that_cannot_start_says_why(start):
@@ -279,6 +312,7 @@ def test_reset_forgets_keyframes_and_map(store, start):
 
 def test_what_a_listener_raises_ends_nothing(store, start, caplog):
     """Not the supervision, not the worker, not the request; others are told, and the log is."""
+
     def fails(*arguments):
         raise RuntimeError("a listener of somebody else's")
 
@@ -300,7 +334,9 @@ def test_nobody_cancels_a_request_behind_the_workers_back(start):
     assert client.localize(IMAGE, CAMERA).result(20)["code"] == "ok"
 
 
-def test_whatever_fails_in_supervising_one_worker_the_next_is_supervised(store, start, caplog, monkeypatch):
+def test_whatever_fails_in_supervising_one_worker_the_next_is_supervised(
+    store, start, caplog, monkeypatch
+):
     client = start(suspects=Suspects(store))
     until(lambda: client.ready)
     first = client.pid
@@ -311,7 +347,10 @@ def test_whatever_fails_in_supervising_one_worker_the_next_is_supervised(store, 
         with pytest.raises(WorkerError):
             lost.result(30)
     until(lambda: client.ready and client.pid != first, 60)
-    assert client.refine().result(30) == {"generation": 1} and caplog.text.count("ZeroDivisionError") >= 2
+    assert (
+        client.refine().result(30) == {"generation": 1}
+        and caplog.text.count("ZeroDivisionError") >= 2
+    )
 
 
 def test_an_answer_that_makes_no_sense_is_the_end_of_that_worker(start, monkeypatch):
@@ -328,16 +367,25 @@ def test_a_thread_of_the_worker_that_fails_takes_the_process_with_it(monkeypatch
     ended = []
     monkeypatch.setattr(serving.os, "_exit", ended.append)
     serving._or_end("jobs", lambda: 1 / 0)
-    assert ended == [serving.THREAD_FAILED] and "thread jobs failed" in caplog.text and "ZeroDivisionError" in caplog.text
+    assert (
+        ended == [serving.THREAD_FAILED]
+        and "thread jobs failed" in caplog.text
+        and "ZeroDivisionError" in caplog.text
+    )
 
 
 def test_what_a_merge_left_that_was_killed_is_gone_with_the_next_worker(store, start):
     with store.database.writing(foreign_keys=False) as connection:
-        connection.execute("INSERT INTO images SELECT ?, image, image_kind, depth, depth_kind FROM images WHERE id=1", (FIRST_ID + 5,))
+        connection.execute(
+            "INSERT INTO images SELECT ?, image, image_kind, depth, depth_kind FROM images WHERE id=1",
+            (FIRST_ID + 5,),
+        )
         connection.execute("INSERT INTO notes VALUES (?,?)", (ARRIVING, f"[{FIRST_ID}, 9]"))
     client = start()
     until(lambda: client.ready)
-    assert store.get_note(ARRIVING) is None and store.database.rows("SELECT id FROM images ORDER BY id") == [(0,), (1,), (2,)]
+    assert store.get_note(ARRIVING) is None and store.database.rows(
+        "SELECT id FROM images ORDER BY id"
+    ) == [(0,), (1,), (2,)]
 
 
 def test_a_new_session_keeps_the_map(store, start):
@@ -346,9 +394,14 @@ def test_a_new_session_keeps_the_map(store, start):
     client.refine().result(20)
     assert client.begin_session().result(20) == {"session": 2, "generation": 1}
     snapshot = Snapshot.of(store, store.snapshots / "000001")
-    assert snapshot.keyframe_ids.tolist() == store.ids() == [0, 1, 2] and not snapshot.places_odometry
+    assert (
+        snapshot.keyframe_ids.tolist() == store.ids() == [0, 1, 2] and not snapshot.places_odometry
+    )
     store.put(make_keyframe(0, stamp_ns=9))
-    assert store.poses().sessions.tolist() == [0, 0, 0, 2] and client.localize(IMAGE, CAMERA).result(20)["generation"] == 1
+    assert (
+        store.poses().sessions.tolist() == [0, 0, 0, 2]
+        and client.localize(IMAGE, CAMERA).result(20)["generation"] == 1
+    )
 
 
 def test_the_client_loads_neither_torch_nor_ros(start):
@@ -356,12 +409,23 @@ def test_the_client_loads_neither_torch_nor_ros(start):
     import sys
 
     code = "import sys, vggt3_ros.worker.client; print(sorted({'torch', 'rclpy', 'open3d'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )
 
 
-@pytest.mark.parametrize("data, message", [
-    (struct.pack(">IQ", 2**31, 0), "announces"), (struct.pack(">IQ", 2, 2**60) + b"{}", "announces"),
-    (struct.pack(">IQ", 2, 0) + b"[]", "object"), (struct.pack(">IQ", 3, 0) + b"\xff{}", "JSON")])
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (struct.pack(">IQ", 2**31, 0), "announces"),
+        (struct.pack(">IQ", 2, 2**60) + b"{}", "announces"),
+        (struct.pack(">IQ", 2, 0) + b"[]", "object"),
+        (struct.pack(">IQ", 3, 0) + b"\xff{}", "JSON"),
+    ],
+)
 def test_frames_that_make_no_sense_are_refused_before_memory_is_taken(data, message):
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -382,10 +446,17 @@ def test_a_frame_cut_short_is_an_end_not_a_hang():
 def test_what_the_worker_runs_on_is_known_and_logged_once(start, caplog, monkeypatch):
     heard = []
     note = WorkerClient._note_running_on
-    monkeypatch.setattr(WorkerClient, "_note_running_on", lambda client, text: (heard.append(text), note(client, text)))
+    monkeypatch.setattr(
+        WorkerClient,
+        "_note_running_on",
+        lambda client, text: (heard.append(text), note(client, text)),
+    )
     with caplog.at_level("INFO"):
         client = start()
         expected = "auto, float32, no networks; prior none, any licence"
         until(lambda: heard.count(expected) >= 2)
         assert client.running_on == expected
-    assert sum(record.getMessage() == f"the worker runs on {expected}" for record in caplog.records) == 1
+    assert (
+        sum(record.getMessage() == f"the worker runs on {expected}" for record in caplog.records)
+        == 1
+    )

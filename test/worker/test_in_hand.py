@@ -1,4 +1,6 @@
-"""What the worker has in hand: keyframes since the last step, a query, and how long nothing got on."""
+"""What the worker has in hand: keyframes since the last step, a query, and how long nothing got
+on.
+"""
 
 import threading
 import time

@@ -25,7 +25,11 @@ def test_a_keyframe_is_set_aside_after_three_deaths_also_across_restarts(store):
     for death in range(FATAL):
         assert store.poses().ids.tolist() == [0, 1, 2, 3, 4, 5]
         assert Suspects(store).died(hand(3), "SIGSEGV")
-    assert store.poses().ids.tolist() == [0, 1, 2, 4, 5] and 3 in store and len(store.poses(aside=True)) == 6
+    assert (
+        store.poses().ids.tolist() == [0, 1, 2, 4, 5]
+        and 3 in store
+        and len(store.poses(aside=True)) == 6
+    )
     assert "3 times, in features: SIGSEGV" in store.aside()[3]
     with KeyframeStore(store.folder) as again:
         assert list(again.aside()) == [3]
@@ -37,8 +41,10 @@ COUNT, DANGER = 200, 0.005  # keyframes; the probability of a kill from outside 
 
 
 def walk(suspects, rng, deadly=None):
-    """A refinement that takes keyframes in hand, two at a time where pairs are matched, and tells of it as the worker does. It never
-    completes: it is killed at some step, with nothing in hand at the latest, or its deadly keyframe ends it."""
+    """A refinement that takes keyframes in hand, two at a time where pairs are matched, and tells
+    of it as the worker does. It never completes: it is killed at some step, with nothing in hand
+    at the latest, or its deadly keyframe ends it.
+    """
     pairs = [sorted(rng.choice(COUNT, 2, replace=False).tolist()) for _ in range(2 * COUNT)]
     steps = [hand(i) for i in range(COUNT)] + [hand(*pair, phase="loops") for pair in pairs]
     before = hand()
@@ -68,7 +74,9 @@ def test_a_deadly_keyframe_is_found_among_random_kills(store):
 def test_a_keyframe_is_cleared_by_the_phase_that_it_is_suspected_in_alone(store):
     suspects = Suspects(store)
     for death in range(FATAL):
-        suspects.died(hand(3, phase="fusion"), "SIGSEGV") if death else suspects.died(hand(3, phase="loops"), "SIGSEGV")
+        suspects.died(hand(3, phase="fusion"), "SIGSEGV") if death else suspects.died(
+            hand(3, phase="loops"), "SIGSEGV"
+        )
         suspects.passed([3], "features")
     assert not store.aside()
     suspects.passed([3], "fusion")
@@ -113,7 +121,12 @@ def test_of_an_image_and_a_keyframe_always_there_together_the_image_goes_first(s
 
 def test_a_phase_without_a_keyframe_in_hand_is_not_tried_for_ever(store):
     suspects = Suspects(store)
-    assert [suspects.died(hand(phase="pose_graph"), "SIGSEGV") for _ in range(FATAL + 1)] == [True, True, False, False]
+    assert [suspects.died(hand(phase="pose_graph"), "SIGSEGV") for _ in range(FATAL + 1)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     suspects.refined()
     assert suspects.died(hand(phase="pose_graph"), "SIGSEGV")
     assert suspects.died({}, "SIGKILL")  # idle
@@ -127,7 +140,9 @@ def test_a_keyframe_stays_set_aside_in_a_new_session(store):
     assert store.find(2) in store.poses().ids
 
 
-def test_a_store_that_cannot_be_written_is_an_error_in_the_log_not_in_the_supervisor(store, caplog):
+def test_a_store_that_cannot_be_written_is_an_error_in_the_log_not_in_the_supervisor(
+    store, caplog
+):
     store.database.connection.execute("PRAGMA query_only=1")
     assert Suspects(store).died(hand(3), "SIGSEGV")
     assert "not noted" in caplog.text

@@ -1,4 +1,6 @@
-"""The worker with the real back end, killed in every phase: nothing is left behind, and the next refinement covers everything."""
+"""The worker with the real back end, killed in every phase: nothing is left behind, and the next
+refinement covers everything.
+"""
 
 import os
 import signal
@@ -32,7 +34,9 @@ def store(rendered, tmp_path, monkeypatch):
 
 @pytest.fixture
 def client(store):
-    client = WorkerClient(store.folder, QUICK, distil_seconds=60.0, suspects=Suspects(store)).start()
+    client = WorkerClient(
+        store.folder, QUICK, distil_seconds=60.0, suspects=Suspects(store)
+    ).start()
     yield client
     client.close()
 
@@ -42,12 +46,15 @@ def kill(client):
     pid, restarts = client.pid, client.restarts
     started = memory_use.children(pid)
     os.kill(pid, signal.SIGKILL)
-    until(lambda: gone(pid) and all(map(gone, started)), 5.0)  # a fusion in the middle of a computation, too
+    # a fusion in the middle of a computation, too
+    until(lambda: gone(pid) and all(map(gone, started)), 5.0)
     until(lambda: client.restarts == restarts + 1 and client.ready, PATIENCE)
     return started
 
 
-def test_killed_in_every_phase_it_comes_back_and_the_next_refinement_covers_all_keyframes(client, store, rendered):
+def test_killed_in_every_phase_it_comes_back_and_the_next_refinement_covers_all_keyframes(
+    client, store, rendered
+):
     until(lambda: client.pid, PATIENCE)
     kill(client)  # while it starts
     ended_with_it = 0
@@ -60,7 +67,9 @@ def test_killed_in_every_phase_it_comes_back_and_the_next_refinement_covers_all_
         assert error.value.code == "died"
     assert ended_with_it >= 4  # the processes that fuse
     generation = client.refine().result(120)["generation"]
-    assert Snapshot.load(store.snapshots / f"{generation:06d}").keyframe_ids.tolist() == store.ids()
+    assert (
+        Snapshot.load(store.snapshots / f"{generation:06d}").keyframe_ids.tolist() == store.ids()
+    )
 
     until(lambda: client._hand.get("phase") == "distil", PATIENCE)
     kill(client)
@@ -71,7 +80,9 @@ def test_killed_in_every_phase_it_comes_back_and_the_next_refinement_covers_all_
     assert client.localize(rendered.keyframes[3].image, rendered.camera).result(60)["code"] == "ok"
     store.put(rendered.keyframes[KEYFRAMES])
     generation = client.refine().result(120)["generation"]
-    assert Snapshot.load(store.snapshots / f"{generation:06d}").keyframe_ids.tolist() == store.ids()
+    assert (
+        Snapshot.load(store.snapshots / f"{generation:06d}").keyframe_ids.tolist() == store.ids()
+    )
     assert not store.aside()
 
 
@@ -81,21 +92,30 @@ def test_a_keyframe_whose_data_is_damaged_is_set_aside_and_the_others_are_refine
     until(lambda: client.ready, PATIENCE)
     generation = client.refine().result(120)["generation"]
     ids = store.ids()
-    assert Snapshot.load(store.snapshots / f"{generation:06d}").keyframe_ids.tolist() == ids[:5] + ids[6:]
+    assert (
+        Snapshot.load(store.snapshots / f"{generation:06d}").keyframe_ids.tolist()
+        == ids[:5] + ids[6:]
+    )
     assert "cannot be read" in store.aside()[ids[5]] and client.restarts == 0
     store.set_aside(ids[8], "it ended the worker three times")
     generation = client.refine().result(120)["generation"]
-    assert Snapshot.load(store.snapshots / f"{generation:06d}").keyframe_ids.tolist() == [i for i in ids if i not in store.aside()]
+    assert Snapshot.load(store.snapshots / f"{generation:06d}").keyframe_ids.tolist() == [
+        i for i in ids if i not in store.aside()
+    ]
 
 
 def test_a_worker_ends_with_its_owner_however_that_ends(tmp_path):
     import subprocess
     import sys
 
-    code = ("import sys, time; from vggt3_ros.worker.client import WorkerClient; from vggt3_ros.config import BackendConfig\n"
-            "client = WorkerClient(sys.argv[1], BackendConfig()).start()\nwhile not client.pid: time.sleep(0.01)\n"
-            "time.sleep(1.0); print(client.pid, flush=True); time.sleep(60)")
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as owner:
+    code = (
+        "import sys, time; from vggt3_ros.worker.client import WorkerClient; from vggt3_ros.config import BackendConfig\n"
+        "client = WorkerClient(sys.argv[1], BackendConfig()).start()\nwhile not client.pid: time.sleep(0.01)\n"
+        "time.sleep(1.0); print(client.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as owner:
         worker = int(owner.stdout.readline())
         assert not gone(worker)
         owner.kill()

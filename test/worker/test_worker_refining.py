@@ -1,4 +1,6 @@
-"""The worker with the real back end: it localizes while it refines, and stops refining when told to, in every phase."""
+"""The worker with the real back end: it localizes while it refines, and stops refining when told
+to, in every phase.
+"""
 
 import shutil
 import threading
@@ -17,7 +19,11 @@ ENDLESS = {"device": "cpu", "memory.steps": 100_000, "map.voxel_size": 0.03}
 @contextmanager
 def working(folder, **config):
     ready = threading.Event()
-    client = WorkerClient(folder, BackendConfig.from_flat(ENDLESS | config), on_change=lambda: client.ready and ready.set())
+    client = WorkerClient(
+        folder,
+        BackendConfig.from_flat(ENDLESS | config),
+        on_change=lambda: client.ready and ready.set(),
+    )
     client.start()
     try:
         assert ready.wait(120)
@@ -51,7 +57,8 @@ def test_a_refinement_is_cancelled_in_the_phase_it_is_in(beginner):
             refinement.future.result(120)
         assert error.value.code == "cancelled"
         last = str(error.value).rpartition(" ")[2]
-        assert PHASES.index(last) - PHASES.index(phase) <= 2  # short ones may have passed while the word came
+        # short ones may have passed while the word came
+        assert PHASES.index(last) - PHASES.index(phase) <= 2
 
 
 def test_images_are_localized_while_a_map_is_fused_and_a_memory_distilled(worker, rendered):

@@ -10,7 +10,9 @@ TAKES = ("intrinsics", "depth", "poses")  # what a network may be given beside i
 
 @dataclass(frozen=True)
 class About:
-    """What an adapter says of itself. takes: of TAKES; patch: pixels that both sides of its images are a multiple of."""
+    """What an adapter says of itself. takes: of TAKES; patch: pixels that both sides of its images
+    are a multiple of.
+    """
 
     name: str
     weights: str
@@ -25,8 +27,9 @@ class About:
 class View:
     """One image and what is known of it.
 
-    image (H, W, 3) uint8 RGB, undistorted; intrinsics (3, 3) of it, pixel centres at integers; T_world_cam (4, 4), metres; depth (H, W)
-    float32 metres along z, 0 unknown; each None where it is not known or not to be used. dense: whether depth is wanted.
+    image (H, W, 3) uint8 RGB, undistorted; intrinsics (3, 3) of it, pixel centres at integers;
+    T_world_cam (4, 4), metres; depth (H, W) float32 metres along z, 0 unknown; each None where it
+    is not known or not to be used. dense: whether depth is wanted.
     """
 
     image: np.ndarray
@@ -40,9 +43,9 @@ class View:
 class Seen:
     """What the network makes of one view.
 
-    pose (4, 4), None where it says nothing; intrinsics (3, 3) of the image given, or None; depth (h, w) along z of the whole image, or
-    points (h, w, 3) instead; confidence (h, w), 1 for not sure at all and above, needed with them. points_frame: camera, or world: that
-    of the poses.
+    pose (4, 4), None where it says nothing; intrinsics (3, 3) of the image given, or None; depth
+    (h, w) along z of the whole image, or points (h, w, 3) instead; confidence (h, w), 1 for not
+    sure at all and above, needed with them. points_frame: camera, or world: that of the poses.
     """
 
     pose: np.ndarray | None
@@ -55,7 +58,9 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """seen: a Seen of each view, in order; poses: of POSES, what their poses are; metric: whether the network claims metres."""
+    """seen: a Seen of each view, in order; poses: of POSES, what their poses are; metric: whether
+    the network claims metres.
+    """
 
     seen: list = field(default_factory=list)
     poses: str = POSES[0]
@@ -63,11 +68,13 @@ class Answer:
 
 
 def intrinsics_of(points):
-    """(3, 3) pinhole of an image (h, w) from points (h, w, 3) in its camera's frame, or rays through its pixels; None without any.
+    """(3, 3) pinhole of an image (h, w) from points (h, w, 3) in its camera's frame, or rays
+    through its pixels; None without any.
 
-    By least squares over the pixels: u = fx x / z + cx, and v likewise. For networks that predict rays and no camera.
+    By least squares over the pixels: u = fx x / z + cx, and v likewise. For networks that predict
+    rays and no camera.
     """
-    v, u = np.mgrid[:points.shape[0], :points.shape[1]].astype(float)
+    v, u = np.mgrid[: points.shape[0], : points.shape[1]].astype(float)
     x, y, z = np.moveaxis(np.asarray(points, float), -1, 0)
     known = np.isfinite(points).all(axis=-1) & (z > 1e-6)
     if known.sum() < 16:

@@ -1,7 +1,9 @@
-"""Depth Anything 3 (arXiv 2511.10647): takes poses with intrinsics. Needs the package `depth_anything_3`.
+"""Depth Anything 3 (arXiv 2511.10647): takes poses with intrinsics. Needs the package
+`depth_anything_3`.
 
-Interface: github.com/ByteDance-Seed/Depth-Anything-3, DepthAnything3.inference: a list of images, camera-from-world extrinsics and
-intrinsics in pixels of those; answers with the same, z depth and confidence 1 + exp(x). Its scale is its own but for the nested models.
+Interface: github.com/ByteDance-Seed/Depth-Anything-3, DepthAnything3.inference: a list of images,
+camera-from-world extrinsics and intrinsics in pixels of those; answers with the same, z depth and
+confidence 1 + exp(x). Its scale is its own but for the nested models.
 """
 
 import numpy as np
@@ -10,7 +12,8 @@ from vggt3_ros.adapters.contract import Answer, Seen
 from vggt3_ros.adapters.torch_device import array, pick, told
 from vggt3_ros.network.licences import licence_of
 
-DEFAULT = "depth-anything/DA3-BASE"  # as DA3-SMALL under Apache-2.0; the larger ones are not for commercial use
+# as DA3-SMALL under Apache-2.0; the larger ones are not for commercial use
+DEFAULT = "depth-anything/DA3-BASE"
 
 
 class DepthAnything3:
@@ -36,7 +39,11 @@ class DepthAnything3:
                      "intrinsics": np.array([view.intrinsics for view in views], np.float32)}  # fmt: skip
         prediction = self._network.inference([view.image for view in views], process_res=max(views[0].image.shape[:2]),
                                              process_res_method="upper_bound_resize", **given)  # fmt: skip
-        return Answer([self._seen(prediction, i, view) for i, view in enumerate(views)], "camera_from_world", bool(prediction.is_metric))
+        return Answer(
+            [self._seen(prediction, i, view) for i, view in enumerate(views)],
+            "camera_from_world",
+            bool(prediction.is_metric),
+        )
 
     @staticmethod
     def _seen(prediction, index, view):
@@ -46,10 +53,15 @@ class DepthAnything3:
         intrinsics = None
         if prediction.intrinsics is not None:  # in pixels of the image it was resized to
             (height, width), (rows, columns) = view.image.shape[:2], depth.shape
-            intrinsics = np.diag([width / columns, height / rows, 1.0]) @ array(prediction.intrinsics)[index]
+            intrinsics = (
+                np.diag([width / columns, height / rows, 1.0])
+                @ array(prediction.intrinsics)[index]
+            )
         if not view.dense:
             return Seen(pose, intrinsics)
-        confidence = np.full(depth.shape, 2.0) if prediction.conf is None else array(prediction.conf)[index]
+        confidence = (
+            np.full(depth.shape, 2.0) if prediction.conf is None else array(prediction.conf)[index]
+        )
         if prediction.sky is not None:
             depth = np.where(array(prediction.sky)[index], 0, depth)
         return Seen(pose, intrinsics, depth, confidence)

@@ -1,7 +1,9 @@
-"""The process an adapter class runs in, in any interpreter: `python host.py --adapter module:Class --socket PATH`. See __init__.py.
+"""The process an adapter class runs in, in any interpreter: `python host.py --adapter module:Class
+--socket PATH`. See __init__.py.
 
-Run by its path, it makes vggt3_ros importable without its environment: neither the folder it is installed in nor the package's own
-__init__ is used, so that nothing of another interpreter's packages comes into this one's.
+Run by its path, it makes vggt3_ros importable without its environment: neither the folder it is
+installed in nor the package's own __init__ is used, so that nothing of another interpreter's
+packages comes into this one's.
 """
 
 import argparse
@@ -20,7 +22,9 @@ MAX_VIEW = 1 << 28  # bytes of an image with depth
 
 
 def _reachable():
-    """Let vggt3_ros.adapters and what it needs be imported; this file's own folder is no place to import from."""
+    """Let vggt3_ros.adapters and what it needs be imported; this file's own folder is no place to
+    import from.
+    """
     here = Path(__file__).resolve().parent
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
     if "vggt3_ros" not in sys.modules:
@@ -82,14 +86,18 @@ def _answer(connection, adapter, number, views):
 
 
 def _end_with(parent):
-    """End when the process that started this one has: a network on a GPU would hold its memory for nobody."""
+    """End when the process that started this one has: a network on a GPU would hold its memory for
+    nobody.
+    """
     while os.getppid() == parent:
         time.sleep(ORPHAN_SECONDS)
     os._exit(0)
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--adapter", required=True, help="module:Class or file.py:Class")
     parser.add_argument("--socket", required=True, help="path of the Unix socket of the back end")
     parser.add_argument("--weights", default="", help="handed to the class")
@@ -105,7 +113,10 @@ def main(argv=None):
     if arguments.parent is not None:
         threading.Thread(target=_end_with, args=(arguments.parent,), daemon=True).start()
     try:
-        serve(connection, load_class(arguments.adapter)(arguments.weights, arguments.device, arguments.dtype))
+        serve(
+            connection,
+            load_class(arguments.adapter)(arguments.weights, arguments.device, arguments.dtype),
+        )
     except (EOFError, ConnectionError):
         return 0  # nobody waits for it any more
     except BaseException as error:

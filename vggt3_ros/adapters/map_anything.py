@@ -1,7 +1,9 @@
-"""MapAnything (arXiv 2509.13414): takes intrinsics, depth and poses, answers in metres. Needs the package `mapanything`.
+"""MapAnything (arXiv 2509.13414): takes intrinsics, depth and poses, answers in metres. Needs the
+package `mapanything`.
 
-Interface: github.com/facebookresearch/map-anything, MapAnything.infer: views with images normalised for DINOv2, camera-to-world poses, z
-depth; answers with camera-to-world poses, z depth, confidence 1 + exp(x) and a mask of what is not ambiguous.
+Interface: github.com/facebookresearch/map-anything, MapAnything.infer: views with images
+normalised for DINOv2, camera-to-world poses, z depth; answers with camera-to-world poses, z depth,
+confidence 1 + exp(x) and a mask of what is not ambiguous.
 """
 
 import numpy as np
@@ -11,7 +13,8 @@ from vggt3_ros.adapters.contract import Answer, Seen
 from vggt3_ros.adapters.torch_device import array, normalised, pick, stacked, told
 from vggt3_ros.network.licences import MAP_ANYTHING, licence_of
 
-NOT_SURE = 1.0  # confidence where the network's own mask says that a pixel is ambiguous, or on an edge
+# confidence where the network's own mask says that a pixel is ambiguous, or on an edge
+NOT_SURE = 1.0
 AMP = {torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -33,9 +36,19 @@ class MapAnything:
         progress(0.0)
         images = normalised(stacked(views))
         batch = [self._view(image[None], view) for image, view in zip(images, views)]
-        autocast = {"use_amp": True, "amp_dtype": AMP[self._dtype]} if self._dtype in AMP else {"use_amp": False}
-        predictions = self._network.infer(batch, memory_efficient_inference=True, apply_mask=True, mask_edges=True, **autocast)
-        return Answer([_seen(prediction, view.dense) for prediction, view in zip(predictions, views)], "world_from_camera", metric=True)
+        autocast = (
+            {"use_amp": True, "amp_dtype": AMP[self._dtype]}
+            if self._dtype in AMP
+            else {"use_amp": False}
+        )
+        predictions = self._network.infer(
+            batch, memory_efficient_inference=True, apply_mask=True, mask_edges=True, **autocast
+        )
+        return Answer(
+            [_seen(prediction, view.dense) for prediction, view in zip(predictions, views)],
+            "world_from_camera",
+            metric=True,
+        )
 
     @staticmethod
     def _view(image, view):

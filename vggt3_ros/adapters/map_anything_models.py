@@ -1,7 +1,9 @@
-"""Other networks by MapAnything's model factory, which gives them one form of output: vggt, vggt_commercial, pi3, pi3x, da3, must3r, ...
+"""Other networks by MapAnything's model factory, which gives them one form of output: vggt,
+vggt_commercial, pi3, pi3x, da3, must3r, ...
 
-Interface: github.com/facebookresearch/map-anything, init_model_from_config: views with normalised images; answers with cam_trans and
-cam_quats (camera to world, x y z w), pts3d_cam, ray_directions and conf. They see images alone, and want a GPU.
+Interface: github.com/facebookresearch/map-anything, init_model_from_config: views with normalised
+images; answers with cam_trans and cam_quats (camera to world, x y z w), pts3d_cam, ray_directions
+and conf. They see images alone, and want a GPU.
 """
 
 import numpy as np
@@ -12,16 +14,25 @@ from vggt3_ros.adapters.contract import Answer, Seen, intrinsics_of
 from vggt3_ros.adapters.torch_device import array, normalised, pick, stacked, told
 from vggt3_ros.network.licences import PI3X, VGGT, VGGT_COMMERCIAL, licence_of
 
-LOADED = {"vggt": VGGT.hub_id, "vggt_commercial": VGGT_COMMERCIAL.hub_id, "pi3x": PI3X.hub_id, "da3": "depth-anything/DA3-GIANT-1.1",
-          "da3_nested": "depth-anything/DA3NESTED-GIANT-LARGE-1.1"}  # what the factory's configurations load
+LOADED = {
+    "vggt": VGGT.hub_id,
+    "vggt_commercial": VGGT_COMMERCIAL.hub_id,
+    "pi3x": PI3X.hub_id,
+    "da3": "depth-anything/DA3-GIANT-1.1",
+    # what the factory's configurations load
+    "da3_nested": "depth-anything/DA3NESTED-GIANT-LARGE-1.1",
+}
 AS_THEY_ARE = ("vggt", "pi3")  # how names begin whose images are in 0..1
-CENTRED = ("dust3r", "mast3r", "must3r", "modular_dust3r", "pow3r")  # in -1..1, in patches of 16 pixels
+# in -1..1, in patches of 16 pixels
+CENTRED = ("dust3r", "mast3r", "must3r", "modular_dust3r", "pow3r")
 LOGITS = ("pi3",)  # their confidence is a logit
 METRIC = ("pi3x", "da3_nested", "mapanything")
 
 
 class MapAnythingModels:
-    """weights: the name of one of the factory's configurations (`configs/model/*.yaml`), by default vggt."""
+    """weights: the name of one of the factory's configurations (`configs/model/*.yaml`), by
+    default vggt.
+    """
 
     takes = ()
 
@@ -50,12 +61,18 @@ class MapAnythingModels:
     def _prepared(self, images):
         if self._model.startswith(AS_THEY_ARE):
             return images, "identity"
-        return (2 * images - 1, "dust3r") if self._model.startswith(CENTRED) else (normalised(images), "dinov2")
+        return (
+            (2 * images - 1, "dust3r")
+            if self._model.startswith(CENTRED)
+            else (normalised(images), "dinov2")
+        )
 
     def _seen(self, prediction, dense):
         pose = _pose(array(prediction["cam_trans"])[0], array(prediction["cam_quats"])[0])
         points = array(prediction["pts3d_cam"])[0]
-        intrinsics = intrinsics_of(array(prediction["ray_directions"])[0] if "ray_directions" in prediction else points)
+        intrinsics = intrinsics_of(
+            array(prediction["ray_directions"])[0] if "ray_directions" in prediction else points
+        )
         if not dense:
             return Seen(pose, intrinsics)
         confidence = array(prediction["conf"])[0].reshape(points.shape[:2])

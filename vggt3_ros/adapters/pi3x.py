@@ -1,7 +1,9 @@
-"""Pi3X (arXiv 2507.13347): takes intrinsics, depth and poses, answers in metres, roughly. Needs the package `pi3`.
+"""Pi3X (arXiv 2507.13347): takes intrinsics, depth and poses, answers in metres, roughly. Needs
+the package `pi3`.
 
-Interface: github.com/yyfz/Pi3, Pi3X.forward: images in 0..1, intrinsics in pixels, camera-to-world poses, depth with 0 for unknown, masks of
-which views have them; answers with points in the cameras' frames, camera-to-world poses and confidence as a logit. Its weights are not for
+Interface: github.com/yyfz/Pi3, Pi3X.forward: images in 0..1, intrinsics in pixels, camera-to-world
+poses, depth with 0 for unknown, masks of which views have them; answers with points in the
+cameras' frames, camera-to-world poses and confidence as a logit. Its weights are not for
 commercial use.
 """
 
@@ -32,10 +34,18 @@ class Pi3X:
         progress(0.0)
         images = stacked(views)[None].to(self._device)
         autocast = self._dtype != torch.float32
-        with torch.autocast(self._device.type, dtype=self._dtype if autocast else None, enabled=autocast):
+        with torch.autocast(
+            self._device.type, dtype=self._dtype if autocast else None, enabled=autocast
+        ):
             result = self._network(imgs=images, **self._conditions(views))
-        result = {name: array(result[name])[0] for name in ("local_points", "conf", "camera_poses")}
-        return Answer([_seen(result, i, view.dense) for i, view in enumerate(views)], "world_from_camera", metric=True)
+        result = {
+            name: array(result[name])[0] for name in ("local_points", "conf", "camera_poses")
+        }
+        return Answer(
+            [_seen(result, i, view.dense) for i, view in enumerate(views)],
+            "world_from_camera",
+            metric=True,
+        )
 
     def _conditions(self, views):
         """What is known of which views, as tensors [1, N, ...] and masks [1, N]."""
@@ -43,12 +53,19 @@ class Pi3X:
         height, width = views[0].image.shape[:2]
         for name, mask, values, empty in (
             ("intrinsics", "mask_add_ray", [view.intrinsics for view in views], np.eye(3)),
-            ("depths", "mask_add_depth", [view.depth for view in views], np.zeros((height, width))),
+            (
+                "depths",
+                "mask_add_depth",
+                [view.depth for view in views],
+                np.zeros((height, width)),
+            ),
             ("poses", "mask_add_pose", [view.T_world_cam for view in views], np.eye(4)),
         ):
             there = [value is not None for value in values]
             if any(there):
-                full = np.array([empty if value is None else value for value in values], np.float32)
+                full = np.array(
+                    [empty if value is None else value for value in values], np.float32
+                )
                 out[name] = torch.from_numpy(full)[None].to(self._device)
                 out[mask] = torch.tensor([there], device=self._device)
         return out

@@ -1,4 +1,6 @@
-"""An adapter's network on keyframes, as KeyframeViewer has the built-in one: images of one size in, poses and depth out."""
+"""An adapter's network on keyframes, as KeyframeViewer has the built-in one: images of one size
+in, poses and depth out.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -12,11 +14,17 @@ from vggt3_ros.geometry.local_frame import origin_near, shifted
 from vggt3_ros.network.keyframe_view import NetworkView, field_of_view_agreement
 from vggt3_ros.network.preprocess import network_size
 
-INPUTS = {"images": (), "intrinsics": ("intrinsics",), "depth": ("intrinsics", "depth"), "poses": ("intrinsics", "depth", "poses")}
+INPUTS = {
+    "images": (),
+    "intrinsics": ("intrinsics",),
+    "depth": ("intrinsics", "depth"),
+    "poses": ("intrinsics", "depth", "poses"),
+}
 
 
 class AdapterViewer:
-    """Maps images by ``process``; it keeps no scene, so that new keyframes are mapped with all others.
+    """Maps images by ``process``; it keeps no scene, so that new keyframes are mapped with all
+    others.
 
     inputs: which of INPUTS the network is given, as far as it takes them.
     """
@@ -32,17 +40,27 @@ class AdapterViewer:
         return "adapter"
 
     def prior(self) -> str:
-        """The network for people: name, weights, where and in which numbers, licence; once its process has said so."""
+        """The network for people: name, weights, where and in which numbers, licence; once its
+        process has said so.
+        """
         about = self.process.about
         if about is None:
             return f"by the adapter {self.process.adapter}, which has not said yet what it is"
         return f"{about.name} ({about.weights}) on {about.device}, {about.dtype}; {about.licence}"
 
-    def map(self, load: Callable, cameras: Sequence, depth_of: Sequence[int], step: Callable[[float], None]) -> NetworkView:
-        """View of all images at once; ``step(fraction)`` may raise to stop. Raises adapter_process.AdapterError.
+    def map(
+        self,
+        load: Callable,
+        cameras: Sequence,
+        depth_of: Sequence[int],
+        step: Callable[[float], None],
+    ) -> NetworkView:
+        """View of all images at once; ``step(fraction)`` may raise to stop. Raises
+        adapter_process.AdapterError.
 
-        ``load(index)`` gives an undistorted image (H, W, 3) uint8 RGB, ``load.known(index)`` besides depth (H, W) or None and T_odom_cam
-        (4, 4); ``cameras`` the vggt3_ros.Camera of each. Images whose shape differs from the first one's are left out.
+        ``load(index)`` gives an undistorted image (H, W, 3) uint8 RGB, ``load.known(index)``
+        besides depth (H, W) or None and T_odom_cam (4, 4); ``cameras`` the vggt3_ros.Camera of
+        each. Images whose shape differs from the first one's are left out.
         """
         about = self.process.ready(step)
         given = [name for name in self._inputs if name in about.takes]
@@ -50,29 +68,56 @@ class AdapterViewer:
         rows = [i for i, camera in enumerate(cameras) if self._size(camera, about.patch) == size]
         # Poses go out as float32, from near the images on.
         origin = origin_near(load.known(rows[0])[2][:3, 3]) if "poses" in given else np.zeros(3)
-        answered = self.process(self._views(load, cameras, rows, set(depth_of), size, given, origin), len(rows), step)
+        answered = self.process(
+            self._views(load, cameras, rows, set(depth_of), size, given, origin), len(rows), step
+        )
 
-        T_network_cam, confidence, depth = np.full((len(cameras), 4, 4), np.nan), np.zeros(len(cameras)), {}
+        T_network_cam, confidence, depth = (
+            np.full((len(cameras), 4, 4), np.nan),
+            np.zeros(len(cameras)),
+            {},
+        )
         for i, seen in zip(rows, answered.seen, strict=True):
             if seen.pose is None:
                 continue
-            T_network_cam[i] = shifted(np.linalg.inv(seen.pose) if answered.poses == "camera_from_world" else seen.pose, origin)
-            confidence[i] = 1.0 if seen.intrinsics is None else _agreement(seen.intrinsics, size, cameras[i])
+            T_network_cam[i] = shifted(
+                np.linalg.inv(seen.pose) if answered.poses == "camera_from_world" else seen.pose,
+                origin,
+            )
+            confidence[i] = (
+                1.0 if seen.intrinsics is None else _agreement(seen.intrinsics, size, cameras[i])
+            )
             values = wire.along_z(seen, answered.poses)
             if values is not None and i in set(depth_of):
                 depth[i] = values, np.where(values > 0, seen.confidence, 0).astype(np.float32)
-        return NetworkView(T_network_cam, confidence, depth, None, answered.poses, answered.metric, "poses" in given)
+        return NetworkView(
+            T_network_cam,
+            confidence,
+            depth,
+            None,
+            answered.poses,
+            answered.metric,
+            "poses" in given,
+        )
 
     def _size(self, camera, patch: int) -> tuple[int, int]:
-        return network_size(camera.height, camera.width, max(patch, self._side - self._side % patch), patch)
+        return network_size(
+            camera.height, camera.width, max(patch, self._side - self._side % patch), patch
+        )
 
     @staticmethod
     def _views(load, cameras, rows, depth_of, size, given, origin) -> Iterator[View]:
         for i in rows:
-            image, depth, T_odom_cam = load.known(i) if {"depth", "poses"} & set(given) else (load(i), None, None)
+            image, depth, T_odom_cam = (
+                load.known(i) if {"depth", "poses"} & set(given) else (load(i), None, None)
+            )
             height, width = size
             smaller = height < image.shape[0]
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+            image = cv2.resize(
+                image,
+                (width, height),
+                interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC,
+            )
             if depth is not None:
                 depth = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
             yield View(image, cameras[i].scaled(width, height).matrix if "intrinsics" in given else None,

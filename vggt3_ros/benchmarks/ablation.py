@@ -1,4 +1,6 @@
-"""What each part of the scene memory is worth at true poses: closed form, the optimizer after it, a residual head, the MLP that was before."""
+"""What each part of the scene memory is worth at true poses: closed form, the optimizer after it,
+a residual head, the MLP that was before.
+"""
 
 import time
 
@@ -26,11 +28,23 @@ HIDDEN, HEAD_RATE, HEAD_STEPS, HEAD_BATCH = 64, 2e-3, 400, 2048
 
 
 def measure(sequence, config, steps, kinds=KINDS, progress=lambda text, fraction: None):
-    """Sequence with truth and queries, BackendConfig -> rows (dict), one for each of `kinds`. steps: of Adam on the slots."""
+    """Sequence with truth and queries, BackendConfig -> rows (dict), one for each of `kinds`.
+    steps: of Adam on the slots.
+    """
     encoder = XFeatEncoder(config.features, "cpu")
-    frames = [encode_frame(keyframe, encoder) for keyframe in told_of(sequence.keyframes, progress, "features")]
-    asked = [query for query in sequence.queries if query.T_world_cam is not None and np.isfinite(query.T_world_cam).all()]
-    queries = [encode_image(query.image, sequence.camera, encoder) for query in told_of(asked, progress, "queries")]
+    frames = [
+        encode_frame(keyframe, encoder)
+        for keyframe in told_of(sequence.keyframes, progress, "features")
+    ]
+    asked = [
+        query
+        for query in sequence.queries
+        if query.T_world_cam is not None and np.isfinite(query.T_world_cam).all()
+    ]
+    queries = [
+        encode_image(query.image, sequence.camera, encoder)
+        for query in told_of(asked, progress, "queries")
+    ]
     truth = [query.T_world_cam for query in asked]
     started = time.perf_counter()
     closed = folded(frames, sequence.groundtruth, config.memory)
@@ -38,7 +52,14 @@ def measure(sequence, config, steps, kinds=KINDS, progress=lambda text, fraction
     for kind in kinds:
         started, head = time.perf_counter(), None
         if kind == CLOSED:
-            yield _row(sequence, kind, _answers(closed, queries, config.localizer, progress), truth, seconds, 90 * len(closed))
+            yield _row(
+                sequence,
+                kind,
+                _answers(closed, queries, config.localizer, progress),
+                truth,
+                seconds,
+                90 * len(closed),
+            )
             continue
         tell = lambda part: progress(kind, part)
         if kind == MLP:
@@ -49,21 +70,39 @@ def measure(sequence, config, steps, kinds=KINDS, progress=lambda text, fraction
             continue
         if kind == ADAM or memory is closed:
             keys, points = _pairs(frames, sequence.groundtruth, config)
-            memory = trained(closed, keys, points, config.memory, steps=steps, progress=tell, generator=torch.Generator().manual_seed(0))
+            memory = trained(
+                closed,
+                keys,
+                points,
+                config.memory,
+                steps=steps,
+                progress=tell,
+                generator=torch.Generator().manual_seed(0),
+            )
         if kind == HEAD:
             head = Head(memory, frames, sequence.groundtruth, config, tell)
         spent = seconds + time.perf_counter() - started
-        yield _row(sequence, kind, _answers(memory, queries, config.localizer, progress, head), truth, spent,
-                   90 * len(memory) + (head.nbytes if head else 0))
+        yield _row(
+            sequence,
+            kind,
+            _answers(memory, queries, config.localizer, progress, head),
+            truth,
+            spent,
+            90 * len(memory) + (head.nbytes if head else 0),
+        )
 
 
 class Head(nn.Module):
-    """(key, slot) -> offset of the point from the slot's, in spreads of the slot and axes of the map: what a slot averages away."""
+    """(key, slot) -> offset of the point from the slot's, in spreads of the slot and axes of the
+    map: what a slot averages away.
+    """
 
     def __init__(self, memory, frames, T_map_cam, config, progress):
         super().__init__()
         torch.manual_seed(0)
-        self.layers = nn.Sequential(nn.Linear(2 * memory.keys.shape[1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 3))
+        self.layers = nn.Sequential(
+            nn.Linear(2 * memory.keys.shape[1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 3)
+        )
         nn.init.zeros_(self.layers[2].weight)
         keys, slots, points = [], [], []
         folding = Folding(memory, config.memory.max_depth)
@@ -73,13 +112,24 @@ class Head(nn.Module):
             keys.append(pairs.keys[seen])
             slots.append(slot)
             points.append(se3.transform_points(pose, pairs.points[seen]))
-        keys, slots, points = torch.from_numpy(np.concatenate(keys)), np.concatenate(slots), np.concatenate(points)
-        wanted = torch.from_numpy((points - memory.map_points[slots]) / memory.spread[slots, None]).float()
-        slot_keys, optimizer = memory.keys[torch.from_numpy(slots)].float(), torch.optim.Adam(self.parameters(), HEAD_RATE)
+        keys, slots, points = (
+            torch.from_numpy(np.concatenate(keys)),
+            np.concatenate(slots),
+            np.concatenate(points),
+        )
+        wanted = torch.from_numpy(
+            (points - memory.map_points[slots]) / memory.spread[slots, None]
+        ).float()
+        slot_keys, optimizer = (
+            memory.keys[torch.from_numpy(slots)].float(),
+            torch.optim.Adam(self.parameters(), HEAD_RATE),
+        )
         with torch.enable_grad():
             for step in range(HEAD_STEPS):
                 batch = torch.randint(len(keys), (HEAD_BATCH,))
-                loss = nn.functional.smooth_l1_loss(self(keys[batch], slot_keys[batch]), wanted[batch])
+                loss = nn.functional.smooth_l1_loss(
+                    self(keys[batch], slot_keys[batch]), wanted[batch]
+                )
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -95,23 +145,44 @@ class Head(nn.Module):
 
 def _answers(memory, queries, config, progress, head=None):
     def ask(query):
-        found = recall(memory, query, to_ask(memory, query, None, None, config.slots_asked), config)
+        found = recall(
+            memory, query, to_ask(memory, query, None, None, config.slots_asked), config
+        )
         if found.refined is None:
             return None
         return found.T_map_cam if head is None else _corrected(memory, query, found, head, config)
 
-    return [_timed(lambda query=query: ask(query)) for query in told_of(queries, progress, "localization")]
+    return [
+        _timed(lambda query=query: ask(query))
+        for query in told_of(queries, progress, "localization")
+    ]
 
 
 @torch.inference_mode()
 def _corrected(memory, query, found, head, config):
-    """The pose from the same matches, each slot's point moved by what the head says of the keypoint that matched it."""
+    """The pose from the same matches, each slot's point moved by what the head says of the
+    keypoint that matched it.
+    """
     seen = query.features.keypoints.astype(float)
-    expected = query.camera.project(se3.transform_points(se3.inverse(found.T_map_cam), memory.map_points[found.slots]))
+    expected = query.camera.project(
+        se3.transform_points(se3.inverse(found.T_map_cam), memory.map_points[found.slots])
+    )
     match = np.linalg.norm(seen[None] - expected[:, None], axis=2).argmin(1)
-    offset = head(torch.from_numpy(query.features.descriptors[match]).float(), memory.keys[torch.from_numpy(found.slots)].float()).numpy()
+    offset = head(
+        torch.from_numpy(query.features.descriptors[match]).float(),
+        memory.keys[torch.from_numpy(found.slots)].float(),
+    ).numpy()
     points = memory.map_points[found.slots] + offset * memory.spread[found.slots, None]
-    return se3.inverse(refine(se3.inverse(found.T_map_cam), query.camera, seen[match], points, memory.spread[found.slots], 4.0).T_cam_map)
+    return se3.inverse(
+        refine(
+            se3.inverse(found.T_map_cam),
+            query.camera,
+            seen[match],
+            points,
+            memory.spread[found.slots],
+            4.0,
+        ).T_cam_map
+    )
 
 
 def _of_mlp(mlp, query):
@@ -119,21 +190,42 @@ def _of_mlp(mlp, query):
     T_map_cam, agree = ransac(pixels, points, query.camera, 12.0)
     if agree.sum() < 0.12 * len(pixels):
         return None
-    return se3.inverse(refine(se3.inverse(T_map_cam), query.camera, pixels[agree], points[agree], np.full(agree.sum(), 0.02), 12.0).T_cam_map)
+    return se3.inverse(
+        refine(
+            se3.inverse(T_map_cam),
+            query.camera,
+            pixels[agree],
+            points[agree],
+            np.full(agree.sum(), 0.02),
+            12.0,
+        ).T_cam_map
+    )
 
 
 def _timed(ask):
     started = time.perf_counter()
     T_map_cam = ask()
-    return Localization("ok" if T_map_cam is not None else "not_localized", T_map_cam=T_map_cam, seconds=time.perf_counter() - started)
+    return Localization(
+        "ok" if T_map_cam is not None else "not_localized",
+        T_map_cam=T_map_cam,
+        seconds=time.perf_counter() - started,
+    )
 
 
 def _pairs(frames, T_map_cam, config):
     each = [pairs_of(frame, config.memory.max_depth) for frame in frames]
     points = [se3.transform_points(pose, pairs.points) for pairs, pose in zip(each, T_map_cam)]
-    return torch.from_numpy(np.concatenate([pairs.keys for pairs in each])), torch.from_numpy(np.concatenate(points)).float()
+    return torch.from_numpy(np.concatenate([pairs.keys for pairs in each])), torch.from_numpy(
+        np.concatenate(points)
+    ).float()
 
 
 def _row(sequence, kind, answers, truth, seconds, size):
     score = score_localizations(answers, truth, np.eye(4)).as_dict()
-    return {"sequence": sequence.name, "kind": kind, "seconds": seconds, "memory_mb": size / 1e6, **score}
+    return {
+        "sequence": sequence.name,
+        "kind": kind,
+        "seconds": seconds,
+        "memory_mb": size / 1e6,
+        **score,
+    }

@@ -17,18 +17,35 @@ from vggt3_ros.system.memory_use import peak_mb
 SOLVE = "pose_graph"  # over everything there is
 
 
-def measure_growth(sequence, store, building, measured, counts, add, repeat, batch, surfaces, kept, progress=None, clock=time.perf_counter):
-    """Sequence, a KeyframeStore, BackendConfigs to get there and to be measured, ascending keyframe counts -> figures.
+def measure_growth(
+    sequence,
+    store,
+    building,
+    measured,
+    counts,
+    add,
+    repeat,
+    batch,
+    surfaces,
+    kept,
+    progress=None,
+    clock=time.perf_counter,
+):
+    """Sequence, a KeyframeStore, BackendConfigs to get there and to be measured, ascending
+    keyframe counts -> figures.
 
-    The map grows `batch` keyframes a refinement to each count; then `repeat` times `add` keyframes are added and refined. Seconds are
-    medians of these; the stage "publish" is what refine() takes after the last: to write the snapshot. peak_memory_mb: of the
-    process and those it started, so far. surfaces: the exact ones, for the error of the last map. progress(stage, fraction). kept:
-    path of a file for what was measured: with it and the store a run that was interrupted goes on. clock() -> seconds. ValueError for a
-    sequence that is too short.
+    The map grows `batch` keyframes a refinement to each count; then `repeat` times `add` keyframes
+    are added and refined. Seconds are medians of these; the stage "publish" is what refine() takes
+    after the last: to write the snapshot. peak_memory_mb: of the process and those it started, so
+    far. surfaces: the exact ones, for the error of the last map. progress(stage, fraction). kept:
+    path of a file for what was measured: with it and the store a run that was interrupted goes on.
+    clock() -> seconds. ValueError for a sequence that is too short.
     """
     plan = _plan(counts, add, repeat, batch)
     if len(sequence) < plan[-1][0]:
-        raise ValueError(f"{len(sequence)} keyframes are too few for {counts[-1]} and {repeat} times {add} more")
+        raise ValueError(
+            f"{len(sequence)} keyframes are too few for {counts[-1]} and {repeat} times {add} more"
+        )
     runs = json.loads(kept.read_text()) if kept.exists() else []
     with closing(Backend(store, building)) as backend:
         held = len(backend.snapshot) if backend.snapshot else 0
@@ -37,17 +54,32 @@ def measure_growth(sequence, store, building, measured, counts, add, repeat, bat
         for wanted, count in plan:
             if wanted > held:
                 _settle(backend, measured if count else building)
-                run = {"keyframes": count, **_grown(backend, sequence, held, wanted, progress, clock)}
+                run = {
+                    "keyframes": count,
+                    **_grown(backend, sequence, held, wanted, progress, clock),
+                }
                 held = wanted
                 if count:
                     runs.append(run)
                     kept.write_text(json.dumps(runs))
         snapshot = backend.snapshot
     rows = [_row(count, [run for run in runs if run["keyframes"] == count]) for count in counts]
-    trajectory = trajectory_error(snapshot.T_map_cam, sequence.groundtruth[:held], sequence.stamps_ns[:held])
+    trajectory = trajectory_error(
+        snapshot.T_map_cam, sequence.groundtruth[:held], sequence.stamps_ns[:held]
+    )
     error = surface_error(snapshot.cloud.points, surfaces, trajectory.T_truth_estimate)
-    ratio = {name: _ratio(rows[-1]["seconds"][name], rows[0]["seconds"][name]) for name in rows[0]["seconds"]}
-    return {"rows": rows, "ratio": ratio, "add": add, "repeat": repeat, "ate_m": trajectory.ate_m, "map_median_error_m": error.median_m}
+    ratio = {
+        name: _ratio(rows[-1]["seconds"][name], rows[0]["seconds"][name])
+        for name in rows[0]["seconds"]
+    }
+    return {
+        "rows": rows,
+        "ratio": ratio,
+        "add": add,
+        "repeat": repeat,
+        "ate_m": trajectory.ate_m,
+        "map_median_error_m": error.median_m,
+    }
 
 
 def _plan(counts, add, repeat, batch):
@@ -71,7 +103,9 @@ def _settle(backend, config):
 
 
 def cpu_seconds():
-    """Seconds of computing of this process and those it started: for a machine that others use too."""
+    """Seconds of computing of this process and those it started: for a machine that others use
+    too.
+    """
     processes = [psutil.Process(os.getpid())]
     processes += processes[0].children(recursive=True)
     return sum(sum(process.cpu_times()[:2]) for process in processes)
@@ -102,7 +136,11 @@ def _grown(backend, sequence, held, wanted, progress, clock):
         if i not in backend.store:
             backend.add(sequence.keyframes[i])
     timed, started = _Timed(clock, progress), clock()
-    snapshot = backend.refine(progress=lambda stage, part: timed("publish" if (stage, part) == ("memory", 1.0) else stage, part))
+    snapshot = backend.refine(
+        progress=lambda stage, part: timed(
+            "publish" if (stage, part) == ("memory", 1.0) else stage, part
+        )
+    )
     timed.enter(None)
     total = clock() - started
     seconds = dict(timed.seconds, total=total, without_solve=total - timed.seconds[SOLVE])
@@ -110,8 +148,15 @@ def _grown(backend, sequence, held, wanted, progress, clock):
 
 
 def _row(count, runs):
-    return {"keyframes": count, "seconds": {name: median(run["seconds"][name] for run in runs) for name in runs[0]["seconds"]},
-            "runs": runs, "peak_memory_mb": runs[-1]["peak_memory_mb"], "points": runs[-1]["points"]}
+    return {
+        "keyframes": count,
+        "seconds": {
+            name: median(run["seconds"][name] for run in runs) for name in runs[0]["seconds"]
+        },
+        "runs": runs,
+        "peak_memory_mb": runs[-1]["peak_memory_mb"],
+        "points": runs[-1]["points"],
+    }
 
 
 def _ratio(largest, smallest):

@@ -1,7 +1,9 @@
-"""What the scene memory was before: an MLP that regresses scene coordinates from dense features. Kept for comparison alone.
+"""What the scene memory was before: an MLP that regresses scene coordinates from dense features.
+Kept for comparison alone.
 
-Residual ReLU blocks, softmax over anchors plus an offset (the decoder of GLACE, Wang et al., CVPR 2024), Laplace likelihood with predicted
-scale (Kendall and Gal, NeurIPS 2017), keys with their surroundings.
+Residual ReLU blocks, softmax over anchors plus an offset (the decoder of GLACE, Wang et al., CVPR
+2024), Laplace likelihood with predicted scale (Kendall and Gal, NeurIPS 2017), keys with their
+surroundings.
 """
 
 import math
@@ -34,7 +36,9 @@ class Mlp(nn.Module):
         for inner, outer in zip(self.inner, self.outer):
             hidden = F.relu(hidden + outer(F.relu(inner(hidden))))
         out = self.leave(hidden)
-        return torch.cat([torch.softmax(out[:, 4:], dim=1) @ self.anchors + out[:, :3], out[:, 3:4]], dim=1)
+        return torch.cat(
+            [torch.softmax(out[:, 4:], dim=1) @ self.anchors + out[:, :3], out[:, 3:4]], dim=1
+        )
 
 
 class MlpMemory:
@@ -42,25 +46,39 @@ class MlpMemory:
 
     def __init__(self, frames, T_map_cam, steps, progress):
         keys, points = map(torch.from_numpy, _pairs(frames, T_map_cam))
-        self.mean, self.scale = keys[:50_000].float().mean(0), 1 / keys[:50_000].float().std(0).clamp_min(1e-6)
+        self.mean, self.scale = (
+            keys[:50_000].float().mean(0),
+            1 / keys[:50_000].float().std(0).clamp_min(1e-6),
+        )
         self.centre, self.size = points.mean(0), points.std(0).max().clamp_min(1e-3)
         cv2.setRNGSeed(0)
         criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, 15, 1e-3)
-        sample = np.ascontiguousarray(((points - self.centre) / self.size)[torch.randperm(len(points))[:20_000]].numpy())
+        sample = np.ascontiguousarray(
+            ((points - self.centre) / self.size)[torch.randperm(len(points))[:20_000]].numpy()
+        )
         anchors = cv2.kmeans(sample, ANCHORS, None, criteria, 1, cv2.KMEANS_PP_CENTERS)[2]
         torch.manual_seed(0)
         self.network = Mlp(keys.shape[1], torch.from_numpy(anchors))
         self._learn(keys, points, steps, progress)
 
     def _learn(self, keys, points, steps, progress):
-        optimizer = torch.optim.AdamW(self.network.parameters(), RATE, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), RATE, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
+        )
         with torch.enable_grad():
             for step in range(steps):
                 done = step / steps
-                optimizer.param_groups[0]["lr"] = RATE * min(1.0, done / 0.03 + 0.05) * 0.5 * (1 + math.cos(math.pi * done))
+                optimizer.param_groups[0]["lr"] = (
+                    RATE * min(1.0, done / 0.03 + 0.05) * 0.5 * (1 + math.cos(math.pi * done))
+                )
                 batch = torch.randint(len(keys), (BATCH,))
-                out = self.network((keys[batch].float() - self.mean) * self.scale + KEY_NOISE * torch.randn(BATCH, keys.shape[1]))
-                error = torch.sqrt(((out[:, :3] - (points[batch] - self.centre) / self.size) ** 2).sum(1) + 1e-6)
+                out = self.network(
+                    (keys[batch].float() - self.mean) * self.scale
+                    + KEY_NOISE * torch.randn(BATCH, keys.shape[1])
+                )
+                error = torch.sqrt(
+                    ((out[:, :3] - (points[batch] - self.centre) / self.size) ** 2).sum(1) + 1e-6
+                )
                 log_scale = out[:, 3].clamp(-7.0, 2.0)
                 optimizer.zero_grad(set_to_none=True)
                 (error * torch.exp(-log_scale) + log_scale).mean().backward()
@@ -70,10 +88,16 @@ class MlpMemory:
 
     @torch.inference_mode()
     def recall(self, query, cells=2400):
-        """Pixels (M, 2) of a Frame's most reliable cells and the points (M, 3) that the MLP says they show."""
+        """Pixels (M, 2) of a Frame's most reliable cells and the points (M, 3) that the MLP says
+        they show.
+        """
         order = np.argsort(-query.features.reliability.reshape(-1))[:cells]
-        out = self.network((torch.from_numpy(_keys(query.features)[order]) - self.mean) * self.scale)
-        return query.features.cell_centres().reshape(-1, 2)[order].astype(float), (out[:, :3] * self.size + self.centre).double().numpy()
+        out = self.network(
+            (torch.from_numpy(_keys(query.features)[order]) - self.mean) * self.scale
+        )
+        return query.features.cell_centres().reshape(-1, 2)[order].astype(float), (
+            out[:, :3] * self.size + self.centre
+        ).double().numpy()
 
     @property
     def nbytes(self):
@@ -85,10 +109,14 @@ def _pairs(frames, T_map_cam):
     for frame, pose in zip(frames, T_map_cam):
         depth = frame.cell_depth.reshape(-1)
         known = np.flatnonzero((depth > 0) & (depth <= MAX_DEPTH_M))
-        known = rng.permutation(known)[:MOST_PAIRS // len(T_map_cam)]
+        known = rng.permutation(known)[: MOST_PAIRS // len(T_map_cam)]
         pixels = frame.features.cell_centres().reshape(-1, 2)[known]
         keys.append(_keys(frame.features)[known].astype(np.float16))
-        points.append(se3.transform_points(pose, frame.camera.unproject(pixels, depth[known])).astype(np.float32))
+        points.append(
+            se3.transform_points(pose, frame.camera.unproject(pixels, depth[known])).astype(
+                np.float32
+            )
+        )
     return np.concatenate(keys), np.concatenate(points)
 
 
@@ -97,6 +125,9 @@ def _keys(features):
     dense = np.ascontiguousarray(np.moveaxis(features.dense, 0, -1).astype(np.float32))
     ones, parts = np.ones(dense.shape[:2], np.float32), [dense]
     for window in WINDOWS:
-        total, count = (cv2.boxFilter(a, -1, (window, window), normalize=False, borderType=cv2.BORDER_CONSTANT) for a in (dense, ones))
+        total, count = (
+            cv2.boxFilter(a, -1, (window, window), normalize=False, borderType=cv2.BORDER_CONSTANT)
+            for a in (dense, ones)
+        )
         parts.append(total / count[..., None])
     return np.concatenate(parts, axis=-1).reshape(len(dense) * dense.shape[1], -1)

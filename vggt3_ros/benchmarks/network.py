@@ -1,4 +1,5 @@
-"""Measurements behind ``vggt3 benchmark network``: speed relative to the machine's own matrix product, scaling, memory.
+"""Measurements behind ``vggt3 benchmark network``: speed relative to the machine's own matrix
+product, scaling, memory.
 
 Weights are random: speed and memory do not depend on them, and none with a licence are needed.
 """
@@ -49,7 +50,9 @@ _clock = CLOCKS["wall"]
 
 
 def use_clock(name: str) -> None:
-    """``cpu``: time that this process computes, whatever else runs on the machine; meant for one thread."""
+    """``cpu``: time that this process computes, whatever else runs on the machine; meant for one
+    thread.
+    """
     global _clock
     _clock = CLOCKS[name]
 
@@ -73,22 +76,29 @@ def _wait(device: torch.device) -> None:
 
 @torch.inference_mode()
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of a large square matrix product of random numbers (a GPU multiplies ones a tenth faster), which is what
-    the machine can do."""
+    """Operations a second of a large square matrix product of random numbers (a GPU multiplies
+    ones a tenth faster), which is what the machine can do.
+    """
     best = 0.0
     for side in (1024, 2048, 4096) if device.type == "cpu" else (8192,):
-        a, b = (torch.randn(side, side, device=device, dtype=torch.float32).to(dtype) for _ in range(2))
+        a, b = (
+            torch.randn(side, side, device=device, dtype=torch.float32).to(dtype) for _ in range(2)
+        )
         out = torch.empty_like(a)
         once = seconds(lambda: torch.mm(a, b, out=out), 1, device)
         if once > 1 and device.type == "cpu":  # a dtype that the machine only emulates
             return max(best, 2 * side**3 / once)
         repeat = max(2, min(6, int(1 / once)))
-        best = max(best, 2 * side**3 / min(once, seconds(lambda: torch.mm(a, b, out=out), repeat, device)))
+        best = max(
+            best, 2 * side**3 / min(once, seconds(lambda: torch.mm(a, b, out=out), repeat, device))
+        )
     return best
 
 
 def random_network(config: NetworkConfig, device: torch.device, dtype: torch.dtype) -> Vggt3:
-    """Network with random weights of sensible sizes; the heads are float32, as load_checkpoint makes them."""
+    """Network with random weights of sensible sizes; the heads are float32, as load_checkpoint
+    makes them.
+    """
     with torch.device("meta"):
         network = Vggt3(config)
     pool = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0)).to(device)
@@ -98,7 +108,9 @@ def random_network(config: NetworkConfig, device: torch.device, dtype: torch.dty
         size, fan_in = shape.numel(), shape[1:].numel() or 1
         values = pool.repeat(-(-size // pool.numel()))[:size].view(shape) * fan_in**-0.5
         if len(shape) == 1:
-            values = torch.full(shape, 1.0 if name.endswith(("weight", "gamma")) else 0.0, device=device)
+            values = torch.full(
+                shape, 1.0 if name.endswith(("weight", "gamma")) else 0.0, device=device
+            )
         return values.to(wanted)
 
     tensors = {name: weights(name, tensor.shape) for name, tensor in network.state_dict().items()}
@@ -108,14 +120,19 @@ def random_network(config: NetworkConfig, device: torch.device, dtype: torch.dty
 
 def random_images(count: int, size: tuple[int, int]) -> Tensor:
     """uint8 [count, 3, H, W]."""
-    return torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return torch.randint(
+        0, 256, (count, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
 
 
-def time_maps(network: Vggt3, size: tuple[int, int], counts: Sequence[int], repeat: int) -> list[dict[str, float]]:
+def time_maps(
+    network: Vggt3, size: tuple[int, int], counts: Sequence[int], repeat: int
+) -> list[dict[str, float]]:
     """map() of each number of images, without dense heads.
 
-    In rounds over all counts, so that other load on the machine meets every count: the shortest time counts. Each map is set
-    against the matrix product just before and after it, whichever was faster; the median of the rounds counts.
+    In rounds over all counts, so that other load on the machine meets every count: the shortest
+    time counts. Each map is set against the matrix product just before and after it, whichever was
+    faster; the median of the rounds counts.
     """
     images = random_images(max(counts), size)
     times, shares, rates = ({count: [] for count in counts} for _ in range(3))
@@ -126,7 +143,9 @@ def time_maps(network: Vggt3, size: tuple[int, int], counts: Sequence[int], repe
             after = matrix_rate(network.device, network.dtype)
             times[count].append(elapsed)
             rates[count].append(max(before, after))
-            shares[count].append(map_flops(network.config, count, *size).total / elapsed / rates[count][-1])
+            shares[count].append(
+                map_flops(network.config, count, *size).total / elapsed / rates[count][-1]
+            )
             before = after
     return [
         {
@@ -148,11 +167,17 @@ def growth_exponent(rows: Sequence[dict[str, float]]) -> float | None:
     x = [math.log(row["images"]) for row in rows]
     y = [math.log(row["seconds"]) for row in rows]
     mx, my = sum(x) / len(x), sum(y) / len(y)
-    return sum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / sum((a - mx) ** 2 for a in x)
+    return sum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / sum(
+        (a - mx) ** 2 for a in x
+    )
 
 
-def compare_with_plain(network: Vggt3, size: tuple[int, int], count: int, repeat: int) -> dict[str, float]:
-    """map() against the plain formulas on the same images, in turns so that other load meets both."""
+def compare_with_plain(
+    network: Vggt3, size: tuple[int, int], count: int, repeat: int
+) -> dict[str, float]:
+    """map() against the plain formulas on the same images, in turns so that other load meets
+    both.
+    """
     images = random_images(count, size)
     pixels = images.to(network.device, torch.float32) / 255
     ours, plain = math.inf, math.inf
@@ -167,7 +192,9 @@ def time_dense_head(network: Vggt3, size: tuple[int, int], repeat: int) -> dict[
     """The depth head on one image, against the matrix product of the head's dtype."""
     head, config = network.depth_head, network.config
     grid = config.patch_grid(*size)
-    patches = torch.ones(1, grid[0] * grid[1], config.token_dim, device=network.device, dtype=network.dtype)
+    patches = torch.ones(
+        1, grid[0] * grid[1], config.token_dim, device=network.device, dtype=network.dtype
+    )
 
     def work() -> None:
         head.decode([head.project(level, patches, grid) for level in range(4)], grid, Progress())
@@ -175,16 +202,24 @@ def time_dense_head(network: Vggt3, size: tuple[int, int], repeat: int) -> dict[
     work()
     elapsed = seconds(work, repeat, network.device)
     rate = matrix_rate(network.device, head.norm.weight.dtype)
-    return {"seconds_per_image": elapsed, "fraction_of_matrix_product": dense_head_flops(config, *size, 2) / elapsed / rate}
+    return {
+        "seconds_per_image": elapsed,
+        "fraction_of_matrix_product": dense_head_flops(config, *size, 2) / elapsed / rate,
+    }
 
 
-def time_query(network: Vggt3, size: tuple[int, int], mapped: int, repeat: int) -> dict[str, float]:
+def time_query(
+    network: Vggt3, size: tuple[int, int], mapped: int, repeat: int
+) -> dict[str, float]:
     """One query, without depth, of a scene of ``mapped`` images."""
     _, scene = network.map(random_images(2, size))
     tokens = scene.camera_tokens.repeat(-(-mapped // 2), 1)[:mapped]
     scene = SceneState(scene.fast_weights, tokens, scene.network)
     image = random_images(1, size)
-    return {"mapped_images": mapped, "seconds": seconds(lambda: network.query(image, scene), repeat, network.device)}
+    return {
+        "mapped_images": mapped,
+        "seconds": seconds(lambda: network.query(image, scene), repeat, network.device),
+    }
 
 
 def measure_memory(
@@ -192,14 +227,17 @@ def measure_memory(
 ) -> dict[str, float]:
     """Peak memory of a map() with depth of every image, in a process of its own. Bytes.
 
-    On a GPU the peak of the allocator, on a CPU of the resident set; ``beyond`` is what the pass took over the loaded
-    network and what it returned. ``limit``: bytes to plan with, None: what is free; 0: whatever can wait elsewhere does.
+    On a GPU the peak of the allocator, on a CPU of the resident set; ``beyond`` is what the pass
+    took over the loaded network and what it returned. ``limit``: bytes to plan with, None: what is
+    free; 0: whatever can wait elsewhere does.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_memory_of_a_map, setting, count, str(device), dtype, limit).result()
 
 
-def _memory_of_a_map(setting: Setting, count: int, device_name: str, dtype: torch.dtype, limit: int | None) -> dict:
+def _memory_of_a_map(
+    setting: Setting, count: int, device_name: str, dtype: torch.dtype, limit: int | None
+) -> dict:
     device = torch.device(device_name)
     network = random_network(setting.config, device, dtype)
     network.map(random_images(1, setting.size), depth_frames=[0])  # whatever is set up once
@@ -207,7 +245,9 @@ def _memory_of_a_map(setting: Setting, count: int, device_name: str, dtype: torc
     plan = network.plan(count, setting.size, count, ("depth",), limit)
     if limit == 0:
         elsewhere = Placement.DISK if device.type == "cpu" else Placement.HOST
-        plan = dataclasses.replace(plan, tokens=elsewhere, projections=elsewhere, keep_associations=False, stored_bytes=0)
+        plan = dataclasses.replace(
+            plan, tokens=elsewhere, projections=elsewhere, keep_associations=False, stored_bytes=0
+        )
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -216,7 +256,9 @@ def _memory_of_a_map(setting: Setting, count: int, device_name: str, dtype: torc
         with open("/proc/self/clear_refs", "w") as peak:
             peak.write("5")  # start a new peak
     predictions, scene = network.map(images, depth_frames=range(count), plan=plan)
-    after = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _resident("VmHWM")
+    after = (
+        torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _resident("VmHWM")
+    )
     outputs = _output_bytes(predictions, scene, device)
     return {
         "images": count,
@@ -232,7 +274,11 @@ def _output_bytes(predictions: Predictions, scene: SceneState | None, device: to
     """Of what lies on the device."""
     on_device = [scene.fast_weights, scene.camera_tokens] if scene else []
     if device.type == "cpu":
-        on_device += [predictions.pose_encoding, predictions.depth.values, predictions.depth.confidence]
+        on_device += [
+            predictions.pose_encoding,
+            predictions.depth.values,
+            predictions.depth.confidence,
+        ]
     return sum(tensor.nbytes for tensor in on_device)
 
 

@@ -1,7 +1,9 @@
-"""How sure localization is of images of its place and of other places: the margin of the thresholds in LocalizerConfig.
+"""How sure localization is of images of its place and of other places: the margin of the
+thresholds in LocalizerConfig.
 
-A map of every other keyframe at its true pose is asked about the keyframes between, and about images of all other data sets. No threshold
-of LocalizerConfig is applied but those by which a pose is found at all; what each would do can be read off.
+A map of every other keyframe at its true pose is asked about the keyframes between, and about
+images of all other data sets. No threshold of LocalizerConfig is applied but those by which a pose
+is found at all; what each would do can be read off.
 """
 
 from dataclasses import replace
@@ -27,44 +29,96 @@ WAYS = "memory", "verified"
 
 
 def measure(sequences, config, progress=lambda text, fraction: None):
-    """Sequences with truth, BackendConfig -> rows (dict), one for each map, kind of image and way of localizing.
+    """Sequences with truth, BackendConfig -> rows (dict), one for each map, kind of image and way
+    of localizing.
 
-    images: "its own" or "others"; way: "memory" or "verified"; asked; posed: how many were given a pose by any matches; right, false: of
-    these; accepted: by the thresholds of `config`; accepted_false; of the right poses' scores (their own images) or the false ones' (others)
+    images: "its own" or "others"; way: "memory" or "verified"; asked; posed: how many were given a
+    pose by any matches; right, false: of these; accepted: by the thresholds of `config`;
+    accepted_false; of the right poses' scores (their own images) or the false ones' (others)
     "<score>": (least, 5 %, median, 95 %, greatest), None without any.
     """
     encoder, matcher = XFeatEncoder(config.features, "cpu"), Matcher("cpu")
-    frames = [[replace(encode_frame(sequence.keyframes[i], encoder), id=i) for i in told_of(range(len(sequence)), progress, sequence.name)]
-              for sequence in sequences]
+    frames = [
+        [
+            replace(encode_frame(sequence.keyframes[i], encoder), id=i)
+            for i in told_of(range(len(sequence)), progress, sequence.name)
+        ]
+        for sequence in sequences
+    ]
     localizer = Localizer(config.localizer, encoder, matcher)
     for k, sequence in enumerate(sequences):
         scene = _scene(sequence, frames[k], config)
         own = [(frames[k][i], sequence.groundtruth[i]) for i in range(1, len(sequence), 2)]
-        others = [(frames[m][i], None) for m in range(len(sequences)) if m != k
-                  for i in np.unique(np.linspace(0, len(frames[m]) - 1, STRANGERS).astype(int))]
+        others = [
+            (frames[m][i], None)
+            for m in range(len(sequences))
+            if m != k
+            for i in np.unique(np.linspace(0, len(frames[m]) - 1, STRANGERS).astype(int))
+        ]
         for images, queries in (("its own", own), ("others", others)):
-            asked = [_asked(localizer, scene, query, truth) for query, truth in told_of(queries, progress, f"{sequence.name}: {images}")]
+            asked = [
+                _asked(localizer, scene, query, truth)
+                for query, truth in told_of(queries, progress, f"{sequence.name}: {images}")
+            ]
             for way in WAYS:
-                yield {"map": sequence.name, "images": images, "way": way, **_summary([answer[way] for answer in asked], images == "its own")}
+                yield {
+                    "map": sequence.name,
+                    "images": images,
+                    "way": way,
+                    **_summary([answer[way] for answer in asked], images == "its own"),
+                }
 
 
 def _scene(sequence, frames, config):
     rows = np.arange(0, len(sequence), 2)
     poses = sequence.groundtruth[rows]
-    snapshot = Snapshot(1, rows, sequence.stamps_ns[rows], poses, poses, np.tile(np.eye(6) * 1e-6, (len(rows), 1, 1)), (), empty_map())
+    snapshot = Snapshot(
+        1,
+        rows,
+        sequence.stamps_ns[rows],
+        poses,
+        poses,
+        np.tile(np.eye(6) * 1e-6, (len(rows), 1, 1)),
+        (),
+        empty_map(),
+    )
     seen = [frames[i] for i in rows]
-    return Scene(snapshot, folded(seen, poses, config.memory), PlaceIndex.build([frame.features for frame in seen]), frames.__getitem__)
+    return Scene(
+        snapshot,
+        folded(seen, poses, config.memory),
+        PlaceIndex.build([frame.features for frame in seen]),
+        frames.__getitem__,
+    )
 
 
 def _asked(localizer, scene, query, truth):
-    """{way: (Evidence or None, whether its pose is right (None: neither), None where refused, else whether the answer is not false)}"""
+    """{way: (Evidence or None, whether its pose is right (None: neither), None where refused, else
+    whether the answer is not false)}
+    """
     recalled = localizer.recalled(scene, query)
-    seen = remembered_evidence(scene.memory, query, recalled) if recalled.refined is not None else None
-    refined, verified = (None, None) if recalled.T_map_cam is None else localizer.verification.evidence(scene, query, recalled.T_map_cam)
+    seen = (
+        remembered_evidence(scene.memory, query, recalled)
+        if recalled.refined is not None
+        else None
+    )
+    refined, verified = (
+        (None, None)
+        if recalled.T_map_cam is None
+        else localizer.verification.evidence(scene, query, recalled.T_map_cam)
+    )
     poses = recalled.T_map_cam, None if refined is None else se3.inverse(refined.T_cam_map)
-    answers = localizer.by_memory(scene, query, recalled).T_map_cam, localizer.verified(scene, query).T_map_cam
-    return {way: (evidence, _right(pose, truth), None if answer is None else _right(answer, truth) is not False)
-            for way, evidence, pose, answer in zip(WAYS, (seen, verified), poses, answers)}
+    answers = (
+        localizer.by_memory(scene, query, recalled).T_map_cam,
+        localizer.verified(scene, query).T_map_cam,
+    )
+    return {
+        way: (
+            evidence,
+            _right(pose, truth),
+            None if answer is None else _right(answer, truth) is not False,
+        )
+        for way, evidence, pose, answer in zip(WAYS, (seen, verified), poses, answers)
+    }
 
 
 def _right(pose, truth):
@@ -79,9 +133,21 @@ def _right(pose, truth):
 
 def _summary(answers, own):
     judged = [evidence for evidence, right, _ in answers if evidence is not None and right is own]
-    scores = {name: [float(v) for v in np.percentile([getattr(e, name) for e in judged], (0, 5, 50, 95, 100))] if judged else None
-              for name in SCORES}
-    return {"asked": len(answers), "posed": sum(evidence is not None for evidence, *_ in answers),
-            "right": sum(right is True for evidence, right, _ in answers if evidence), "false": sum(
-                right is False for evidence, right, _ in answers if evidence), "accepted": sum(ok is not None for *_, ok in answers),
-            "accepted_false": sum(ok is False for *_, ok in answers), **scores}
+    scores = {
+        name: [
+            float(v)
+            for v in np.percentile([getattr(e, name) for e in judged], (0, 5, 50, 95, 100))
+        ]
+        if judged
+        else None
+        for name in SCORES
+    }
+    return {
+        "asked": len(answers),
+        "posed": sum(evidence is not None for evidence, *_ in answers),
+        "right": sum(right is True for evidence, right, _ in answers if evidence),
+        "false": sum(right is False for evidence, right, _ in answers if evidence),
+        "accepted": sum(ok is not None for *_, ok in answers),
+        "accepted_false": sum(ok is False for *_, ok in answers),
+        **scores,
+    }

@@ -1,4 +1,6 @@
-"""The node, killed at random moments while keyframes stream and refinements run, and what it serves when it is started again."""
+"""The node, killed at random moments while keyframes stream and refinements run, and what it
+serves when it is started again.
+"""
 
 import os
 import time
@@ -14,9 +16,12 @@ from vggt3_ros.ros.load.stream import Stream
 from vggt3_ros.ros.load.witness import STATES, Witness, differences
 from vggt3_ros.store.snapshot import Snapshot
 
-EVERY = 3  # keyframes that start a refinement, once what a restarted node serves has been looked at
-EARLY_SECONDS, LATE_SECONDS = 3.0, 4.0  # kills: so long after the start, and after what is served was looked at
-REFINEMENT_SECONDS = 20.0  # so long a third of the lives wait for a refinement to complete, and are killed right after
+# keyframes that start a refinement, once what a restarted node serves has been looked at
+EVERY = 3
+# kills: so long after the start, and after what is served was looked at
+EARLY_SECONDS, LATE_SECONDS = 3.0, 4.0
+# so long a third of the lives wait for a refinement to complete, and are killed right after
+REFINEMENT_SECONDS = 20.0
 END_SECONDS = 10.0  # within which what the node started ends with it
 
 
@@ -32,25 +37,43 @@ class Lives:
     looked_at: int = 0  # restarts that were not cut short by the next kill
     served: int = 0  # those of them where there was a snapshot to serve
     differing: int = 0  # those of them where something else was served
-    seconds: list = field(default_factory=list)  # from the start of the process until all was served
+    # from the start of the process until all was served
+    seconds: list = field(default_factory=list)
     moments: Counter = field(default_factory=Counter)
     wrong: list = field(default_factory=list)
 
 
 def run(sequence, kills, rate, out, seed=0, backend=BACKEND, settings=None):
-    """Lives of a node that is killed `kills` times. `rate`: keyframes a second; logs and the store go to `out`; backend: see
-    backend_process; settings: more parameters of the node. RuntimeError when it does not come up."""
+    """Lives of a node that is killed `kills` times. `rate`: keyframes a second; logs and the store
+    go to `out`; backend: see backend_process; settings: more parameters of the node. RuntimeError
+    when it does not come up.
+    """
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     lives, rng, stream = Lives(), np.random.default_rng(seed), Stream(sequence)
     store, logs = out / "restarts_store", out / "restarts_logs"
     logs.mkdir(exist_ok=True)
-    parameters = {"store": store, "map_folder": out / "maps", "refine_every_seconds": 0.0, **(settings or {}), "refine_every_keyframes": 0}
+    parameters = {
+        "store": store,
+        "map_folder": out / "maps",
+        "refine_every_seconds": 0.0,
+        **(settings or {}),
+        "refine_every_keyframes": 0,
+    }
     for life in range(kills + 1):  # the last one is only looked at
         snapshot, log = newest(store), logs / f"{life:03d}.log"
         with ros() as context, backend_process(log, parameters, NAMESPACE, backend) as node:
             witness = Witness(context, stream)
             try:
-                _live(lives, witness, node, log, snapshot, rate, rng, "last" if life == kills else ("early", "late", "refined")[life % 3])
+                _live(
+                    lives,
+                    witness,
+                    node,
+                    log,
+                    snapshot,
+                    rate,
+                    rng,
+                    "last" if life == kills else ("early", "late", "refined")[life % 3],
+                )
                 if life < kills:
                     _kill(lives, witness, node)
                 _remember(lives, witness)
@@ -71,11 +94,15 @@ def newest(folder):
 
 
 def _live(lives, witness, node, log, snapshot, rate, rng, kind):
-    """Until the moment of the kill: kind "early": whatever it is at, "late": it works, "refined": it has just published a snapshot."""
+    """Until the moment of the kill: kind "early": whatever it is at, "late": it works, "refined":
+    it has just published a snapshot.
+    """
     begin, looked = time.monotonic(), []
     generation = 0 if snapshot is None else snapshot.generation
     if generation < lives.generation:
-        lives.wrong.append(f"generation {lives.generation} was heard of, the newest on disk is {generation}")
+        lives.wrong.append(
+            f"generation {lives.generation} was heard of, the newest on disk is {generation}"
+        )
     lives.generation = max(lives.generation, generation)
     witness.send_forever(lives.sent, rate)
     witness.start(lambda: looked.append(_look(lives, witness, snapshot, begin)))
@@ -87,7 +114,14 @@ def _live(lives, witness, node, log, snapshot, rate, rng, kind):
         time.sleep(rng.uniform(0.0, LATE_SECONDS))
     elif kind == "refined":
         patience_ends = time.monotonic() + REFINEMENT_SECONDS
-        _until(lambda: witness.status.generation > lives.generation or time.monotonic() > patience_ends, node, log, "a refinement")
+        _until(
+            lambda: (
+                witness.status.generation > lives.generation or time.monotonic() > patience_ends
+            ),
+            node,
+            log,
+            "a refinement",
+        )
         time.sleep(rng.uniform(0.0, 0.3))
 
 
@@ -100,7 +134,9 @@ def _until(condition, node, log, what):
 
 
 def _look(lives, witness, snapshot, begin):
-    """Compare what a restarted node serves, before any new refinement, with the Snapshot and the keyframes it had."""
+    """Compare what a restarted node serves, before any new refinement, with the Snapshot and the
+    keyframes it had.
+    """
     ids = witness.stored_ids()
     if ids is None:
         return  # killed before it answered
@@ -112,7 +148,10 @@ def _look(lives, witness, snapshot, begin):
                 return
         if answer is None:
             return
-        wrong = [f"generation {snapshot.generation}: {text}" for text in differences(witness, snapshot, answer)]
+        wrong = [
+            f"generation {snapshot.generation}: {text}"
+            for text in differences(witness, snapshot, answer)
+        ]
         lives.wrong += wrong
         lives.served, lives.differing = lives.served + 1, lives.differing + bool(wrong)
         lives.seconds.append(time.monotonic() - begin)
@@ -126,7 +165,9 @@ def _remember(lives, witness):
     lives.sent += len(witness.sent)
     if witness.status is not None:
         lives.generation = max(lives.generation, witness.status.generation)
-        lives.wrong += [f"refused: {witness.status.last_refusal}"] if witness.status.refused else []
+        lives.wrong += (
+            [f"refused: {witness.status.last_refusal}"] if witness.status.refused else []
+        )
 
 
 def _kill(lives, witness, node):
@@ -149,11 +190,25 @@ def table(lives):
             yield f"of them {text}", f"{lives.moments[state]}", "", None
     yield "keyframes acknowledged", f"{len(lives.acknowledged)} of {lives.sent} sent", "", None
     yield "acknowledged keyframes lost", f"{len(lives.lost)}", "0", not lives.lost
-    yield "starts looked at to the end, before the next kill", f"{lives.looked_at} of {lives.kills + 1}", "", None
-    yield "the last snapshot was served (path, poses, map, TF, localize)", (
-        f"{lives.served - lives.differing} of {lives.served}"), "all", lives.served > lives.differing == 0
+    yield (
+        "starts looked at to the end, before the next kill",
+        f"{lives.looked_at} of {lives.kills + 1}",
+        "",
+        None,
+    )
+    yield (
+        "the last snapshot was served (path, poses, map, TF, localize)",
+        (f"{lives.served - lives.differing} of {lives.served}"),
+        "all",
+        lives.served > lives.differing == 0,
+    )
     seconds = lives.seconds or [np.nan]
-    yield "seconds from the start until all was served", f"{np.median(seconds):.1f}, at most {max(seconds):.1f}", "", None
+    yield (
+        "seconds from the start until all was served",
+        f"{np.median(seconds):.1f}, at most {max(seconds):.1f}",
+        "",
+        None,
+    )
     yield "snapshots published", f"{lives.generation}", "", None
     for text in lives.wrong:
         yield "wrong", text, "", False

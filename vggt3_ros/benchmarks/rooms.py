@@ -1,4 +1,6 @@
-"""How well images are localized as a home grows room by room: by the scene memory alone, and verified."""
+"""How well images are localized as a home grows room by room: by the scene memory alone, and
+verified.
+"""
 
 import time
 from dataclasses import replace
@@ -23,8 +25,9 @@ from vggt3_ros.system.memory_use import peak_mb
 def measure(sequence, folder, rooms, settings, progress):
     """Rows of numbers (dict), one for each number of rooms, as they are made.
 
-    sequence: of home_tours, with truth; folder: keyframes and memories that are there are not made again. Maps are made at true poses,
-    each grown from the one before. settings: config values by flat name. progress(text, fraction).
+    sequence: of home_tours, with truth; folder: keyframes and memories that are there are not made
+    again. Maps are made at true poses, each grown from the one before. settings: config values by
+    flat name. progress(text, fraction).
     """
     config = BackendConfig.from_flat({"device": "cpu"} | settings)
     with KeyframeStore(folder / "store") as store:
@@ -38,32 +41,74 @@ def measure(sequence, folder, rooms, settings, progress):
                 store.put(replace(sequence.keyframes[i], T_odom_cam=truth))
             frames(i)
             progress("features", (i + 1) / len(sequence))
-        localizer, keeper, memory = Localizer(config.localizer, encoder, Matcher("cpu")), MemoryKeeper(frames, config, "cpu"), None
+        localizer, keeper, memory = (
+            Localizer(config.localizer, encoder, Matcher("cpu")),
+            MemoryKeeper(frames, config, "cpu"),
+            None,
+        )
         for count in rooms:
             ids = np.flatnonzero(inside < count)
             places = PlaceIndex.build([frames(int(i)).features for i in ids])
             snapshot, saved = _snapshot(ids, sequence), folder / f"rooms-{count}"
             if not saved.exists():
                 started = time.perf_counter()
-                memory = keeper.kept(memory, ids.tolist(), snapshot.T_map_cam, lambda part: progress(f"memory of {count} rooms", part))
-                replace(snapshot, seconds={"memory": time.perf_counter() - started}).save(saved, memory)
+                memory = keeper.kept(
+                    memory,
+                    ids.tolist(),
+                    snapshot.T_map_cam,
+                    lambda part: progress(f"memory of {count} rooms", part),
+                )
+                replace(snapshot, seconds={"memory": time.perf_counter() - started}).save(
+                    saved, memory
+                )
             memory = keeper.load(saved, snapshot)
-            row = {"rooms": count, "keyframes": len(ids), "slots": len(memory), "memory_s": Snapshot.load(saved).seconds["memory"],
-                   "memory_mb": (saved / MEMORY_FILE).stat().st_size / 1e6}
-            yield row | _scores(sequence, count, localizer, Scene(snapshot, memory, places, frames), progress) | {"peak_memory_mb": peak_mb()}
+            row = {
+                "rooms": count,
+                "keyframes": len(ids),
+                "slots": len(memory),
+                "memory_s": Snapshot.load(saved).seconds["memory"],
+                "memory_mb": (saved / MEMORY_FILE).stat().st_size / 1e6,
+            }
+            yield (
+                row
+                | _scores(
+                    sequence, count, localizer, Scene(snapshot, memory, places, frames), progress
+                )
+                | {"peak_memory_mb": peak_mb()}
+            )
 
 
 def _snapshot(ids, sequence):
     truth = sequence.groundtruth[ids]
-    return Snapshot(1, ids.astype(np.int64), sequence.stamps_ns[ids], truth, truth, np.tile(np.eye(6), (len(ids), 1, 1)), (), empty_map())
+    return Snapshot(
+        1,
+        ids.astype(np.int64),
+        sequence.stamps_ns[ids],
+        truth,
+        truth,
+        np.tile(np.eye(6), (len(ids), 1, 1)),
+        (),
+        empty_map(),
+    )
 
 
 def _scores(sequence, count, localizer, scene, progress):
-    asked = [query for query in sequence.queries if home_tours.room_of(query.T_world_cam[None])[0] < count]
+    asked = [
+        query
+        for query in sequence.queries
+        if home_tours.room_of(query.T_world_cam[None])[0] < count
+    ]
     answers = {"localization_memory": [], "localization": []}
     for k, query in enumerate(asked):
         image = query.image
         for name, found in answers.items():
-            found.append(localizer.localize(scene, image, sequence.camera, verify=name == "localization"))
+            found.append(
+                localizer.localize(scene, image, sequence.camera, verify=name == "localization")
+            )
         progress("localization", (k + 1) / len(asked))
-    return {name: score_localizations(found, [query.T_world_cam for query in asked], np.eye(4)).as_dict() for name, found in answers.items()}
+    return {
+        name: score_localizations(
+            found, [query.T_world_cam for query in asked], np.eye(4)
+        ).as_dict()
+        for name, found in answers.items()
+    }

@@ -1,10 +1,18 @@
-"""Measurements behind `vggt3 benchmark session`: what the node's processes take in memory over a session of thousands of keyframes."""
+"""Measurements behind `vggt3 benchmark session`: what the node's processes take in memory over a
+session of thousands of keyframes.
+"""
 
 import math
 import os
 
 from vggt3_ros.benchmarks.node import answers
-from vggt3_ros.ros.clients.processes import BACKEND, MemoryWatch, backend_process, refine_client, refined
+from vggt3_ros.ros.clients.processes import (
+    BACKEND,
+    MemoryWatch,
+    backend_process,
+    refine_client,
+    refined,
+)
 from vggt3_ros.ros.load.harness import NAMESPACE, ready, ros
 from vggt3_ros.ros.load.observer import IN_FLIGHT, Observer
 from vggt3_ros.ros.load.stream import Walk
@@ -14,14 +22,21 @@ REFINE_SECONDS = 1800.0  # the longest that one refinement may take
 
 
 def run(sequence, batch, period, out, backend=BACKEND, settings=None, progress=None):
-    """Send all keyframes of a Sequence, refining after every `batch`, with a localize request every `period` seconds meanwhile.
+    """Send all keyframes of a Sequence, refining after every `batch`, with a localize request
+    every `period` seconds meanwhile.
 
-    Returns {"rows": one dict of numbers a refinement, "peak_mb": of node, worker and fusion together, "lost": keyframes that were not
-    stored, "localize": as node.answers}. progress(keyframes refined). RuntimeError when a process fails.
+    Returns {"rows": one dict of numbers a refinement, "peak_mb": of node, worker and fusion
+    together, "lost": keyframes that were not stored, "localize": as node.answers}.
+    progress(keyframes refined). RuntimeError when a process fails.
     """
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    parameters = {"store": out / "session_store", "map_folder": out / "maps", "refine_every_keyframes": 0, "refine_every_seconds": 0.0,
-                  **(settings or {})}
+    parameters = {
+        "store": out / "session_store",
+        "map_folder": out / "maps",
+        "refine_every_keyframes": 0,
+        "refine_every_seconds": 0.0,
+        **(settings or {}),
+    }
     walk, log, rows, count = Walk(sequence), out / "session.log", [], len(sequence.keyframes)
     with ros() as context, backend_process(log, parameters, NAMESPACE, backend) as node:
         observer, memory = Observer("vggt3_session", context), MemoryWatch(node.pid)
@@ -46,17 +61,38 @@ def _grown(observer, refiner, walk, count, memory):
     observer.send(walk, count, lambda k: 0.0, IN_FLIGHT)
     result = refined(refiner, REFINE_SECONDS)
     own, others = zip(*(sample[1:] for sample in memory.samples[first:]))
-    return {"keyframes": walk.sent, "refined": result.keyframes, "seconds": result.seconds, "node_mb": own[-1], "worker_mb": others[-1],
-            "peak_mb": max(map(sum, zip(own, others)))}
+    return {
+        "keyframes": walk.sent,
+        "refined": result.keyframes,
+        "seconds": result.seconds,
+        "node_mb": own[-1],
+        "worker_mb": others[-1],
+        "peak_mb": max(map(sum, zip(own, others))),
+    }
 
 
 def table(result, limit_mb):
     """Rows (what, measured, target, whether it is met; None without a target)."""
     for row in result["rows"]:
-        yield (f"{row['keyframes']} keyframes", f"node {row['node_mb']:.0f} MB, worker {row['worker_mb']:.0f} MB, at most "
-               f"{row['peak_mb']:.0f} MB; refined in {row['seconds']:.0f} s", "", None)
-    yield ("most memory, node, worker and fusion", f"{result['peak_mb']:.0f} MB", f"{limit_mb:.0f} MB", result["peak_mb"] <= limit_mb)
+        yield (
+            f"{row['keyframes']} keyframes",
+            f"node {row['node_mb']:.0f} MB, worker {row['worker_mb']:.0f} MB, at most "
+            f"{row['peak_mb']:.0f} MB; refined in {row['seconds']:.0f} s",
+            "",
+            None,
+        )
+    yield (
+        "most memory, node, worker and fusion",
+        f"{result['peak_mb']:.0f} MB",
+        f"{limit_mb:.0f} MB",
+        result["peak_mb"] <= limit_mb,
+    )
     yield "keyframes lost", f"{result['lost']}", "0", result["lost"] == 0
     localize = result["localize"]
-    yield "localized", f"{localize['localized']} of {localize['asked']}, {localize['lost']} without an answer", "", None
+    yield (
+        "localized",
+        f"{localize['localized']} of {localize['asked']}, {localize['lost']} without an answer",
+        "",
+        None,
+    )
     yield "localize p50, p95", f"{localize['p50']:.2f}, {localize['p95']:.2f} s", "", None

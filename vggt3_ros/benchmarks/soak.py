@@ -1,4 +1,6 @@
-"""The node for minutes on end: keyframes, localize requests, broken messages, and a worker that is killed again and again."""
+"""The node for minutes on end: keyframes, localize requests, broken messages, and a worker that is
+killed again and again.
+"""
 
 import os
 import time
@@ -19,26 +21,45 @@ AGE_TARGET, NODE_MB_PER_MINUTE = 0.2, 10.0
 
 
 def run(sequence, minutes, rate, out, seed=0, backend=BACKEND, settings=None):
-    """Rows (what, measured, target, whether it is met) of a soak. Logs and stores go to `out`; backend: see backend_process; settings:
-    more parameters of the node. RuntimeError when the node is lost."""
+    """Rows (what, measured, target, whether it is met) of a soak. Logs and stores go to `out`;
+    backend: see backend_process; settings: more parameters of the node. RuntimeError when the node
+    is lost.
+    """
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     stream, log = Stream(sequence), out / "soak.log"
     count = round(60 * minutes * rate)
-    parameters = {"store": out / "soak_store", "map_folder": out / "maps", "odom_frame": "odom", **(settings or {})}
+    parameters = {
+        "store": out / "soak_store",
+        "map_folder": out / "maps",
+        "odom_frame": "odom",
+        **(settings or {}),
+    }
     with ros() as context, backend_process(log, parameters, NAMESPACE, backend) as node:
         observer, memory = Observer("vggt3_soak", context), MemoryWatch(node.pid)
         try:
             ready(observer, node, log)
             begin = len(memory.samples)
             observer.ask_forever(stream, 2.0, seed)
-            killer, vandal = WorkerKiller(observer, node.pid, seed), Vandal(observer, stream, 0.7, seed)
+            killer, vandal = (
+                WorkerKiller(observer, node.pid, seed),
+                Vandal(observer, stream, 0.7, seed),
+            )
             observer.send(stream, count, _pace(rate, seed), None)
             observer.closing.set()
             time.sleep(3.0)
-            alive, rows, status = node.poll() is None, np.array(memory.samples[begin:]), observer.status
+            alive, rows, status = (
+                node.poll() is None,
+                np.array(memory.samples[begin:]),
+                observer.status,
+            )
         finally:
             observer.close()
-    return [*_keyframes(out, count, status, vandal), *_node(alive, log, killer, observer, vandal), *_memory(rows), *_map(out, stream)]
+    return [
+        *_keyframes(out, count, status, vandal),
+        *_node(alive, log, killer, observer, vandal),
+        *_memory(rows),
+        *_map(out, stream),
+    ]
 
 
 def _pace(rate, seed):
@@ -54,8 +75,12 @@ def _keyframes(out, count, status, vandal):
     lost = count - sum(id < BROKEN_IDS for id in ids)
     foreign = len(ids) - (count - lost)
     yield "keyframes lost", f"{lost} of {count}", "0", lost == 0
-    yield "broken keyframes refused", f"{status.refused} of {vandal.sent}, {foreign} taken", "all", (
-        status.refused == vandal.sent and not foreign)
+    yield (
+        "broken keyframes refused",
+        f"{status.refused} of {vandal.sent}, {foreign} taken",
+        "all",
+        (status.refused == vandal.sent and not foreign),
+    )
 
 
 def _node(alive, log, killer, observer, vandal):
@@ -63,27 +88,69 @@ def _node(alive, log, killer, observer, vandal):
     yield "the node is alive", "yes" if alive else "no", "yes", alive
     yield "uncaught exceptions", f"{exceptions}", "0", exceptions == 0
     done = [seconds for seconds in killer.recoveries if seconds is not None]
-    text = f"{len(done)} of {len(killer.recoveries)}, after {np.mean(done):.0f} s on average, {max(done):.0f} s at most" if done else "none"
-    yield "kills of the worker after which a refinement completed", text, "all", bool(done) and len(done) == len(killer.recoveries)
+    text = (
+        f"{len(done)} of {len(killer.recoveries)}, after {np.mean(done):.0f} s on average, {max(done):.0f} s at most"
+        if done
+        else "none"
+    )
+    yield (
+        "kills of the worker after which a refinement completed",
+        text,
+        "all",
+        bool(done) and len(done) == len(killer.recoveries),
+    )
     found = answers(observer)
-    yield "localize requests answered", (f"{found['asked'] - found['lost']} of {found['asked']}, {found['localized']} localized; "
-                                         f"p95 {found['p95']:.2f} s"), "all", found["lost"] == 0 < found["localized"]
-    yield "requests that make no sense answered", f"{vandal.asked - vandal.unanswered} of {vandal.asked}", "all", vandal.unanswered == 0
-    yield "greatest age of map->odom", f"{observer.greatest_age:.2f} s", f"{AGE_TARGET} s", observer.greatest_age <= AGE_TARGET
+    yield (
+        "localize requests answered",
+        (
+            f"{found['asked'] - found['lost']} of {found['asked']}, {found['localized']} localized; "
+            f"p95 {found['p95']:.2f} s"
+        ),
+        "all",
+        found["lost"] == 0 < found["localized"],
+    )
+    yield (
+        "requests that make no sense answered",
+        f"{vandal.asked - vandal.unanswered} of {vandal.asked}",
+        "all",
+        vandal.unanswered == 0,
+    )
+    yield (
+        "greatest age of map->odom",
+        f"{observer.greatest_age:.2f} s",
+        f"{AGE_TARGET} s",
+        observer.greatest_age <= AGE_TARGET,
+    )
 
 
 def _memory(rows):
     curve = memory_curve(rows)
     node, worker = curve["node"], curve["worker"]
-    yield "memory of the node, by quarters of the time", " ".join(f"{mb:.0f}" for mb in node["mb"]) + " MB", "", None
-    yield "its growth over the last half", f"{node['slope']:+.1f} MB/min", f"{NODE_MB_PER_MINUTE:g} MB/min", (
-        node["slope"] <= NODE_MB_PER_MINUTE)
+    yield (
+        "memory of the node, by quarters of the time",
+        " ".join(f"{mb:.0f}" for mb in node["mb"]) + " MB",
+        "",
+        None,
+    )
+    yield (
+        "its growth over the last half",
+        f"{node['slope']:+.1f} MB/min",
+        f"{NODE_MB_PER_MINUTE:g} MB/min",
+        (node["slope"] <= NODE_MB_PER_MINUTE),
+    )
     yield "memory of the worker, at most", f"{rows[:, 2].max():.0f} MB", "", None
-    yield "memory of the worker, by quarters", " ".join(f"{mb:.0f}" for mb in worker["mb"]) + " MB", "", None
+    yield (
+        "memory of the worker, by quarters",
+        " ".join(f"{mb:.0f}" for mb in worker["mb"]) + " MB",
+        "",
+        None,
+    )
 
 
 def _map(out, stream):
-    """The last snapshot against the truth, beside the odometry; without truth nothing is to be said."""
+    """The last snapshot against the truth, beside the odometry; without truth nothing is to be
+    said.
+    """
     newest = max((out / "soak_store" / "snapshots").glob("[0-9]" * 6), default=None)
     if newest is None:
         yield "last map", "none: no refinement completed", "one", False
@@ -94,9 +161,19 @@ def _map(out, stream):
         yield "its error (ATE)", "not known: the sequence has no truth", "", None
         return
     truth = stream.truth[[stream.index(int(id)) for id in snapshot.keyframe_ids]]
-    yield error_row(*(trajectory_error(poses, truth, snapshot.stamps_ns).ate_m for poses in (snapshot.T_map_cam, snapshot.T_odom_cam)))
+    yield error_row(
+        *(
+            trajectory_error(poses, truth, snapshot.stamps_ns).ate_m
+            for poses in (snapshot.T_map_cam, snapshot.T_odom_cam)
+        )
+    )
 
 
 def error_row(corrected_m, odometry_m):
     """ATE of the map and of the odometry that it was made from."""
-    return "its error (ATE)", f"{100 * corrected_m:.1f} cm", f"at most that of the odometry, {100 * odometry_m:.1f} cm", corrected_m <= odometry_m
+    return (
+        "its error (ATE)",
+        f"{100 * corrected_m:.1f} cm",
+        f"at most that of the odometry, {100 * odometry_m:.1f} cm",
+        corrected_m <= odometry_m,
+    )

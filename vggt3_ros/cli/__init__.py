@@ -1,1 +1,3 @@
-"""The command vggt3: one module per subcommand. What is heavy is imported when the command runs."""
+"""The command vggt3: one module per subcommand. What is heavy is imported when the command
+runs.
+"""

@@ -6,23 +6,38 @@ import json
 
 from vggt3_ros.network.licences import FOR_CHECKPOINT
 
-_LICENCES = "No weights are part of this package. Known to fit:\n" + "\n".join(f"  {weights}" for weights in FOR_CHECKPOINT)
+_LICENCES = "No weights are part of this package. Known to fit:\n" + "\n".join(
+    f"  {weights}" for weights in FOR_CHECKPOINT
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     shown = {"description": _LICENCES, "formatter_class": argparse.RawDescriptionHelpFormatter}
-    parser = subparsers.add_parser("checkpoint", help="inspect network weights, check the network", **shown)
+    parser = subparsers.add_parser(
+        "checkpoint", help="inspect network weights, check the network", **shown
+    )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
 
-    inspect = actions.add_parser("inspect", help="configuration, size and completeness of a checkpoint", **shown)
-    inspect.add_argument("checkpoint", metavar="PATH", help="file, folder or hub id (owner/name[@revision])")
+    inspect = actions.add_parser(
+        "inspect", help="configuration, size and completeness of a checkpoint", **shown
+    )
+    inspect.add_argument(
+        "checkpoint", metavar="PATH", help="file, folder or hub id (owner/name[@revision])"
+    )
     inspect.add_argument("--json", action="store_true", help="print JSON")
     inspect.set_defaults(run=run_inspect)
 
     parity = actions.add_parser("parity", help="compare the network with stored reference outputs")
     parity.add_argument("case", metavar="CASE.npz", help="parity case")
-    parity.add_argument("--json", action="store_true", help='print {"relative_error": {output: value}}')
-    parity.add_argument("--tolerance", type=float, default=1e-4, help="largest error that passes (default %(default)g)")
+    parity.add_argument(
+        "--json", action="store_true", help='print {"relative_error": {output: value}}'
+    )
+    parity.add_argument(
+        "--tolerance",
+        type=float,
+        default=1e-4,
+        help="largest error that passes (default %(default)g)",
+    )
     parity.set_defaults(run=run_parity)
 
 
@@ -47,10 +62,16 @@ def run_inspect(arguments: argparse.Namespace) -> int:
         }
         print(json.dumps(content, indent=2))
         return int(report.problems > 0)
-    print(f"files       {', '.join(str(file) for file in found.files)} ({found.file_bytes / 1e9:.2f} GB)")
+    print(
+        f"files       {', '.join(str(file) for file in found.files)} ({found.file_bytes / 1e9:.2f} GB)"
+    )
     print(f"attention   {found.config.attention.name.lower().replace('_', ' ')}")
-    print(f"encoder     {found.config.encoder}, {found.config.depth} layers, {found.config.num_heads} heads")
-    print(f"parameters  {found.parameters:,} in {', '.join(f'{n} {dtype}' for dtype, n in found.dtypes.items())} tensors")
+    print(
+        f"encoder     {found.config.encoder}, {found.config.depth} layers, {found.config.num_heads} heads"
+    )
+    print(
+        f"parameters  {found.parameters:,} in {', '.join(f'{n} {dtype}' for dtype, n in found.dtypes.items())} tensors"
+    )
     print(f"unused      {len(found.ignored)} tensors")
     print(f"tensors     {report}")
     print(f"licence     {found.licence}")
@@ -66,7 +87,14 @@ def run_parity(arguments: argparse.Namespace) -> int:
     passed = bool(errors) and all(error <= arguments.tolerance for error in errors.values())
     if arguments.json:
         extra = {"not_compared": result.not_compared, "unknown_config": result.unknown_config}
-        print(json.dumps({"relative_error": errors, **{name: names for name, names in extra.items() if names}}))
+        print(
+            json.dumps(
+                {
+                    "relative_error": errors,
+                    **{name: names for name, names in extra.items() if names},
+                }
+            )
+        )
         return 0 if passed else 1
     for name, error in errors.items():
         print(f"{error:9.2e}  {name}")

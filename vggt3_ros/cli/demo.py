@@ -4,10 +4,21 @@ APARTMENT_RATE = 4.0
 
 
 def add_parser(subparsers):
-    parser = subparsers.add_parser("demo", help="front end, back end and client as ROS 2 processes, on a rendered apartment or a folder")
-    parser.add_argument("folder", nargs="?", help="a TUM-layout folder with groundtruth.txt; a rendered apartment by default")
-    parser.add_argument("--odometry", help="trajectory file of the front end, odometry.txt by default")
-    parser.add_argument("--out", default="demo_output", help="folder of plot, map, trajectory and table")
+    parser = subparsers.add_parser(
+        "demo",
+        help="front end, back end and client as ROS 2 processes, on a rendered apartment or a folder",
+    )
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        help="a TUM-layout folder with groundtruth.txt; a rendered apartment by default",
+    )
+    parser.add_argument(
+        "--odometry", help="trajectory file of the front end, odometry.txt by default"
+    )
+    parser.add_argument(
+        "--out", default="demo_output", help="folder of plot, map, trajectory and table"
+    )
     parser.add_argument("--rate", type=float, default=APARTMENT_RATE, help="keyframes a second")
     parser.set_defaults(run=run)
 
@@ -23,14 +34,20 @@ def run(arguments):
     folder = Path(arguments.folder) if arguments.folder else _apartment(out)
     sequence = load_tum(folder, odometry=arguments.odometry)
     if sequence.groundtruth is None:
-        raise ValueError(f"{folder} has no groundtruth.txt to score against; use `vggt3 replay` for a run without scores")
+        raise ValueError(
+            f"{folder} has no groundtruth.txt to score against; use `vggt3 replay` for a run without scores"
+        )
     _remove_old_store(out / "store")
     try:
         from vggt3_ros.ros.clients import demo
     except ImportError as error:
-        raise ValueError(f"the demo needs ROS 2 and the built messages ({error}): start it with scripts/demo") from error
+        raise ValueError(
+            f"the demo needs ROS 2 and the built messages ({error}): start it with scripts/demo"
+        ) from error
     try:
-        outcome = demo.run(folder.resolve(), arguments.odometry, sequence, out, arguments.rate, bar)
+        outcome = demo.run(
+            folder.resolve(), arguments.odometry, sequence, out, arguments.rate, bar
+        )
     except RuntimeError as error:
         raise ValueError(str(error)) from error
     _report(sequence, outcome, out, exact=not arguments.folder)
@@ -41,8 +58,13 @@ def bar(description, total, unit):
     """A progress bar; nothing but a line at its end where nobody watches."""
     from tqdm import tqdm
 
-    return tqdm(total=total, desc=f"{description:<30}", unit=unit, mininterval=_bar_interval(),
-                bar_format="{desc}{percentage:3.0f}%|{bar:30}| {n_fmt}/{total_fmt} {elapsed} {postfix}")
+    return tqdm(
+        total=total,
+        desc=f"{description:<30}",
+        unit=unit,
+        mininterval=_bar_interval(),
+        bar_format="{desc}{percentage:3.0f}%|{bar:30}| {n_fmt}/{total_fmt} {elapsed} {postfix}",
+    )
 
 
 def _bar_interval():
@@ -81,22 +103,35 @@ def _report(sequence, outcome, out, exact):
     odometry = trajectory_error(sequence.T_odom_cam[ids], truth, stamps)
     corrected = trajectory_error(outcome.T_map_cam, truth, stamps)
     T_truth_map = corrected.T_truth_estimate
-    result = {"odometry": {"ate_m": odometry.ate_m, "rotation_deg": odometry.rotation_deg},
-              "corrected": {"ate_m": corrected.ate_m, "rotation_deg": corrected.rotation_deg}}
+    result = {
+        "odometry": {"ate_m": odometry.ate_m, "rotation_deg": odometry.rotation_deg},
+        "corrected": {"ate_m": corrected.ate_m, "rotation_deg": corrected.rotation_deg},
+    }
     result.update(_localization_scores(sequence, outcome, T_truth_map))
     result["map"] = {"points": len(outcome.cloud)}
     if len(outcome.cloud):
-        result["map"]["median_error_m"] = _map_error(sequence, outcome.cloud.points, T_truth_map, exact)
+        result["map"]["median_error_m"] = _map_error(
+            sequence, outcome.cloud.points, T_truth_map, exact
+        )
     result["seconds"], result["peak_memory_mb"] = outcome.snapshot_seconds, outcome.peak_memory_mb
     print(table(result))
     write_json(result, out / "table.json")
     write_ply(out / "map.ply", outcome.cloud)
     write_trajectory_tum(out / "trajectory.txt", stamps, outcome.T_map_cam, "T_map_cam")
-    plot_trajectories(out / "trajectory.png", {
-        "ground truth": truth[:, :3, 3], "odometry": transform_points(odometry.T_truth_estimate, sequence.T_odom_cam[ids][:, :3, 3]),
-        "corrected": transform_points(T_truth_map, outcome.T_map_cam[:, :3, 3])},
-        f"{sequence.name}: ATE {100 * corrected.ate_m:.1f} cm (odometry {100 * odometry.ate_m:.1f} cm)")
-    print(f"\nin {out}: table.json, trajectory.png, trajectory.txt (TUM), map.ply; logs backend.log, player.log")
+    plot_trajectories(
+        out / "trajectory.png",
+        {
+            "ground truth": truth[:, :3, 3],
+            "odometry": transform_points(
+                odometry.T_truth_estimate, sequence.T_odom_cam[ids][:, :3, 3]
+            ),
+            "corrected": transform_points(T_truth_map, outcome.T_map_cam[:, :3, 3]),
+        },
+        f"{sequence.name}: ATE {100 * corrected.ate_m:.1f} cm (odometry {100 * odometry.ate_m:.1f} cm)",
+    )
+    print(
+        f"\nin {out}: table.json, trajectory.png, trajectory.txt (TUM), map.ply; logs backend.log, player.log"
+    )
 
 
 def _localization_scores(sequence, outcome, T_truth_map):
@@ -106,12 +141,19 @@ def _localization_scores(sequence, outcome, T_truth_map):
     if not known:
         return {}
     truth = [sequence.queries[i].T_world_cam for i in known]
-    return {name: score_localizations([answers[i] for i in known], truth, T_truth_map).as_dict()
-            for name, answers in (("localization", outcome.localizations), ("localization_memory", outcome.memory_localizations))}
+    return {
+        name: score_localizations([answers[i] for i in known], truth, T_truth_map).as_dict()
+        for name, answers in (
+            ("localization", outcome.localizations),
+            ("localization_memory", outcome.memory_localizations),
+        )
+    }
 
 
 def _map_error(sequence, points, T_truth_map, exact):
-    """Median distance to the true surfaces where they are known exactly, else to the map fused at the true poses."""
+    """Median distance to the true surfaces where they are known exactly, else to the map fused at
+    the true poses.
+    """
     if exact:
         from vggt3_ros.datasets.synthetic import apartment
         from vggt3_ros.evaluation.cloud import surface_error
@@ -124,5 +166,7 @@ def _map_error(sequence, points, T_truth_map, exact):
     from vggt3_ros.surface.fusion import fuse
 
     known = np.flatnonzero(np.isfinite(sequence.groundtruth).all(axis=(1, 2)))
-    reference = fuse((sequence.keyframes[int(i)] for i in known), sequence.groundtruth[known], MapConfig())
+    reference = fuse(
+        (sequence.keyframes[int(i)] for i in known), sequence.groundtruth[known], MapConfig()
+    )
     return cloud_error(points, reference.points, T_truth_map).median_m

@@ -1,21 +1,50 @@
-"""vggt3 evaluate: refine a recorded sequence and score it against its ground truth, without ROS."""
+"""vggt3 evaluate: refine a recorded sequence and score it against its ground truth, without
+ROS.
+"""
 
 
 def add_parser(subparsers):
     from vggt3_ros.cli.dataset import add_sequence_arguments
 
-    parser = subparsers.add_parser("evaluate", help="refine a recorded data set and score it against its ground truth")
+    parser = subparsers.add_parser(
+        "evaluate", help="refine a recorded data set and score it against its ground truth"
+    )
     add_sequence_arguments(parser)
-    parser.add_argument("--queries", help="images to localize: a list as queries.txt (the default in TUM folders) with "
-                        "<name>_groundtruth.txt, or another data set of the same scene and camera")
+    parser.add_argument(
+        "--queries",
+        help="images to localize: a list as queries.txt (the default in TUM folders) with "
+        "<name>_groundtruth.txt, or another data set of the same scene and camera",
+    )
     parser.add_argument("--out", help="write the figures as JSON here")
     parser.add_argument("--plot", help="write the trajectories as PNG here")
-    parser.add_argument("--fixed-poses", action="store_true", help="trust the given poses: map and localize, correct nothing")
-    parser.add_argument("--no-depth", action="store_true", help="withhold the measured depth: what a camera without depth would give")
-    parser.add_argument("--grow", type=int, default=0, metavar="K",
-                        help="refine without the last K keyframes first, then add them: what growing a map costs")
-    parser.add_argument("--store", help="keep keyframes and snapshots in this folder (it must not hold any); temporary by default")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a config value, as memory.steps=300")
+    parser.add_argument(
+        "--fixed-poses",
+        action="store_true",
+        help="trust the given poses: map and localize, correct nothing",
+    )
+    parser.add_argument(
+        "--no-depth",
+        action="store_true",
+        help="withhold the measured depth: what a camera without depth would give",
+    )
+    parser.add_argument(
+        "--grow",
+        type=int,
+        default=0,
+        metavar="K",
+        help="refine without the last K keyframes first, then add them: what growing a map costs",
+    )
+    parser.add_argument(
+        "--store",
+        help="keep keyframes and snapshots in this folder (it must not hold any); temporary by default",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a config value, as memory.steps=300",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
@@ -39,18 +68,36 @@ def run(arguments):
     config = BackendConfig.from_flat(settings)
     sequence = open_dataset(arguments.path, options(arguments, arguments.queries))
     if sequence.groundtruth is None:
-        raise ValueError(f"{arguments.path} has no ground truth to score against: name a trajectory file with --groundtruth")
+        raise ValueError(
+            f"{arguments.path} has no ground truth to score against: name a trajectory file with --groundtruth"
+        )
     if not 0 <= arguments.grow < len(sequence):
-        raise ValueError(f"--grow must be 0 to {len(sequence) - 1} keyframes, got {arguments.grow}")
-    with tempfile.TemporaryDirectory(prefix="vggt3_") as temporary, StageBars(arguments.quiet) as bars:
+        raise ValueError(
+            f"--grow must be 0 to {len(sequence) - 1} keyframes, got {arguments.grow}"
+        )
+    with (
+        tempfile.TemporaryDirectory(prefix="vggt3_") as temporary,
+        StageBars(arguments.quiet) as bars,
+    ):
         folder = Path(arguments.store or temporary)
         if any(folder.glob("keyframes.db")):
             raise ValueError(f"{folder} already holds keyframes: name a new folder with --store")
-        evaluation = evaluate_sequence(sequence, folder, config, bars, arguments.grow, surfaces_of(arguments.path),
-                                       not arguments.no_depth)
+        evaluation = evaluate_sequence(
+            sequence,
+            folder,
+            config,
+            bars,
+            arguments.grow,
+            surfaces_of(arguments.path),
+            not arguments.no_depth,
+        )
     print(table(evaluation.result))
     if arguments.out:
         write_json(evaluation.result, arguments.out)
     if arguments.plot:
-        plot_trajectories(arguments.plot, evaluation.trajectories, f"{sequence.name}: ATE {100 * evaluation.result['corrected']['ate_m']:.1f} cm")
+        plot_trajectories(
+            arguments.plot,
+            evaluation.trajectories,
+            f"{sequence.name}: ATE {100 * evaluation.result['corrected']['ate_m']:.1f} cm",
+        )
     return 0

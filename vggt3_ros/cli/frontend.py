@@ -1,20 +1,35 @@
-"""vggt3 frontend: visual odometry on a recorded RGB-D or stereo data set, its keyframes over ROS 2."""
+"""vggt3 frontend: visual odometry on a recorded RGB-D or stereo data set, its keyframes over ROS
+2.
+"""
 
 
 def add_parser(subparsers):
     from vggt3_ros.cli.dataset import add_frame_arguments, add_selection_arguments
     from vggt3_ros.cli.replay import add_pace_arguments
 
-    parser = subparsers.add_parser("frontend", help="an example front end: RGB-D odometry on a folder or bag, keyframes over ROS 2",
-                                   description="Tracks every frame by itself; odometry in the data set is not used.")
+    parser = subparsers.add_parser(
+        "frontend",
+        help="an example front end: RGB-D odometry on a folder or bag, keyframes over ROS 2",
+        description="Tracks every frame by itself; odometry in the data set is not used.",
+    )
     add_frame_arguments(parser)
     add_selection_arguments(parser)
     add_pace_arguments(parser)
-    parser.add_argument("--tracker", metavar="COMMAND", help="a tracker in its own process instead of the RGB-D odometry, as "
-                        "\"scripts/orbslam3-tracker ORBvoc.txt\" (needs pyorbslam3, GPL-3)")
-    parser.add_argument("--trajectory", metavar="FILE", help="write the odometry of the keyframes (TUM lines); "
-                        "`vggt3 evaluate PATH --odometry FILE` scores it")
-    parser.add_argument("--offline", action="store_true", help="no ROS: track, and write --trajectory")
+    parser.add_argument(
+        "--tracker",
+        metavar="COMMAND",
+        help="a tracker in its own process instead of the RGB-D odometry, as "
+        '"scripts/orbslam3-tracker ORBvoc.txt" (needs pyorbslam3, GPL-3)',
+    )
+    parser.add_argument(
+        "--trajectory",
+        metavar="FILE",
+        help="write the odometry of the keyframes (TUM lines); "
+        "`vggt3 evaluate PATH --odometry FILE` scores it",
+    )
+    parser.add_argument(
+        "--offline", action="store_true", help="no ROS: track, and write --trajectory"
+    )
     parser.set_defaults(run=run)
 
 
@@ -38,14 +53,22 @@ def run(arguments):
     stamps, poses = [], []
 
     def noted(tracker):
-        keyframes = tracked_keyframes(recording, None if chosen.every_frame else chosen.limits, tracker)
-        for keyframe in tqdm(keyframes, desc="keyframes", unit="", disable=arguments.quiet or None):
+        keyframes = tracked_keyframes(
+            recording, None if chosen.every_frame else chosen.limits, tracker
+        )
+        for keyframe in tqdm(
+            keyframes, desc="keyframes", unit="", disable=arguments.quiet or None
+        ):
             stamps.append(keyframe.stamp_ns)
             poses.append(keyframe.T_odom_cam)
             yield keyframe
 
     with TrackerProcess(arguments.tracker) if arguments.tracker else nullcontext() as tracker:
-        sent = sum(1 for _ in noted(tracker)) if arguments.offline else play(arguments, noted(tracker), int(recording.stamps_ns[0]))
+        sent = (
+            sum(1 for _ in noted(tracker))
+            if arguments.offline
+            else play(arguments, noted(tracker), int(recording.stamps_ns[0]))
+        )
     if arguments.trajectory:
         write_trajectory_tum(arguments.trajectory, stamps, poses, "T_odom_cam, RGB-D odometry")
     print(f"{sent} keyframes of {len(recording)} frames")

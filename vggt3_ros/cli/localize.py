@@ -2,16 +2,38 @@
 
 
 def add_parser(subparsers):
-    parser = subparsers.add_parser("localize", help="say where images were taken in a saved map, without ROS", description="Prints a line "
-                                   "for each image: its name and the pose of the camera (optical axes) in the map, 'x y z qx qy qz qw' in "
-                                   "metres, with its standard deviation; or why it was not localized. Exit status 1 when one was not.")
-    parser.add_argument("path", metavar="MAP", help="a folder that save_map wrote, or a node's store (it may be in use)")
+    parser = subparsers.add_parser(
+        "localize",
+        help="say where images were taken in a saved map, without ROS",
+        description="Prints a line "
+        "for each image: its name and the pose of the camera (optical axes) in the map, 'x y z qx qy qz qw' in "
+        "metres, with its standard deviation; or why it was not localized. Exit status 1 when one was not.",
+    )
+    parser.add_argument(
+        "path",
+        metavar="MAP",
+        help="a folder that save_map wrote, or a node's store (it may be in use)",
+    )
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files that OpenCV reads")
-    parser.add_argument("--camera", metavar="FILE", help="camera.yaml with width, height, fx, fy, cx, cy [, distortion_model, distortion]; "
-                        "by default the camera of the map, where the image has its size")
-    parser.add_argument("--quick", action="store_true", help="the scene memory's answer alone: faster and coarser")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line, with matrix and covariance")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a config value, as localizer.minimum_inliers=25")
+    parser.add_argument(
+        "--camera",
+        metavar="FILE",
+        help="camera.yaml with width, height, fx, fy, cx, cy [, distortion_model, distortion]; "
+        "by default the camera of the map, where the image has its size",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="the scene memory's answer alone: faster and coarser"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object a line, with matrix and covariance"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a config value, as localizer.minimum_inliers=25",
+    )
     parser.set_defaults(run=run)
 
 
@@ -31,7 +53,11 @@ def run(arguments):
     if missing:
         raise ValueError(f"there is no file {missing[0]}")
     with open_map(arguments.path) as (store, snapshot):
-        camera = read_camera(Path(arguments.camera), 1.0)[0] if arguments.camera else store.camera(int(snapshot.keyframe_ids[0]))
+        camera = (
+            read_camera(Path(arguments.camera), 1.0)[0]
+            if arguments.camera
+            else store.camera(int(snapshot.keyframe_ids[0]))
+        )
         levels = Levels.noted(store.get_note(IMAGE_BITS))
         images = [read_image(name, camera, levels) for name in arguments.images]
         backend = Backend(store, config)
@@ -59,9 +85,16 @@ def _as_text(name, found):
 def _as_json(name, found):
     from vggt3_ros.system import strict_json
 
-    fields = {"image": name, "code": found.code, "message": found.message, "generation": int(found.generation),
-              "inliers": int(found.inliers), "seconds": float(found.seconds), "verified": bool(found.verified),
-              "reprojection_error_px": float(found.reprojection_error_px)}
+    fields = {
+        "image": name,
+        "code": found.code,
+        "message": found.message,
+        "generation": int(found.generation),
+        "inliers": int(found.inliers),
+        "seconds": float(found.seconds),
+        "verified": bool(found.verified),
+        "reprojection_error_px": float(found.reprojection_error_px),
+    }
     for field in ("T_map_cam", "covariance"):
         value = getattr(found, field)
         fields[field] = value

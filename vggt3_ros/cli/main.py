@@ -5,12 +5,27 @@ import importlib
 import signal
 import sys
 
-COMMANDS = ("evaluate", "replay", "frontend", "localize", "view", "import", "merge", "export", "demo", "checkpoint", "benchmark", "soak")
+COMMANDS = (
+    "evaluate",
+    "replay",
+    "frontend",
+    "localize",
+    "view",
+    "import",
+    "merge",
+    "export",
+    "demo",
+    "checkpoint",
+    "benchmark",
+    "soak",
+)
 MODULES = {"import": "import_run"}  # a keyword is no module
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(prog="vggt3", description="A SLAM back end that distils a scene into a small network.")
+    parser = argparse.ArgumentParser(
+        prog="vggt3", description="A SLAM back end that distils a scene into a small network."
+    )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in COMMANDS:
         importlib.import_module(f"vggt3_ros.cli.{MODULES.get(name, name)}").add_parser(subparsers)
@@ -24,7 +39,8 @@ def main(argv=None):
             from vggt3_ros.system.environment import restart_with_settings
 
             restart_with_settings()
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # scripts/vggt3.in had another while this was imported
+            # scripts/vggt3.in had another while this was imported
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         arguments = build_parser().parse_args(argv)
         return arguments.run(arguments) or 0
     except (ValueError, OSError) as error:

@@ -2,12 +2,31 @@
 
 
 def add_parser(subparsers):
-    parser = subparsers.add_parser("merge", help="saved maps or stores of several runs or robots -> one map",
-                                   description="The first map gives the frame. Each other one is found in it by localizing its images, "
-                                               "without a hint; all are then refined together. Ids and stamps may collide.")
-    parser.add_argument("maps", nargs="+", metavar="MAP", help="a folder that save_map wrote, or a node's store; two or more")
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="the merged map: a store with its refined snapshot; must not exist")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a config value, as memory.steps=300")
+    parser = subparsers.add_parser(
+        "merge",
+        help="saved maps or stores of several runs or robots -> one map",
+        description="The first map gives the frame. Each other one is found in it by localizing its images, "
+        "without a hint; all are then refined together. Ids and stamps may collide.",
+    )
+    parser.add_argument(
+        "maps",
+        nargs="+",
+        metavar="MAP",
+        help="a folder that save_map wrote, or a node's store; two or more",
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="FOLDER",
+        help="the merged map: a store with its refined snapshot; must not exist",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a config value, as memory.steps=300",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
@@ -34,7 +53,9 @@ def run(arguments):
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with StageBars(arguments.quiet) as bars:
-            snapshot, merged = unite(arguments.maps, partial, lambda store: Backend(store, config), bars)
+            snapshot, merged = unite(
+                arguments.maps, partial, lambda store: Backend(store, config), bars
+            )
         durable.rename(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -42,6 +63,11 @@ def run(arguments):
         x, y, z = loaded.T_map_loaded[:3, 3]
         print(f"{folder}: {loaded.added} keyframes, its frame lies at {x:.2f} {y:.2f} {z:.2f} m")
     sessions = dict(zip(snapshot.keyframe_ids.tolist(), snapshot.sessions.tolist()))
-    across = sum(loop.accepted and sessions[loop.source_id] != sessions[loop.target_id] for loop in snapshot.loops)
-    print(f"{out}: {len(snapshot)} keyframes, {len(snapshot.cloud)} points, {across} loops between the runs")
+    across = sum(
+        loop.accepted and sessions[loop.source_id] != sessions[loop.target_id]
+        for loop in snapshot.loops
+    )
+    print(
+        f"{out}: {len(snapshot)} keyframes, {len(snapshot.cloud)} points, {across} loops between the runs"
+    )
     return 0

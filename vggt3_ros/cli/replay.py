@@ -8,27 +8,56 @@ RATE, CLOCK_RATE = 5.0, 100.0
 def add_parser(subparsers):
     from vggt3_ros.cli.dataset import add_sequence_arguments
 
-    parser = subparsers.add_parser("replay", help="play a folder or bag as a front end: keyframes over ROS 2")
+    parser = subparsers.add_parser(
+        "replay", help="play a folder or bag as a front end: keyframes over ROS 2"
+    )
     add_sequence_arguments(parser)
     add_pace_arguments(parser)
-    parser.add_argument("--keep-stamps", action="store_true", help="send the recorded stamps instead of the times when they are sent")
+    parser.add_argument(
+        "--keep-stamps",
+        action="store_true",
+        help="send the recorded stamps instead of the times when they are sent",
+    )
     parser.set_defaults(run=run)
 
 
 def add_pace_arguments(parser):
     """How fast, into which frames, and with which clock."""
-    parser.add_argument("--rate", type=float, help=f"keyframes a second, {RATE:g} by default; 0: as fast as the back end takes them, stamped "
-                        "as far apart as recorded")
-    parser.add_argument("--speed", type=float, metavar="FACTOR", help="as recorded, so many times as fast (the default with --clock: 1)")
-    parser.add_argument("--clock", type=float, nargs="?", const=CLOCK_RATE, default=0.0, metavar="HZ",
-                        help=f"keep the recorded stamps and publish their time on /clock, {CLOCK_RATE:g} times a second by default: nodes "
-                        "need use_sim_time")
-    parser.add_argument("--wait", type=float, default=30.0, help="seconds to wait for the back end")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        help=f"keyframes a second, {RATE:g} by default; 0: as fast as the back end takes them, stamped "
+        "as far apart as recorded",
+    )
+    parser.add_argument(
+        "--speed",
+        type=float,
+        metavar="FACTOR",
+        help="as recorded, so many times as fast (the default with --clock: 1)",
+    )
+    parser.add_argument(
+        "--clock",
+        type=float,
+        nargs="?",
+        const=CLOCK_RATE,
+        default=0.0,
+        metavar="HZ",
+        help=f"keep the recorded stamps and publish their time on /clock, {CLOCK_RATE:g} times a second by default: nodes "
+        "need use_sim_time",
+    )
+    parser.add_argument(
+        "--wait", type=float, default=30.0, help="seconds to wait for the back end"
+    )
     parser.add_argument("--odom-frame", default="odom")
     parser.add_argument("--camera-frame", default="camera")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("--ros-args", nargs="...", default=[], help="ROS arguments, as -r keyframes:=/robot1/keyframes, or for all topics "
-                        "-r __ns:=/robot1 -r /tf:=tf")
+    parser.add_argument(
+        "--ros-args",
+        nargs="...",
+        default=[],
+        help="ROS arguments, as -r keyframes:=/robot1/keyframes, or for all topics "
+        "-r __ns:=/robot1 -r /tf:=tf",
+    )
 
 
 def run(arguments):
@@ -39,24 +68,39 @@ def run(arguments):
     from vggt3_ros.datasets.dataset import open_dataset
 
     sequence = open_dataset(arguments.path, options(arguments))
-    play(arguments, tqdm(sequence.keyframes, desc="keyframes sent", unit="", disable=arguments.quiet or None), int(sequence.stamps_ns[0]),
-         arguments.keep_stamps)
+    play(
+        arguments,
+        tqdm(sequence.keyframes, desc="keyframes sent", unit="", disable=arguments.quiet or None),
+        int(sequence.stamps_ns[0]),
+        arguments.keep_stamps,
+    )
     return 0
 
 
 def play(arguments, keyframes, first_ns, keep_stamps=False):
-    """Send an iterable of Keyframes, the first stamped first_ns, as the arguments say. Returns how many."""
+    """Send an iterable of Keyframes, the first stamped first_ns, as the arguments say. Returns how
+    many.
+    """
     from vggt3_ros.ros.clients import player
 
     start_ns = None
     if arguments.clock or keep_stamps:
         start_ns = first_ns or 1  # to ROS a stamp of zero is none
     elif arguments.rate == 0:
-        start_ns = time.time_ns()  # without a pace nothing but the recording says how far apart they are
+        # without a pace nothing but the recording says how far apart they are
+        start_ns = time.time_ns()
     try:
-        return player.play(keyframes, first_ns, due(arguments, first_ns), wait=arguments.wait, odom_frame=arguments.odom_frame,
-                           camera_frame=arguments.camera_frame, clock_rate=arguments.clock, start_ns=start_ns,
-                           ros_arguments=["--ros-args", *arguments.ros_args] if arguments.ros_args else [])
+        return player.play(
+            keyframes,
+            first_ns,
+            due(arguments, first_ns),
+            wait=arguments.wait,
+            odom_frame=arguments.odom_frame,
+            camera_frame=arguments.camera_frame,
+            clock_rate=arguments.clock,
+            start_ns=start_ns,
+            ros_arguments=["--ros-args", *arguments.ros_args] if arguments.ros_args else [],
+        )
     except RuntimeError as error:
         raise ValueError(str(error)) from error
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 @contextmanager
 def open_map(path):
-    """(KeyframeStore to read, newest Snapshot). The store may be in use. ValueError when the folder holds no refined map."""
+    """(KeyframeStore to read, newest Snapshot). The store may be in use. ValueError when the
+    folder holds no refined map.
+    """
     from vggt3_ros.store.keyframes import KeyframeStore
     from vggt3_ros.store.snapshot import Snapshot
 
@@ -15,5 +17,7 @@ def open_map(path):
     with KeyframeStore(path, read_only=True) as store:
         folders = sorted(store.snapshots.glob("[0-9]" * 6))
         if not folders:
-            raise ValueError(f"{path} holds {len(store)} keyframes but no refined map: refine it first")
+            raise ValueError(
+                f"{path} holds {len(store)} keyframes but no refined map: refine it first"
+            )
         yield store, Snapshot.load(folders[-1])

@@ -4,15 +4,23 @@ from vggt3_ros.config import BackendConfig
 
 
 def parse_settings(pairs):
-    """["memory.steps=300", ...] -> {"memory.steps": 300}; ValueError naming the pair that makes no sense."""
+    """["memory.steps=300", ...] -> {"memory.steps": 300}; ValueError naming the pair that makes no
+    sense.
+    """
     known, out = BackendConfig().flat(), {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or name not in known:
-            raise ValueError(f"--set {pair}: give NAME=VALUE with one of the names {', '.join(known)}")
+            raise ValueError(
+                f"--set {pair}: give NAME=VALUE with one of the names {', '.join(known)}"
+            )
         default = known[name][0]
         try:
-            out[name] = {"true": True, "false": False}[text.lower()] if isinstance(default, bool) else type(default)(text)
+            out[name] = (
+                {"true": True, "false": False}[text.lower()]
+                if isinstance(default, bool)
+                else type(default)(text)
+            )
         except (KeyError, ValueError) as error:
             raise ValueError(f"--set {pair}: {name} takes a {type(default).__name__}") from error
     return out

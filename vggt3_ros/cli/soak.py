@@ -1,13 +1,23 @@
-"""vggt3 soak: the node for minutes on end, with kills, broken messages and requests; a pass/fail table."""
+"""vggt3 soak: the node for minutes on end, with kills, broken messages and requests; a pass/fail
+table.
+"""
 
 from vggt3_ros.cli.benchmark.node import add_load_arguments, prepared, text
 
 
 def add_parser(subparsers):
-    parser = subparsers.add_parser("soak", help="the node for minutes on end: its worker killed, broken messages, requests; pass or fail")
+    parser = subparsers.add_parser(
+        "soak",
+        help="the node for minutes on end: its worker killed, broken messages, requests; pass or fail",
+    )
     parser.add_argument("minutes", type=float)
     add_load_arguments(parser)
-    parser.add_argument("--rate", type=float, default=0.3, help="keyframes a second on average (default %(default)g)")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=0.3,
+        help="keyframes a second on average (default %(default)g)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of everything that happens at random")
     parser.set_defaults(run=run)
 

@@ -1,4 +1,6 @@
-"""An open rosbag2: its messages one after the other, and again where they were found. What cannot be read is left out, counted and named."""
+"""An open rosbag2: its messages one after the other, and again where they were found. What cannot
+be read is left out, counted and named.
+"""
 
 import logging
 import threading
@@ -16,11 +18,15 @@ _log = logging.getLogger(__name__)
 
 
 def bag_paths(path):
-    """What to open: [path] for a bag's folder or file, the files of a folder without metadata.yaml; [] for anything else."""
+    """What to open: [path] for a bag's folder or file, the files of a folder without
+    metadata.yaml; [] for anything else.
+    """
     path = Path(path)
     if (path / "metadata.yaml").is_file() or (path.is_file() and path.suffix in SUFFIXES):
         return [path]
-    return sorted(file for file in path.iterdir() if file.suffix in SUFFIXES) if path.is_dir() else []
+    return (
+        sorted(file for file in path.iterdir() if file.suffix in SUFFIXES) if path.is_dir() else []
+    )
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,8 @@ class Place:
 
 
 class Bag:
-    """An open bag whose messages are found again by the time they were logged. Threads may share it.
+    """An open bag whose messages are found again by the time they were logged. Threads may share
+    it.
 
     refused: {topic: [how many messages were left out, the first of them and why]}.
     """
@@ -47,15 +54,27 @@ class Bag:
         try:
             self.reader = BagReader(bag_paths(path))
             self.reader.open()
-        except Exception as error:  # rosbags passes on whatever its storage raises on a damaged file
+        except Exception as error:
+            # rosbags passes on whatever its storage raises on a damaged file
             raise ValueError(f"{path} cannot be opened as a rosbag2: {error}") from error
 
     def messages(self, topics):
-        """(Place, bytes) of every message of `topics`, as logged; those too short for their stamp are refused."""
-        connections = [connection for connection in self.reader.connections if connection.topic in topics]
+        """(Place, bytes) of every message of `topics`, as logged; those too short for their stamp
+        are refused.
+        """
+        connections = [
+            connection for connection in self.reader.connections if connection.topic in topics
+        ]
         for connection, logged_ns, data in self._raw(connections) if connections else ():
             try:
-                yield Place(stamp_of(data) if connection.msgtype != TF_MESSAGE else logged_ns, connection, logged_ns), data
+                yield (
+                    Place(
+                        stamp_of(data) if connection.msgtype != TF_MESSAGE else logged_ns,
+                        connection,
+                        logged_ns,
+                    ),
+                    data,
+                )
             except ValueError as error:
                 self.refuse(Place(logged_ns, connection, logged_ns), error)
 
@@ -69,8 +88,11 @@ class Bag:
         """Bytes -> message. ValueError naming topic, type and time."""
         try:
             return self.reader.decode(place.connection, data)
-        except Exception as error:  # whatever rosbags' generated code raises on what is no such message
-            raise ValueError(f"{place.topic} ({place.connection.msgtype}) at {place.stamp_ns / 1e9:.3f} s cannot be decoded: {error}") from error
+        except Exception as error:
+            # whatever rosbags' generated code raises on what is no such message
+            raise ValueError(
+                f"{place.topic} ({place.connection.msgtype}) at {place.stamp_ns / 1e9:.3f} s cannot be decoded: {error}"
+            ) from error
 
     def read(self, place):
         """The message at a place that :meth:`messages` gave."""
@@ -78,19 +100,33 @@ class Bag:
             for _, _, data in self._raw([place.connection], place.logged_ns, place.logged_ns + 1):
                 if stamp_of(data) == place.stamp_ns:
                     return self.decode(place, data)
-        raise ValueError(f"{self.path}: the message of {place.topic} at {place.stamp_ns} ns is gone")
+        raise ValueError(
+            f"{self.path}: the message of {place.topic} at {place.stamp_ns} ns is gone"
+        )
 
     def refuse(self, place, reason):
         """Leave a message out: one bad message costs no other."""
-        count, first = self.refused.get(place.topic, (0, f"at {place.stamp_ns / 1e9:.3f} s: {reason}"))
+        count, first = self.refused.get(
+            place.topic, (0, f"at {place.stamp_ns / 1e9:.3f} s: {reason}")
+        )
         self.refused[place.topic] = count + 1, first
 
     def warn(self):
         """Say what was left out so far."""
         for topic, (count, first) in self.refused.items():
-            _log.warning("%s: %d of the messages on %s are left out; the first %s", self.path, count, topic, first)
+            _log.warning(
+                "%s: %d of the messages on %s are left out; the first %s",
+                self.path,
+                count,
+                topic,
+                first,
+            )
 
     def why_none(self, topic):
         """What is wrong with a topic that gave nothing, in words."""
         count, first = self.refused.get(topic, (0, ""))
-        return f"all {count} messages on {topic} are bad; the first {first}" if count else f"{topic} holds no message"
+        return (
+            f"all {count} messages on {topic} are bad; the first {first}"
+            if count
+            else f"{topic} holds no message"
+        )

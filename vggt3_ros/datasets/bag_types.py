@@ -1,7 +1,9 @@
-"""What the messages of a bag are made of: only types that are read need a definition, and a standard one may lack its own.
+"""What the messages of a bag are made of: only types that are read need a definition, and a
+standard one may lack its own.
 
-rosbags wants every definition in a bag to be whole before it opens it. Bags have topics that nobody asks for, of packages that the recorder
-could not find: rosbag2 then writes "unknown" and no text.
+rosbags wants every definition in a bag to be whole before it opens it. Bags have topics that
+nobody asks for, of packages that the recorder could not find: rosbag2 then writes "unknown" and no
+text.
 """
 
 import threading
@@ -19,17 +21,23 @@ _opening = threading.Lock()
 
 
 class BagReader(AnyReader):
-    """An AnyReader that looks at a type when a message of it is decoded. `connections` are there once it is open."""
+    """An AnyReader that looks at a type when a message of it is decoded. `connections` are there
+    once it is open.
+    """
 
     def _open(self):
         with _unknown_encodings():
             for reader in self.readers:
                 self.stack.enter_context(reader)
-        self.connections = [connection for reader in self.readers for connection in reader.connections]
+        self.connections = [
+            connection for reader in self.readers for connection in reader.connections
+        ]
         self._typestores = {}
 
     def decode(self, connection, data):
-        """Bytes -> message. Raises what rosbags does, and ValueError where the bag's definition is not that of the type it names."""
+        """Bytes -> message. Raises what rosbags does, and ValueError where the bag's definition is
+        not that of the type it names.
+        """
         key = connection.msgtype, connection.msgdef
         if key not in self._typestores:
             self._typestores[key] = _typestore(connection)
@@ -37,7 +45,9 @@ class BagReader(AnyReader):
 
 
 def _typestore(connection):
-    """Knows the type of a connection: by the bag's definition, what that leaves out by the standard ones."""
+    """Knows the type of a connection: by the bag's definition, what that leaves out by the
+    standard ones.
+    """
     own = _definitions(connection)
     types, wanted = {}, [connection.msgtype]
     while wanted:
@@ -46,13 +56,21 @@ def _typestore(connection):
             continue
         types[name] = own[name] if name in own else _standard().get(name)
         if types[name] is None:
-            raise ValueError(f"the bag holds no definition of {name}: it was recorded where that package was not installed")
+            raise ValueError(
+                f"the bag holds no definition of {name}: it was recorded where that package was not installed"
+            )
         wanted += _named_in(types[name])
     store = get_typestore(Stores.EMPTY)
     store.register(types)
-    if own and connection.digest and (found := store.hash_rihs01(connection.msgtype)) != connection.digest:
-        raise ValueError(f"the definition of {connection.msgtype} in the bag is another one than it was recorded with ({found}, "
-                         f"{connection.digest})")
+    if (
+        own
+        and connection.digest
+        and (found := store.hash_rihs01(connection.msgtype)) != connection.digest
+    ):
+        raise ValueError(
+            f"the definition of {connection.msgtype} in the bag is another one than it was recorded with ({found}, "
+            f"{connection.digest})"
+        )
     return store
 
 
@@ -63,10 +81,16 @@ def _standard():
 
 
 def _named_in(fields):
-    """The message types in a definition as rosbags keeps it: tuples in tuples, names with slashes."""
+    """The message types in a definition as rosbags keeps it: tuples in tuples, names with
+    slashes.
+    """
     if isinstance(fields, str):
         return [fields] if fields.count("/") == 2 and " " not in fields else []
-    return [name for part in fields for name in _named_in(part)] if isinstance(fields, (tuple, list)) else []
+    return (
+        [name for part in fields for name in _named_in(part)]
+        if isinstance(fields, (tuple, list))
+        else []
+    )
 
 
 def _definitions(connection):
@@ -86,7 +110,9 @@ def _definitions(connection):
 
 @contextmanager
 def _unknown_encodings():
-    """While this lasts, rosbags opens bags with definitions of encodings that it does not know, as if those were missing."""
+    """While this lasts, rosbags opens bags with definitions of encodings that it does not know, as
+    if those were missing.
+    """
     strict = storage_mcap.get_msgdef
 
     def tolerant(schema):
@@ -106,6 +132,11 @@ def _unknown_encodings():
 
 
 def _hide_unknown(database):
-    """Definitions of encodings that rosbags does not know are not there for this connection to an SQLite file."""
-    with suppress(apsw.Error):  # an old bag has no such table; a damaged one is told of by its reader
-        database.execute("CREATE TEMP VIEW message_definitions AS SELECT * FROM main.message_definitions WHERE encoding IN ('ros2msg', 'ros2idl')")
+    """Definitions of encodings that rosbags does not know are not there for this connection to an
+    SQLite file.
+    """
+    # an old bag has no such table; a damaged one is told of by its reader
+    with suppress(apsw.Error):
+        database.execute(
+            "CREATE TEMP VIEW message_definitions AS SELECT * FROM main.message_definitions WHERE encoding IN ('ros2msg', 'ros2idl')"
+        )

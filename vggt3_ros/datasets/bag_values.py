@@ -34,15 +34,23 @@ def series(poses):
 
 def image_of(message, camera, levels):
     if hasattr(message, "format"):
-        return images.decompress(message, camera.width, camera.height, "image", levels.to_8_bits)[0]
+        return images.decompress(message, camera.width, camera.height, "image", levels.to_8_bits)[
+            0
+        ]
     return images.to_rgb(message, "image", levels.to_8_bits)
 
 
 def wide_images(messages):
-    """Those of the images, or of the Keyframes' images, that have 16 bits, as uint16; what cannot be read is told of when it is wanted."""
+    """Those of the images, or of the Keyframes' images, that have 16 bits, as uint16; what cannot
+    be read is told of when it is wanted.
+    """
     found = []
     for message in messages:
-        sent = [message.image, message.compressed_image] if hasattr(message, "compressed_image") else [message]
+        sent = (
+            [message.image, message.compressed_image]
+            if hasattr(message, "compressed_image")
+            else [message]
+        )
         for image in sent:
             with suppress(ValueError):
                 found += images.wide(image)

@@ -18,7 +18,13 @@ from vggt3_ros.frontend.pairing import PairingConfig
 from vggt3_ros.frontend.selection import KeyframeSelector, SelectionConfig
 
 KINDS = {
-    "tum": ("TUM (rgb.txt)", lambda path: (path / "rgb.txt").is_file() or (path / "camera.yaml").is_file() and not sequences_in(path)),
+    "tum": (
+        "TUM (rgb.txt)",
+        lambda path: (
+            (path / "rgb.txt").is_file()
+            or ((path / "camera.yaml").is_file() and not sequences_in(path))
+        ),
+    ),
     "rosbag": ("rosbag2 (metadata.yaml, .mcap, .db3)", bag_paths),
     "seven_scenes": ("7-Scenes (frame-NNNNNN.color.png, seq-XX/)", sequences_in),
     "euroc": ("EuRoC (mav0/cam0/data.csv)", mav_folder),
@@ -29,12 +35,14 @@ KINDS = {
 class Options:
     """How to read a data set; what does not concern its kind is left alone.
 
-    odometry, groundtruth: trajectory files (TUM lines, camera poses) instead of what the data set holds. drift: metres; the odometry
-    is the truth made to drift by so much. queries: a list of images as in the TUM layout, or another data set of the same camera
-    whose truth is in the same frame. limits: which frames become keyframes; every_frame: all that have a pose do, which None takes for
-    granted of TUM folders and Keyframe messages alone. topics, T_base_cam, rectified, base_frame: see read_rosbag. stereo: depth from a second
-    camera where there is one. pairing: what belongs to an image, and what of the odometry is believed; time_offsets: {"depth", "right",
-    "odometry", "groundtruth": seconds to add to the stamps of that list}.
+    odometry, groundtruth: trajectory files (TUM lines, camera poses) instead of what the data set
+    holds. drift: metres; the odometry is the truth made to drift by so much. queries: a list of
+    images as in the TUM layout, or another data set of the same camera whose truth is in the same
+    frame. limits: which frames become keyframes; every_frame: all that have a pose do, which None
+    takes for granted of TUM folders and Keyframe messages alone. topics, T_base_cam, rectified,
+    base_frame: see read_rosbag. stereo: depth from a second camera where there is one. pairing:
+    what belongs to an image, and what of the odometry is believed; time_offsets: {"depth",
+    "right", "odometry", "groundtruth": seconds to add to the stamps of that list}.
     """
 
     odometry: str | None = None
@@ -60,7 +68,9 @@ def kind_of(path):
     for kind, (_, fits) in KINDS.items():
         if fits(path):
             return kind
-    raise ValueError(f"{path} is no data set that is known here: {', '.join(name for name, _ in KINDS.values())}")
+    raise ValueError(
+        f"{path} is no data set that is known here: {', '.join(name for name, _ in KINDS.values())}"
+    )
 
 
 def open_recording(path, options=Options(), odometry_needed=False):
@@ -70,15 +80,25 @@ def open_recording(path, options=Options(), odometry_needed=False):
         return read_tum(path, options.pairing, options.time_offsets)
     if kind == "rosbag":
         topics = options.topics if options.stereo else replace(options.topics, right="")
-        return read_rosbag(path, topics, options.T_base_cam, odometry_needed, options.rectified, options.base_frame, options.pairing,
-                           options.time_offsets)
+        return read_rosbag(
+            path,
+            topics,
+            options.T_base_cam,
+            odometry_needed,
+            options.rectified,
+            options.base_frame,
+            options.pairing,
+            options.time_offsets,
+        )
     if kind == "seven_scenes":
         return read_seven_scenes(path)
     return read_euroc(path, options.stereo, options.pairing, options.time_offsets)
 
 
 def open_dataset(path, options=Options()):
-    """The keyframes of a data set as a Sequence. ValueError names the file, what is wrong with it and what to do."""
+    """The keyframes of a data set as a Sequence. ValueError names the file, what is wrong with it
+    and what to do.
+    """
     path, kind = Path(path), kind_of(path)
     own_odometry = options.odometry is None and options.drift is None
     frames = open_recording(path, options, odometry_needed=own_odometry)
@@ -90,12 +110,17 @@ def open_dataset(path, options=Options()):
     usable, T_odom_cam, motion = _odometry(path, kind, frames, truth, options)
     frames = replace(frames, motion=motion)
     keyframes_already = frames.chosen or kind == "tum"
-    if options.every_frame is False or options.every_frame is None and not keyframes_already:
+    if options.every_frame is False or (options.every_frame is None and not keyframes_already):
         selected = select(frames, usable, T_odom_cam, options.limits)
         usable, T_odom_cam = usable[selected], T_odom_cam[selected]
     if options.drift is not None:
         T_odom_cam, _ = drifting_odometry(T_odom_cam, ate=options.drift)
-    return frames.keyframes(usable, T_odom_cam, None if truth is None else truth[usable], _queries(path, kind, frames, options))
+    return frames.keyframes(
+        usable,
+        T_odom_cam,
+        None if truth is None else truth[usable],
+        _queries(path, kind, frames, options),
+    )
 
 
 def _truth(path, frames, options):
@@ -104,28 +129,45 @@ def _truth(path, frames, options):
     stamps_ns = stamps_ns + offsets_ns(options.time_offsets)["groundtruth"]
     truth = poses_at(stamps_ns, poses, frames.stamps_ns) @ frames.T_file_cam
     if not np.isfinite(truth).any():
-        raise ValueError(f"{file}: no pose is known at the time of any image: {offset_text(frames.stamps_ns, stamps_ns, 'groundtruth')}")
+        raise ValueError(
+            f"{file}: no pose is known at the time of any image: {offset_text(frames.stamps_ns, stamps_ns, 'groundtruth')}"
+        )
     return truth
 
 
 def _odometry(path, kind, frames, truth, options):
-    """(indices of the frames with a pose, their poses, covariance of the motion from one to another or None). A file's poses belong to the
-    image nearest to them, as a front end's do."""
+    """(indices of the frames with a pose, their poses, covariance of the motion from one to
+    another or None). A file's poses belong to the image nearest to them, as a front end's do.
+    """
     motion = None
     if options.drift is not None:
         if truth is None:
-            raise ValueError(f"{path} has no ground truth: there is nothing to make drifting odometry from")
+            raise ValueError(
+                f"{path} has no ground truth: there is nothing to make drifting odometry from"
+            )
         poses, source = truth, "its ground truth"
     elif options.odometry is None and frames.T_odom_cam is not None:
         poses, source, motion = frames.T_odom_cam, "its odometry", frames.motion
     else:
-        file = find_file(path, options.odometry, "odometry.txt") if path.is_dir() or options.odometry else None
+        file = (
+            find_file(path, options.odometry, "odometry.txt")
+            if path.is_dir() or options.odometry
+            else None
+        )
         if file is None:
-            lacking = f"{path / 'odometry.txt'} is missing" if kind == "tum" else f"{path} holds no odometry"
-            raise ValueError(f"{lacking}: name the front end's trajectory file with --odometry, or --drift 0.3 to let the ground "
-                             "truth drift")
+            lacking = (
+                f"{path / 'odometry.txt'} is missing"
+                if kind == "tum"
+                else f"{path} holds no odometry"
+            )
+            raise ValueError(
+                f"{lacking}: name the front end's trajectory file with --odometry, or --drift 0.3 to let the ground "
+                "truth drift"
+            )
         offset_ns = offsets_ns(options.time_offsets)["odometry"]
-        of_image, found = match_trajectory(file, frames.stamps_ns, options.pairing, offset_ns, frames.T_file_cam)
+        of_image, found = match_trajectory(
+            file, frames.stamps_ns, options.pairing, offset_ns, frames.T_file_cam
+        )
         return of_image, found.T_odom_cam, by_position(of_image, found.motion)
     known = np.flatnonzero(np.isfinite(poses).all(axis=(1, 2)))
     if not len(known):
@@ -141,16 +183,23 @@ def _queries(path, kind, frames, options):
         return []
     other = open_recording(given, options)
     if other.camera != frames.camera:
-        raise ValueError(f"{given} was taken by another camera than {path}: {other.camera} and {frames.camera}")
+        raise ValueError(
+            f"{given} was taken by another camera than {path}: {other.camera} and {frames.camera}"
+        )
     if other.T_world_cam is None:
         raise ValueError(f"{given} has no ground truth to score against")
     known = np.flatnonzero(np.isfinite(other.T_world_cam).all(axis=(1, 2)))
     chosen = known[select(other, known, other.T_world_cam[known], options.limits)]
-    return [Query(int(other.stamps_ns[i]), lambda i=i: other.load_image(i), other.T_world_cam[i]) for i in map(int, chosen)]
+    return [
+        Query(int(other.stamps_ns[i]), lambda i=i: other.load_image(i), other.T_world_cam[i])
+        for i in map(int, chosen)
+    ]
 
 
 def select(frames, indices, T_odom_cam, limits):
-    """Which of the frames `indices` (K,), at T_odom_cam (K, 4, 4), become keyframes: positions (N,) in `indices`."""
+    """Which of the frames `indices` (K,), at T_odom_cam (K, 4, 4), become keyframes: positions
+    (N,) in `indices`.
+    """
     selector, taken = KeyframeSelector(), []
     for position, (index, pose) in enumerate(zip(indices.tolist(), T_odom_cam)):
         if selector.reason(int(frames.stamps_ns[index]), pose, frames.camera, limits):

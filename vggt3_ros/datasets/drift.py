@@ -9,22 +9,31 @@ _BIAS_SHARE = 0.5  # of the noise's deviation: what stays the same from step to 
 
 
 def drifting_odometry(T_world_cam, seed=0, ate=0.35):
-    """Random walk and bias on every motion of T_world_cam (N, 4, 4), N >= 3, scaled so that the trajectory's error is `ate`.
+    """Random walk and bias on every motion of T_world_cam (N, 4, 4), N >= 3, scaled so that the
+    trajectory's error is `ate`.
 
-    ate: root mean square position error in metres after the best rigid alignment (what evo_ape -a reports).
-    Returns T_odom_cam (N, 4, 4), which starts above its own origin and looks along x, and (N, 6, 6) covariances of each motion in
-    the frame of the keyframe it leads to (Keyframe.odometry_covariance). Raises ValueError when the camera does not move.
+    ate: root mean square position error in metres after the best rigid alignment (what evo_ape -a
+    reports). Returns T_odom_cam (N, 4, 4), which starts above its own origin and looks along x,
+    and (N, 6, 6) covariances of each motion in the frame of the keyframe it leads to
+    (Keyframe.odometry_covariance). Raises ValueError when the camera does not move.
     """
     T_world_cam = np.asarray(T_world_cam, float)
     if len(T_world_cam) < 3:
-        raise ValueError(f"odometry needs at least 3 poses to have an error after alignment, got {len(T_world_cam)}")
+        raise ValueError(
+            f"odometry needs at least 3 poses to have an error after alignment, got {len(T_world_cam)}"
+        )
     rng = np.random.default_rng([seed, 2])
     motions = se3.inverse(T_world_cam[:-1]) @ T_world_cam[1:]
     length, angle = np.linalg.norm(motions[:, :3, 3], axis=-1), se3.rotation_angle(motions)
     if length.sum() < 1e-3:
         raise ValueError("the camera does not move: there is no odometry to drift")
-    deviation = np.concatenate([np.repeat((0.002 + 0.015 * length + 0.01 * angle)[:, None], 3, axis=1),
-                                np.repeat((0.0005 + 0.006 * length + 0.006 * angle)[:, None], 3, axis=1)], axis=1)
+    deviation = np.concatenate(
+        [
+            np.repeat((0.002 + 0.015 * length + 0.01 * angle)[:, None], 3, axis=1),
+            np.repeat((0.0005 + 0.006 * length + 0.006 * angle)[:, None], 3, axis=1),
+        ],
+        axis=1,
+    )
     bias = _BIAS_SHARE * rng.standard_normal(6)
     unit = deviation * (rng.standard_normal(deviation.shape) + bias)
 
@@ -45,7 +54,9 @@ def drifting_odometry(T_world_cam, seed=0, ate=0.35):
 
 
 def trajectory_error(estimate, truth):
-    """Root mean square distance, metres, between positions (N, 4, 4) after the best rigid alignment."""
+    """Root mean square distance, metres, between positions (N, 4, 4) after the best rigid
+    alignment.
+    """
     a, b = (poses[:, :3, 3] - poses[:, :3, 3].mean(axis=0) for poses in (estimate, truth))
     _, residual = Rotation.align_vectors(b, a)
     return float(residual / np.sqrt(len(a)))
@@ -63,4 +74,6 @@ def _odom_from_world(T_world_cam):
     forward = T_world_cam[:3, 2]
     yaw = np.arctan2(forward[1], forward[0])
     position = T_world_cam[:3, 3] * (1, 1, 0)
-    return se3.inverse(se3.from_rotation_translation(Rotation.from_euler("z", yaw).as_matrix(), position))
+    return se3.inverse(
+        se3.from_rotation_translation(Rotation.from_euler("z", yaw).as_matrix(), position)
+    )

@@ -17,5 +17,7 @@ def read_points(path):
     points = np.asarray(open3d.io.read_point_cloud(str(path), format="ply").points)
     points = points[np.isfinite(points).all(axis=1)]
     if not len(points):
-        raise ValueError(f"{path} holds no points that Open3D reads: a PLY file with x, y, z is expected")
+        raise ValueError(
+            f"{path} holds no points that Open3D reads: a PLY file with x, y, z is expected"
+        )
     return points

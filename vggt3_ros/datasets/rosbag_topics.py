@@ -1,21 +1,39 @@
-"""Which topics of a bag are the camera, its calibration, its depth and the odometry: as named, else guessed by type and name."""
+"""Which topics of a bag are the camera, its calibration, its depth and the odometry: as named,
+else guessed by type and name.
+"""
 
 from dataclasses import dataclass, fields
 
-IMAGE, COMPRESSED, CAMERA_INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/CameraInfo"
+IMAGE, COMPRESSED, CAMERA_INFO = (
+    "sensor_msgs/msg/Image",
+    "sensor_msgs/msg/CompressedImage",
+    "sensor_msgs/msg/CameraInfo",
+)
 KEYFRAME, ODOMETRY = "vggt3_ros/msg/Keyframe", "nav_msgs/msg/Odometry"
-POSES = (ODOMETRY, "geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped", "geometry_msgs/msg/TransformStamped")
+POSES = (
+    ODOMETRY,
+    "geometry_msgs/msg/PoseStamped",
+    "geometry_msgs/msg/PoseWithCovarianceStamped",
+    "geometry_msgs/msg/TransformStamped",
+)
 TF_STATIC, TF, TF_MESSAGE = "/tf_static", "/tf", "tf2_msgs/msg/TFMessage"
-COLOR_WORDS, DEPTH_WORDS, REGISTERED_WORDS = ("color", "rgb", "left", "cam0"), ("depth",), ("aligned", "registered", "_to_color")
+COLOR_WORDS, DEPTH_WORDS, REGISTERED_WORDS = (
+    ("color", "rgb", "left", "cam0"),
+    ("depth",),
+    ("aligned", "registered", "_to_color"),
+)
 
 
 @dataclass(frozen=True)
 class Topics:
-    """Names of topics; None: guess. keyframes goes instead of image, camera_info, odometry and depth.
+    """Names of topics; None: guess. keyframes goes instead of image, camera_info, odometry and
+    depth.
 
-    groundtruth (Odometry, PoseStamped, PoseWithCovarianceStamped or TransformStamped: where the odometry's child frame is) is never
-    guessed. depth "": none; depth_camera_info: its calibration, by default the one beside it. right, right_camera_info: of a second camera to
-    the right of the image's, taken where there is no depth and the image's topic says left; right "": none.
+    groundtruth (Odometry, PoseStamped, PoseWithCovarianceStamped or TransformStamped: where the
+    odometry's child frame is) is never guessed. depth "": none; depth_camera_info: its
+    calibration, by default the one beside it. right, right_camera_info: of a second camera to the
+    right of the image's, taken where there is no depth and the image's topic says left; right "":
+    none.
     """
 
     keyframes: str | None = None
@@ -30,51 +48,97 @@ class Topics:
 
 
 def choose_topics(types, wanted=Topics(), odometry_needed=True):
-    """{topic: message type} -> Topics in which None means that there is none. ValueError names what is missing or ambiguous."""
+    """{topic: message type} -> Topics in which None means that there is none. ValueError names
+    what is missing or ambiguous.
+    """
     for field in fields(wanted):
         name = getattr(wanted, field.name)
         if name and name not in types:
             raise ValueError(f"topic {name} is not in the bag; it holds {_listed(types)}")
-    keyframes = _only(types, wanted.keyframes, (KEYFRAME,), "keyframes") if wanted.image is None else None
+    keyframes = (
+        _only(types, wanted.keyframes, (KEYFRAME,), "keyframes") if wanted.image is None else None
+    )
     if keyframes:
-        return Topics(keyframes=keyframes, groundtruth=_checked(types, wanted.groundtruth, POSES, "groundtruth"))
+        return Topics(
+            keyframes=keyframes,
+            groundtruth=_checked(types, wanted.groundtruth, POSES, "groundtruth"),
+        )
     image = _image(types, wanted.image)
-    camera_info = wanted.camera_info or _sibling(types, image) or _only(types, None, (CAMERA_INFO,), "camera_info")
+    camera_info = (
+        wanted.camera_info
+        or _sibling(types, image)
+        or _only(types, None, (CAMERA_INFO,), "camera_info")
+    )
     odometry = _only(types, wanted.odometry, POSES if wanted.odometry else (ODOMETRY,), "odometry")
     if camera_info is None:
-        raise ValueError(f"no sensor_msgs/CameraInfo topic: the camera's calibration is needed; the bag holds {_listed(types)}")
+        raise ValueError(
+            f"no sensor_msgs/CameraInfo topic: the camera's calibration is needed; the bag holds {_listed(types)}"
+        )
     if odometry is None and odometry_needed:
-        raise ValueError(f"no nav_msgs/Odometry topic: name the front end's with --odometry-topic, or a trajectory file with --odometry; "
-                         f"the bag holds {_listed(types)}")
+        raise ValueError(
+            f"no nav_msgs/Odometry topic: name the front end's with --odometry-topic, or a trajectory file with --odometry; "
+            f"the bag holds {_listed(types)}"
+        )
     depth = _depth(types, wanted.depth, image)
     right, right_info = (None, None) if depth else _right(types, wanted, image)
-    return Topics(None, _checked(types, image, (IMAGE, COMPRESSED), "image"), _checked(types, camera_info, (CAMERA_INFO,), "camera_info"),
-                  odometry, depth, right, right_info, _checked(types, wanted.groundtruth, POSES, "groundtruth"),
-                  _checked(types, wanted.depth_camera_info or depth and _sibling(types, depth), (CAMERA_INFO,), "depth_camera_info"))
+    return Topics(
+        None,
+        _checked(types, image, (IMAGE, COMPRESSED), "image"),
+        _checked(types, camera_info, (CAMERA_INFO,), "camera_info"),
+        odometry,
+        depth,
+        right,
+        right_info,
+        _checked(types, wanted.groundtruth, POSES, "groundtruth"),
+        _checked(
+            types,
+            wanted.depth_camera_info or (depth and _sibling(types, depth)),
+            (CAMERA_INFO,),
+            "depth_camera_info",
+        ),
+    )
 
 
 def _image(types, wanted):
     if wanted:
         return wanted
-    candidates = [name for name, kind in types.items() if kind in (IMAGE, COMPRESSED) and not _says(name, DEPTH_WORDS)]
-    for narrower in ([name for name in candidates if types[name] == IMAGE], [name for name in candidates if _says(name, COLOR_WORDS)]):
+    candidates = [
+        name
+        for name, kind in types.items()
+        if kind in (IMAGE, COMPRESSED) and not _says(name, DEPTH_WORDS)
+    ]
+    for narrower in (
+        [name for name in candidates if types[name] == IMAGE],
+        [name for name in candidates if _says(name, COLOR_WORDS)],
+    ):
         if len(candidates) > 1 and narrower:
             candidates = [name for name in candidates if name in narrower]
     if len(candidates) != 1:
-        raise ValueError(f"{'several image topics' if candidates else 'no image topic'}: name one with --image-topic; the bag holds "
-                         f"{_listed(types)}")
+        raise ValueError(
+            f"{'several image topics' if candidates else 'no image topic'}: name one with --image-topic; the bag holds "
+            f"{_listed(types)}"
+        )
     return candidates[0]
 
 
 def _depth(types, wanted, image):
     if wanted is not None:
         return _checked(types, wanted, (IMAGE, COMPRESSED), "depth") if wanted else None
-    candidates = [name for name, kind in types.items() if kind in (IMAGE, COMPRESSED) and _says(name, DEPTH_WORDS) and name != image]
-    for narrower in ([name for name in candidates if _says(name, REGISTERED_WORDS)], [name for name in candidates if types[name] == IMAGE]):
+    candidates = [
+        name
+        for name, kind in types.items()
+        if kind in (IMAGE, COMPRESSED) and _says(name, DEPTH_WORDS) and name != image
+    ]
+    for narrower in (
+        [name for name in candidates if _says(name, REGISTERED_WORDS)],
+        [name for name in candidates if types[name] == IMAGE],
+    ):
         if len(candidates) > 1 and narrower:
             candidates = [name for name in candidates if name in narrower]
     if len(candidates) > 1:
-        raise ValueError(f"several depth topics ({', '.join(candidates)}): name the one registered to {image} with --depth-topic")
+        raise ValueError(
+            f"several depth topics ({', '.join(candidates)}): name the one registered to {image} with --depth-topic"
+        )
     return candidates[0] if candidates else None
 
 
@@ -87,14 +151,27 @@ def _right(types, wanted, image):
     if info is None and wanted.right is None:
         return None, None  # a guess needs its calibration
     if info is None:
-        raise ValueError(f"no sensor_msgs/CameraInfo beside {name}: name it with --right-camera-info-topic; the bag holds {_listed(types)}")
-    return _checked(types, name, (IMAGE, COMPRESSED), "right"), _checked(types, info, (CAMERA_INFO,), "right_camera_info")
+        raise ValueError(
+            f"no sensor_msgs/CameraInfo beside {name}: name it with --right-camera-info-topic; the bag holds {_listed(types)}"
+        )
+    return _checked(types, name, (IMAGE, COMPRESSED), "right"), _checked(
+        types, info, (CAMERA_INFO,), "right_camera_info"
+    )
 
 
 def _sibling(types, image):
-    """camera_info in the namespace of the image, or of the image that it is a compressed form of."""
-    parents = [image.rsplit("/", n)[0] for n in (1, 2)[:1 + (types.get(image) == COMPRESSED)]]
-    return next((f"{parent}/camera_info" for parent in parents if types.get(f"{parent}/camera_info") == CAMERA_INFO), None)
+    """camera_info in the namespace of the image, or of the image that it is a compressed form
+    of.
+    """
+    parents = [image.rsplit("/", n)[0] for n in (1, 2)[: 1 + (types.get(image) == COMPRESSED)]]
+    return next(
+        (
+            f"{parent}/camera_info"
+            for parent in parents
+            if types.get(f"{parent}/camera_info") == CAMERA_INFO
+        ),
+        None,
+    )
 
 
 def _only(types, wanted, kinds, name):
@@ -103,7 +180,9 @@ def _only(types, wanted, kinds, name):
         return _checked(types, wanted, kinds, name)
     found = [topic for topic, kind in types.items() if kind in kinds]
     if len(found) > 1:
-        raise ValueError(f"several {name} topics ({', '.join(found)}): name one with --{name.replace('_', '-')}-topic")
+        raise ValueError(
+            f"several {name} topics ({', '.join(found)}): name one with --{name.replace('_', '-')}-topic"
+        )
     return found[0] if found else None
 
 

@@ -1,4 +1,6 @@
-"""What every data set yields: keyframes with odometry, their truth where known, and images to localize."""
+"""What every data set yields: keyframes with odometry, their truth where known, and images to
+localize.
+"""
 
 import collections.abc
 from collections.abc import Callable
@@ -11,22 +13,32 @@ from vggt3_ros.store.keyframe import Keyframe
 
 
 class KeyframeList(collections.abc.Sequence):
-    """Keyframes 0..N-1 whose images are loaded when they are asked for, each time anew: keep what you need.
+    """Keyframes 0..N-1 whose images are loaded when they are asked for, each time anew: keep what
+    you need.
 
-    stamps_ns: (N,) int64, increasing. T_odom_cam: (N, 4, 4). load_image(i) -> (height, width, 3) uint8 RGB.
-    load_depth(i) -> (height, width) float32 metres, or None; load_depth itself is None without a depth camera.
-    odometry_covariances: (N, 6, 6) as in Keyframe.odometry_covariance, zeros where not given, or None.
-    Raises ValueError when the lengths disagree or the stamps do not increase.
+    stamps_ns: (N,) int64, increasing. T_odom_cam: (N, 4, 4). load_image(i) -> (height, width, 3)
+    uint8 RGB. load_depth(i) -> (height, width) float32 metres, or None; load_depth itself is None
+    without a depth camera. odometry_covariances: (N, 6, 6) as in Keyframe.odometry_covariance,
+    zeros where not given, or None. Raises ValueError when the lengths disagree or the stamps do
+    not increase.
     """
 
-    def __init__(self, camera, stamps_ns, T_odom_cam, load_image, load_depth=None, odometry_covariances=None):
+    def __init__(
+        self, camera, stamps_ns, T_odom_cam, load_image, load_depth=None, odometry_covariances=None
+    ):
         self.camera = camera
         self.stamps_ns = _stamps(stamps_ns)
         self.T_odom_cam = _poses(T_odom_cam, len(self.stamps_ns), "T_odom_cam")
         self.load_image, self.load_depth = load_image, load_depth
         self.odometry_covariances = odometry_covariances
-        if odometry_covariances is not None and np.shape(odometry_covariances) != (len(self), 6, 6):
-            raise ValueError(f"odometry_covariances must have shape ({len(self)}, 6, 6), got {np.shape(odometry_covariances)}")
+        if odometry_covariances is not None and np.shape(odometry_covariances) != (
+            len(self),
+            6,
+            6,
+        ):
+            raise ValueError(
+                f"odometry_covariances must have shape ({len(self)}, 6, 6), got {np.shape(odometry_covariances)}"
+            )
 
     def __len__(self):
         return len(self.stamps_ns)
@@ -35,17 +47,29 @@ class KeyframeList(collections.abc.Sequence):
         """An int gives a Keyframe; a slice a list of them (loaded now)."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        index = range(len(self))[index]  # IndexError beyond the ends; negative counts from the last
-        covariance = None if self.odometry_covariances is None else self.odometry_covariances[index]
+        # IndexError beyond the ends; negative counts from the last
+        index = range(len(self))[index]
+        covariance = (
+            None if self.odometry_covariances is None else self.odometry_covariances[index]
+        )
         return Keyframe(
-            id=index, stamp_ns=int(self.stamps_ns[index]), image=self.load_image(index), camera=self.camera,
-            T_odom_cam=self.T_odom_cam[index], depth=self.load_depth(index) if self.load_depth else None,
-            odometry_covariance=covariance if covariance is not None and np.any(covariance) else None)
+            id=index,
+            stamp_ns=int(self.stamps_ns[index]),
+            image=self.load_image(index),
+            camera=self.camera,
+            T_odom_cam=self.T_odom_cam[index],
+            depth=self.load_depth(index) if self.load_depth else None,
+            odometry_covariance=covariance
+            if covariance is not None and np.any(covariance)
+            else None,
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """An image to localize. load_image() -> (height, width, 3) uint8 RGB; T_world_cam: (4, 4) truth, None if unknown."""
+    """An image to localize. load_image() -> (height, width, 3) uint8 RGB; T_world_cam: (4, 4)
+    truth, None if unknown.
+    """
 
     stamp_ns: int
     load_image: Callable[[], np.ndarray]
@@ -60,9 +84,10 @@ class Query:
 class Sequence:
     """A recorded or rendered run through one scene, as a front end's keyframes.
 
-    camera: of the keyframes and the queries. stamps_ns: (N,) int64. keyframes: N Keyframe with ids 0..N-1, loaded lazily.
-    groundtruth: (N, 4, 4) T_world_cam of the keyframes, None when unknown; a row is NaN where the truth has a gap.
-    queries: list of Query. Raises ValueError when the lengths disagree.
+    camera: of the keyframes and the queries. stamps_ns: (N,) int64. keyframes: N Keyframe with ids
+    0..N-1, loaded lazily. groundtruth: (N, 4, 4) T_world_cam of the keyframes, None when unknown;
+    a row is NaN where the truth has a gap. queries: list of Query. Raises ValueError when the
+    lengths disagree.
     """
 
     name: str
@@ -75,9 +100,13 @@ class Sequence:
     def __post_init__(self):
         object.__setattr__(self, "stamps_ns", _stamps(self.stamps_ns))
         if len(self.keyframes) != len(self.stamps_ns):
-            raise ValueError(f"{self.name}: {len(self.keyframes)} keyframes but {len(self.stamps_ns)} stamps")
+            raise ValueError(
+                f"{self.name}: {len(self.keyframes)} keyframes but {len(self.stamps_ns)} stamps"
+            )
         if self.groundtruth is not None:
-            object.__setattr__(self, "groundtruth", _poses(self.groundtruth, len(self.stamps_ns), "groundtruth"))
+            object.__setattr__(
+                self, "groundtruth", _poses(self.groundtruth, len(self.stamps_ns), "groundtruth")
+            )
 
     def __len__(self):
         return len(self.stamps_ns)

@@ -1,8 +1,10 @@
-"""Folders of the 7-Scenes layout: seq-XX/frame-NNNNNN.color.png, .depth.png (uint16 millimetres) and .pose.txt (camera to world).
+"""Folders of the 7-Scenes layout: seq-XX/frame-NNNNNN.color.png, .depth.png (uint16 millimetres)
+and .pose.txt (camera to world).
 
-7-Scenes: Shotton et al., CVPR 2013. Its frames have no stamps (30 a second) and no calibration: the colour camera is taken to have
-f 525, the depth camera f 585, both at the image centre, and depth is re-sampled onto the colour image. A camera.yaml in the
-sequence's folder or the scene's says otherwise: then depth is taken as registered to the image.
+7-Scenes: Shotton et al., CVPR 2013. Its frames have no stamps (30 a second) and no calibration:
+the colour camera is taken to have f 525, the depth camera f 585, both at the image centre, and
+depth is re-sampled onto the colour image. A camera.yaml in the sequence's folder or the scene's
+says otherwise: then depth is taken as registered to the image.
 """
 
 import re
@@ -26,23 +28,34 @@ FRAME = re.compile(r"frame-(\d{1,9})\.color\.(png|jpg)")
 
 
 def sequences_in(folder):
-    """The folders with frames below a scene's folder, or [folder] where it holds frames itself; [] for anything else."""
+    """The folders with frames below a scene's folder, or [folder] where it holds frames itself; []
+    for anything else.
+    """
     if any(FRAME.fullmatch(path.name) for path in Path(folder).glob("frame-*.color.*")):
         return [Path(folder)]
-    return sorted(path for path in Path(folder).glob("seq-*") if path.is_dir() and any(path.glob("frame-*.color.*")))
+    return sorted(
+        path
+        for path in Path(folder).glob("seq-*")
+        if path.is_dir() and any(path.glob("frame-*.color.*"))
+    )
 
 
 def read_seven_scenes(folder):
-    """One sequence (seq-XX, or a scene's folder that holds just one) as a Recording; the pose files are its truth.
+    """One sequence (seq-XX, or a scene's folder that holds just one) as a Recording; the pose
+    files are its truth.
 
     Frame N has the stamp N/30 s. ValueError names the file and what is wrong with it.
     """
     found = sequences_in(folder)
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
-        raise ValueError(f"{folder}: name one sequence of frame-NNNNNN.color.png files; there are: {names}")
+        raise ValueError(
+            f"{folder}: name one sequence of frame-NNNNNN.color.png files; there are: {names}"
+        )
     folder = found[0]
-    files = sorted((int(match[1]), path) for path in folder.iterdir() if (match := FRAME.fullmatch(path.name)))
+    files = sorted(
+        (int(match[1]), path) for path in folder.iterdir() if (match := FRAME.fullmatch(path.name))
+    )
     numbers = np.array([number for number, _ in files], np.int64)
     if np.any(np.diff(numbers) == 0):
         raise ValueError(f"{folder} holds a frame number twice (as .png and .jpg): keep one")
@@ -52,22 +65,44 @@ def read_seven_scenes(folder):
     def load_depth(i):
         if not beside(i, "depth.png").exists():
             return None
-        depth = read_depth(beside(i, "depth.png"), camera if registered else DEPTH_CAMERA, depth_scale, NO_DEPTH)
+        depth = read_depth(
+            beside(i, "depth.png"), camera if registered else DEPTH_CAMERA, depth_scale, NO_DEPTH
+        )
         return depth if registered else onto_color(depth)
 
     truth = np.array([_read_pose(beside(i, "pose.txt")) for i in range(len(files))])
-    name = f"{folder.resolve().parent.name}_{folder.resolve().name}" if folder.name.startswith("seq-") else folder.resolve().name
+    name = (
+        f"{folder.resolve().parent.name}_{folder.resolve().name}"
+        if folder.name.startswith("seq-")
+        else folder.resolve().name
+    )
     levels = levels_of([path for _, path in files])
-    return Recording(name, camera, numbers * 10**9 // RATE, lambda i: read_image(files[i][1], camera, levels), load_depth,
-                     T_world_cam=truth if np.isfinite(truth).any() else None)
+    return Recording(
+        name,
+        camera,
+        numbers * 10**9 // RATE,
+        lambda i: read_image(files[i][1], camera, levels),
+        load_depth,
+        T_world_cam=truth if np.isfinite(truth).any() else None,
+    )
 
 
 def onto_color(depth):
-    """Depth image of DEPTH_CAMERA -> seen by COLOR_CAMERA; the few centimetres between the two are not known and left out."""
-    x, y = np.arange(COLOR_CAMERA.width, dtype=np.float32), np.arange(COLOR_CAMERA.height, dtype=np.float32)
+    """Depth image of DEPTH_CAMERA -> seen by COLOR_CAMERA; the few centimetres between the two are
+    not known and left out.
+    """
+    x, y = (
+        np.arange(COLOR_CAMERA.width, dtype=np.float32),
+        np.arange(COLOR_CAMERA.height, dtype=np.float32),
+    )
     map_x = (x - COLOR_CAMERA.cx) * DEPTH_CAMERA.fx / COLOR_CAMERA.fx + DEPTH_CAMERA.cx
     map_y = (y - COLOR_CAMERA.cy) * DEPTH_CAMERA.fy / COLOR_CAMERA.fy + DEPTH_CAMERA.cy
-    return cv2.remap(depth, *np.meshgrid(map_x.astype(np.float32), map_y.astype(np.float32)), cv2.INTER_NEAREST, borderValue=0)
+    return cv2.remap(
+        depth,
+        *np.meshgrid(map_x.astype(np.float32), map_y.astype(np.float32)),
+        cv2.INTER_NEAREST,
+        borderValue=0,
+    )
 
 
 def _calibration(folder):
@@ -86,6 +121,10 @@ def _read_pose(path):
         values = np.array(path.read_text("utf-8-sig").split(), float)
         if values.size != 16:
             raise ValueError(f"{values.size} numbers where a 4x4 matrix has 16")
-        return se3.check(values.reshape(4, 4), "the pose") if np.isfinite(values).all() else np.full((4, 4), np.nan)
+        return (
+            se3.check(values.reshape(4, 4), "the pose")
+            if np.isfinite(values).all()
+            else np.full((4, 4), np.nan)
+        )
     except ValueError as error:
         raise ValueError(f"{path}: {error}; correct or remove it") from error

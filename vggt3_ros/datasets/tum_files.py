@@ -10,13 +10,15 @@ import numpy as np
 from vggt3_ros.geometry import se3
 
 YEAR_S = 365.25 * 86400
-UNITS = (("nanoseconds", 1e17, 1), ("microseconds", 1e14, 10**3), ("milliseconds", 1e11, 10**6))  # from 1973 on; 1e11 s is the year 5138
+# from 1973 on; 1e11 s is the year 5138
+UNITS = (("nanoseconds", 1e17, 1), ("microseconds", 1e14, 10**3), ("milliseconds", 1e11, 10**6))
 _log = logging.getLogger(__name__)
 
 
 def read_trajectory_tum(path):
-    """'stamp tx ty tz qx qy qz qw' lines -> (N,) int64 nanoseconds and (N, 4, 4). ValueError names the bad line, or says that no line has a
-    pose."""
+    """'stamp tx ty tz qx qy qz qw' lines -> (N,) int64 nanoseconds and (N, 4, 4). ValueError names
+    the bad line, or says that no line has a pose.
+    """
     stamps, poses, lost = read_tracked_tum(path)
     if not len(stamps):
         raise ValueError(f"{path}: the front end was lost in all of its {len(lost)} lines")
@@ -24,8 +26,9 @@ def read_trajectory_tum(path):
 
 
 def read_tracked_tum(path):
-    """As :func:`read_trajectory_tum`, and the stamps at which the front end was lost: a null quaternion, or NaN throughout. A warning counts
-    them."""
+    """As :func:`read_trajectory_tum`, and the stamps at which the front end was lost: a null
+    quaternion, or NaN throughout. A warning counts them.
+    """
     rows = read_rows(path, 8, "stamp tx ty tz qx qy qz qw")
     poses, known = [], np.ones(len(rows), bool)
     for row, (line, fields) in enumerate(rows):
@@ -38,34 +41,53 @@ def read_tracked_tum(path):
                 raise ValueError("it holds NaN or infinity")
             poses.append(se3.from_quaternion(values[:3], values[3:]))
         except ValueError as error:
-            raise ValueError(f"{path}:{line}: {error}; each line is 'stamp tx ty tz qx qy qz qw'") from error
+            raise ValueError(
+                f"{path}:{line}: {error}; each line is 'stamp tx ty tz qx qy qz qw'"
+            ) from error
     stamps = read_stamps(path, rows)
     if not known.all():
-        _log.warning("%s: %d of %d lines have no pose, the first is line %d: the front end was lost there", path, np.sum(~known), len(rows),
-                     rows[int(np.argmin(known))][0])
+        _log.warning(
+            "%s: %d of %d lines have no pose, the first is line %d: the front end was lost there",
+            path,
+            np.sum(~known),
+            len(rows),
+            rows[int(np.argmin(known))][0],
+        )
     return stamps[known], np.array(poses).reshape(-1, 4, 4), stamps[~known]
 
 
 def write_trajectory_tum(path, stamps_ns, T_world_cam, comment="T_world_cam"):
-    """Write (N,) nanoseconds and (N, 4, 4) poses as 'stamp tx ty tz qx qy qz qw' lines, to 0.1 micrometre."""
+    """Write (N,) nanoseconds and (N, 4, 4) poses as 'stamp tx ty tz qx qy qz qw' lines, to 0.1
+    micrometre.
+    """
     translation, quaternion = se3.to_quaternion(np.asarray(T_world_cam).reshape(-1, 4, 4))
     with open(path, "w") as file:
         file.write(f"# timestamp tx ty tz qx qy qz qw ({comment})\n")
         for stamp, t, q in zip(stamps_ns, translation, quaternion, strict=True):
-            file.write(" ".join([seconds(stamp)] + [f"{v:.7f}" for v in t] + [f"{v:.9f}" for v in q]) + "\n")
+            file.write(
+                " ".join([seconds(stamp)] + [f"{v:.7f}" for v in t] + [f"{v:.9f}" for v in q])
+                + "\n"
+            )
 
 
 def read_rows(path, count, names):
-    """Lines of `count` fields, comments left out -> list of (line number, fields). ValueError names the bad line."""
+    """Lines of `count` fields, comments left out -> list of (line number, fields). ValueError
+    names the bad line.
+    """
     try:
-        lines = Path(path).read_text("utf-8-sig").splitlines()  # Windows editors write a byte-order mark
+        # Windows editors write a byte-order mark
+        lines = Path(path).read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}; it must be a text file of '{names}' lines") from error
+        raise ValueError(
+            f"{path} cannot be read: {error}; it must be a text file of '{names}' lines"
+        ) from error
     rows = []
     for number, line in enumerate(lines, start=1):
         fields = line.split("#")[0].replace(",", " ").split()
         if fields and len(fields) != count:
-            raise ValueError(f"{path}:{number}: {len(fields)} fields where '{names}' are {count}; correct the line")
+            raise ValueError(
+                f"{path}:{number}: {len(fields)} fields where '{names}' are {count}; correct the line"
+            )
         if fields:
             rows.append((number, fields))
     if not rows:
@@ -74,20 +96,26 @@ def read_rows(path, count, names):
 
 
 def read_stamps(path, rows):
-    """First field of every row, seconds -> (N,) int64 nanoseconds, increasing. ValueError names the bad line.
+    """First field of every row, seconds -> (N,) int64 nanoseconds, increasing. ValueError names
+    the bad line.
 
-    Stamps since 1970 in other units are told by their size: a file in nanoseconds (ORB-SLAM3 writes such), microseconds or milliseconds is read
-    as that, and the log says so.
+    Stamps since 1970 in other units are told by their size: a file in nanoseconds (ORB-SLAM3
+    writes such), microseconds or milliseconds is read as that, and the log says so.
     """
     stamps, unit = [], _unit(path, rows)
     for number, fields in rows:
         try:
-            stamp = int((Decimal(fields[0]) * unit).to_integral_value())  # Decimal: float seconds lose the nanoseconds
+            # Decimal: float seconds lose the nanoseconds
+            stamp = int((Decimal(fields[0]) * unit).to_integral_value())
         except (InvalidOperation, ValueError, OverflowError) as error:
-            raise ValueError(f"{path}:{number}: '{fields[0]}' is no timestamp: write seconds, as 1305031102.175304") from error
+            raise ValueError(
+                f"{path}:{number}: '{fields[0]}' is no timestamp: write seconds, as 1305031102.175304"
+            ) from error
         if not 0 <= stamp < 2**63 or (stamps and stamp <= stamps[-1]):
-            raise ValueError(f"{path}:{number}: timestamp {fields[0]} is out of range or not after the one before: sort the "
-                             "lines and keep each once")
+            raise ValueError(
+                f"{path}:{number}: timestamp {fields[0]} is out of range or not after the one before: sort the "
+                "lines and keep each once"
+            )
         stamps.append(stamp)
     return np.array(stamps, np.int64)
 
@@ -102,7 +130,12 @@ def _unit(path, rows):
         return 10**9
     for name, least, unit in UNITS:
         if largest >= least:
-            _log.warning("%s: the stamps are read as %s, for as seconds they would be of the year %.0f", path, name, 1970 + largest / YEAR_S)
+            _log.warning(
+                "%s: the stamps are read as %s, for as seconds they would be of the year %.0f",
+                path,
+                name,
+                1970 + largest / YEAR_S,
+            )
             return unit
     return 10**9
 

@@ -11,7 +11,9 @@ from vggt3_ros.geometry.local_frame import origin_near
 
 @dataclass(frozen=True)
 class CloudError:
-    """Distances from the points of a map to what is nearest in the reference, metres. points: how many the map holds."""
+    """Distances from the points of a map to what is nearest in the reference, metres. points: how
+    many the map holds.
+    """
 
     points: int
     median_m: float
@@ -19,13 +21,20 @@ class CloudError:
 
 
 def cloud_error(points, reference, T_reference_points=None):
-    """points (M, 3) against the cloud `reference` (R, 3), metres. T_reference_points: (4, 4), identity by default.
+    """points (M, 3) against the cloud `reference` (R, 3), metres. T_reference_points: (4, 4),
+    identity by default.
 
-    A reference sampled every d metres cannot show errors much below d / 2. Raises ValueError when a cloud is empty or holds NaN.
+    A reference sampled every d metres cannot show errors much below d / 2. Raises ValueError when
+    a cloud is empty or holds NaN.
     """
-    points, reference = _checked(points, "map", T_reference_points), _checked(reference, "reference")
+    points, reference = (
+        _checked(points, "map", T_reference_points),
+        _checked(reference, "reference"),
+    )
     origin = origin_near(reference[0])
-    points, reference = (np.ascontiguousarray(cloud - origin, np.float32) for cloud in (points, reference))
+    points, reference = (
+        np.ascontiguousarray(cloud - origin, np.float32) for cloud in (points, reference)
+    )
     search = o3d.core.nns.NearestNeighborSearch(o3d.core.Tensor(reference))
     search.knn_index()
     squared = search.knn_search(o3d.core.Tensor(points), 1)[1].numpy()
@@ -33,11 +42,15 @@ def cloud_error(points, reference, T_reference_points=None):
 
 
 def surface_error(points, scene, T_world_points=None):
-    """points (M, 3) against the surfaces of `scene` (datasets.scene.Scene, such as datasets.apartment.surfaces()).
+    """points (M, 3) against the surfaces of `scene` (datasets.scene.Scene, such as
+    datasets.apartment.surfaces()).
 
-    T_world_points: (4, 4) from the map to the scene, identity by default. Raises ValueError as :func:`cloud_error`.
+    T_world_points: (4, 4) from the map to the scene, identity by default. Raises ValueError as
+    :func:`cloud_error`.
     """
-    return _summary(scene.distance(np.ascontiguousarray(_checked(points, "map", T_world_points), np.float32)))
+    return _summary(
+        scene.distance(np.ascontiguousarray(_checked(points, "map", T_world_points), np.float32))
+    )
 
 
 def _checked(points, name, T=None):

@@ -10,8 +10,11 @@ from vggt3_ros.geometry import se3
 
 @dataclass(frozen=True)
 class LocalizationScore:
-    """Medians (metres, degrees) and shares over all queries; one that is not localized is infinitely far off. in_ellipsoid, in_pose_ellipsoid: of
-    those localized, the share whose position (3 degrees of freedom), or pose (6), lies where its covariance says 95 % do; NaN without any."""
+    """Medians (metres, degrees) and shares over all queries; one that is not localized is
+    infinitely far off. in_ellipsoid, in_pose_ellipsoid: of those localized, the share whose
+    position (3 degrees of freedom), or pose (6), lies where its covariance says 95 % do; NaN
+    without any.
+    """
 
     queries: int
     localized: float
@@ -28,9 +31,11 @@ class LocalizationScore:
 
 
 def score_localizations(answers, T_truth_cam, T_truth_map):
-    """Localizations, their (N, 4, 4) true poses and the map's alignment -> LocalizationScore; ValueError without any query.
+    """Localizations, their (N, 4, 4) true poses and the map's alignment -> LocalizationScore;
+    ValueError without any query.
 
-    Medians count a query that was not localized as infinitely far off, so that refusing hard images cannot better them.
+    Medians count a query that was not localized as infinitely far off, so that refusing hard
+    images cannot better them.
     """
     if not len(answers) or len(answers) != len(T_truth_cam):
         raise ValueError(f"{len(answers)} answers for {len(T_truth_cam)} queries with truth")
@@ -39,17 +44,38 @@ def score_localizations(answers, T_truth_cam, T_truth_map):
     for i, (answer, truth) in enumerate(zip(answers, T_truth_cam)):
         if answer.T_map_cam is not None:
             error = se3.inverse(truth) @ T_truth_map @ answer.T_map_cam
-            metres[i], degrees[i] = np.linalg.norm(error[:3, 3]), np.degrees(se3.rotation_angle(error))
+            metres[i], degrees[i] = (
+                np.linalg.norm(error[:3, 3]),
+                np.degrees(se3.rotation_angle(error)),
+            )
             if answer.covariance is not None:
                 inside.append(_inside(answer.T_map_cam, T_map_truth @ truth, answer.covariance))
-    return LocalizationScore(len(answers), float(np.isfinite(metres).mean()), float(np.median(metres)), float(np.median(degrees)),
-                             float(np.mean((metres <= 0.05) & (degrees <= 5))), float(np.mean((metres <= 0.10) & (degrees <= 10))),
-                             float(np.mean([answer.seconds for answer in answers])),
-                             *(map(float, np.mean(inside, axis=0)) if inside else (float("nan"),) * 2))
+    return LocalizationScore(
+        len(answers),
+        float(np.isfinite(metres).mean()),
+        float(np.median(metres)),
+        float(np.median(degrees)),
+        float(np.mean((metres <= 0.05) & (degrees <= 5))),
+        float(np.mean((metres <= 0.10) & (degrees <= 10))),
+        float(np.mean([answer.seconds for answer in answers])),
+        *(map(float, np.mean(inside, axis=0)) if inside else (float("nan"),) * 2),
+    )
 
 
 def _inside(T_map_cam, T_map_truth, covariance):
-    """Whether the true position, and the true pose, lie within the 95 % ellipsoids of an estimate with covariance (6, 6) in map axes."""
-    off = np.concatenate([T_map_cam[:3, 3] - T_map_truth[:3, 3],
-                          se3.log(se3.from_rotation_translation(T_map_cam[:3, :3] @ T_map_truth[:3, :3].T, np.zeros(3)))[3:]])
-    return [off[:n] @ np.linalg.solve(covariance[:n, :n], off[:n]) < chdtri(n, 0.05) for n in (3, 6)]
+    """Whether the true position, and the true pose, lie within the 95 % ellipsoids of an estimate
+    with covariance (6, 6) in map axes.
+    """
+    off = np.concatenate(
+        [
+            T_map_cam[:3, 3] - T_map_truth[:3, 3],
+            se3.log(
+                se3.from_rotation_translation(
+                    T_map_cam[:3, :3] @ T_map_truth[:3, :3].T, np.zeros(3)
+                )
+            )[3:],
+        ]
+    )
+    return [
+        off[:n] @ np.linalg.solve(covariance[:n, :n], off[:n]) < chdtri(n, 0.05) for n in (3, 6)
+    ]

@@ -25,26 +25,48 @@ def _finite(value):
 
 
 def table(result):
-    """The evaluation as lines of text: trajectory, localization, map, seconds a stage, memory. How often the truth lies in the 95 % ellipsoid is
-    told of positions, then of poses."""
+    """The evaluation as lines of text: trajectory, localization, map, seconds a stage, memory. How
+    often the truth lies in the 95 % ellipsoid is told of positions, then of poses.
+    """
     lines = ["", f"{'trajectory':<28}{'ATE':>12}{'rotation':>14}"]
     for name, title in ROWS:
         if name in result:
-            lines.append(f"  {title:<26}{100 * result[name]['ate_m']:>9.2f} cm{result[name]['rotation_deg']:>10.2f} deg")
+            lines.append(
+                f"  {title:<26}{100 * result[name]['ate_m']:>9.2f} cm{result[name]['rotation_deg']:>10.2f} deg"
+            )
     lines += [f"  {text}" for text in _aligned_by(result)]
-    lines += ["  " + str(Break(**row)) for row in result["odometry"].get("breaks", ())] if "odometry" in result else []
+    lines += (
+        ["  " + str(Break(**row)) for row in result["odometry"].get("breaks", ())]
+        if "odometry" in result
+        else []
+    )
     if "localization" in result:
-        lines += ["", f"{'localization':<28}{'median':>12}{'':>14}{'5 cm/5 deg':>14}{'10 cm/10 deg':>14}{'a query':>10}{'in 95 % ellipsoid':>22}"]
-        for name, title in (("localization_memory", "scene memory alone"), ("localization", "verified")):
+        lines += [
+            "",
+            f"{'localization':<28}{'median':>12}{'':>14}{'5 cm/5 deg':>14}{'10 cm/10 deg':>14}{'a query':>10}{'in 95 % ellipsoid':>22}",
+        ]
+        for name, title in (
+            ("localization_memory", "scene memory alone"),
+            ("localization", "verified"),
+        ):
             row = result[name]
-            median = (f"{100 * row['median_m']:>9.2f} cm{row['median_deg']:>10.2f} deg" if math.isfinite(row["median_m"])
-                      else f"{'none: fewer than half localized':>26}")
-            lines.append(f"  {title:<26}{median}{row['within_5cm_5deg']:>14.1%}"
-                         f"{row['within_10cm_10deg']:>14.1%}{row['seconds_per_query']:>8.2f} s"
-                         f"{row['in_ellipsoid']:>13.1%}, {row['in_pose_ellipsoid']:.1%}")
+            median = (
+                f"{100 * row['median_m']:>9.2f} cm{row['median_deg']:>10.2f} deg"
+                if math.isfinite(row["median_m"])
+                else f"{'none: fewer than half localized':>26}"
+            )
+            lines.append(
+                f"  {title:<26}{median}{row['within_5cm_5deg']:>14.1%}"
+                f"{row['within_10cm_10deg']:>14.1%}{row['seconds_per_query']:>8.2f} s"
+                f"{row['in_ellipsoid']:>13.1%}, {row['in_pose_ellipsoid']:.1%}"
+            )
     mapped = result["map"]
     error = mapped.get("median_error_m")
-    lines += ["", f"map: {mapped['points']:,} points" + (f", median error {100 * error:.2f} cm" if error is not None else "")]
+    lines += [
+        "",
+        f"map: {mapped['points']:,} points"
+        + (f", median error {100 * error:.2f} cm" if error is not None else ""),
+    ]
     lines += [f"warning: {text}" for text in result.get("empty", ())]
     if "sim3" in result:
         lines += ["", _after_sim3(result["sim3"])]
@@ -52,7 +74,10 @@ def table(result):
     lines.append("seconds: " + ", ".join(f"{stage} {seconds[stage]:.1f}" for stage in seconds))
     if "grow" in result:
         grow = result["grow"]
-        lines.append(f"{grow['keyframes']} keyframes more on {grow['onto']}: " + ", ".join(f"{k} {v:.1f}" for k, v in grow["seconds"].items()))
+        lines.append(
+            f"{grow['keyframes']} keyframes more on {grow['onto']}: "
+            + ", ".join(f"{k} {v:.1f}" for k, v in grow["seconds"].items())
+        )
     if "network" in result:
         lines.append(f"network: {result['network']['summary']}")
     lines.append(f"peak memory: {result['peak_memory_mb']:.0f} MB")
@@ -61,24 +86,35 @@ def table(result):
 
 def _aligned_by(result):
     """What to say of alignments that are not by positions alone."""
-    turned = [title for name, title in ROWS if result.get(name, {}).get("aligned_by", POSITIONS) != POSITIONS]
+    turned = [
+        title
+        for name, title in ROWS
+        if result.get(name, {}).get("aligned_by", POSITIONS) != POSITIONS
+    ]
     if not turned:
         return []
-    return [f"({' and '.join(turned)} aligned by orientations too: positions so close to one line do not tell the turn about it)"]
+    return [
+        f"({' and '.join(turned)} aligned by orientations too: positions so close to one line do not tell the turn about it)"
+    ]
 
 
 def _after_sim3(fitted):
     text = f"scaled by {fitted['scale']:.4f} (images do not tell scale): ATE {100 * fitted['corrected']['ate_m']:.2f} cm"
     if "localization" in fitted:
         row = fitted["localization"]
-        text += (f", localization {100 * row['median_m']:.2f} cm, {row['within_5cm_5deg']:.1%} within 5 cm/5 deg, "
-                 f"{row['within_10cm_10deg']:.1%} within 10 cm/10 deg")
-    return text + (f", map {100 * fitted['map']['median_error_m']:.2f} cm" if "map" in fitted else "")
+        text += (
+            f", localization {100 * row['median_m']:.2f} cm, {row['within_5cm_5deg']:.1%} within 5 cm/5 deg, "
+            f"{row['within_10cm_10deg']:.1%} within 10 cm/10 deg"
+        )
+    return text + (
+        f", map {100 * fitted['map']['median_error_m']:.2f} cm" if "map" in fitted else ""
+    )
 
 
 def plot_trajectories(path, trajectories, title):
-    """Write a PNG, seen along the axis the camera moves least in. trajectories: {name: (N, 3) metres, aligned}; the first is the
-    reference, drawn grey and dashed."""
+    """Write a PNG, seen along the axis the camera moves least in. trajectories: {name: (N, 3)
+    metres, aligned}; the first is the reference, drawn grey and dashed.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -89,7 +125,11 @@ def plot_trajectories(path, trajectories, title):
     flat = int(np.argmin(np.ptp(reference, axis=0)))
     across, up = (axis for axis in range(3) if axis != flat)
     figure, axes = plt.subplots(figsize=(8, 7))
-    styles = [dict(color="0.6", linestyle="--"), dict(color="tab:red", alpha=0.7), dict(color="tab:blue")]
+    styles = [
+        dict(color="0.6", linestyle="--"),
+        dict(color="tab:red", alpha=0.7),
+        dict(color="tab:blue"),
+    ]
     for (name, points), style in zip(trajectories.items(), styles):
         axes.plot(points[:, across], points[:, up], label=name, linewidth=1.6, **style)
     axes.set(xlabel=f"{'xyz'[across]} [m]", ylabel=f"{'xyz'[up]} [m]", title=title, aspect="equal")

@@ -17,7 +17,9 @@ from vggt3_ros.system.memory_use import peak_mb
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """result: nested dict of figures (see `vggt3 evaluate --help`); trajectories: {name: (N, 3)} in the truth's frame."""
+    """result: nested dict of figures (see `vggt3 evaluate --help`); trajectories: {name: (N, 3)}
+    in the truth's frame.
+    """
 
     result: dict
     trajectories: dict
@@ -25,14 +27,17 @@ class Evaluation:
 
 
 def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None, depth=True):
-    """Sequence with ground truth, an empty store folder, BackendConfig, progress(stage, fraction) -> Evaluation.
+    """Sequence with ground truth, an empty store folder, BackendConfig, progress(stage, fraction)
+    -> Evaluation.
 
-    grow: hold the last so many keyframes back, refine, add them and refine again: result["grow"] tells what that cost.
-    depth: False withholds the measured depth from the back end. Where there is none, scale is the odometry's: result["sim3"] says what is
-    left after aligning with the scale that fits the truth, too; all other figures are after SE(3) alignment.
-    surfaces: the scene's exact ones (datasets.apartment.surfaces_of); without them the map is compared to depth fused at true poses.
-    The alignment of map to truth is the SE(3) that aligns the corrected trajectory; the localized queries and the map use it too.
-    result["empty"]: why the map or the memory came out empty, where they did.
+    grow: hold the last so many keyframes back, refine, add them and refine again: result["grow"]
+    tells what that cost. depth: False withholds the measured depth from the back end. Where there
+    is none, scale is the odometry's: result["sim3"] says what is left after aligning with the
+    scale that fits the truth, too; all other figures are after SE(3) alignment. surfaces: the
+    scene's exact ones (datasets.apartment.surfaces_of); without them the map is compared to depth
+    fused at true poses. The alignment of map to truth is the SE(3) that aligns the corrected
+    trajectory; the localized queries and the map use it too. result["empty"]: why the map or the
+    memory came out empty, where they did.
     """
     with KeyframeStore(folder) as store, closing(Backend(store, config)) as backend:
         first = len(sequence) - grow
@@ -44,9 +49,19 @@ def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None,
             snapshot = backend.refine(progress=progress)
         odometry = trajectory_error(sequence.T_odom_cam, sequence.groundtruth, sequence.stamps_ns)
         corrected = trajectory_error(snapshot.T_map_cam, sequence.groundtruth, sequence.stamps_ns)
-        result = {name: {"ate_m": error.ate_m, "rotation_deg": error.rotation_deg, "aligned_by": error.aligned_by}
-                  for name, error in (("odometry", odometry), ("corrected", corrected))}
-        queries = [query for query in sequence.queries if query.T_world_cam is not None and np.isfinite(query.T_world_cam).all()]
+        result = {
+            name: {
+                "ate_m": error.ate_m,
+                "rotation_deg": error.rotation_deg,
+                "aligned_by": error.aligned_by,
+            }
+            for name, error in (("odometry", odometry), ("corrected", corrected))
+        }
+        queries = [
+            query
+            for query in sequence.queries
+            if query.T_world_cam is not None and np.isfinite(query.T_world_cam).all()
+        ]
         answers = _localizations(queries, sequence.camera, backend, progress)
         result.update(_localization_scores(queries, answers, corrected))
         result["map"] = {"points": len(snapshot.cloud)}
@@ -56,21 +71,32 @@ def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None,
         if map_error is not None:
             result["map"]["median_error_m"] = map_error(corrected)
         if len(store.without_depth()) == len(store):
-            fitted = trajectory_error(snapshot.T_map_cam, sequence.groundtruth, sequence.stamps_ns, correct_scale=True)
-            result["sim3"] = {"scale": fitted.scale, "corrected": {"ate_m": fitted.ate_m, "rotation_deg": fitted.rotation_deg},
-                              **_localization_scores(queries, answers, fitted)}
+            fitted = trajectory_error(
+                snapshot.T_map_cam, sequence.groundtruth, sequence.stamps_ns, correct_scale=True
+            )
+            result["sim3"] = {
+                "scale": fitted.scale,
+                "corrected": {"ate_m": fitted.ate_m, "rotation_deg": fitted.rotation_deg},
+                **_localization_scores(queries, answers, fitted),
+            }
             if map_error is not None:
                 result["sim3"]["map"] = {"median_error_m": map_error(fitted)}
         result["odometry"]["breaks"] = snapshot.report.get("odometry_breaks", [])
-        result["loops"] = {name: value for name, value in snapshot.report.items() if name.startswith("loop")}
+        result["loops"] = {
+            name: value for name, value in snapshot.report.items() if name.startswith("loop")
+        }
         if "network" in snapshot.report:
             result["network"] = snapshot.report["network"]
         result["seconds"], result["peak_memory_mb"] = seconds, peak
         if grow:
             result["grow"] = {"keyframes": grow, "onto": first, "seconds": dict(snapshot.seconds)}
-    trajectories = {"ground truth": sequence.groundtruth[:, :3, 3],
-                    "odometry": se3.transform_points(odometry.T_truth_estimate, sequence.T_odom_cam[:, :3, 3]),
-                    "corrected": se3.transform_points(corrected.T_truth_estimate, snapshot.T_map_cam[:, :3, 3])}
+    trajectories = {
+        "ground truth": sequence.groundtruth[:, :3, 3],
+        "odometry": se3.transform_points(odometry.T_truth_estimate, sequence.T_odom_cam[:, :3, 3]),
+        "corrected": se3.transform_points(
+            corrected.T_truth_estimate, snapshot.T_map_cam[:, :3, 3]
+        ),
+    }
     return Evaluation(result, trajectories, snapshot)
 
 
@@ -82,16 +108,27 @@ def _add(backend, sequence, indices, progress, depth):
 
 
 def _map_judge(sequence, snapshot, config, surfaces, progress):
-    """TrajectoryError -> median distance of the map's points from the truth, metres; None where there is nothing to compare."""
+    """TrajectoryError -> median distance of the map's points from the truth, metres; None where
+    there is nothing to compare.
+    """
     if not len(snapshot.cloud):
         return None
     points = snapshot.cloud.points
     if surfaces is not None:
-        return lambda error: surface_error(error.scale * points, surfaces, error.T_truth_estimate).median_m
-    truth = fuse(sequence.keyframes, sequence.groundtruth, config.map, progress=lambda f: progress("true map", f))
+        return lambda error: (
+            surface_error(error.scale * points, surfaces, error.T_truth_estimate).median_m
+        )
+    truth = fuse(
+        sequence.keyframes,
+        sequence.groundtruth,
+        config.map,
+        progress=lambda f: progress("true map", f),
+    )
     if not len(truth):  # no measured depth
         return None
-    return lambda error: cloud_error(error.scale * points, truth.points, error.T_truth_estimate).median_m
+    return lambda error: (
+        cloud_error(error.scale * points, truth.points, error.T_truth_estimate).median_m
+    )
 
 
 def _localizations(queries, camera, backend, progress):
@@ -109,11 +146,18 @@ def _localization_scores(queries, answers, error):
     if not queries:
         return {}
     truth = [query.T_world_cam for query in queries]
-    score = lambda verify: score_localizations([_scaled(answer, error.scale) for answer in answers[verify]], truth, error.T_truth_estimate)
+    score = lambda verify: score_localizations(
+        [_scaled(answer, error.scale) for answer in answers[verify]], truth, error.T_truth_estimate
+    )
     return {"localization": score(True).as_dict(), "localization_memory": score(False).as_dict()}
 
 
 def _scaled(answer, scale):
     if scale == 1 or answer.T_map_cam is None:
         return answer
-    return replace(answer, T_map_cam=se3.from_rotation_translation(answer.T_map_cam[:3, :3], scale * answer.T_map_cam[:3, 3]))
+    return replace(
+        answer,
+        T_map_cam=se3.from_rotation_translation(
+            answer.T_map_cam[:3, :3], scale * answer.T_map_cam[:3, 3]
+        ),
+    )

@@ -12,9 +12,11 @@ from vggt3_ros.geometry import se3
 
 @dataclass(frozen=True, eq=False)
 class TrajectoryError:
-    """ate_m: rmse of positions after SE(3) alignment, metres; rotation_deg: rmse of the rotation left, degrees;
-    T_truth_estimate (4, 4): the alignment; distances_m (N,): per keyframe; scale: the estimate's lengths are multiplied by it first;
-    aligned_by: what the alignment's rotation was told from, "positions" or "positions and orientations"."""
+    """ate_m: rmse of positions after SE(3) alignment, metres; rotation_deg: rmse of the rotation
+    left, degrees; T_truth_estimate (4, 4): the alignment; distances_m (N,): per keyframe; scale:
+    the estimate's lengths are multiplied by it first; aligned_by: what the alignment's rotation
+    was told from, "positions" or "positions and orientations".
+    """
 
     ate_m: float
     rotation_deg: float
@@ -25,15 +27,19 @@ class TrajectoryError:
 
 
 def trajectory_error(T_map_cam, T_truth_cam, stamps_ns, correct_scale=False):
-    """(N, 4, 4) estimate and truth at (N,) stamps -> TrajectoryError; rows whose truth is NaN are left out.
+    """(N, 4, 4) estimate and truth at (N,) stamps -> TrajectoryError; rows whose truth is NaN are
+    left out.
 
-    Absolute trajectory error as in Sturm et al., IROS 2012, by evo, after an alignment by positions; by orientations too where positions
-    do not determine it, as on a straight street. correct_scale: after Sim(3) alignment instead (evo_ape -as), as
-    monocular systems are compared, which do not see scale. Raises ValueError for fewer than 3 poses with truth.
+    Absolute trajectory error as in Sturm et al., IROS 2012, by evo, after an alignment by
+    positions; by orientations too where positions do not determine it, as on a straight street.
+    correct_scale: after Sim(3) alignment instead (evo_ape -as), as monocular systems are compared,
+    which do not see scale. Raises ValueError for fewer than 3 poses with truth.
     """
     known = np.isfinite(T_truth_cam).all(axis=(1, 2))
     if known.sum() < 3:
-        raise ValueError(f"{known.sum()} of {len(known)} keyframes have a true pose; 3 are needed to align a trajectory")
+        raise ValueError(
+            f"{known.sum()} of {len(known)} keyframes have a true pose; 3 are needed to align a trajectory"
+        )
     seconds = np.asarray(stamps_ns)[known] / 1e9
     estimate = PoseTrajectory3D(poses_se3=list(np.array(T_map_cam)[known]), timestamps=seconds)
     truth = PoseTrajectory3D(poses_se3=list(np.array(T_truth_cam)[known]), timestamps=seconds)
@@ -42,11 +48,20 @@ def trajectory_error(T_map_cam, T_truth_cam, stamps_ns, correct_scale=False):
     estimate.scale(found.scale)
     estimate.transform(alignment)
     errors = {}
-    for relation in (metrics.PoseRelation.translation_part, metrics.PoseRelation.rotation_angle_deg):
+    for relation in (
+        metrics.PoseRelation.translation_part,
+        metrics.PoseRelation.rotation_angle_deg,
+    ):
         ape = metrics.APE(relation)
         ape.process_data((truth, estimate))
         errors[relation] = ape
     position = errors[metrics.PoseRelation.translation_part]
     rotation = errors[metrics.PoseRelation.rotation_angle_deg]
-    return TrajectoryError(position.get_statistic(metrics.StatisticsType.rmse), rotation.get_statistic(metrics.StatisticsType.rmse),
-                           alignment, position.error, found.scale, found.by)
+    return TrajectoryError(
+        position.get_statistic(metrics.StatisticsType.rmse),
+        rotation.get_statistic(metrics.StatisticsType.rmse),
+        alignment,
+        position.error,
+        found.scale,
+        found.by,
+    )

@@ -1,4 +1,6 @@
-"""Features of all keyframes, before anything else is asked of them; those that cannot be read are set aside."""
+"""Features of all keyframes, before anything else is asked of them; those that cannot be read are
+set aside.
+"""
 
 import logging
 
@@ -11,15 +13,17 @@ AT_ONCE = {"cuda": 16}  # images; a CPU gains nothing by more than one
 
 
 def encode_all(frames, ids, device_type, step):
-    """FrameSource, keyframe ids, "cpu" or "cuda" -> the set of those that cannot be read. step(fraction) may raise to stop.
+    """FrameSource, keyframe ids, "cpu" or "cuda" -> the set of those that cannot be read.
+    step(fraction) may raise to stop.
 
-    While a keyframe is suspected to end the process, images are encoded one at a time: then it is known which one was in hand.
+    While a keyframe is suspected to end the process, images are encoded one at a time: then it is
+    known which one was in hand.
     """
     missing, damaged = frames.missing(ids), set()
     at_once = 1 if any_suspected(frames.store) else AT_ONCE.get(device_type, 1)
     with threads.pool(threads.count() if at_once > 1 else 1) as over:
         for first in range(0, len(missing), at_once):
-            group = missing[first:first + at_once]
+            group = missing[first : first + at_once]
             try:
                 frames.encode(group, over)
             except DamagedKeyframe:
@@ -29,7 +33,9 @@ def encode_all(frames, ids, device_type, step):
 
 
 def _set_aside(frames, ids):
-    """The set of those keyframes that cannot be read, set aside in the store; the others are encoded."""
+    """The set of those keyframes that cannot be read, set aside in the store; the others are
+    encoded.
+    """
     damaged = set()
     for keyframe_id in ids:
         try:

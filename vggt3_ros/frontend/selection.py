@@ -1,4 +1,6 @@
-"""Which images of a stream become keyframes: those that have moved, turned or see something new since the last one."""
+"""Which images of a stream become keyframes: those that have moved, turned or see something new
+since the last one.
+"""
 
 import math
 from dataclasses import dataclass
@@ -18,12 +20,34 @@ LEAST_KNOWN = 0.1  # share of them with depth; with less, all are put at the ass
 class SelectionConfig(Checked):
     """Which images of plain topics become keyframes: those that pass one of these."""
 
-    translation: float = value(0.2, "Motion since the last keyframe that makes another; 0: not looked at", "m", 0.0, 1000.0)
-    rotation: float = value(0.25, "Turn since the last keyframe that makes another; 0: not looked at", "rad", 0.0, math.pi)
-    overlap: float = value(0.7, "Least share of what the last keyframe saw that is still seen; 0: not looked at", "", 0.0, 1.0)
+    translation: float = value(
+        0.2,
+        "Motion since the last keyframe that makes another; 0: not looked at",
+        "m",
+        0.0,
+        1000.0,
+    )
+    rotation: float = value(
+        0.25,
+        "Turn since the last keyframe that makes another; 0: not looked at",
+        "rad",
+        0.0,
+        math.pi,
+    )
+    overlap: float = value(
+        0.7,
+        "Least share of what the last keyframe saw that is still seen; 0: not looked at",
+        "",
+        0.0,
+        1.0,
+    )
     shortest: float = value(0.1, "Time that must pass between two keyframes", "s", 0.0, 3600.0)
-    longest: float = value(0.0, "Time after which there is another, moved or not; 0: not looked at", "s", 0.0, 86400.0)
-    depth: float = value(3.0, "Distance of the scene where no depth is measured, for the overlap", "m", 0.05, 1000.0)
+    longest: float = value(
+        0.0, "Time after which there is another, moved or not; 0: not looked at", "s", 0.0, 86400.0
+    )
+    depth: float = value(
+        3.0, "Distance of the scene where no depth is measured, for the overlap", "m", 0.05, 1000.0
+    )
 
 
 class KeyframeSelector:
@@ -33,9 +57,11 @@ class KeyframeSelector:
         self._stamp_ns = self._pose = self._points = None
 
     def reason(self, stamp_ns, T_odom_cam, camera, limits):
-        """Why this image is a keyframe: "first", "translation", "rotation", "overlap", "time"; "" when it is none. "clock": it is more than
-        a second older than the last keyframe: a clock or a bag began again, and whoever stores keyframes refuses it with that reason, which is
-        more than to pass it over; less than that, it came late."""
+        """Why this image is a keyframe: "first", "translation", "rotation", "overlap", "time"; ""
+        when it is none. "clock": it is more than a second older than the last keyframe: a clock or
+        a bag began again, and whoever stores keyframes refuses it with that reason, which is more
+        than to pass it over; less than that, it came late.
+        """
         if self._pose is None:
             return "first"
         seconds = (stamp_ns - self._stamp_ns) / 1e9
@@ -66,18 +92,24 @@ class KeyframeSelector:
         self._pose = None
 
     def _overlap(self, motion, camera, assumed_depth):
-        """Share of the last keyframe's points that lie in the image of a camera moved by `motion` = T_last_now."""
+        """Share of the last keyframe's points that lie in the image of a camera moved by `motion`
+        = T_last_now.
+        """
         rays, depth = self._points
         points = rays * (np.full(len(rays), assumed_depth) if depth is None else depth)[:, None]
         seen = se3.transform_points(se3.inverse(motion), points)
         pixels = camera.project(seen)
         with np.errstate(invalid="ignore"):
-            inside = (seen[:, 2] > 0.01) & np.all((pixels > -0.5) & (pixels < (camera.width - 0.5, camera.height - 0.5)), axis=1)
+            inside = (seen[:, 2] > 0.01) & np.all(
+                (pixels > -0.5) & (pixels < (camera.width - 0.5, camera.height - 0.5)), axis=1
+            )
         return inside.mean()
 
 
 def grid_points(camera, depth=None):
-    """(rays (K, 3) with z = 1, depth (K,) metres) of a grid over the undistorted image; depth None where too little is known."""
+    """(rays (K, 3) with z = 1, depth (K,) metres) of a grid over the undistorted image; depth None
+    where too little is known.
+    """
     columns, rows = GRID
     u = (np.arange(columns) + 0.5) * camera.width / columns - 0.5
     v = (np.arange(rows) + 0.5) * camera.height / rows - 0.5
@@ -86,6 +118,8 @@ def grid_points(camera, depth=None):
     if depth is None:
         return rays, None
     x, y = np.rint(pixels).astype(int).T
-    measured = undistort(depth, camera, nearest=True)[y.clip(0, camera.height - 1), x.clip(0, camera.width - 1)]
+    measured = undistort(depth, camera, nearest=True)[
+        y.clip(0, camera.height - 1), x.clip(0, camera.width - 1)
+    ]
     known = np.isfinite(measured) & (measured > 0)
     return (rays[known], measured[known]) if known.mean() >= LEAST_KNOWN else (rays, None)

@@ -1,7 +1,9 @@
-"""Robust Sim(3) between two trajectories of the same cameras, from their positions and orientations.
+"""Robust Sim(3) between two trajectories of the same cameras, from their positions and
+orientations.
 
-Every camera gives a full estimate of the rotation between the two frames, so a straight line is no degenerate case (with
-positions alone it is: Umeyama 1991). What stays undetermined is the scale of a camera that hardly moves: that is refused.
+Every camera gives a full estimate of the rotation between the two frames, so a straight line is no
+degenerate case (with positions alone it is: Umeyama 1991). What stays undetermined is the scale of
+a camera that hardly moves: that is refused.
 """
 
 from dataclasses import dataclass
@@ -24,9 +26,10 @@ class DegenerateMotion(ValueError):
 class Alignment:
     """x_target = scale * rotation @ x_source + translation, with how well each pose follows it.
 
-    rotation (3, 3); translation (3,) metres; residual_m, residual_rad (N,); trusted (N,) mask: neither residual is an
-    outlier; sigma_m, sigma_rad: robust standard deviations of the trusted residuals; scale_sigma: of the scale, relative to it.
-    motion_scale: what the trajectories alone would have given; not positive where they give none.
+    rotation (3, 3); translation (3,) metres; residual_m, residual_rad (N,); trusted (N,) mask:
+    neither residual is an outlier; sigma_m, sigma_rad: robust standard deviations of the trusted
+    residuals; scale_sigma: of the scale, relative to it. motion_scale: what the trajectories alone
+    would have given; not positive where they give none.
     """
 
     scale: float
@@ -47,15 +50,21 @@ class Alignment:
     def poses(self, T_source_cam):
         """T_source_cam (..., 4, 4) -> T_target_cam (..., 4, 4)."""
         T_source_cam = np.asarray(T_source_cam, float)
-        return se3.from_rotation_translation(self.rotation @ T_source_cam[..., :3, :3], self.points(T_source_cam[..., :3, 3]))
+        return se3.from_rotation_translation(
+            self.rotation @ T_source_cam[..., :3, :3], self.points(T_source_cam[..., :3, 3])
+        )
 
 
-def align(T_target_cam, T_source_cam, confidence=None, max_scale_sigma=0.1, seed=0, known_scale=None):
-    """Poses (N, 4, 4) of the same cameras in two frames, confidence (N,) >= 0 of each source pose -> Alignment.
+def align(
+    T_target_cam, T_source_cam, confidence=None, max_scale_sigma=0.1, seed=0, known_scale=None
+):
+    """Poses (N, 4, 4) of the same cameras in two frames, confidence (N,) >= 0 of each source pose
+    -> Alignment.
 
-    Up to half of the source poses may be arbitrarily wrong. known_scale: (scale, its relative standard deviation) by other means,
-    joined with the motion's own by their variances. Raises DegenerateMotion where fewer than three poses are given, no
-    rotation is shared by half of them, or the motion is so small that the scale's standard deviation exceeds `max_scale_sigma`
+    Up to half of the source poses may be arbitrarily wrong. known_scale: (scale, its relative
+    standard deviation) by other means, joined with the motion's own by their variances. Raises
+    DegenerateMotion where fewer than three poses are given, no rotation is shared by half of them,
+    or the motion is so small that the scale's standard deviation exceeds `max_scale_sigma`
     (relative).
     """
     target, source = np.asarray(T_target_cam, float), np.asarray(T_source_cam, float)
@@ -68,7 +77,9 @@ def align(T_target_cam, T_source_cam, confidence=None, max_scale_sigma=0.1, seed
 
     rotation, residual_rad, sigma_rad = _rotation(target[:, :3, :3], source[:, :3, :3], weights)
     centres, turned = target[:, :3, 3], source[:, :3, 3] @ rotation.T
-    scale, translation, residual_m, sigma_m, scale_sigma = _scale_and_translation(centres, turned, weights, seed)
+    scale, translation, residual_m, sigma_m, scale_sigma = _scale_and_translation(
+        centres, turned, weights, seed
+    )
     motion_scale = scale
     if known_scale is not None:
         scale, scale_sigma = _joined((scale, scale_sigma), known_scale)
@@ -76,14 +87,26 @@ def align(T_target_cam, T_source_cam, confidence=None, max_scale_sigma=0.1, seed
     if not scale > 0 or not scale_sigma <= max_scale_sigma:
         raise DegenerateMotion(
             f"the motion does not determine the scale: {scale:.3g} with a relative standard deviation of {scale_sigma:.0%}, "
-            f"positions agreeing to {sigma_m:.3g} m over a path whose spread is {_spread(centres, weights):.3g} m")
+            f"positions agreeing to {sigma_m:.3g} m over a path whose spread is {_spread(centres, weights):.3g} m"
+        )
     trusted = usable & (residual_m <= 4 * sigma_m) & (residual_rad <= 4 * sigma_rad)
-    return Alignment(scale, rotation, translation, residual_m, residual_rad, trusted, sigma_m, sigma_rad, scale_sigma,
-                     motion_scale)
+    return Alignment(
+        scale,
+        rotation,
+        translation,
+        residual_m,
+        residual_rad,
+        trusted,
+        sigma_m,
+        sigma_rad,
+        scale_sigma,
+        motion_scale,
+    )
 
 
 def segment_scales(alignment, T_target_cam, T_source_cam, length=20):
-    """Scale of each stretch of `length` poses over the alignment's, NaN where the stretch does not determine it.
+    """Scale of each stretch of `length` poses over the alignment's, NaN where the stretch does not
+    determine it.
 
     1 everywhere means that one scale holds; a trend shows that the source's scale drifts.
     """
@@ -102,7 +125,9 @@ def segment_scales(alignment, T_target_cam, T_source_cam, length=20):
 
 
 def _rotation(target, source, weights):
-    """Rotation (3, 3) that most cameras agree on, residual angles (N,), their robust standard deviation."""
+    """Rotation (3, 3) that most cameras agree on, residual angles (N,), their robust standard
+    deviation.
+    """
     votes = target @ np.swapaxes(source, 1, 2)
     index = np.flatnonzero(weights > 0)
     searched = index[np.linspace(0, len(index) - 1, min(_SEARCHED, len(index))).astype(int)]
@@ -111,7 +136,8 @@ def _rotation(target, source, weights):
     mean = votes[searched[np.argmin(np.median(angles, axis=1))]]
     for _ in range(20):
         residual = _angles(votes, mean)
-        sigma = max(_MAD * np.median(residual[index]), 1e-6) / 1.5  # the length of a 3-vector, not one of its components
+        # the length of a 3-vector, not one of its components
+        sigma = max(_MAD * np.median(residual[index]), 1e-6) / 1.5
         robust = weights / (1 + (residual / (2 * sigma)) ** 2)
         u, _, vt = np.linalg.svd(np.einsum("n,nij->ij", robust, votes))
         mean = u @ np.diag((1, 1, np.linalg.det(u @ vt))) @ vt
@@ -119,7 +145,8 @@ def _rotation(target, source, weights):
     sigma = max(_MAD * np.median(residual[index]) / 1.5, 1e-6)
     if np.median(residual[index]) > 0.5:
         raise DegenerateMotion(
-            f"the two trajectories do not turn alike: half of the orientations disagree by more than {np.median(residual[index]):.2f} rad")
+            f"the two trajectories do not turn alike: half of the orientations disagree by more than {np.median(residual[index]):.2f} rad"
+        )
     return mean, residual, sigma
 
 
@@ -128,7 +155,9 @@ def _angles(votes, mean):
 
 
 def _scale_and_translation(target, source, weights, seed):
-    """Scale s and translation t minimising robust |target - s source - t|, residuals (N,), their sigma, relative sigma of s."""
+    """Scale s and translation t minimising robust |target - s source - t|, residuals (N,), their
+    sigma, relative sigma of s.
+    """
     s, t = _least_median(target, source, weights, seed)
     for _ in range(30):
         residual = np.linalg.norm(target - s * source - t, axis=1)
@@ -139,13 +168,19 @@ def _scale_and_translation(target, source, weights, seed):
     sigma = max(_MAD * np.median(residual[weights > 0]) / 1.5, 1e-9)
     centred = source - np.average(source, axis=0, weights=robust)
     information = (robust / robust.max() * np.square(centred).sum(axis=1)).sum()
-    relative_sigma = sigma / np.sqrt(information) / abs(s) if information > 0 and s != 0 else np.inf
+    relative_sigma = (
+        sigma / np.sqrt(information) / abs(s) if information > 0 and s != 0 else np.inf
+    )
     return s, t, residual, sigma, relative_sigma
 
 
 def _joined(first, second):
     """Two (scale, relative standard deviation) -> the same of both together."""
-    known = [(np.log(scale), sigma**-2) for scale, sigma in (first, second) if scale > 0 and 0 < sigma < np.inf]
+    known = [
+        (np.log(scale), sigma**-2)
+        for scale, sigma in (first, second)
+        if scale > 0 and 0 < sigma < np.inf
+    ]
     if not known:
         return first
     logarithms, weights = np.array(known).T
@@ -171,19 +206,36 @@ def _weighted_fit(target, source, weights):
 
 
 def _least_median(target, source, weights, seed):
-    """Scale and translation through the pair of poses with the least median residual (least median of squares)."""
+    """Scale and translation through the pair of poses with the least median residual (least median
+    of squares).
+    """
     rng = np.random.default_rng(seed)
     index = np.flatnonzero(weights > 0)
     i, j = rng.choice(index, (2, _TRIALS))
     source_step, target_step = source[i] - source[j], target[i] - target[j]
     length = np.square(source_step).sum(axis=1)
-    scales = np.divide((source_step * target_step).sum(axis=1), length, out=np.zeros(_TRIALS), where=length > 0)
+    scales = np.divide(
+        (source_step * target_step).sum(axis=1), length, out=np.zeros(_TRIALS), where=length > 0
+    )
     middles = (target[i] + target[j]) / 2 - scales[:, None] * (source[i] + source[j]) / 2
     tried = index[np.linspace(0, len(index) - 1, min(_SEARCHED, len(index))).astype(int)]
-    residual = np.linalg.norm(target[tried] - scales[:, None, None] * source[tried] - middles[:, None], axis=2)
+    residual = np.linalg.norm(
+        target[tried] - scales[:, None, None] * source[tried] - middles[:, None], axis=2
+    )
     best = np.argmin(np.where(scales > 0, np.median(residual, axis=1), np.inf))
-    return (scales[best], middles[best]) if scales[best] > 0 else _weighted_fit(target, source, weights)
+    return (
+        (scales[best], middles[best])
+        if scales[best] > 0
+        else _weighted_fit(target, source, weights)
+    )
 
 
 def _spread(centres, weights):
-    return float(np.sqrt(np.average(np.square(centres - np.average(centres, axis=0, weights=weights)).sum(axis=1), weights=weights)))
+    return float(
+        np.sqrt(
+            np.average(
+                np.square(centres - np.average(centres, axis=0, weights=weights)).sum(axis=1),
+                weights=weights,
+            )
+        )
+    )

@@ -4,7 +4,9 @@ import numpy as np
 
 
 def sample_depth(depth, pixels, tolerance=0.04):
-    """Depth (H, W) at pixels (M, 2): median of 3x3, 0 where unknown or where the 3x3 spans an edge (`tolerance`, relative)."""
+    """Depth (H, W) at pixels (M, 2): median of 3x3, 0 where unknown or where the 3x3 spans an edge
+    (`tolerance`, relative).
+    """
     height, width = depth.shape
     x = np.clip(np.rint(pixels[:, 0]).astype(int), 1, width - 2)
     y = np.clip(np.rint(pixels[:, 1]).astype(int), 1, height - 2)

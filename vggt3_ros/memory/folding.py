@@ -1,6 +1,8 @@
-"""Keyframes into slots, one after another: what a slot has been seen as is averaged, what no slot knows founds one.
+"""Keyframes into slots, one after another: what a slot has been seen as is averaged, what no slot
+knows founds one.
 
-The closed form of the distillation: no optimizer, milliseconds a keyframe, and a keyframe that is folded in is never needed again.
+The closed form of the distillation: no optimizer, milliseconds a keyframe, and a keyframe that is
+folded in is never needed again.
 """
 
 import numpy as np
@@ -12,9 +14,12 @@ from vggt3_ros.memory.pairs import CHANNELS, pairs_of
 from vggt3_ros.memory.scene_memory import SceneMemory
 
 SAME_PX = 4.0  # a slot is the same point when it is expected so near to it,
-SAME_DEPTH = 0.04  # at the same depth (relative: what registration and depth sensors leave at edges),
+# at the same depth (relative: what registration and depth sensors leave at edges),
+SAME_DEPTH = 0.04
 SAME_KEY = 0.85  # and looks the same (cosine)
-KNOWN_KEY = 0.95  # what looks so much like a slot nearby founds none, even if another point of the image is that slot
+# what looks so much like a slot nearby founds none, even if another point of the image is that
+# slot
+KNOWN_KEY = 0.95
 NEAREST_M = 0.1
 RIVALS = 8  # slots nearby that a point is compared with
 POINT_SIGMA = 0.005  # metres, of a point seen once
@@ -25,9 +30,18 @@ DECIDED = 0.5  # share of its points that a keyframe must show known for it to b
 def empty(device):
     """A memory of nothing."""
     none = np.zeros(0, np.float32)
-    return SceneMemory(torch.zeros((0, CHANNELS), dtype=torch.float16, device=device), np.zeros((0, 3), np.float32), np.zeros(0, np.int32), none,
-                       none, np.zeros(0, np.int64), np.zeros((0, 4, 4)), np.zeros((0, 4, 4)), np.zeros(0, bool),
-                       torch.zeros(CHANNELS, device=device))
+    return SceneMemory(
+        torch.zeros((0, CHANNELS), dtype=torch.float16, device=device),
+        np.zeros((0, 3), np.float32),
+        np.zeros(0, np.int32),
+        none,
+        none,
+        np.zeros(0, np.int64),
+        np.zeros((0, 4, 4)),
+        np.zeros((0, 4, 4)),
+        np.zeros(0, bool),
+        torch.zeros(CHANNELS, device=device),
+    )
 
 
 def folded(frames, poses, config, device="cpu"):
@@ -39,7 +53,9 @@ def folded(frames, poses, config, device="cpu"):
 
 
 class Folding:
-    """Takes keyframes into a SceneMemory, which it copies. max_depth: metres, of what is remembered."""
+    """Takes keyframes into a SceneMemory, which it copies. max_depth: metres, of what is
+    remembered.
+    """
 
     def __init__(self, memory, max_depth):
         self._memory, self._max_depth = memory, max_depth
@@ -50,14 +66,18 @@ class Folding:
         self._folded, self._held_out = list(memory.T_folded), memory.held_out.tolist()
 
     def add(self, frame, T_map_cam, may_hold_out=False):
-        """Fold one keyframe in. may_hold_out: leave it out, for good, where it shows mostly what is known already."""
+        """Fold one keyframe in. may_hold_out: leave it out, for good, where it shows mostly what
+        is known already.
+        """
         pairs = pairs_of(frame, self._max_depth)
         row = len(self._ids)
         self._ids.append(frame.id)
         self._folded.append(self._beside(T_map_cam))
         self._poses.append(T_map_cam)
         seen, slots, known = self.association(pairs, frame.camera, T_map_cam)
-        self._held_out.append(bool(may_hold_out and len(pairs) and known.sum() >= DECIDED * len(pairs)))
+        self._held_out.append(
+            bool(may_hold_out and len(pairs) and known.sum() >= DECIDED * len(pairs))
+        )
         if self._held_out[-1]:
             return
         self._average(pairs, seen, slots)
@@ -70,33 +90,57 @@ class Folding:
         self._spread.extend(np.full(new.sum(), POINT_SIGMA, np.float32))
 
     def memory(self, most, density):
-        """The SceneMemory of at most `most` slots, `density` in a cell of 0.25 m: those seen most often."""
+        """The SceneMemory of at most `most` slots, `density` in a cell of 0.25 m: those seen most
+        often.
+        """
         whole = self._memory
-        rows = {"points": self._points, "anchors": self._anchors, "observed": self._observed, "spread": self._spread}
+        rows = {
+            "points": self._points,
+            "anchors": self._anchors,
+            "observed": self._observed,
+            "spread": self._spread,
+        }
         keep = densest(self._map_points.all(), self._observed.all(), most, density)
-        return SceneMemory(torch.from_numpy(self._keys.all()[keep]).half().to(whole.keys.device),
-                           **{name: held.all()[keep] for name, held in rows.items()}, keyframe_ids=np.array(self._ids, np.int64),
-                           T_map_anchor=np.array(self._poses).reshape(-1, 4, 4), T_folded=np.array(self._folded).reshape(-1, 4, 4),
-                           held_out=np.array(self._held_out, bool), centre=whole.centre, temperature=whole.temperature,
-                           validation_error_m=whole.validation_error_m, steps=whole.steps)
+        return SceneMemory(
+            torch.from_numpy(self._keys.all()[keep]).half().to(whole.keys.device),
+            **{name: held.all()[keep] for name, held in rows.items()},
+            keyframe_ids=np.array(self._ids, np.int64),
+            T_map_anchor=np.array(self._poses).reshape(-1, 4, 4),
+            T_folded=np.array(self._folded).reshape(-1, 4, 4),
+            held_out=np.array(self._held_out, bool),
+            centre=whole.centre,
+            temperature=whole.temperature,
+            validation_error_m=whole.validation_error_m,
+            steps=whole.steps,
+        )
 
     def _beside(self, T_map_cam):
-        """Where a keyframe is in a frame in which all are as they were to their neighbours when they were folded in: as it is now to the
-        nearest. So what bends between two refinements adds up."""
+        """Where a keyframe is in a frame in which all are as they were to their neighbours when
+        they were folded in: as it is now to the nearest. So what bends between two refinements
+        adds up.
+        """
         if not self._poses:
             return T_map_cam
-        nearest = int(np.argmin(np.linalg.norm(np.array(self._poses)[:, :3, 3] - T_map_cam[:3, 3], axis=1)))
-        return se3.orthonormalize(self._folded[nearest] @ se3.inverse(self._poses[nearest]) @ T_map_cam)
+        nearest = int(
+            np.argmin(np.linalg.norm(np.array(self._poses)[:, :3, 3] - T_map_cam[:3, 3], axis=1))
+        )
+        return se3.orthonormalize(
+            self._folded[nearest] @ se3.inverse(self._poses[nearest]) @ T_map_cam
+        )
 
     def association(self, pairs, camera, T_map_cam):
-        """(pairs, their slots: one slot each and the other way round; mask of the pairs that a slot knows)."""
+        """(pairs, their slots: one slot each and the other way round; mask of the pairs that a
+        slot knows).
+        """
         known = np.zeros(len(pairs), bool)
         none = np.zeros(0, np.int64)
         T_cam_map, points = se3.inverse(T_map_cam), self._map_points.all()
         depth = points @ T_cam_map[2, :3] + T_cam_map[2, 3]
         ahead = np.flatnonzero((depth > NEAREST_M) & (depth < self._max_depth * (1 + SAME_DEPTH)))
         expected = camera.project(se3.transform_points(T_cam_map, points[ahead]))
-        inside = ((expected > -SAME_PX) & (expected < (camera.width + SAME_PX, camera.height + SAME_PX))).all(1)
+        inside = (
+            (expected > -SAME_PX) & (expected < (camera.width + SAME_PX, camera.height + SAME_PX))
+        ).all(1)
         ahead, expected = ahead[inside], expected[inside]
         if not len(ahead) or not len(pairs):
             return none, none, known
@@ -116,20 +160,31 @@ class Folding:
         """The running means of keys and points, and how far the points lie apart."""
         count = self._observed.all()[slots][:, None]
         keys = self._keys.all()[slots] * count + pairs.keys[seen]
-        self._keys.all()[slots] = keys / np.maximum(np.linalg.norm(keys, axis=1, keepdims=True), 1e-6)
+        self._keys.all()[slots] = keys / np.maximum(
+            np.linalg.norm(keys, axis=1, keepdims=True), 1e-6
+        )
         poses = np.array(self._poses)
         here = se3.transform_points(poses[-1], pairs.points[seen])
         T_anchor_map = se3.inverse(poses)[self._anchors.all()[slots]]
-        step = np.einsum("sij,sj->si", T_anchor_map[:, :3, :3], here) + T_anchor_map[:, :3, 3] - self._points.all()[slots]
+        step = (
+            np.einsum("sij,sj->si", T_anchor_map[:, :3, :3], here)
+            + T_anchor_map[:, :3, 3]
+            - self._points.all()[slots]
+        )
         self._points.all()[slots] += (step / (count + 1)).astype(np.float32)
         self._map_points.all()[slots] += (here - self._map_points.all()[slots]) / (count + 1)
-        variance = (np.square(self._spread.all()[slots]) * count[:, 0] + (step**2).sum(1) * count[:, 0] / (count[:, 0] + 1)) / (count[:, 0] + 1)
+        variance = (
+            np.square(self._spread.all()[slots]) * count[:, 0]
+            + (step**2).sum(1) * count[:, 0] / (count[:, 0] + 1)
+        ) / (count[:, 0] + 1)
         self._spread.all()[slots] = np.sqrt(variance)
         self._observed.all()[slots] += 1
 
 
 def mutual(first, second, score):
-    """Candidate pairs (N,) of indices with their scores -> those that are the best of both, as two arrays."""
+    """Candidate pairs (N,) of indices with their scores -> those that are the best of both, as two
+    arrays.
+    """
     best = _best_of(first, score) & _best_of(second, score)
     return first[best], second[best]
 
@@ -143,12 +198,16 @@ def _best_of(group, score):
 
 
 def densest(points, observed, most, density):
-    """Indices of at most `most` points (S, 3) in all and `density` in a cell, those with the most observations (S,)."""
+    """Indices of at most `most` points (S, 3) in all and `density` in a cell, those with the most
+    observations (S,).
+    """
     cells = np.floor(points / EDGE_M).astype(np.int64)
     order = np.lexsort((-observed, *cells.T))
     begins = np.ones(len(order), bool)
     begins[1:] = (cells[order[1:]] != cells[order[:-1]]).any(1)
-    rank = np.arange(len(order)) - np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))
+    rank = np.arange(len(order)) - np.maximum.accumulate(
+        np.where(begins, np.arange(len(order)), 0)
+    )
     keep = np.sort(order[rank < density])
     if len(keep) > most:
         keep = np.sort(keep[np.argsort(-observed[keep], kind="stable")[:most]])
@@ -162,13 +221,15 @@ class _Rows:
         self._array, self._count = first.copy(), len(first)
 
     def all(self):
-        return self._array[:self._count]
+        return self._array[: self._count]
 
     def extend(self, rows):
         end = self._count + len(rows)
         if end > len(self._array):
-            grown = np.empty((max(end, 2 * len(self._array)), *self._array.shape[1:]), self._array.dtype)
-            grown[:self._count] = self.all()
+            grown = np.empty(
+                (max(end, 2 * len(self._array)), *self._array.shape[1:]), self._array.dtype
+            )
+            grown[: self._count] = self.all()
             self._array = grown
-        self._array[self._count:end] = rows
+        self._array[self._count : end] = rows
         self._count = end

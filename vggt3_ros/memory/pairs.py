@@ -9,8 +9,9 @@ CHANNELS = 64
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """What one keyframe has to remember. pixels (M, 2) and points (M, 3) metres, both of its undistorted camera (optical axes);
-    keys (M, 64) float32 of unit length."""
+    """What one keyframe has to remember. pixels (M, 2) and points (M, 3) metres, both of its
+    undistorted camera (optical axes); keys (M, 64) float32 of unit length.
+    """
 
     pixels: np.ndarray
     points: np.ndarray
@@ -23,8 +24,8 @@ class Pairs:
 def pairs_of(frame, max_depth):
     """Frame -> Pairs of its keypoints that have depth, at most `max_depth` metres of it.
 
-    Keypoints, not cells of the dense map: a keypoint is found again to about a pixel, a cell to its eight. Over the real kitchen that
-    took the memory's own answer from 2.1 cm to 0.9.
+    Keypoints, not cells of the dense map: a keypoint is found again to about a pixel, a cell to
+    its eight. Over the real kitchen that took the memory's own answer from 2.1 cm to 0.9.
     """
     known = (frame.keypoint_depth > 0) & (frame.keypoint_depth <= max_depth)
     pixels = frame.features.keypoints[known].astype(float)

@@ -1,4 +1,6 @@
-"""The scene that is served: the newest snapshot of the store with its memory and places, replaced as one."""
+"""The scene that is served: the newest snapshot of the store with its memory and places, replaced
+as one.
+"""
 
 import logging
 from dataclasses import replace
@@ -11,13 +13,21 @@ _log = logging.getLogger(__name__)
 
 
 class Scenes:
-    """store: KeyframeStore; frames: FrameSource, None for a map without images; load_memory(folder, snapshot) -> SceneMemory or None; keep: snapshots on the disk.
+    """store: KeyframeStore; frames: FrameSource, None for a map without images;
+    load_memory(folder, snapshot) -> SceneMemory or None; keep: snapshots on the disk.
 
-    current: the Scene served, the newest that can be read at first, None without one. memory, places and snapshot: its parts, or None.
+    current: the Scene served, the newest that can be read at first, None without one. memory,
+    places and snapshot: its parts, or None.
     """
 
     def __init__(self, store, frames, load_memory, keep):
-        self._store, self._folder, self._frames, self._load_memory, self._keep = store, store.snapshots, frames, load_memory, keep
+        self._store, self._folder, self._frames, self._load_memory, self._keep = (
+            store,
+            store.snapshots,
+            frames,
+            load_memory,
+            keep,
+        )
         self.current = self._newest()
 
     @property
@@ -42,13 +52,15 @@ class Scenes:
         folder = self._folder / f"{snapshot.generation:06d}"
         snapshot.save(folder, memory, places)
         self.current = Scene(snapshot, memory, places, self._frames)
-        for old in self._folders()[:-self._keep]:
+        for old in self._folders()[: -self._keep]:
             Snapshot.remove(old)
 
     def follow_session(self):
         """Another session runs: the scene stays."""
         if self.current is not None:
-            self.current = replace(self.current, snapshot=replace(self.current.snapshot, session=self._store.session))
+            self.current = replace(
+                self.current, snapshot=replace(self.current.snapshot, session=self._store.session)
+            )
 
     def _folders(self):
         return sorted(self._folder.glob("[0-9]" * 6))
@@ -58,7 +70,11 @@ class Scenes:
             try:
                 snapshot = Snapshot.of(self._store, folder)
                 memory = self._load_memory(folder, snapshot)
-                places = PlaceIndex.load(folder / PLACES_FILE) if (folder / PLACES_FILE).exists() else None
+                places = (
+                    PlaceIndex.load(folder / PLACES_FILE)
+                    if (folder / PLACES_FILE).exists()
+                    else None
+                )
                 return Scene(snapshot, memory, places, self._frames)
             except ValueError as error:
                 _log.warning("%s; an older one is served", error)

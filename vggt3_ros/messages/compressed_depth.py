@@ -1,4 +1,6 @@
-"""Depth as compressed_depth_image_transport sends it, PNG or RVL, or as a plain 16-bit PNG. Imports no ROS."""
+"""Depth as compressed_depth_image_transport sends it, PNG or RVL, or as a plain 16-bit PNG.
+Imports no ROS.
+"""
 
 import struct
 
@@ -13,18 +15,26 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def decompress_depth(message, name="depth", size=None):
-    """CompressedImage -> (height, width) float32 metres, 0 where unknown. size: (width, height) that it must have, pixels.
+    """CompressedImage -> (height, width) float32 metres, 0 where unknown. size: (width, height)
+    that it must have, pixels.
 
-    A 16UC1 image holds millimetres; a 32FC1 image holds v of z = A / (v - B), 0 where unknown, A and B in its header. ValueError
-    names the field that is wrong; the size is read from the header before anything is decoded.
+    A 16UC1 image holds millimetres; a 32FC1 image holds v of z = A / (v - B), 0 where unknown, A
+    and B in its header. ValueError names the field that is wrong; the size is read from the header
+    before anything is decoded.
     """
     data, format_ = bytes(message.data), str(message.format)[:80]
     headed = not data.startswith(PNG)
-    coded = data[HEADER.size:] if headed else data
+    coded = data[HEADER.size :] if headed else data
     try:
-        found, decode = (_png_size(coded), _decoded_png) if coded.startswith(PNG) else (_rvl_size(coded, format_), decode_rvl)
+        found, decode = (
+            (_png_size(coded), _decoded_png)
+            if coded.startswith(PNG)
+            else (_rvl_size(coded, format_), decode_rvl)
+        )
         if size is not None and found != size:
-            raise ValueError(f"is {found[0]}x{found[1]}, its image {size[0]}x{size[1]}; register it to the image")
+            raise ValueError(
+                f"is {found[0]}x{found[1]}, its image {size[0]}x{size[1]}; register it to the image"
+            )
         stored = decode(coded)
     except ValueError as error:
         raise ValueError(f"{name}.data {error} (format '{format_}')") from error
@@ -44,7 +54,9 @@ def _png_size(png):
         raise ValueError("is no PNG: it is cut short")
     width, height = struct.unpack(">II", png[16:24])
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
-        raise ValueError(f"is {width}x{height}: sides must be 1..{MAX_SIDE} pixels, at most {MAX_PIXELS} in all")
+        raise ValueError(
+            f"is {width}x{height}: sides must be 1..{MAX_SIDE} pixels, at most {MAX_PIXELS} in all"
+        )
     if (png[24], png[25]) != (16, 0):
         raise ValueError("must be a PNG of one channel of 16 bits")
     return width, height

@@ -1,4 +1,6 @@
-"""16-bit images of sensors that have fewer bits (infrared, thermal): one scale for a whole sequence. Imports no ROS."""
+"""16-bit images of sensors that have fewer bits (infrared, thermal): one scale for a whole
+sequence. Imports no ROS.
+"""
 
 import logging
 
@@ -13,10 +15,12 @@ _log = logging.getLogger(__name__)
 
 
 class Levels:
-    """How many bits the images of one sequence use, found by what they hold; it never shrinks, so that one light stays one grey.
+    """How many bits the images of one sequence use, found by what they hold; it never shrinks, so
+    that one light stays one grey.
 
-    bits: as known from before, 0: not yet. look() -> some (h, w[, c]) uint16 images of the sequence, asked once before the first is converted.
-    changed(bits) is called when more are found.
+    bits: as known from before, 0: not yet. look() -> some (h, w[, c]) uint16 images of the
+    sequence, asked once before the first is converted. changed(bits) is called when more are
+    found.
     """
 
     @classmethod
@@ -28,13 +32,19 @@ class Levels:
         self.bits, self._look, self._changed = bits, look, changed
 
     def to_8_bits(self, pixels, grow=True):
-        """uint16 -> uint8. grow: the image is one of the sequence, else (to be localized) it is only scaled as those are."""
+        """uint16 -> uint8. grow: the image is one of the sequence, else (to be localized) it is
+        only scaled as those are.
+        """
         look, self._look = self._look, lambda: ()
         for image in (*look(), *((pixels,) if grow or not self.bits else ())):
             found = bits_of(image)
             if found > self.bits:
                 if self.bits:
-                    _log.warning("images of 16 bits held %d until now, and hold %d: the same light is darker from here on", self.bits, found)
+                    _log.warning(
+                        "images of 16 bits held %d until now, and hold %d: the same light is darker from here on",
+                        self.bits,
+                        found,
+                    )
                 self.bits = found
                 self._changed(found)
         return np.minimum(pixels >> (self.bits - 8), 255).astype(np.uint8)
@@ -42,9 +52,20 @@ class Levels:
 
 def bits_of(pixels):
     """The least of BITS that holds a uint16 image, but for glare."""
-    return next((bits for bits in BITS[:-1] if np.count_nonzero(pixels >= 1 << bits) <= GLARE * pixels.size), BITS[-1])
+    return next(
+        (
+            bits
+            for bits in BITS[:-1]
+            if np.count_nonzero(pixels >= 1 << bits) <= GLARE * pixels.size
+        ),
+        BITS[-1],
+    )
 
 
 def spread(count):
     """Indices of at most LOOKED_AT of so many images."""
-    return np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(int)).tolist() if count else []
+    return (
+        np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(int)).tolist()
+        if count
+        else []
+    )

@@ -1,6 +1,7 @@
 """Messages -> the values the library works with. ValueError names the field that is wrong.
 
-Nothing here imports ROS: any object with a message's fields will do, so that bags are read without a ROS installation.
+Nothing here imports ROS: any object with a message's fields will do, so that bags are read without
+a ROS installation.
 """
 
 import logging
@@ -17,7 +18,8 @@ from vggt3_ros.store.keyframe import Keyframe, check_covariance
 from vggt3_ros.store.stereo_keyframe import StereoKeyframe
 
 NANOSECONDS = 1_000_000_000
-MAX_COORDINATE = 1e8  # metres; the Earth's centre is 6.4e6 away, and products of what is finite must stay so
+# metres; the Earth's centre is 6.4e6 away, and products of what is finite must stay so
+MAX_COORDINATE = 1e8
 MAX_FRAME_NAME = 256  # characters
 
 _log = logging.getLogger(__name__)
@@ -31,7 +33,9 @@ def to_stamp(header, name="header"):
     """Nanoseconds of a header's stamp, which must be one."""
     stamp = header.stamp
     if not 0 <= stamp.nanosec < NANOSECONDS or stamp.sec < 0:
-        raise ValueError(f"{name}.stamp must have sec >= 0 and nanosec below 1e9, got {stamp.sec} and {stamp.nanosec}")
+        raise ValueError(
+            f"{name}.stamp must have sec >= 0 and nanosec below 1e9, got {stamp.sec} and {stamp.nanosec}"
+        )
     if not (stamp.sec or stamp.nanosec):
         raise ValueError(f"{name}.stamp is zero: the time of exposure is needed")
     return to_nanoseconds(stamp)
@@ -44,7 +48,9 @@ def to_transform(pose, name="pose"):
     if not np.all(np.isfinite(position)):
         raise ValueError(f"{name}.position holds NaN or infinity")
     if np.abs(position).max() > MAX_COORDINATE:
-        raise ValueError(f"{name}.position must be metres within {MAX_COORDINATE:g}, got {np.abs(position).max():g}")
+        raise ValueError(
+            f"{name}.position must be metres within {MAX_COORDINATE:g}, got {np.abs(position).max():g}"
+        )
     if not np.all(np.isfinite(orientation)):
         raise ValueError(f"{name}.orientation holds NaN or infinity")
     if not any(orientation):
@@ -56,24 +62,49 @@ def to_transform(pose, name="pose"):
 
 
 def to_camera(info, name="camera_info"):
-    """CameraInfo -> Camera. A binned or cropped image (binning, roi) gets the intrinsics of what was sent.
+    """CameraInfo -> Camera. A binned or cropped image (binning, roi) gets the intrinsics of what
+    was sent.
 
-    What is read otherwise than it was written (see geometry.camera.canonical_distortion) is said once in the log.
+    What is read otherwise than it was written (see geometry.camera.canonical_distortion) is said
+    once in the log.
     """
     k = np.asarray(info.k, float)
     if not np.all(np.isfinite(k)) or k[0] <= 0 or k[4] <= 0:
-        raise ValueError(f"{name}.k must hold positive focal lengths in pixels, got fx {k[0]}, fy {k[4]}: is the camera calibrated?")
-    lens = {"distortion_model": info.distortion_model, "distortion": tuple(info.d), "skew": k[1] if abs(k[1]) > 1e-6 * k[0] else 0.0}
+        raise ValueError(
+            f"{name}.k must hold positive focal lengths in pixels, got fx {k[0]}, fy {k[4]}: is the camera calibrated?"
+        )
+    lens = {
+        "distortion_model": info.distortion_model,
+        "distortion": tuple(info.d),
+        "skew": k[1] if abs(k[1]) > 1e-6 * k[0] else 0.0,
+    }
     try:
         camera = Camera(info.width, info.height, k[0], k[4], k[2], k[5], **lens)
-        if (camera.distortion_model, len(camera.distortion)) != (info.distortion_model, len(info.d)):
-            _say_once(name, info.distortion_model, len(info.d), camera.distortion_model, len(camera.distortion))
+        if (camera.distortion_model, len(camera.distortion)) != (
+            info.distortion_model,
+            len(info.d),
+        ):
+            _say_once(
+                name,
+                info.distortion_model,
+                len(info.d),
+                camera.distortion_model,
+                len(camera.distortion),
+            )
         roi, bx, by = info.roi, max(info.binning_x, 1), max(info.binning_y, 1)
         if roi.width and roi.height and (roi.width, roi.height) != (info.width, info.height):
-            camera = Camera(roi.width, roi.height, k[0], k[4], k[2] - roi.x_offset, k[5] - roi.y_offset, **lens)
-        camera = camera if (bx, by) == (1, 1) else camera.scaled(camera.width // bx, camera.height // by)
+            camera = Camera(
+                roi.width, roi.height, k[0], k[4], k[2] - roi.x_offset, k[5] - roi.y_offset, **lens
+            )
+        camera = (
+            camera
+            if (bx, by) == (1, 1)
+            else camera.scaled(camera.width // bx, camera.height // by)
+        )
         if camera.width * camera.height > MAX_PIXELS:
-            raise ValueError(f"images have at most {MAX_PIXELS} pixels, got {camera.width}x{camera.height}")
+            raise ValueError(
+                f"images have at most {MAX_PIXELS} pixels, got {camera.width}x{camera.height}"
+            )
         return camera
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
@@ -81,38 +112,56 @@ def to_camera(info, name="camera_info"):
 
 @lru_cache(maxsize=64)
 def _say_once(name, model, count, read_model, read_count):
-    _log.warning("%s.distortion_model '%s' with %d coefficients is read as '%s' with %d", name, model, count, read_model, read_count)
+    _log.warning(
+        "%s.distortion_model '%s' with %d coefficients is read as '%s' with %d",
+        name,
+        model,
+        count,
+        read_model,
+        read_count,
+    )
 
 
 def to_image(message, camera, name="", to_8_bits=None):
-    """The image of a message with fields image and compressed_image, their names after `name` -> (RGB array, encoded bytes or None). Size
-    checked. to_8_bits: see levels.Levels, whose scale images of 16 bits get; None: their upper 8 are kept."""
+    """The image of a message with fields image and compressed_image, their names after `name` ->
+    (RGB array, encoded bytes or None). Size checked. to_8_bits: see levels.Levels, whose scale
+    images of 16 bits get; None: their upper 8 are kept.
+    """
     raw, compressed = getattr(message, f"{name}image"), getattr(message, f"{name}compressed_image")
     if len(compressed.data):
         if len(raw.data):
             raise ValueError(f"{name}image and {name}compressed_image are both set; send one")
-        return images.decompress(compressed, camera.width, camera.height, f"{name}compressed_image", to_8_bits)
+        return images.decompress(
+            compressed, camera.width, camera.height, f"{name}compressed_image", to_8_bits
+        )
     if not len(raw.data):
         raise ValueError(f"{name}image and {name}compressed_image are both empty")
     size = raw.width, raw.height
     if size != (camera.width, camera.height):
-        raise ValueError(f"{name}image is {size[0]}x{size[1]}, {name}camera_info says {camera.width}x{camera.height}")
+        raise ValueError(
+            f"{name}image is {size[0]}x{size[1]}, {name}camera_info says {camera.width}x{camera.height}"
+        )
     return images.to_rgb(raw, f"{name}image", *filter(None, [to_8_bits])), None
 
 
 def to_stereo_pair(left_info, right_info, name="right_camera_info"):
-    """CameraInfos of two cameras side by side -> StereoPair of the images as they come, each described by k and d.
+    """CameraInfos of two cameras side by side -> StereoPair of the images as they come, each
+    described by k and d.
 
-    r turns each camera into the rectified pair, in which the right one stands at p[3] / p[0] (sensor_msgs/CameraInfo). No r (all zeros)
-    is no rotation.
+    r turns each camera into the rectified pair, in which the right one stands at p[3] / p[0]
+    (sensor_msgs/CameraInfo). No r (all zeros) is no rotation.
     """
     left, right = to_camera(left_info), to_camera(right_info, name)
     p = np.asarray(right_info.p, float)
     if not np.all(np.isfinite(p)) or p[0] <= 0 or p[3] >= 0:
-        raise ValueError(f"{name}.p[3] must be -fx * baseline of a camera to the right of the first, got p[3] {p[3]:.6g} with p[0] "
-                         f"{p[0]:.6g}: is the pair calibrated?")
+        raise ValueError(
+            f"{name}.p[3] must be -fx * baseline of a camera to the right of the first, got p[3] {p[3]:.6g} with p[0] "
+            f"{p[0]:.6g}: is the pair calibrated?"
+        )
     turn_left, turn_right = _rectifying(left_info, "camera_info"), _rectifying(right_info, name)
-    T_right_left = se3.from_rotation_translation(turn_right.T @ turn_left, turn_right.T @ [p[3] / p[0], 0, 0])
+    T_right_left = se3.from_rotation_translation(
+        turn_right.T @ turn_left, turn_right.T @ [p[3] / p[0], 0, 0]
+    )
     try:
         return stereo_pair(left, right, tuple(T_right_left.ravel()))
     except ValueError as error:
@@ -123,27 +172,41 @@ def _rectifying(info, name):
     rotation = np.reshape(np.asarray(info.r, float), (3, 3))
     if not rotation.any():
         return np.eye(3)
-    if not np.all(np.isfinite(rotation)) or np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3 or np.linalg.det(rotation) < 0:
+    if (
+        not np.all(np.isfinite(rotation))
+        or np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3
+        or np.linalg.det(rotation) < 0
+    ):
         raise ValueError(f"{name}.r is no rotation")
     return se3.orthonormalize(se3.from_rotation_translation(rotation, np.zeros(3)))[:3, :3]
 
 
 def rectified(info):
-    """A sensor_msgs/CameraInfo, changed to that of its rectified images: the left three columns of p, no distortion."""
-    info.k, info.r, info.d, info.distortion_model = np.reshape(info.p, (3, 4))[:, :3].ravel().astype(float), np.eye(3).ravel(), [], "plumb_bob"
+    """A sensor_msgs/CameraInfo, changed to that of its rectified images: the left three columns of
+    p, no distortion.
+    """
+    info.k, info.r, info.d, info.distortion_model = (
+        np.reshape(info.p, (3, 4))[:, :3].ravel().astype(float),
+        np.eye(3).ravel(),
+        [],
+        "plumb_bob",
+    )
     return info
 
 
 def to_view(message, name="", to_8_bits=None):
-    """A message with fields camera_info, image and compressed_image, the names of all after `name` -> (Camera, RGB array, encoded bytes or
-    None): what that camera saw. to_8_bits: see to_image."""
+    """A message with fields camera_info, image and compressed_image, the names of all after `name`
+    -> (Camera, RGB array, encoded bytes or None): what that camera saw. to_8_bits: see
+    to_image.
+    """
     camera = to_camera(getattr(message, f"{name}camera_info"), f"{name}camera_info")
     return camera, *to_image(message, camera, name, to_8_bits)
 
 
 def to_keyframe(message, to_8_bits=None):
-    """vggt3_ros/Keyframe -> (Keyframe or StereoKeyframe, encoded bytes of the image or None). No depth is matched here: see
-    with_stereo_depth. to_8_bits: see to_image."""
+    """vggt3_ros/Keyframe -> (Keyframe or StereoKeyframe, encoded bytes of the image or None). No
+    depth is matched here: see with_stereo_depth. to_8_bits: see to_image.
+    """
     stamp_ns = to_stamp(message.header)
     if message.id >= 2**63:
         raise ValueError(f"id must be below 2^63, got {message.id}")
@@ -151,7 +214,9 @@ def to_keyframe(message, to_8_bits=None):
     pose = to_transform(message.t_odom_camera, "t_odom_camera")
     covariance = np.asarray(message.odometry_covariance, float).reshape(6, 6)
     covariance = check_covariance(covariance) if covariance.any() else None
-    keyframe = Keyframe(message.id, stamp_ns, image, camera, pose, _depth(message, camera), covariance)
+    keyframe = Keyframe(
+        message.id, stamp_ns, image, camera, pose, _depth(message, camera), covariance
+    )
     if keyframe.depth is not None or not _has_right_image(message):
         return keyframe, encoded
     pair = to_stereo_pair(message.camera_info, message.right_camera_info)
@@ -165,10 +230,14 @@ def _depth(message, camera):
     check_registered(message)
     size = message.depth.width, message.depth.height
     if size != (camera.width, camera.height):
-        raise ValueError(f"depth is {size[0]}x{size[1]}, its image {camera.width}x{camera.height}; register it to the image")
+        raise ValueError(
+            f"depth is {size[0]}x{size[1]}, its image {camera.width}x{camera.height}; register it to the image"
+        )
     return images.to_depth(message.depth)
 
 
 def _has_right_image(message):
     """Not in bags of before there were any."""
-    return hasattr(message, "right_image") and bool(len(message.right_image.data) or len(message.right_compressed_image.data))
+    return hasattr(message, "right_image") and bool(
+        len(message.right_image.data) or len(message.right_compressed_image.data)
+    )

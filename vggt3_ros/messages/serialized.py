@@ -1,6 +1,8 @@
-"""What serialized messages say of themselves, read without decoding them: CDR as ROS 2 writes it. Imports no ROS.
+"""What serialized messages say of themselves, read without decoding them: CDR as ROS 2 writes it.
+Imports no ROS.
 
-A bag has thousands of images of which few are wanted: whether each is whole, how large it is and whose, its first bytes tell.
+A bag has thousands of images of which few are wanted: whether each is whole, how large it is and
+whose, its first bytes tell.
 """
 
 import struct
@@ -14,7 +16,9 @@ MAX_TEXT = 4096  # bytes of a name
 
 
 class ImageFacts(NamedTuple):
-    """stamp_ns and frame of the header; size: (width, height) pixels, None where a compressed image does not say."""
+    """stamp_ns and frame of the header; size: (width, height) pixels, None where a compressed
+    image does not say.
+    """
 
     stamp_ns: int
     frame: str
@@ -22,19 +26,24 @@ class ImageFacts(NamedTuple):
 
 
 def stamp_of(data):
-    """header.stamp of a message that begins with a header, nanoseconds. ValueError where there is none."""
+    """header.stamp of a message that begins with a header, nanoseconds. ValueError where there is
+    none.
+    """
     return _Reader(data).stamp()
 
 
 def image_facts(data, compressed=False, sized=True):
-    """ImageFacts of a sensor_msgs/Image, or CompressedImage (JPEG or PNG, whose size is looked for if `sized`).
+    """ImageFacts of a sensor_msgs/Image, or CompressedImage (JPEG or PNG, whose size is looked for
+    if `sized`).
 
     ValueError where the message is cut short or holds another number of bytes than its fields say.
     """
     reader = _Reader(data)
     stamp_ns, frame = reader.stamp(), reader.text()
     if len(frame) > MAX_FRAME_NAME or not frame.isprintable():
-        raise ValueError(f"header.frame_id must be at most {MAX_FRAME_NAME} printable characters, got {len(frame)}")
+        raise ValueError(
+            f"header.frame_id must be at most {MAX_FRAME_NAME} printable characters, got {len(frame)}"
+        )
     if compressed:
         reader.text()
         pixels = reader.sequence()
@@ -61,7 +70,7 @@ class _Reader:
         self._at += -(self._at - ENCAPSULATION) % 4
         if self._at + 4 > len(self._data):
             raise ValueError("the message is cut short")
-        value, = struct.unpack_from(self._order + kind, self._data, self._at)
+        (value,) = struct.unpack_from(self._order + kind, self._data, self._at)
         self._at += 4
         return value
 
@@ -73,7 +82,7 @@ class _Reader:
         size = self.number()
         if size > MAX_TEXT or self._at + size > len(self._data):
             raise ValueError("the message is cut short, or a name in it too long")
-        text = bytes(self._data[self._at:self._at + max(size - 1, 0)])
+        text = bytes(self._data[self._at : self._at + max(size - 1, 0)])
         self._at += size
         return text.decode("utf-8", "replace")
 
@@ -81,8 +90,10 @@ class _Reader:
         """The bytes of an octet sequence."""
         size = self.number()
         if self._at + size > len(self._data):
-            raise ValueError(f"the message is cut short: {len(self._data) - self._at} of {size} bytes of data are there")
-        return self._data[self._at:self._at + size]
+            raise ValueError(
+                f"the message is cut short: {len(self._data) - self._at} of {size} bytes of data are there"
+            )
+        return self._data[self._at : self._at + size]
 
     def skip(self, count):
         self._at += count

@@ -1,4 +1,6 @@
-"""The trunk: patch encoder, then frame blocks and global blocks in turn. Parameters and per-chunk steps only."""
+"""The trunk: patch encoder, then frame blocks and global blocks in turn. Parameters and per-chunk
+steps only.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -21,25 +23,44 @@ class Aggregator(nn.Module):
         self.config = config
         self.patch_embed = make_encoder(config)
         self.camera_token = nn.Parameter(torch.zeros(1, 2, 1, config.embed_dim))
-        self.register_token = nn.Parameter(torch.zeros(1, 2, config.num_register_tokens, config.embed_dim))
-        self.frame_blocks = nn.ModuleList(
-            Block(config.embed_dim, config.num_heads, config.mlp_ratio, normalise_qk=True) for _ in range(config.depth)
+        self.register_token = nn.Parameter(
+            torch.zeros(1, 2, config.num_register_tokens, config.embed_dim)
         )
-        global_block = FastWeightBlock if config.attention is GlobalAttention.FAST_WEIGHTS else SoftmaxBlock
+        self.frame_blocks = nn.ModuleList(
+            Block(config.embed_dim, config.num_heads, config.mlp_ratio, normalise_qk=True)
+            for _ in range(config.depth)
+        )
+        global_block = (
+            FastWeightBlock if config.attention is GlobalAttention.FAST_WEIGHTS else SoftmaxBlock
+        )
         self.global_blocks = nn.ModuleList(global_block(config) for _ in range(config.depth))
 
     def layout(self, height: int, width: int) -> TokenLayout:
-        """Token layout of images of this size in pixels; ValueError unless both sides are multiples of the patch."""
+        """Token layout of images of this size in pixels; ValueError unless both sides are
+        multiples of the patch.
+        """
         config = self.config
         grid = config.patch_grid(height, width)
         token = self.camera_token
         rotary = rotary_table(
-            grid, config.special_tokens, config.head_dim, config.rope_base, token.device, token.dtype
+            grid,
+            config.special_tokens,
+            config.head_dim,
+            config.rope_base,
+            token.device,
+            token.dtype,
         )
-        return TokenLayout(grid, config.special_tokens, rotary, self.patch_embed.patch_positions(grid))
+        return TokenLayout(
+            grid, config.special_tokens, rotary, self.patch_embed.patch_positions(grid)
+        )
 
     def embed(
-        self, images: Tensor, world_frame_first: bool, layout: TokenLayout, scratch: Scratch, progress: Progress
+        self,
+        images: Tensor,
+        world_frame_first: bool,
+        layout: TokenLayout,
+        scratch: Scratch,
+        progress: Progress,
     ) -> Tensor:
         """Images [n, 3, H, W] in 0..1 -> tokens [n, tokens, channels].
 
@@ -48,7 +69,8 @@ class Aggregator(nn.Module):
         count = images.shape[0]
         patches = self.patch_embed(images, layout.positions, scratch, progress)
         x = scratch.take("stream", count, layout.tokens, patches.shape[-1])
-        special = torch.cat((self.camera_token, self.register_token), dim=2)[0]  # [variant, special tokens, channels]
+        # [variant, special tokens, channels]
+        special = torch.cat((self.camera_token, self.register_token), dim=2)[0]
         x[:, : layout.special_tokens] = special[1]
         if world_frame_first:
             x[0, : layout.special_tokens] = special[0]

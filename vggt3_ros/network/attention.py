@@ -11,13 +11,17 @@ _LEAST_ROWS = 128  # queries that make a tile of scores worth its products
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention; q [sequences, queries, heads, d], k and v [sequences, keys, heads, d]; returns q's shape.
+    """Softmax attention; q [sequences, queries, heads, d], k and v [sequences, keys, heads, d];
+    returns q's shape.
 
-    torch's fused kernel runs at a fifth of the matrix product's rate on CPUs without AMX; there, tiles of scores are faster.
+    torch's fused kernel runs at a fifth of the matrix product's rate on CPUs without AMX; there,
+    tiles of scores are faster.
     """
     if _tiles_pay(q, k):
         return _attend_in_tiles(q, k, v)
-    return F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)).transpose(1, 2)
+    return F.scaled_dot_product_attention(
+        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    ).transpose(1, 2)
 
 
 def _tiles_pay(q: Tensor, k: Tensor) -> bool:
@@ -45,7 +49,9 @@ def _attend_in_tiles(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """a [n, rows, inner] b [n, inner, columns]; in float32 n is 1, as oneDNN has no batched product there."""
+    """a [n, rows, inner] b [n, inner, columns]; in float32 n is 1, as oneDNN has no batched
+    product there.
+    """
     if a.dtype == torch.bfloat16:
         return torch.bmm(a, b)
     return torch.ops.mkldnn._linear_pointwise(a[0], b[0].t(), None, "none", [], "none")[None]

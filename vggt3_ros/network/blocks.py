@@ -1,4 +1,5 @@
-"""Transformer blocks with softmax attention (pre-norm ViT, arXiv 2010.11929, with LayerScale, arXiv 2103.17239).
+"""Transformer blocks with softmax attention (pre-norm ViT, arXiv 2010.11929, with LayerScale,
+arXiv 2103.17239).
 
 Blocks work in place on the residual stream x [images, tokens, channels]: the caller owns it.
 """
@@ -27,16 +28,28 @@ class LayerScale(nn.Module):
         else:
             x.addcmul_(update, self.gamma)
 
-    def add_then_norm(self, x: Tensor, update: Tensor, norm: nn.LayerNorm, scratch: Scratch) -> Tensor:
+    def add_then_norm(
+        self, x: Tensor, update: Tensor, norm: nn.LayerNorm, scratch: Scratch
+    ) -> Tensor:
         """x += gamma * update, in place; returns norm(x), the caller's until the next block."""
         if fused.usable(x):
-            return fused.add_norm(x, update, self.gamma, norm.weight, norm.bias, norm.eps, scratch.take("normed", *x.shape))
+            return fused.add_norm(
+                x,
+                update,
+                self.gamma,
+                norm.weight,
+                norm.bias,
+                norm.eps,
+                scratch.take("normed", *x.shape),
+            )
         self.add_to(x, update)
         return norm(x)
 
 
 def norm_rotated(norm: nn.LayerNorm, x: Tensor, table: RotaryTable, out: Tensor) -> Tensor:
-    """Per-head LayerNorm, then rotary position, of x [images, tokens, heads, d] into out, of its shape."""
+    """Per-head LayerNorm, then rotary position, of x [images, tokens, heads, d] into out, of its
+    shape.
+    """
     if fused.usable(x):
         return fused.norm_rotated(x, table.cos, table.sin, norm.weight, norm.bias, norm.eps, out)
     return out.copy_(rotate(norm(x), table))
@@ -56,7 +69,9 @@ class Mlp(nn.Module):
 
 
 class Attention(nn.Module):
-    """Softmax self-attention within each sequence, with optional per-head q/k LayerNorm and rotary positions."""
+    """Softmax self-attention within each sequence, with optional per-head q/k LayerNorm and rotary
+    positions.
+    """
 
     def __init__(self, dim: int, num_heads: int, normalise_qk: bool = False):
         super().__init__()
@@ -69,8 +84,12 @@ class Attention(nn.Module):
         self.normalise_qk = normalise_qk
         self.proj = nn.Linear(dim, dim)
 
-    def queries_keys_values(self, x: Tensor, table: RotaryTable | None, scratch: Scratch) -> tuple[Tensor, Tensor, Tensor]:
-        """Three tensors [sequences, tokens, heads, head_dim]; values are a view of scratch memory."""
+    def queries_keys_values(
+        self, x: Tensor, table: RotaryTable | None, scratch: Scratch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Three tensors [sequences, tokens, heads, head_dim]; values are a view of scratch
+        memory.
+        """
         qkv = linear(x, self.qkv.weight, self.qkv.bias, scratch, "qkv")
         q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
         if self.normalise_qk and table is not None:
@@ -88,13 +107,22 @@ class Attention(nn.Module):
 
     def project(self, attended: Tensor, scratch: Scratch) -> Tensor:
         """attended [sequences, tokens, heads, head_dim] -> [sequences, tokens, channels]."""
-        return linear(attended.flatten(-2), self.proj.weight, self.proj.bias, scratch, "attention_out")
+        return linear(
+            attended.flatten(-2), self.proj.weight, self.proj.bias, scratch, "attention_out"
+        )
 
 
 class Block(nn.Module):
     """x += scale * attention(norm(x)); x += scale * mlp(norm(x))."""
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, norm_eps: float = 1e-5, normalise_qk: bool = False):
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float,
+        norm_eps: float = 1e-5,
+        normalise_qk: bool = False,
+    ):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
         self.attn = Attention(dim, num_heads, normalise_qk)
@@ -108,6 +136,10 @@ class Block(nn.Module):
         return self.add_update(x, self.attn(self.norm1(x), table, scratch), scratch)
 
     def add_update(self, x: Tensor, update: Tensor, scratch: Scratch) -> Tensor:
-        """What the attention found for x, then the MLP; alone for global blocks, whose attention spans more than x."""
-        self.ls2.add_to(x, self.mlp(self.ls1.add_then_norm(x, update, self.norm2, scratch), scratch))
+        """What the attention found for x, then the MLP; alone for global blocks, whose attention
+        spans more than x.
+        """
+        self.ls2.add_to(
+            x, self.mlp(self.ls1.add_then_norm(x, update, self.norm2, scratch), scratch)
+        )
         return x

@@ -1,4 +1,6 @@
-"""Released and own weights into a network. Those known to fit, and their licences, are in licences.py."""
+"""Released and own weights into a network. Those known to fit, and their licences, are in
+licences.py.
+"""
 
 import dataclasses
 import json
@@ -77,7 +79,9 @@ class Inspection:
 
 
 def inspect_checkpoint(spec: str | Path, cache_dir: Path | None = None) -> Inspection:
-    """Read names, shapes and dtypes only. Raises CheckpointError where the file itself is unreadable."""
+    """Read names, shapes and dtypes only. Raises CheckpointError where the file itself is
+    unreadable.
+    """
     source = open_source(spec, cache_dir)
     names, ignored = _network_names(source)
     config, report = _best_config(names, source)
@@ -98,13 +102,16 @@ def load_checkpoint(
     head_dtype: torch.dtype | None = None,
     cache_dir: Path | None = None,
 ) -> Vggt3:
-    """Network with the weights of a file, a folder or a hub id (``owner/name[@revision]``; pin the revision in production).
+    """Network with the weights of a file, a folder or a hub id (``owner/name[@revision]``; pin the
+    revision in production).
 
-    dtype: of the trunk (float32, bfloat16 or float16); head_dtype: of camera, depth and point heads, by default float32 as
-    in the release. Where the file has the wanted dtype and the device is the CPU, the weights stay mapped from the file and
-    cost no memory of their own; otherwise one tensor at a time is converted.
+    dtype: of the trunk (float32, bfloat16 or float16); head_dtype: of camera, depth and point
+    heads, by default float32 as in the release. Where the file has the wanted dtype and the device
+    is the CPU, the weights stay mapped from the file and cost no memory of their own; otherwise
+    one tensor at a time is converted.
 
-    Raises CheckpointError (unreadable) or its subclass WrongCheckpoint (other tensors than the network's).
+    Raises CheckpointError (unreadable) or its subclass WrongCheckpoint (other tensors than the
+    network's).
     """
     source = open_source(spec, cache_dir)
     names, _ = _network_names(source)
@@ -120,7 +127,8 @@ def load_checkpoint(
         wanted = dtype if name.startswith("aggregator.") else head_dtype or torch.float32
         tensor = source.read(names[name]).to(device=device, dtype=wanted)
         if name.startswith(_CONVOLUTIONAL) and tensor.dim() == 4:
-            tensor = tensor.contiguous(memory_format=torch.channels_last)  # as the tokens come; else reordered every call
+            # as the tokens come; else reordered every call
+            tensor = tensor.contiguous(memory_format=torch.channels_last)
         tensors[name] = tensor
     network.load_state_dict(tensors, strict=True, assign=True)
     return network.eval().requires_grad_(False)
@@ -142,7 +150,8 @@ def expected_tensors(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
 def _network_names(source: TensorSource) -> tuple[dict[str, str], tuple[str, ...]]:
     """Network name -> name in the file, and the file's names that are of no use.
 
-    A released VGG-T³ file registers the value convolution twice, as ``.conv`` and ``.conf``; either will do.
+    A released VGG-T³ file registers the value convolution twice, as ``.conv`` and ``.conf``;
+    either will do.
     """
     names, ignored = {}, []
     for name in source.stored:
@@ -175,13 +184,26 @@ def _compare(config: NetworkConfig, names: Mapping[str, str], source: TensorSour
     )
 
 
-def _best_config(names: Mapping[str, str], source: TensorSource) -> tuple[NetworkConfig, KeyReport]:
-    """The configuration the tensors fit best: what they themselves suggest, or a published one where they are incomplete."""
+def _best_config(
+    names: Mapping[str, str], source: TensorSource
+) -> tuple[NetworkConfig, KeyReport]:
+    """The configuration the tensors fit best: what they themselves suggest, or a published one
+    where they are incomplete.
+    """
     candidates = list(_published_like(names))
     shapes = {name: source.stored[stored].shape for name, stored in names.items()}
     try:
         candidates.insert(0, _declared_config(source) or _suggested_config(shapes))
-    except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, AttributeError, OverflowError, RecursionError) as error:
+    except (
+        KeyError,
+        IndexError,
+        ValueError,
+        TypeError,
+        ZeroDivisionError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         log.debug("the checkpoint suggests no configuration: %s", error)
     reports = [(config, _compare(config, names, source)) for config in candidates]
     return min(reports, key=lambda pair: pair[1].problems)
@@ -189,7 +211,11 @@ def _best_config(names: Mapping[str, str], source: TensorSource) -> tuple[Networ
 
 def _published_like(names: Mapping[str, str]) -> tuple[NetworkConfig, ...]:
     """Published configurations with the attention of the tensors, as far as those tell."""
-    attention = [name.rsplit(".attn.", 1)[1] for name in names if ".global_blocks." in name and ".attn." in name]
+    attention = [
+        name.rsplit(".attn.", 1)[1]
+        for name in names
+        if ".global_blocks." in name and ".attn." in name
+    ]
     if any(part.startswith(("lr_fc", "short_conv_qkv", "w0", "w1", "w2")) for part in attention):
         return (VGG_T3,)
     if any(part.startswith(("q_norm", "k_norm")) for part in attention):
@@ -203,19 +229,28 @@ def _declared_config(source: TensorSource) -> NetworkConfig | None:
         return None
     fields = json.loads(text)
     fields["attention"] = GlobalAttention(fields["attention"])
-    return NetworkConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+    return NetworkConfig(
+        **{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    )
 
 
 def _suggested_config(shapes: Mapping[str, tuple[int, ...]]) -> NetworkConfig:
-    """Configuration read off the shapes; KeyError, IndexError or ValueError where they do not make one.
+    """Configuration read off the shapes; KeyError, IndexError or ValueError where they do not make
+    one.
 
     What shapes cannot tell (tapped layers, camera heads) is the published value.
     """
     width = shapes["aggregator.camera_token"][-1]
     head_dim = shapes["aggregator.frame_blocks.0.attn.q_norm.weight"][0]
     convolution = "aggregator.patch_embed.proj.weight" in shapes
-    patch = shapes["aggregator.patch_embed.proj.weight" if convolution else "aggregator.patch_embed.patch_embed.proj.weight"][-1]
-    transformer = next((name for name, shape in ENCODERS.items() if shape.embed_dim == width), f"{width} wide")
+    patch = shapes[
+        "aggregator.patch_embed.proj.weight"
+        if convolution
+        else "aggregator.patch_embed.patch_embed.proj.weight"
+    ][-1]
+    transformer = next(
+        (name for name, shape in ENCODERS.items() if shape.embed_dim == width), f"{width} wide"
+    )
     fast = shapes.get("aggregator.global_blocks.0.attn.w0")
     return NetworkConfig(
         attention=GlobalAttention.FAST_WEIGHTS if fast else GlobalAttention.SOFTMAX,
@@ -225,17 +260,23 @@ def _suggested_config(shapes: Mapping[str, tuple[int, ...]]) -> NetworkConfig:
         num_heads=width // head_dim,
         mlp_ratio=shapes["aggregator.frame_blocks.0.mlp.fc1.weight"][0] / width,
         num_register_tokens=shapes["aggregator.register_token"][2],
-        image_size=VGG_T3.image_size if convolution else patch * math.isqrt(shapes["aggregator.patch_embed.pos_embed"][1] - 1),
+        image_size=VGG_T3.image_size
+        if convolution
+        else patch * math.isqrt(shapes["aggregator.patch_embed.pos_embed"][1] - 1),
         patch_size=patch,
         fast_hidden_ratio=fast[2] // fast[1] if fast else VGG_T3.fast_hidden_ratio,
         camera_depth=_count(shapes, "camera_head.trunk."),
         dense_features=shapes["depth_head.scratch.layer1_rn.weight"][0],
-        dense_channels=tuple(shapes[f"depth_head.projects.{level}.weight"][0] for level in range(4)),
+        dense_channels=tuple(
+            shapes[f"depth_head.projects.{level}.weight"][0] for level in range(4)
+        ),
     )
 
 
 def _count(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> int:
-    return 1 + max(int(name[len(prefix) :].split(".")[0]) for name in shapes if name.startswith(prefix))
+    return 1 + max(
+        int(name[len(prefix) :].split(".")[0]) for name in shapes if name.startswith(prefix)
+    )
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -1,4 +1,6 @@
-"""Where a checkpoint's tensors come from: a file, a folder or a hub id, read lazily and without unpickling objects."""
+"""Where a checkpoint's tensors come from: a file, a folder or a hub id, read lazily and without
+unpickling objects.
+"""
 
 import json
 import math
@@ -63,7 +65,9 @@ class SafetensorsSource:
                     self.stored[name] = StoredTensor(tuple(part.get_shape()), dtype)
                     self._where[name] = file
             except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-                raise CheckpointError(f"{path} is not a complete .safetensors file: {error}") from error
+                raise CheckpointError(
+                    f"{path} is not a complete .safetensors file: {error}"
+                ) from error
 
     def read(self, name: str) -> Tensor:
         return self._where[name].get_tensor(name)
@@ -84,12 +88,15 @@ class TorchSource:
         _check_archive(path)
         try:
             content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-        except Exception as error:  # torch raises RuntimeError, UnpicklingError, ValueError and more, by what is wrong
+        except Exception as error:
+            # torch raises RuntimeError, UnpicklingError, ValueError and more, by what is wrong
             text = (str(error).splitlines() or [type(error).__name__])[0]
             raise CheckpointError(f"{path} is not a .pt file of tensors alone: {text}") from error
         self._tensors = _state_dict(content, path)
         _check_tensors(self._tensors, path)
-        self.stored = {name: StoredTensor(tuple(t.shape), t.dtype) for name, t in self._tensors.items()}
+        self.stored = {
+            name: StoredTensor(tuple(t.shape), t.dtype) for name, t in self._tensors.items()
+        }
 
     def read(self, name: str) -> Tensor:
         return self._tensors[name]
@@ -98,7 +105,9 @@ class TorchSource:
 def _check_size(files: Sequence[Path]) -> None:
     size = sum(file.stat().st_size for file in files)
     if size > MAX_BYTES:
-        raise CheckpointError(f"{files[0]}: {size} bytes are more than the {MAX_BYTES} that a checkpoint may have")
+        raise CheckpointError(
+            f"{files[0]}: {size} bytes are more than the {MAX_BYTES} that a checkpoint may have"
+        )
 
 
 def _check_archive(path: Path) -> None:
@@ -111,9 +120,13 @@ def _check_archive(path: Path) -> None:
         raise CheckpointError(f"{path} is not a .pt file of tensors alone: {error}") from error
     for member in members:
         if member.compress_type != zipfile.ZIP_STORED or member.file_size > size:
-            raise CheckpointError(f"{path}: {member.filename} is compressed, or larger than the file")
+            raise CheckpointError(
+                f"{path}: {member.filename} is compressed, or larger than the file"
+            )
         if member.filename.endswith(".pkl") and member.file_size > MAX_PICKLE_BYTES:
-            raise CheckpointError(f"{path}: {member.filename} has {member.file_size} bytes, more than the {MAX_PICKLE_BYTES} it may have")
+            raise CheckpointError(
+                f"{path}: {member.filename} has {member.file_size} bytes, more than the {MAX_PICKLE_BYTES} it may have"
+            )
 
 
 def _check_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -123,15 +136,23 @@ def _check_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         if tensor.layout != torch.strided or tensor.device.type != "cpu":
             raise CheckpointError(f"{path}: {name[:200]} is no plain tensor")
         if math.prod(tensor.shape) * tensor.element_size() > size:
-            raise CheckpointError(f"{path}: {name[:200]} announces more values than the file holds")
+            raise CheckpointError(
+                f"{path}: {name[:200]} announces more values than the file holds"
+            )
 
 
 def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
-    """The tensors of a saved object, which may wrap them once ({"model": ...}) and prefix them all with "module."."""
+    """The tensors of a saved object, which may wrap them once ({"model": ...}) and prefix them all
+    with "module.".
+    """
     candidates = [content, *(content.values() if isinstance(content, Mapping) else ())]
     for candidate in candidates:
-        if isinstance(candidate, Mapping) and any(isinstance(value, Tensor) for value in candidate.values()):
-            tensors = {str(name): value for name, value in candidate.items() if isinstance(value, Tensor)}
+        if isinstance(candidate, Mapping) and any(
+            isinstance(value, Tensor) for value in candidate.values()
+        ):
+            tensors = {
+                str(name): value for name, value in candidate.items() if isinstance(value, Tensor)
+            }
             if all(name.startswith("module.") for name in tensors):
                 return {name.removeprefix("module."): value for name, value in tensors.items()}
             return tensors
@@ -147,7 +168,9 @@ def open_source(spec: str | Path, cache_dir: Path | None = None) -> TensorSource
     if not path.exists():
         hub_id = _HUB_ID.fullmatch(str(spec))
         if hub_id is None:
-            raise CheckpointError(f"{spec}: no such file or folder, and not a hub id (owner/name or owner/name@revision)")
+            raise CheckpointError(
+                f"{spec}: no such file or folder, and not a hub id (owner/name or owner/name@revision)"
+            )
         path = _hub_snapshot(hub_id["repository"], hub_id["revision"], cache_dir)
     if path.is_dir():
         return _open_folder(path)
@@ -172,12 +195,16 @@ def _open_folder(folder: Path) -> TensorSource:
         if len(preferred) == 1:
             return open_source(preferred[0])
         if preferred:
-            raise CheckpointError(f"{folder} holds several checkpoints: {', '.join(file.name for file in files)}; name one")
+            raise CheckpointError(
+                f"{folder} holds several checkpoints: {', '.join(file.name for file in files)}; name one"
+            )
     raise CheckpointError(f"{folder} holds no .safetensors, .pt or .pth file")
 
 
 def _indexed(index: Path) -> list[str]:
-    """File names that a model.safetensors.index.json lists; one that points outside the folder stays inside it."""
+    """File names that a model.safetensors.index.json lists; one that points outside the folder
+    stays inside it.
+    """
     try:
         if index.stat().st_size > MAX_INDEX_BYTES:
             raise ValueError(f"more than {MAX_INDEX_BYTES} bytes")
@@ -186,20 +213,30 @@ def _indexed(index: Path) -> list[str]:
             raise ValueError("it names no files")
         return sorted(names)
     except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{index} is not readable: {type(error).__name__}: {error}") from error
+        raise CheckpointError(
+            f"{index} is not readable: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _hub_snapshot(repository: str, revision: str | None, cache_dir: Path | None) -> Path:
-    """Local folder of a hub repository: what is cached already, else downloaded; never a newer one than the cached."""
+    """Local folder of a hub repository: what is cached already, else downloaded; never a newer one
+    than the cached.
+    """
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
     except ImportError as error:
-        raise CheckpointError(f"{repository}: hub ids need huggingface_hub: pip install 'vggt3_ros[hub]'") from error
+        raise CheckpointError(
+            f"{repository}: hub ids need huggingface_hub: pip install 'vggt3_ros[hub]'"
+        ) from error
 
     def snapshot(patterns: list[str], offline: bool) -> Path:
         folder = snapshot_download(
-            repository, revision=revision, cache_dir=cache_dir, allow_patterns=patterns, local_files_only=offline
+            repository,
+            revision=revision,
+            cache_dir=cache_dir,
+            allow_patterns=patterns,
+            local_files_only=offline,
         )
         return Path(folder)
 

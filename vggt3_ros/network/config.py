@@ -5,7 +5,9 @@ from enum import Enum
 
 
 class GlobalAttention(str, Enum):
-    """How tokens of different images exchange information; the only difference between the two checkpoints."""
+    """How tokens of different images exchange information; the only difference between the two
+    checkpoints.
+    """
 
     FAST_WEIGHTS = "ttt"
     SOFTMAX = "softmax"
@@ -13,7 +15,9 @@ class GlobalAttention(str, Enum):
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """A DINOv2 vision transformer with register tokens: embedding width, number of blocks, number of heads."""
+    """A DINOv2 vision transformer with register tokens: embedding width, number of blocks, number
+    of heads.
+    """
 
     embed_dim: int
     depth: int
@@ -30,7 +34,8 @@ ENCODERS = {
 }
 
 
-# A checkpoint may announce any numbers; a network a few times as large as the published ones is described in a second.
+# A checkpoint may announce any numbers; a network a few times as large as the published ones is
+# described in a second.
 _LARGEST = {
     "embed_dim": 8192, "depth": 128, "num_heads": 256, "mlp_ratio": 64, "num_register_tokens": 1024, "image_size": 16_384,
     "patch_size": 1024, "tapped_layers": 127, "inner_steps": 1000, "newton_schulz_steps": 100, "fast_hidden_ratio": 64,
@@ -52,11 +57,13 @@ class NetworkConfig:
     num_heads: int = 16
     mlp_ratio: float = 4.0
     num_register_tokens: int = 4
-    image_size: int = 518  # native side in pixels: fixes the stored position embedding, not the input size
+    # native side in pixels: fixes the stored position embedding, not the input size
+    image_size: int = 518
     patch_size: int = 14  # pixels
     tapped_layers: tuple[int, ...] = (4, 11, 17, 23)  # layers whose tokens feed the dense heads
     rope_base: float = 100.0
-    inner_steps: int = 2  # updates of the fast weights in one map(); one more for every 1000 images
+    # updates of the fast weights in one map(); one more for every 1000 images
+    inner_steps: int = 2
     newton_schulz_steps: int = 5
     base_rate: float = 0.01  # per-token rate where the learned offset is zero
     fast_hidden_ratio: int = 4  # hidden width of the fast MLP over the head width
@@ -70,25 +77,41 @@ class NetworkConfig:
         for name, most in _LARGEST.items():
             value = getattr(self, name)
             values = value if isinstance(value, tuple) else (value,)
-            if not all(isinstance(number, (int, float)) and 0 <= number <= most for number in values):
+            if not all(
+                isinstance(number, (int, float)) and 0 <= number <= most for number in values
+            ):
                 raise ValueError(f"{name} must be 0 to {most}, got {value!r:.80}")
         if self.encoder not in (*ENCODERS, CONVOLUTION):
-            raise ValueError(f"unknown encoder {self.encoder!r}: one of {', '.join((*ENCODERS, CONVOLUTION))}")
+            raise ValueError(
+                f"unknown encoder {self.encoder!r}: one of {', '.join((*ENCODERS, CONVOLUTION))}"
+            )
         if self.encoder_shape.embed_dim != self.embed_dim:
-            raise ValueError(f"{self.encoder} is {self.encoder_shape.embed_dim} wide, embed_dim is {self.embed_dim}")
+            raise ValueError(
+                f"{self.encoder} is {self.encoder_shape.embed_dim} wide, embed_dim is {self.embed_dim}"
+            )
         if self.embed_dim % self.num_heads or (self.embed_dim // self.num_heads) % 4:
-            raise ValueError(f"embed_dim {self.embed_dim} over {self.num_heads} heads must give a multiple of 4 (2-D RoPE)")
+            raise ValueError(
+                f"embed_dim {self.embed_dim} over {self.num_heads} heads must give a multiple of 4 (2-D RoPE)"
+            )
         if 2 * self.embed_dim % self.camera_heads:
-            raise ValueError(f"{self.camera_heads} camera heads do not divide {2 * self.embed_dim}")
+            raise ValueError(
+                f"{self.camera_heads} camera heads do not divide {2 * self.embed_dim}"
+            )
         if len(self.tapped_layers) != 4 or len(self.dense_channels) != 4:
-            raise ValueError("the dense heads take exactly four tapped layers and four channel counts")
+            raise ValueError(
+                "the dense heads take exactly four tapped layers and four channel counts"
+            )
         if not all(0 <= layer < self.depth for layer in self.tapped_layers):
             raise ValueError(f"tapped layers {self.tapped_layers} outside 0..{self.depth - 1}")
 
     @property
     def encoder_shape(self) -> EncoderShape:
         """Of the convolution: no blocks, as wide as the trunk."""
-        return EncoderShape(self.embed_dim, 0, self.num_heads) if self.encoder == CONVOLUTION else ENCODERS[self.encoder]
+        return (
+            EncoderShape(self.embed_dim, 0, self.num_heads)
+            if self.encoder == CONVOLUTION
+            else ENCODERS[self.encoder]
+        )
 
     @property
     def head_dim(self) -> int:
@@ -113,9 +136,13 @@ class NetworkConfig:
         return self.image_size // self.patch_size
 
     def patch_grid(self, height: int, width: int) -> tuple[int, int]:
-        """Patch rows and columns of an image in pixels; ValueError unless both sides are multiples of the patch size."""
+        """Patch rows and columns of an image in pixels; ValueError unless both sides are multiples
+        of the patch size.
+        """
         if height <= 0 or width <= 0 or height % self.patch_size or width % self.patch_size:
-            raise ValueError(f"image {height}x{width}: both sides must be positive multiples of {self.patch_size}")
+            raise ValueError(
+                f"image {height}x{width}: both sides must be positive multiples of {self.patch_size}"
+            )
         return height // self.patch_size, width // self.patch_size
 
     def tokens_per_image(self, height: int, width: int) -> int:

@@ -1,4 +1,6 @@
-"""Which dtype the trunk should have on a device: measured, since what a CPU claims to support it may only emulate."""
+"""Which dtype the trunk should have on a device: measured, since what a CPU claims to support it
+may only emulate.
+"""
 
 import time
 
@@ -9,7 +11,9 @@ _SIDE = 512  # a product this large tells, and takes a fifth of a second where i
 
 @torch.inference_mode()
 def pick_dtype(device: torch.device | str) -> torch.dtype:
-    """bfloat16 where its matrix product is faster than float32's (GPUs since 2020, CPUs with AMX), else float32."""
+    """bfloat16 where its matrix product is faster than float32's (GPUs since 2020, CPUs with AMX),
+    else float32.
+    """
     device = torch.device(device)
     return min((torch.bfloat16, torch.float32), key=lambda dtype: _seconds(device, dtype))
 

@@ -1,6 +1,8 @@
-"""Patch encoders: DINOv2 with register tokens (arXiv 2304.07193, 2309.16588), or the patches' pixels through one linear map.
+"""Patch encoders: DINOv2 with register tokens (arXiv 2304.07193, 2309.16588), or the patches'
+pixels through one linear map.
 
-Both take images in 0..1 and apply ImageNet's mean and deviation; both see one image at a time, so any chunking is exact.
+Both take images in 0..1 and apply ImageNet's mean and deviation; both see one image at a time, so
+any chunking is exact.
 """
 
 import torch
@@ -17,7 +19,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class PatchProjection(nn.Module):
-    """One linear map from the pixels of a patch to a token, stored as a convolution whose stride is the patch."""
+    """One linear map from the pixels of a patch to a token, stored as a convolution whose stride
+    is the patch.
+    """
 
     def __init__(self, dim: int, patch_size: int):
         super().__init__()
@@ -29,16 +33,22 @@ class PatchProjection(nn.Module):
 
 
 class ConvolutionEncoder(PatchProjection):
-    """Images to patch tokens without a transformer: VGGT's ``patch_embed: conv``. No position embedding, no norm."""
+    """Images to patch tokens without a transformer: VGGT's ``patch_embed: conv``. No position
+    embedding, no norm.
+    """
 
     def __init__(self, config: NetworkConfig):
         super().__init__(config.embed_dim, config.patch_size)
 
     def patch_positions(self, grid: tuple[int, int]) -> Tensor:
-        """Nothing is added to the patches [1, 0, dim]: their place is told by the rotary positions of the trunk."""
+        """Nothing is added to the patches [1, 0, dim]: their place is told by the rotary positions
+        of the trunk.
+        """
         return self.proj.weight.new_zeros(1, 0, self.proj.out_channels)
 
-    def forward(self, images: Tensor, positions: Tensor, scratch: Scratch, progress: Progress) -> Tensor:
+    def forward(
+        self, images: Tensor, positions: Tensor, scratch: Scratch, progress: Progress
+    ) -> Tensor:
         """As Encoder.forward; ``positions`` are of no use."""
         return super().forward(_standardised(images))
 
@@ -52,7 +62,9 @@ class Encoder(nn.Module):
         self.native_grid = config.native_grid
         self.patch_embed = PatchProjection(shape.embed_dim, config.patch_size)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, shape.embed_dim))
-        self.register_tokens = nn.Parameter(torch.zeros(1, config.num_register_tokens, shape.embed_dim))
+        self.register_tokens = nn.Parameter(
+            torch.zeros(1, config.num_register_tokens, shape.embed_dim)
+        )
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.native_grid**2, shape.embed_dim))
         self.blocks = nn.ModuleList(
             Block(shape.embed_dim, shape.num_heads, 4.0, norm_eps=1e-6) for _ in range(shape.depth)
@@ -60,16 +72,24 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(shape.embed_dim, eps=1e-6)
 
     def patch_positions(self, grid: tuple[int, int]) -> Tensor:
-        """Position embedding of the patches [1, rows * columns, dim], resized from the native grid (bicubic, antialiased)."""
+        """Position embedding of the patches [1, rows * columns, dim], resized from the native grid
+        (bicubic, antialiased).
+        """
         stored = self.pos_embed[:, 1:]
         if grid == (self.native_grid, self.native_grid):
             return stored
-        image = stored.float().unflatten(1, (self.native_grid, self.native_grid)).permute(0, 3, 1, 2)
+        image = (
+            stored.float().unflatten(1, (self.native_grid, self.native_grid)).permute(0, 3, 1, 2)
+        )
         resized = F.interpolate(image, size=grid, mode="bicubic", antialias=True)
         return resized.flatten(2).transpose(1, 2).to(stored.dtype)
 
-    def forward(self, images: Tensor, positions: Tensor, scratch: Scratch, progress: Progress) -> Tensor:
-        """Images [n, 3, H, W] in 0..1 and ``patch_positions`` of their grid -> patch tokens [n, rows * columns, dim]."""
+    def forward(
+        self, images: Tensor, positions: Tensor, scratch: Scratch, progress: Progress
+    ) -> Tensor:
+        """Images [n, 3, H, W] in 0..1 and ``patch_positions`` of their grid -> patch tokens [n,
+        rows * columns, dim].
+        """
         count = images.shape[0]
         patches = self.patch_embed(_standardised(images))
         registers = self.register_tokens.shape[1]
@@ -89,7 +109,9 @@ def make_encoder(config: NetworkConfig) -> Encoder | ConvolutionEncoder:
 
 
 def _standardised(images: Tensor) -> Tensor:
-    """Images [n, 3, H, W] by ImageNet's mean and deviation; channel by channel, so that no constant travels to the device."""
+    """Images [n, 3, H, W] by ImageNet's mean and deviation; channel by channel, so that no
+    constant travels to the device.
+    """
     out = torch.empty_like(images)
     for channel, (mean, std) in enumerate(zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)):
         torch.sub(images[:, channel], mean, out=out[:, channel]).div_(std)

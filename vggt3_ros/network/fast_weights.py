@@ -1,8 +1,10 @@
-"""A scene as the weights of a small MLP: test-time training with Muon updates (VGG-T³, arXiv 2602.23361, sec. 3).
+"""A scene as the weights of a small MLP: test-time training with Muon updates (VGG-T³, arXiv
+2602.23361, sec. 3).
 
-Per head the fast MLP is f(x) = (silu(x w0) * (x w2)) w1, with w0, w2 [d, m] and w1 [m, d]. All three are kept in one tensor
-``weights [3, heads, d, m]`` in the order w0, w1^T, w2: every product with a token is then of one shape, the three gradients
-come out in the layout of the weights, and one Newton-Schulz call serves them all.
+Per head the fast MLP is f(x) = (silu(x w0) * (x w2)) w1, with w0, w2 [d, m] and w1 [m, d]. All
+three are kept in one tensor ``weights [3, heads, d, m]`` in the order w0, w1^T, w2: every product
+with a token is then of one shape, the three gradients come out in the layout of the weights, and
+one Newton-Schulz call serves them all.
 """
 
 from dataclasses import dataclass
@@ -14,14 +16,18 @@ from torch import Tensor
 from . import fused
 from .scratch import Scratch
 
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Muon's quintic: singular values towards 1 (Jordan et al. 2024)
+# Muon's quintic: singular values towards 1 (Jordan et al. 2024)
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NORM_EPS = 1e-5
-_WORK_BYTES = {"cpu": 16 << 20, "cuda": 1 << 30}  # CPU: what a second-level cache share can still hold
+# CPU: what a second-level cache share can still hold
+_WORK_BYTES = {"cpu": 16 << 20, "cuda": 1 << 30}
 
 
 @dataclass(frozen=True)
 class Associations:
-    """What tokens ask the fast MLP to remember: keys and values [tokens, heads, d], rates [tokens, 3, heads]."""
+    """What tokens ask the fast MLP to remember: keys and values [tokens, heads, d], rates [tokens,
+    3, heads].
+    """
 
     keys: Tensor
     values: Tensor
@@ -40,7 +46,9 @@ def unstack_weights(weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def objective(weights: Tensor, tokens: Associations) -> Tensor:
-    """What an inner step increases: per weight matrix, the rate-weighted sum of <f(key), value> [3]."""
+    """What an inner step increases: per weight matrix, the rate-weighted sum of <f(key), value>
+    [3].
+    """
     w0, w1, w2 = unstack_weights(weights)
     k, v = tokens.keys.transpose(0, 1), tokens.values.transpose(0, 1)
     recalled = (F.silu(k @ w0) * (k @ w2)) @ w1
@@ -58,9 +66,9 @@ def _heads_at_once(tokens: int, heads: int, elements_per_head: int, like: Tensor
 def add_gradients(total: Tensor, weights: Tensor, tokens: Associations, scratch: Scratch) -> None:
     """Add the objective's gradient over these tokens to total [3, heads, d, m] (float32).
 
-    With g = k w0, h = k w2, d = v w1^T, a = silu(g) h:  G1^T = (v r1)^T a,  G0 = (k r0)^T [d h silu'(g)],
-    G2 = (k r2)^T [d silu(g)]. Sums over tokens, so any split of the tokens gives the same total. The rates multiply the
-    narrow side; g, h and d are computed once for all three.
+    With g = k w0, h = k w2, d = v w1^T, a = silu(g) h:  G1^T = (v r1)^T a,  G0 = (k r0)^T [d h
+    silu'(g)], G2 = (k r2)^T [d silu(g)]. Sums over tokens, so any split of the tokens gives the
+    same total. The rates multiply the narrow side; g, h and d are computed once for all three.
     """
     if fused.usable(tokens.keys):
         return fused.add_gradients(total, weights, tokens.keys, tokens.values, tokens.rates)
@@ -94,7 +102,8 @@ def add_gradients(total: Tensor, weights: Tensor, tokens: Associations, scratch:
 
 
 def orthogonalise(gradient: Tensor, steps: int) -> Tensor:
-    """Newton-Schulz iteration: the matrices [..., d, m], d <= m, with their singular values pushed towards 1.
+    """Newton-Schulz iteration: the matrices [..., d, m], d <= m, with their singular values pushed
+    towards 1.
 
     The Gram matrix is formed on the smaller side; w1 is stored transposed, so that is always d.
     """
@@ -107,14 +116,21 @@ def orthogonalise(gradient: Tensor, steps: int) -> Tensor:
 
 
 def column_norms(weights: Tensor) -> Tensor:
-    """Norms over the input dimension of w0, w1, w2, shaped to multiply stacked weights [3, heads, d, m]."""
+    """Norms over the input dimension of w0, w1, w2, shaped to multiply stacked weights [3, heads,
+    d, m].
+    """
     over_d = weights.norm(dim=-2, keepdim=True).expand_as(weights)
-    over_m = weights.norm(dim=-1, keepdim=True).expand_as(weights)  # w1 is stored transposed: its input is m
+    # w1 is stored transposed: its input is m
+    over_m = weights.norm(dim=-1, keepdim=True).expand_as(weights)
     return torch.stack((over_d[0], over_m[1], over_d[2]))
 
 
-def take_step(weights: Tensor, gradient: Tensor, norms: Tensor, newton_schulz_steps: int) -> Tensor:
-    """weights + NS(gradient), every column rescaled to ``norms``, its norm at the start of the scene."""
+def take_step(
+    weights: Tensor, gradient: Tensor, norms: Tensor, newton_schulz_steps: int
+) -> Tensor:
+    """weights + NS(gradient), every column rescaled to ``norms``, its norm at the start of the
+    scene.
+    """
     moved = weights + orthogonalise(gradient, newton_schulz_steps)
     return moved / (column_norms(moved) + NORM_EPS) * norms
 

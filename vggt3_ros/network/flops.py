@@ -1,7 +1,7 @@
 """Floating-point operations of the network (a multiply-add counts as two), from its configuration.
 
-Counts matrix products, convolutions and attention: what the published 2.30 TFLOP an image at 518x392 counts. Nothing is
-counted that an implementation could leave out.
+Counts matrix products, convolutions and attention: what the published 2.30 TFLOP an image at
+518x392 counts. Nothing is counted that an implementation could leave out.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,9 @@ class MapFlops:
         return self.encoder + self.frame_blocks + self.global_blocks + self.camera_head
 
 
-def map_flops(config: NetworkConfig, images: int, height: int, width: int, inner_steps: int | None = None) -> MapFlops:
+def map_flops(
+    config: NetworkConfig, images: int, height: int, width: int, inner_steps: int | None = None
+) -> MapFlops:
     """Operations to map ``images`` images of this size in pixels, dense heads apart."""
     rows, columns = config.patch_grid(height, width)
     patches = rows * columns
@@ -37,7 +39,8 @@ def map_flops(config: NetworkConfig, images: int, height: int, width: int, inner
     frame = config.depth * (_linear(tokens, dim, config.mlp_ratio) + 4 * tokens**2 * dim)
     mixing = 4 * (images * tokens) ** 2 * dim
     if config.attention is GlobalAttention.FAST_WEIGHTS:
-        product = 2 * tokens * dim * config.fast_hidden  # all heads: one token against one of the three matrices
+        # all heads: one token against one of the three matrices
+        product = 2 * tokens * dim * config.fast_hidden
         extra = 2 * tokens * dim * 3 * config.num_heads + 2 * patches * 9 * dim
         mixing = images * (product * (6 * steps + 3) + extra) + steps * _newton_schulz(config)
     together = config.depth * (images * _linear(tokens, dim, config.mlp_ratio) + mixing)
@@ -56,11 +59,17 @@ def dense_head_flops(config: NetworkConfig, height: int, width: int, outputs: in
     """One dense head on one image, as the release computes it."""
     rows, columns = config.patch_grid(height, width)
     features = config.dense_features
-    grids = [(4 * rows, 4 * columns), (2 * rows, 2 * columns), (rows, columns), ((rows + 1) // 2, (columns + 1) // 2)]
+    grids = [
+        (4 * rows, 4 * columns),
+        (2 * rows, 2 * columns),
+        (rows, columns),
+        ((rows + 1) // 2, (columns + 1) // 2),
+    ]
     cells = [r * c for r, c in grids]
     channels = config.dense_channels
     total = sum(2 * rows * columns * config.token_dim * width_ for width_ in channels)
-    total += 2 * cells[0] * channels[0] ** 2 + 2 * cells[1] * channels[1] ** 2  # transposed: stride equals kernel
+    # transposed: stride equals kernel
+    total += 2 * cells[0] * channels[0] ** 2 + 2 * cells[1] * channels[1] ** 2
     total += 2 * 9 * cells[3] * channels[3] ** 2
     total += sum(2 * 9 * n * width_ * features for n, width_ in zip(cells, channels, strict=True))
     for level, n in enumerate(cells):
@@ -68,7 +77,11 @@ def dense_head_flops(config: NetworkConfig, height: int, width: int, outputs: in
         finer = cells[level - 1] if level else 4 * n
         total += units * 2 * 9 * n * features**2 + 2 * finer * features**2
     half = features // 2
-    return total + 2 * 9 * 4 * cells[0] * features * half + 2 * height * width * (9 * half * 32 + 32 * outputs)
+    return (
+        total
+        + 2 * 9 * 4 * cells[0] * features * half
+        + 2 * height * width * (9 * half * 32 + 32 * outputs)
+    )
 
 
 def _linear(tokens: int, dim: int, mlp_ratio: float) -> float:

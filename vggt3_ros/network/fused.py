@@ -1,8 +1,10 @@
-"""Triton kernels for what PyTorch runs as many passes over memory: the fast MLP, and per-head preparation of queries and keys.
+"""Triton kernels for what PyTorch runs as many passes over memory: the fast MLP, and per-head
+preparation of queries and keys.
 
-Only on CUDA devices with Triton (PyTorch's CUDA wheels bring it); :func:`usable` tells. The formulas are those of
-``fast_weights.py``, ``global_blocks.py`` and ``attention.py``; intermediates stay in registers instead of device memory. Sums run
-in float32, operands of matrix products are rounded to the input's dtype as the plain path rounds them.
+Only on CUDA devices with Triton (PyTorch's CUDA wheels bring it); :func:`usable` tells. The
+formulas are those of ``fast_weights.py``, ``global_blocks.py`` and ``attention.py``; intermediates
+stay in registers instead of device memory. Sums run in float32, operands of matrix products are
+rounded to the input's dtype as the plain path rounds them.
 """
 
 import torch
@@ -14,12 +16,21 @@ try:
 except ImportError:  # CPU wheels of PyTorch come without
     triton = None
 
-_MULTIPROCESSORS_PER_SPLIT = 2  # thread blocks a multiprocessor gets of a gradient: enough to hide one's loads behind another's products
+# thread blocks a multiprocessor gets of a gradient: enough to hide one's loads behind another's
+# products
+_MULTIPROCESSORS_PER_SPLIT = 2
 
 
 def usable(x: Tensor) -> bool:
-    """Whether the kernels serve tensors like x: 16-bit, on a GPU, outside of torch.compile, which fuses by itself."""
-    return triton is not None and x.is_cuda and x.dtype in (torch.bfloat16, torch.float16) and not torch.compiler.is_compiling()
+    """Whether the kernels serve tensors like x: 16-bit, on a GPU, outside of torch.compile, which
+    fuses by itself.
+    """
+    return (
+        triton is not None
+        and x.is_cuda
+        and x.dtype in (torch.bfloat16, torch.float16)
+        and not torch.compiler.is_compiling()
+    )
 
 
 if triton is not None:
@@ -29,7 +40,9 @@ if triton is not None:
         keys, values, rates, weights, partial, tokens, row_stride, head_stride,
         heads: tl.constexpr, D: tl.constexpr, M: tl.constexpr, SPLIT: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_M: tl.constexpr,
     ):  # fmt: skip
-        """One head, BLOCK_M hidden units, SPLIT tokens: the three gradients, written to their range's own sums."""
+        """One head, BLOCK_M hidden units, SPLIT tokens: the three gradients, written to their
+        range's own sums.
+        """
         head, units, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
         dtype = keys.dtype.element_ty
         d = tl.arange(0, D)
@@ -59,7 +72,9 @@ if triton is not None:
             silu = g * sigmoid
             g2 += tl.dot(tl.trans(k * r2[:, None]), (silu * back).to(dtype))
             g1 += tl.dot(tl.trans(v * r1[:, None]), (silu * h).to(dtype))
-            g0 += tl.dot(tl.trans(k * r0[:, None]), (back * h * (sigmoid + silu * (1 - sigmoid))).to(dtype))
+            g0 += tl.dot(
+                tl.trans(k * r0[:, None]), (back * h * (sigmoid + silu * (1 - sigmoid))).to(dtype)
+            )
         out = partial + split.to(tl.int64) * 3 * matrix + tile
         tl.store(out, g0)
         tl.store(out + matrix, g1)
@@ -76,7 +91,11 @@ if triton is not None:
         t = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
         d = tl.arange(0, D)
         inside = (t < tokens)[:, None]
-        q = tl.load(queries + t.to(tl.int64)[:, None] * row_stride + head * head_stride + d[None, :], mask=inside, other=0.0)
+        q = tl.load(
+            queries + t.to(tl.int64)[:, None] * row_stride + head * head_stride + d[None, :],
+            mask=inside,
+            other=0.0,
+        )
         matrix = heads * D * M
         out = tl.zeros((BLOCK_T, D), tl.float32)
         for start in range(0, M, BLOCK_M):
@@ -85,14 +104,20 @@ if triton is not None:
             h = tl.dot(q, tl.load(weights + 2 * matrix + tile))
             hidden = (g / (1 + tl.exp(-g)) * h).to(dtype)
             out += tl.dot(hidden, tl.trans(tl.load(weights + matrix + tile)))
-        tl.store(answers + (t.to(tl.int64)[:, None] * heads + head) * D + d[None, :], out.to(dtype), mask=inside)
+        tl.store(
+            answers + (t.to(tl.int64)[:, None] * heads + head) * D + d[None, :],
+            out.to(dtype),
+            mask=inside,
+        )
 
     @triton.jit
     def _prepare_kernel(
         x, cos, sin, scale, shift, out, rows, tokens, row_stride, head_stride, out_row_stride,
         heads: tl.constexpr, D: tl.constexpr, NORMALISE: tl.constexpr, EPS: tl.constexpr, BLOCK: tl.constexpr,
     ):  # fmt: skip
-        """BLOCK heads of consecutive rows: LayerNorm, or SiLU and unit length, then the rotary position of the row's token."""
+        """BLOCK heads of consecutive rows: LayerNorm, or SiLU and unit length, then the rotary
+        position of the row's token.
+        """
         index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
         r, head = index // heads, (index % heads)[:, None]
         d = tl.arange(0, D)
@@ -105,8 +130,13 @@ if triton is not None:
             mean = tl.sum(plain, 1) / D
             centred = plain - mean[:, None]
             factor = 1 / tl.sqrt(tl.sum(centred * centred, 1) / D + EPS)
-            plain = centred * factor[:, None] * tl.load(scale + d)[None, :] + tl.load(shift + d)[None, :]
-            other = (other - mean[:, None]) * factor[:, None] * tl.load(scale + swap)[None, :] + tl.load(shift + swap)[None, :]
+            plain = (
+                centred * factor[:, None] * tl.load(scale + d)[None, :]
+                + tl.load(shift + d)[None, :]
+            )
+            other = (other - mean[:, None]) * factor[:, None] * tl.load(scale + swap)[
+                None, :
+            ] + tl.load(shift + swap)[None, :]
         else:
             plain = plain / (1 + tl.exp(-plain))
             other = other / (1 + tl.exp(-other))
@@ -116,7 +146,11 @@ if triton is not None:
         c = tl.load(cos + angle, mask=inside, other=0.0).to(tl.float32)
         s = tl.load(sin + angle, mask=inside, other=0.0).to(tl.float32)
         turned = plain * c + other * s
-        tl.store(out + r.to(tl.int64)[:, None] * out_row_stride + head * D + d[None, :], turned.to(out.dtype.element_ty), mask=inside)
+        tl.store(
+            out + r.to(tl.int64)[:, None] * out_row_stride + head * D + d[None, :],
+            turned.to(out.dtype.element_ty),
+            mask=inside,
+        )
 
     @triton.jit
     def _add_norm_kernel(
@@ -129,30 +163,41 @@ if triton is not None:
         dtype = x.dtype.element_ty
         stream = tl.load(x + row + c, mask=inside, other=0.0).to(tl.float32)
         added = tl.load(update + row + c, mask=inside, other=0.0).to(tl.float32)
-        stream = (stream + tl.load(gamma + c, mask=inside, other=0.0).to(tl.float32) * added).to(dtype)
+        stream = (stream + tl.load(gamma + c, mask=inside, other=0.0).to(tl.float32) * added).to(
+            dtype
+        )
         tl.store(x + row + c, stream, mask=inside)
         if NORMALISE:
             stream = stream.to(tl.float32)
             mean = tl.sum(stream, 0) / CHANNELS
             centred = tl.where(inside, stream - mean, 0.0)
             factor = 1 / tl.sqrt(tl.sum(centred * centred, 0) / CHANNELS + EPS)
-            normed = centred * factor * tl.load(scale + c, mask=inside, other=0.0) + tl.load(shift + c, mask=inside, other=0.0)
+            normed = centred * factor * tl.load(scale + c, mask=inside, other=0.0) + tl.load(
+                shift + c, mask=inside, other=0.0
+            )
             tl.store(out + row + c, normed.to(dtype), mask=inside)
 
 
-def add_gradients(total: Tensor, weights: Tensor, keys: Tensor, values: Tensor, rates: Tensor) -> None:
-    """Add the inner objective's gradient to total [3, heads, d, m], float32; see fast_weights.add_gradients.
+def add_gradients(
+    total: Tensor, weights: Tensor, keys: Tensor, values: Tensor, rates: Tensor
+) -> None:
+    """Add the inner objective's gradient to total [3, heads, d, m], float32; see
+    fast_weights.add_gradients.
 
-    weights [3, heads, d, m]; keys, values [tokens, heads, d] and rates [tokens, 3, heads]: views of one packed tensor, so of one
-    row stride. In a fixed order, so that a run repeats.
+    weights [3, heads, d, m]; keys, values [tokens, heads, d] and rates [tokens, 3, heads]: views
+    of one packed tensor, so of one row stride. In a fixed order, so that a run repeats.
     """
     tokens, heads, d = keys.shape
     m = weights.shape[-1]
     weights = weights.to(keys.dtype).contiguous()
-    block_t, block_m = 32, min(64, m)  # 32271 tokens on an H100: 0.84 ms, 2.3 ms in torch's passes, 2.2 ms in blocks of 64 and 128
+    # 32271 tokens on an H100: 0.84 ms, 2.3 ms in torch's passes, 2.2 ms in blocks of 64 and 128
+    block_t, block_m = 32, min(64, m)
     splits = max(1, _wanted_blocks(keys) // (heads * (m // block_m)))
-    split = max(4 * block_t, triton.next_power_of_2(triton.cdiv(tokens, splits)))  # of few values: each is compiled
-    partial = torch.empty(triton.cdiv(tokens, split), *weights.shape, device=keys.device, dtype=torch.float32)
+    # of few values: each is compiled
+    split = max(4 * block_t, triton.next_power_of_2(triton.cdiv(tokens, splits)))
+    partial = torch.empty(
+        triton.cdiv(tokens, split), *weights.shape, device=keys.device, dtype=torch.float32
+    )
     _gradient_kernel[(heads, m // block_m, len(partial))](
         keys, values, rates, weights, partial, tokens, keys.stride(0), keys.stride(1), heads, d, m, split, block_t, block_m,
         num_warps=4, num_stages=2,
@@ -161,16 +206,21 @@ def add_gradients(total: Tensor, weights: Tensor, keys: Tensor, values: Tensor, 
 
 
 def _wanted_blocks(like: Tensor) -> int:
-    count = torch.cuda.get_device_properties(like.device).multi_processor_count if like.is_cuda else 4
+    count = (
+        torch.cuda.get_device_properties(like.device).multi_processor_count if like.is_cuda else 4
+    )
     return _MULTIPROCESSORS_PER_SPLIT * count
 
 
 def read_out(weights: Tensor, queries: Tensor, out: Tensor) -> Tensor:
-    """f(queries): [tokens, heads, d] -> out [tokens, heads, d], contiguous; see fast_weights.read_out."""
+    """f(queries): [tokens, heads, d] -> out [tokens, heads, d], contiguous; see
+    fast_weights.read_out.
+    """
     tokens, heads, d = queries.shape
     m = weights.shape[-1]
     weights = weights.to(queries.dtype).contiguous()
-    block_t, block_m = 64, min(64, m)  # 32271 tokens on an H100: 0.15 ms, 0.92 ms in torch's passes
+    # 32271 tokens on an H100: 0.15 ms, 0.92 ms in torch's passes
+    block_t, block_m = 64, min(64, m)
     _read_out_kernel[(triton.cdiv(tokens, block_t), heads)](
         queries, weights, out, tokens, queries.stride(0), queries.stride(1), heads, d, m, block_t, block_m, num_warps=4, num_stages=2,
     )  # fmt: skip
@@ -178,12 +228,18 @@ def read_out(weights: Tensor, queries: Tensor, out: Tensor) -> Tensor:
 
 
 def unit_rotated(x: Tensor, cos: Tensor, sin: Tensor, eps: float, out: Tensor) -> Tensor:
-    """SiLU, unit length and rotary position of x [images, tokens, heads, d] into out, of its shape; tables [tokens, 1, d]."""
+    """SiLU, unit length and rotary position of x [images, tokens, heads, d] into out, of its
+    shape; tables [tokens, 1, d].
+    """
     return _prepare(x, cos, sin, cos, cos, out, False, eps)
 
 
-def norm_rotated(x: Tensor, cos: Tensor, sin: Tensor, scale: Tensor, shift: Tensor, eps: float, out: Tensor) -> Tensor:
-    """Per-head LayerNorm and rotary position of x [images, tokens, heads, d] into out, of its shape; tables [tokens, 1, d]."""
+def norm_rotated(
+    x: Tensor, cos: Tensor, sin: Tensor, scale: Tensor, shift: Tensor, eps: float, out: Tensor
+) -> Tensor:
+    """Per-head LayerNorm and rotary position of x [images, tokens, heads, d] into out, of its
+    shape; tables [tokens, 1, d].
+    """
     return _prepare(x, cos, sin, scale, shift, out, True, eps)
 
 
@@ -191,7 +247,9 @@ def _prepare(x, cos, sin, scale, shift, out, normalise, eps):
     images, tokens, heads, d = x.shape
     flat, to = x.flatten(0, 1), out.flatten(0, 1)
     if flat.stride(-1) != 1 or to.stride(-1) != 1 or to.stride(-2) != d or d % 4 or d & (d - 1):
-        raise ValueError(f"heads of {d} values with strides {flat.stride()} to {to.stride()} are not served")
+        raise ValueError(
+            f"heads of {d} values with strides {flat.stride()} to {to.stride()} are not served"
+        )
     block = 64
     _prepare_kernel[(triton.cdiv(images * tokens * heads, block),)](
         flat, cos, sin, scale, shift, to, images * tokens, tokens, flat.stride(0), flat.stride(1), to.stride(0), heads, d, normalise, eps,
@@ -200,7 +258,9 @@ def _prepare(x, cos, sin, scale, shift, out, normalise, eps):
     return out
 
 
-def add_norm(x: Tensor, update: Tensor, gamma: Tensor, scale: Tensor, shift: Tensor, eps: float, out: Tensor) -> Tensor:
+def add_norm(
+    x: Tensor, update: Tensor, gamma: Tensor, scale: Tensor, shift: Tensor, eps: float, out: Tensor
+) -> Tensor:
     """x += gamma * update in place; out = LayerNorm(x). All [..., channels], contiguous."""
     return _add(x, update, gamma, scale, shift, out, True, eps)
 
@@ -213,5 +273,7 @@ def add(x: Tensor, update: Tensor, gamma: Tensor) -> Tensor:
 def _add(x, update, gamma, scale, shift, out, normalise, eps):
     channels = x.shape[-1]
     block = triton.next_power_of_2(channels)
-    _add_norm_kernel[(x.numel() // channels,)](x, update, gamma, scale, shift, out, channels, normalise, eps, block, num_warps=4)
+    _add_norm_kernel[(x.numel() // channels,)](
+        x, update, gamma, scale, shift, out, channels, normalise, eps, block, num_warps=4
+    )
     return out

@@ -1,7 +1,9 @@
-"""Blocks in which tokens of different images meet: fast weights (VGG-T³) or softmax over everything (VGGT).
+"""Blocks in which tokens of different images meet: fast weights (VGG-T³) or softmax over
+everything (VGGT).
 
-Both add to the stream in the same way; what differs is what they take from every image before the first can be finished:
-associations for the fast weights, keys and values for softmax. The loop over chunks is in ``map_pass.py``.
+Both add to the stream in the same way; what differs is what they take from every image before the
+first can be finished: associations for the fast weights, keys and values for softmax. The loop
+over chunks is in ``map_pass.py``.
 """
 
 import math
@@ -23,14 +25,17 @@ from .scratch import Scratch
 
 
 class FastWeightAttention(nn.Module):
-    """Projections around the fast MLP. w0..w2 are where every scene starts: random, stored, never trained."""
+    """Projections around the fast MLP. w0..w2 are where every scene starts: random, stored, never
+    trained.
+    """
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
         dim, heads, d, m = config.embed_dim, config.num_heads, config.head_dim, config.fast_hidden
         self.num_heads = heads
         self.newton_schulz_steps = config.newton_schulz_steps
-        self.rate_offset = math.log(math.expm1(config.base_rate))  # softplus of it is the base rate
+        # softplus of it is the base rate
+        self.rate_offset = math.log(math.expm1(config.base_rate))
         self.qkv = nn.Linear(dim, 3 * dim)
         self.lr_fc = nn.Linear(dim, 3 * heads)
         convolution = nn.Module()
@@ -46,38 +51,56 @@ class FastWeightAttention(nn.Module):
         return fast_weights.stack_weights(self.w0, self.w1, self.w2)
 
     def associations(self, x: Tensor, layout: TokenLayout, scratch: Scratch, out: Tensor) -> None:
-        """Write keys, values and rates of x [images, tokens, channels] (already normed) to out [.., 2 * channels + 3 * heads]."""
+        """Write keys, values and rates of x [images, tokens, channels] (already normed) to out
+        [.., 2 * channels + 3 * heads].
+        """
         dim = x.shape[-1]
         kv = linear(x, self.qkv.weight[dim:], self.qkv.bias[dim:], scratch, "keys_values")
         k, v = kv.split(dim, dim=-1)
         self._unit(k, layout, out[..., :dim])
         values, special = out[..., dim : 2 * dim], layout.special_tokens
         torch.ops.aten.silu.out(v[:, :special], out=values[:, :special])
-        torch.ops.aten.silu.out(self._mix_neighbours(v[:, special:], layout), out=values[:, special:])
+        torch.ops.aten.silu.out(
+            self._mix_neighbours(v[:, special:], layout), out=values[:, special:]
+        )
         rates = F.linear(x, self.lr_fc.weight, self.lr_fc.bias)
         out[..., 2 * dim :] = F.softplus(rates + self.rate_offset)
 
     def unpack(self, packed: Tensor) -> Associations:
-        """View what ``associations`` wrote [images, tokens, ..] as keys, values and rates of a flat list of tokens."""
+        """View what ``associations`` wrote [images, tokens, ..] as keys, values and rates of a
+        flat list of tokens.
+        """
         heads = self.num_heads
         packed = packed.flatten(0, 1)
         dim = (packed.shape[-1] - 3 * heads) // 2
         k, v, rates = packed.split((dim, dim, 3 * heads), dim=-1)
-        return Associations(k.unflatten(-1, (heads, -1)), v.unflatten(-1, (heads, -1)), rates.unflatten(-1, (3, heads)))
+        return Associations(
+            k.unflatten(-1, (heads, -1)),
+            v.unflatten(-1, (heads, -1)),
+            rates.unflatten(-1, (3, heads)),
+        )
 
     def recall(self, x: Tensor, weights: Tensor, layout: TokenLayout, scratch: Scratch) -> Tensor:
         """What the scene answers to x [images, tokens, channels] (already normed)."""
         dim = x.shape[-1]
         q = linear(x, self.qkv.weight[:dim], self.qkv.bias[:dim], scratch, "queries")
         q = self._unit(q, layout, scratch.take("unit_queries", *q.shape))
-        answers = fast_weights.read_out(weights, q.unflatten(-1, (self.num_heads, -1)).flatten(0, 1), scratch)
-        return linear(answers.view(x.shape), self.proj.weight, self.proj.bias, scratch, "attention_out")
+        answers = fast_weights.read_out(
+            weights, q.unflatten(-1, (self.num_heads, -1)).flatten(0, 1), scratch
+        )
+        return linear(
+            answers.view(x.shape), self.proj.weight, self.proj.bias, scratch, "attention_out"
+        )
 
     def _unit(self, x: Tensor, layout: TokenLayout, out: Tensor) -> Tensor:
-        """SiLU, rotary position, unit length, per head, of x [images, tokens, channels] into out, of its shape."""
+        """SiLU, rotary position, unit length, per head, of x [images, tokens, channels] into out,
+        of its shape.
+        """
         x, heads = x.unflatten(-1, (self.num_heads, -1)), out.unflatten(-1, (self.num_heads, -1))
         if fused.usable(x):
-            fused.unit_rotated(x, layout.rotary.cos, layout.rotary.sin, fast_weights.NORM_EPS, heads)
+            fused.unit_rotated(
+                x, layout.rotary.cos, layout.rotary.sin, fast_weights.NORM_EPS, heads
+            )
             return out
         x = F.silu(x)
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)  # rotation keeps it
@@ -103,14 +126,20 @@ class FastWeightBlock(nn.Module):
         self.mlp = Mlp(dim, int(dim * config.mlp_ratio))
         self.ls2 = LayerScale(dim)
 
-    def associations(self, x: Tensor, layout: TokenLayout, scratch: Scratch, out: Tensor) -> Tensor:
+    def associations(
+        self, x: Tensor, layout: TokenLayout, scratch: Scratch, out: Tensor
+    ) -> Tensor:
         self.attn.associations(self.norm1(x), layout, scratch, out)
         return out
 
     def finish(self, x: Tensor, weights: Tensor, layout: TokenLayout, scratch: Scratch) -> Tensor:
-        """Advance the stream x [images, tokens, channels] in place, reading from the scene's weights."""
+        """Advance the stream x [images, tokens, channels] in place, reading from the scene's
+        weights.
+        """
         recalled = self.attn.recall(self.norm1(x), weights, layout, scratch)
-        self.ls2.add_to(x, self.mlp(self.ls1.add_then_norm(x, recalled, self.norm2, scratch), scratch))
+        self.ls2.add_to(
+            x, self.mlp(self.ls1.add_then_norm(x, recalled, self.norm2, scratch), scratch)
+        )
         return x
 
 
@@ -125,7 +154,13 @@ class SoftmaxBlock(Block):
     def keys_values(self, x: Tensor, layout: TokenLayout, scratch: Scratch, out: Tensor) -> None:
         """Write keys and values of the stream x to out [images, tokens, 2, heads, d]."""
         attention, dim = self.attn, x.shape[-1]
-        kv = linear(self.norm1(x), attention.qkv.weight[dim:], attention.qkv.bias[dim:], scratch, "keys_values")
+        kv = linear(
+            self.norm1(x),
+            attention.qkv.weight[dim:],
+            attention.qkv.bias[dim:],
+            scratch,
+            "keys_values",
+        )
         k, v = kv.unflatten(-1, (2, attention.num_heads, -1)).unbind(-3)
         norm_rotated(attention.k_norm, k, layout.rotary, out[:, :, 0])
         out[:, :, 1] = v
@@ -140,11 +175,17 @@ class SoftmaxBlock(Block):
         scratch: Scratch,
         progress: Progress,
     ) -> Tensor:
-        """Advance x [images, tokens, channels] in place; keys and values [1, all tokens, heads, d]."""
+        """Advance x [images, tokens, channels] in place; keys and values [1, all tokens, heads,
+        d].
+        """
         attention, dim = self.attn, x.shape[-1]
-        q = linear(self.norm1(x), attention.qkv.weight[:dim], attention.qkv.bias[:dim], scratch, "queries")
+        q = linear(
+            self.norm1(x), attention.qkv.weight[:dim], attention.qkv.bias[:dim], scratch, "queries"
+        )
         q = q.unflatten(-1, (attention.num_heads, -1))
-        q = norm_rotated(attention.q_norm, q, layout.rotary, scratch.take("rotated_queries", *q.shape))
+        q = norm_rotated(
+            attention.q_norm, q, layout.rotary, scratch.take("rotated_queries", *q.shape)
+        )
         q = q.flatten(0, 1).unsqueeze(0)
         parts = []
         for part in q.split(queries_at_once, dim=1):

@@ -1,4 +1,6 @@
-"""How the tokens of one image are laid out: what depends on the image size alone, computed once per call."""
+"""How the tokens of one image are laid out: what depends on the image size alone, computed once
+per call.
+"""
 
 from dataclasses import dataclass
 

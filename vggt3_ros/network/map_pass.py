@@ -1,8 +1,9 @@
 """One pass over all images of a map, layer by layer, a chunk of images at a time.
 
-Between two layers only the stream of tokens is kept, in a TokenStore. Each visit to a chunk finishes one layer and begins
-the next, so that the stream is read and written once a layer: all sums over images are complete when a layer is finished, so
-the result does not depend on the chunks.
+Between two layers only the stream of tokens is kept, in a TokenStore. Each visit to a chunk
+finishes one layer and begins the next, so that the stream is read and written once a layer: all
+sums over images are complete when a layer is finished, so the result does not depend on the
+chunks.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,8 @@ from .progress import Progress
 from .scratch import Scratch
 from .token_store import DeviceStore, open_store
 
-# Called with (layer, images, frame-block output, global-block output), both [images, tokens, channels], after every layer.
+# Called with (layer, images, frame-block output, global-block output), both [images, tokens,
+# channels], after every layer.
 TokenObserver = Callable[[int, slice, Tensor, Tensor], None]
 
 
@@ -38,7 +40,9 @@ def chunks(count: int, size: int) -> Iterator[slice]:
         yield slice(first, min(first + size, count))
 
 
-def load_images(images: ImageBatch, part: slice, device: torch.device, dtype: torch.dtype) -> Tensor:
+def load_images(
+    images: ImageBatch, part: slice, device: torch.device, dtype: torch.dtype
+) -> Tensor:
     """Images of a range as [n, 3, H, W] in 0..1 on the device; uint8 is divided by 255."""
     batch = torch.as_tensor(images[part])
     if device.type == "cuda" and batch.device.type == "cpu":
@@ -70,12 +74,18 @@ class MapPass:
         self._observers = observers
 
     def run(self, images: ImageBatch, steps: int) -> tuple[Tensor | None, Tensor]:
-        """Fast weights of all layers [layers, 3, heads, d, m] (None for softmax), camera tokens [N, 2 * channels]."""
+        """Fast weights of all layers [layers, 3, heads, d, m] (None for softmax), camera tokens
+        [N, 2 * channels].
+        """
         aggregator, config, scratch = self._aggregator, self._aggregator.config, self._scratch
         count, layout = len(images), self._layout
         parts = list(chunks(count, self._plan.chunk_images))
         tokens = open_store(
-            self._plan.tokens, (count, layout.tokens, config.embed_dim), scratch.device, scratch.dtype, "stream"
+            self._plan.tokens,
+            (count, layout.tokens, config.embed_dim),
+            scratch.device,
+            scratch.dtype,
+            "stream",
         )
         make_mixer = self._mixers(count, steps)
 
@@ -88,7 +98,9 @@ class MapPass:
             tokens.write(part, x)
 
         settled = []
-        camera_tokens = torch.empty(count, config.token_dim, device=scratch.device, dtype=scratch.dtype)
+        camera_tokens = torch.empty(
+            count, config.token_dim, device=scratch.device, dtype=scratch.dtype
+        )
         for layer in range(config.depth):
             mixer.settle(tokens, parts)
             if isinstance(mixer, FastWeightMixer):
@@ -116,11 +128,24 @@ class MapPass:
         self._progress.advance(x.shape[0], f"layer {layer + 1} of {self._aggregator.config.depth}")
 
     def _mixers(self, count: int, steps: int) -> Callable[[int], Mixer]:
-        """A function that makes the mixer of a layer; the layers share the memory of the associations."""
-        config, blocks, layout, scratch = self._aggregator.config, self._aggregator.global_blocks, self._layout, self._scratch
+        """A function that makes the mixer of a layer; the layers share the memory of the
+        associations.
+        """
+        config, blocks, layout, scratch = (
+            self._aggregator.config,
+            self._aggregator.global_blocks,
+            self._layout,
+            self._scratch,
+        )
         if config.attention is GlobalAttention.SOFTMAX:
             return lambda layer: SoftmaxMixer(
-                blocks[layer], count, config.num_heads, layout, scratch, self._group, self._progress
+                blocks[layer],
+                count,
+                config.num_heads,
+                layout,
+                scratch,
+                self._group,
+                self._progress,
             )
         kept = None
         if self._plan.keep_associations:
@@ -141,7 +166,8 @@ def query_pass(
     part: slice,
     observers: Sequence[TokenObserver],
 ) -> Tensor:
-    """Run images [n, 3, H, W], each on its own, against a mapped scene; returns their camera tokens [n, 2 * channels].
+    """Run images [n, 3, H, W], each on its own, against a mapped scene; returns their camera
+    tokens [n, 2 * channels].
 
     ``part`` is what the observers are told these images are.
     """

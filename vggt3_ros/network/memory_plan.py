@@ -1,4 +1,6 @@
-"""How many images go through the device at once and where the rest waits, decided before the pass from sizes alone."""
+"""How many images go through the device at once and where the rest waits, decided before the pass
+from sizes alone.
+"""
 
 import dataclasses
 from dataclasses import dataclass
@@ -9,10 +11,12 @@ from .config import GlobalAttention, NetworkConfig
 from .token_store import Placement
 
 _USABLE = 0.9  # of the free memory: allocators round up and others allocate too
-# Tokens in one chunk. A CPU wants its caches to hold them, but its 16-bit products rearrange the weights on every call, which
+# Tokens in one chunk. A CPU wants its caches to hold them, but its 16-bit products rearrange the
+# weights on every call, which
 # more tokens must pay for; a GPU wants to be full.
 _PREFERRED_TOKENS = {("cpu", 4): 1024, ("cpu", 2): 4096, ("cuda", 4): 16384, ("cuda", 2): 32768}
-_FAST_WORK_BYTES = {"cpu": 48 << 20, "cuda": 3 << 30}  # head-group buffers of fast_weights.py, with room for one head
+# head-group buffers of fast_weights.py, with room for one head
+_FAST_WORK_BYTES = {"cpu": 48 << 20, "cuda": 3 << 30}
 
 
 class NotEnoughMemory(MemoryError):
@@ -44,7 +48,11 @@ class PassShape:
     @property
     def association_bytes(self) -> int:
         """Keys, values and rates of one image in one layer."""
-        return self.tokens * (2 * self.config.embed_dim + 3 * self.config.num_heads) * self.dtype.itemsize
+        return (
+            self.tokens
+            * (2 * self.config.embed_dim + 3 * self.config.num_heads)
+            * self.dtype.itemsize
+        )
 
     @property
     def softmax_bytes(self) -> int:
@@ -55,33 +63,46 @@ class PassShape:
     def projection_bytes(self) -> int:
         """What the dense heads keep of one image until the last tapped layer."""
         patches = self.tokens - self.config.special_tokens
-        return self.dense_heads * patches * sum(self.config.dense_channels) * self.head_dtype.itemsize
+        return (
+            self.dense_heads * patches * sum(self.config.dense_channels) * self.head_dtype.itemsize
+        )
 
     @property
     def camera_bytes(self) -> int:
-        """The camera head on the tokens of all images, after the trunk's buffers are gone or beside them."""
+        """The camera head on the tokens of all images, after the trunk's buffers are gone or
+        beside them.
+        """
         at_once = min(self.images, 512)
         return (self.images * 9 + at_once * 24) * self.config.token_dim * self.head_dtype.itemsize
 
     @property
     def output_bytes(self) -> int:
-        """Finished outputs in host memory: depth 2, points 4 floats a pixel (counted as 3 for either)."""
+        """Finished outputs in host memory: depth 2, points 4 floats a pixel (counted as 3 for
+        either).
+        """
         return self.dense_frames * self.dense_heads * self.height * self.width * 3 * 4
 
     def chunk_bytes(self, images: int) -> int:
-        """Work buffers of a chunk of this many images: about 24 stream-sized buffers and an MLP's hidden layer."""
+        """Work buffers of a chunk of this many images: about 24 stream-sized buffers and an MLP's
+        hidden layer.
+        """
         config = self.config
         stream = self.tokens * config.embed_dim * self.dtype.itemsize
         buffers = int((20 + config.mlp_ratio) * stream)
         return images * (buffers + 3 * self.height * self.width * 8)
 
     def decode_bytes(self, images: int) -> int:
-        """Work buffers of a dense head on this many images: feature maps at 1, 1/2 and 1/4 of the decoder's resolution."""
+        """Work buffers of a dense head on this many images: feature maps at 1, 1/2 and 1/4 of the
+        decoder's resolution.
+        """
         if not self.dense_heads:
             return 0
         pixels, features = self.height * self.width, self.config.dense_features
-        cells = 16 * (self.tokens - self.config.special_tokens)  # of the finest level before its upsampling
-        values = pixels * (features // 2 + 2 * 32 + 16) + cells * (6 * features + sum(self.config.dense_channels) // 4)
+        # of the finest level before its upsampling
+        cells = 16 * (self.tokens - self.config.special_tokens)
+        values = pixels * (features // 2 + 2 * 32 + 16) + cells * (
+            6 * features + sum(self.config.dense_channels) // 4
+        )
         return images * values * self.head_dtype.itemsize
 
 
@@ -107,7 +128,8 @@ class MemoryPlan:
         )
 
     def reduced(self, offload: Placement) -> "MemoryPlan":
-        """The next smaller plan after an out-of-memory error: first half the images, then fewer things on the device.
+        """The next smaller plan after an out-of-memory error: first half the images, then fewer
+        things on the device.
 
         Raises NotEnoughMemory when there is nothing left to give up.
         """
@@ -125,25 +147,36 @@ class MemoryPlan:
         raise NotEnoughMemory(f"out of memory with the smallest plan: {self.describe()}")
 
 
-def plan_pass(shape: PassShape, device: torch.device, free_bytes: int, host_free_bytes: int) -> MemoryPlan:
+def plan_pass(
+    shape: PassShape, device: torch.device, free_bytes: int, host_free_bytes: int
+) -> MemoryPlan:
     """Largest useful chunks that fit, then as much of what waits as still fits on the device.
 
-    ``free_bytes``: device memory for this pass, weights already loaded; ``host_free_bytes``: the same of the host (equal on a
-    CPU). Raises NotEnoughMemory where one image at a time does not fit.
+    ``free_bytes``: device memory for this pass, weights already loaded; ``host_free_bytes``: the
+    same of the host (equal on a CPU). Raises NotEnoughMemory where one image at a time does not
+    fit.
     """
     on_cpu = device.type == "cpu"
     usable = int(free_bytes * _USABLE)
     if on_cpu:
         usable -= shape.output_bytes
     elif shape.output_bytes > host_free_bytes:
-        raise NotEnoughMemory(f"outputs take {_mib(shape.output_bytes)} of host memory, {_mib(host_free_bytes)} free")
+        raise NotEnoughMemory(
+            f"outputs take {_mib(shape.output_bytes)} of host memory, {_mib(host_free_bytes)} free"
+        )
     fixed = _FAST_WORK_BYTES.get(device.type, _FAST_WORK_BYTES["cpu"])
     if shape.config.attention is GlobalAttention.SOFTMAX:
         fixed = shape.images * shape.softmax_bytes  # softmax needs all keys and values at hand
     fixed += shape.camera_bytes
 
     def work(chunk: int, decode: int) -> int:
-        return max(shape.chunk_bytes(chunk), shape.chunk_bytes(chunk) // 2 + shape.decode_bytes(decode)) + fixed
+        return (
+            max(
+                shape.chunk_bytes(chunk),
+                shape.chunk_bytes(chunk) // 2 + shape.decode_bytes(decode),
+            )
+            + fixed
+        )
 
     if work(1, 1) > usable:
         raise NotEnoughMemory(
@@ -168,15 +201,25 @@ def plan_pass(shape: PassShape, device: torch.device, free_bytes: int, host_free
         return fits
 
     tokens = Placement.DEVICE if place(shape.images * shape.stream_bytes) else offload
-    projections = Placement.DEVICE if place(shape.dense_frames * shape.projection_bytes) else offload
+    projections = (
+        Placement.DEVICE if place(shape.dense_frames * shape.projection_bytes) else offload
+    )
     fast = shape.config.attention is GlobalAttention.FAST_WEIGHTS
     keep = fast and place(shape.images * shape.association_bytes)
-    return MemoryPlan(chunk, decode, tokens, projections, keep, work(chunk, decode), stored, free_bytes)
+    return MemoryPlan(
+        chunk, decode, tokens, projections, keep, work(chunk, decode), stored, free_bytes
+    )
 
 
 def offload_placement(device: torch.device, shape: PassShape, host_free_bytes: int) -> Placement:
-    """Where what does not fit on the device goes: host memory where that is other memory and large enough, else disk."""
-    needed = shape.images * shape.stream_bytes + shape.dense_frames * shape.projection_bytes + shape.output_bytes
+    """Where what does not fit on the device goes: host memory where that is other memory and large
+    enough, else disk.
+    """
+    needed = (
+        shape.images * shape.stream_bytes
+        + shape.dense_frames * shape.projection_bytes
+        + shape.output_bytes
+    )
     if device.type != "cpu" and needed < host_free_bytes * _USABLE:
         return Placement.HOST
     return Placement.DISK
@@ -193,9 +236,14 @@ def free_memory(device: torch.device) -> int:
 def host_free_memory() -> int:
     """Available host memory, within the control group's limit where there is one."""
     with open("/proc/meminfo") as lines:
-        available = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+        available = next(
+            int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")
+        )
     try:
-        with open("/sys/fs/cgroup/memory.max") as limit, open("/sys/fs/cgroup/memory.current") as current:
+        with (
+            open("/sys/fs/cgroup/memory.max") as limit,
+            open("/sys/fs/cgroup/memory.current") as current,
+        ):
             return min(available, max(0, int(limit.read()) - int(current.read())))
     except (OSError, ValueError):  # no control group, or its limit is "max"
         return available

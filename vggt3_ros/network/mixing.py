@@ -1,4 +1,6 @@
-"""How one layer joins the images, chunk by chunk: absorb every chunk, settle once, then finish every chunk."""
+"""How one layer joins the images, chunk by chunk: absorb every chunk, settle once, then finish
+every chunk.
+"""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -29,7 +31,9 @@ class Mixer(Protocol):
 
 
 class FastWeightMixer:
-    """Updates the layer's fast weights on all images. The first step's gradient is gathered while absorbing."""
+    """Updates the layer's fast weights on all images. The first step's gradient is gathered while
+    absorbing.
+    """
 
     def __init__(
         self,
@@ -65,7 +69,9 @@ class FastWeightMixer:
                     packed = self._associate(part, tokens.read(part, self._scratch))
                 else:
                     packed = self._kept.read(part, self._scratch)
-                add_gradients(self._gradient, self.weights, self._block.attn.unpack(packed), self._scratch)
+                add_gradients(
+                    self._gradient, self.weights, self._block.attn.unpack(packed), self._scratch
+                )
                 self._progress.check()
             self._step()
 
@@ -82,7 +88,9 @@ class FastWeightMixer:
 
     def _step(self) -> None:
         gradient = self._group.total(self._gradient)
-        self.weights = take_step(self.weights, gradient, self._norms, self._block.attn.newton_schulz_steps)
+        self.weights = take_step(
+            self.weights, gradient, self._norms, self._block.attn.newton_schulz_steps
+        )
 
 
 class SoftmaxMixer:
@@ -111,13 +119,17 @@ class SoftmaxMixer:
         self._block.keys_values(x, self._layout, self._scratch, self._keys_values[part])
 
     def settle(self, tokens: TokenStore, parts: Iterable[slice]) -> None:
-        everything = self._group.gather(self._keys_values).flatten(0, 1).unsqueeze(0)  # [1, tokens, 2, heads, d]
+        # [1, tokens, 2, heads, d]
+        everything = self._group.gather(self._keys_values).flatten(0, 1).unsqueeze(0)
         self._keys, self._values = everything.unbind(2)
 
     def finish(self, x: Tensor) -> Tensor:
         at_once = x.shape[0] * x.shape[1]
         if x.device.type == "cpu":
-            at_once = min(at_once, max(64, int(_CPU_ATTENTION_FLOPS / (4 * self._keys.shape[1] * x.shape[2]))))
-        return self._block.finish(x, self._keys, self._values, at_once, self._layout, self._scratch, self._progress)
-
-
+            at_once = min(
+                at_once,
+                max(64, int(_CPU_ATTENTION_FLOPS / (4 * self._keys.shape[1] * x.shape[2]))),
+            )
+        return self._block.finish(
+            x, self._keys, self._values, at_once, self._layout, self._scratch, self._progress
+        )

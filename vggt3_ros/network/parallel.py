@@ -1,7 +1,8 @@
 """Images sharded over processes (torchrun): what the processes of one map() exchange.
 
-Rank 0 holds the image that defines the world frame; the others hold any part of the rest. For the fast weights the ranks
-exchange three gradients per layer and step (3.1 MB at full size), and the camera tokens once.
+Rank 0 holds the image that defines the world frame; the others hold any part of the rest. For the
+fast weights the ranks exchange three gradients per layer and step (3.1 MB at full size), and the
+camera tokens once.
 """
 
 import os
@@ -20,7 +21,9 @@ class ImageGroup(Protocol):
         """Sum over the ranks, in place."""
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Rows of all ranks [all rows, ...], in rank order; the ranks may hold different numbers of rows."""
+        """Rows of all ranks [all rows, ...], in rank order; the ranks may hold different numbers
+        of rows.
+        """
 
     def total_count(self, count: int) -> int:
         """Sum of an integer over the ranks."""
@@ -43,7 +46,9 @@ class Alone:
 
 
 class DistributedImages:
-    """The ranks of a torch.distributed process group; initialise the group first (nccl on GPUs, gloo on CPUs)."""
+    """The ranks of a torch.distributed process group; initialise the group first (nccl on GPUs,
+    gloo on CPUs).
+    """
 
     def __init__(self, group: distributed.ProcessGroup | None = None):
         self._group = group
@@ -74,7 +79,9 @@ class DistributedImages:
 
 
 def join_torchrun() -> tuple[DistributedImages, torch.device]:
-    """Join the processes that torchrun started: one GPU each over nccl where there are GPUs, else CPUs over gloo."""
+    """Join the processes that torchrun started: one GPU each over nccl where there are GPUs, else
+    CPUs over gloo.
+    """
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
@@ -86,7 +93,8 @@ def join_torchrun() -> tuple[DistributedImages, torch.device]:
 
 
 def shard(count: int, rank: int, size: int) -> slice:
-    """Images of this rank when ``count`` images are split as evenly as possible, in order; every rank gets one or more.
+    """Images of this rank when ``count`` images are split as evenly as possible, in order; every
+    rank gets one or more.
 
     Raises ValueError where there are fewer images than ranks.
     """

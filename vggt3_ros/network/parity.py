@@ -1,8 +1,10 @@
-"""Parity cases: the network, filled with weights that are a pure function of their names, against stored reference outputs.
+"""Parity cases: the network, filled with weights that are a pure function of their names, against
+stored reference outputs.
 
-A case is an .npz with ``images`` [S, 3, H, W] in 0..1, ``config`` (JSON) and reference outputs of map() on all images; for
-fast weights also ``map_pose_enc``, of a map of the first images, and ``query_*`` of the next ones against it. Real weights
-under a licence are not needed to prove that the arithmetic is right. Where the cases come from, and what of that is not recorded, says
+A case is an .npz with ``images`` [S, 3, H, W] in 0..1, ``config`` (JSON) and reference outputs of
+map() on all images; for fast weights also ``map_pose_enc``, of a map of the first images, and
+``query_*`` of the next ones against it. Real weights under a licence are not needed to prove that
+the arithmetic is right. Where the cases come from, and what of that is not recorded, says
 test/data/README.md.
 """
 
@@ -57,8 +59,14 @@ class ParityError(ValueError):
 
 
 def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """float32 weights of a state-dict entry: standard normals seeded by its name, scaled by the kind of entry."""
-    normal = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(tuple(shape)).astype(np.float32)
+    """float32 weights of a state-dict entry: standard normals seeded by its name, scaled by the
+    kind of entry.
+    """
+    normal = (
+        np.random.RandomState(zlib.crc32(name.encode()))
+        .standard_normal(tuple(shape))
+        .astype(np.float32)
+    )
     *path, leaf = name.split(".")
     parent = path[-1] if path else ""
     if leaf in ("w0", "w1", "w2"):
@@ -78,7 +86,9 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
 def fill_network(network: Vggt3) -> Vggt3:
     """Give every entry of the state dict its filled weights, in place."""
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    weights = {name: torch.from_numpy(np.asarray(fill(name, shape))) for name, shape in shapes.items()}
+    weights = {
+        name: torch.from_numpy(np.asarray(fill(name, shape))) for name, shape in shapes.items()
+    }
     network.load_state_dict(weights, strict=True)
     return network
 
@@ -93,21 +103,34 @@ class ParityResult:
 
 
 def case_config(entries: Mapping[str, object]) -> NetworkConfig:
-    """Configuration of a case; unknown entries are passed over. Raises ParityError on a value out of range."""
-    known = {_CONFIG_NAMES[name]: value for name, value in entries.items() if name in _CONFIG_NAMES}
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
+    """Configuration of a case; unknown entries are passed over. Raises ParityError on a value out
+    of range.
+    """
+    known = {
+        _CONFIG_NAMES[name]: value for name, value in entries.items() if name in _CONFIG_NAMES
+    }
+    fields = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in known.items()
+    }
     try:
-        return NetworkConfig(**{**fields, "attention": GlobalAttention(fields.get("attention", "ttt"))})
+        return NetworkConfig(
+            **{**fields, "attention": GlobalAttention(fields.get("attention", "ttt"))}
+        )
     except (TypeError, ValueError) as error:
         raise ParityError(str(error)) from error
 
 
 def relative_error(ours: np.ndarray, reference: np.ndarray) -> float:
-    """max |ours - reference| / max |reference| over the finite values; infinite where they are infinite in other places."""
+    """max |ours - reference| / max |reference| over the finite values; infinite where they are
+    infinite in other places.
+    """
     if ours.shape != reference.shape:
         raise ParityError(f"shape {ours.shape} here, {reference.shape} in the reference")
     finite = np.isfinite(reference)
-    if not np.array_equal(ours[~finite], reference[~finite], equal_nan=True) or not np.isfinite(ours[finite]).all():
+    if (
+        not np.array_equal(ours[~finite], reference[~finite], equal_nan=True)
+        or not np.isfinite(ours[finite]).all()
+    ):
         return float("inf")
     if not finite.any():
         return 0.0
@@ -115,7 +138,9 @@ def relative_error(ours: np.ndarray, reference: np.ndarray) -> float:
     return float(difference / max(np.abs(reference[finite]).max(), np.finfo(np.float32).tiny))
 
 
-def run_case(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> ParityResult:
+def run_case(
+    path: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> ParityResult:
     """Run a case with the trunk in ``dtype``. Raises ParityError where the file is not a case."""
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -124,7 +149,11 @@ def run_case(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype 
         config = case_config(entries)
         images = torch.from_numpy(case.pop("images")).to(torch.float32)
     except (KeyError, OSError, ValueError) as error:
-        raise error if isinstance(error, ParityError) else ParityError(f"{path} is not a parity case: {error}") from error
+        raise (
+            error
+            if isinstance(error, ParityError)
+            else ParityError(f"{path} is not a parity case: {error}")
+        ) from error
     network = fill_network(Vggt3(config)).to(device)
     network.aggregator.to(dtype)
     errors = {}
@@ -134,11 +163,15 @@ def run_case(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype 
         except ParityError as error:
             raise ParityError(f"{path}: {name} has {error}") from error
     return ParityResult(
-        errors, tuple(sorted(set(case) - set(errors))), tuple(sorted(set(entries) - set(_CONFIG_NAMES)))
+        errors,
+        tuple(sorted(set(case) - set(errors))),
+        tuple(sorted(set(entries) - set(_CONFIG_NAMES))),
     )
 
 
-def _outputs(network: Vggt3, images: Tensor, case: Mapping[str, np.ndarray]) -> Iterator[tuple[str, Tensor]]:
+def _outputs(
+    network: Vggt3, images: Tensor, case: Mapping[str, np.ndarray]
+) -> Iterator[tuple[str, Tensor]]:
     """Our value of every output in the case that we know."""
     last: list[Tensor] = []
 
@@ -171,7 +204,9 @@ def _outputs(network: Vggt3, images: Tensor, case: Mapping[str, np.ndarray]) -> 
     yield from ((name, known[name[4:]]()) for name in mapped_names)
     if asked and scene is not None:
         queries = images[mapped : mapped + len(case[asked[0]])]
-        known = _named(network.query(queries, scene, **{**dense, "depth_frames": range(len(queries))}))
+        known = _named(
+            network.query(queries, scene, **{**dense, "depth_frames": range(len(queries))})
+        )
         yield from ((name, known[name[6:]]()) for name in asked)
 
 

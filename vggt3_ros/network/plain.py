@@ -1,6 +1,8 @@
-"""The same formulas written down plainly: all images at once, one step after the other, nothing fused, chunked or reused.
+"""The same formulas written down plainly: all images at once, one step after the other, nothing
+fused, chunked or reused.
 
-Two uses: an independent statement to test the fast path against, and the baseline of ``vggt3 benchmark network``.
+Two uses: an independent statement to test the fast path against, and the baseline of ``vggt3
+benchmark network``.
 """
 
 import torch
@@ -19,22 +21,32 @@ from .vggt3 import Vggt3
 
 
 @torch.inference_mode()
-def plain_map(network: Vggt3, images: Tensor, inner_steps: int | None = None) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Pose encodings [N, 9], fast weights [layers, 3, heads, d, m] or None, last tokens [N, tokens, 2 * channels]."""
+def plain_map(
+    network: Vggt3, images: Tensor, inner_steps: int | None = None
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Pose encodings [N, 9], fast weights [layers, 3, heads, d, m] or None, last tokens [N,
+    tokens, 2 * channels].
+    """
     trunk, config = network.aggregator, network.config
     layout = trunk.layout(*images.shape[-2:])
     x = _embed(trunk, images.to(network.dtype), layout)
     steps = inner_steps or config.steps_for(len(images))
     settled = []
     for frame_block, global_block in zip(trunk.frame_blocks, trunk.global_blocks, strict=True):
-        x = frame = _add_mlp(frame_block, x + _scaled(frame_block.ls1, _attention(frame_block.attn, frame_block.norm1(x), layout)))
+        x = frame = _add_mlp(
+            frame_block,
+            x
+            + _scaled(frame_block.ls1, _attention(frame_block.attn, frame_block.norm1(x), layout)),
+        )
         normed = global_block.norm1(x)
         if config.attention is GlobalAttention.FAST_WEIGHTS:
             update, weights = _fast_attention(global_block.attn, normed, layout, steps)
             settled.append(torch.stack((weights[0], weights[1].transpose(-1, -2), weights[2])))
         else:
             joined = normed.reshape(1, -1, config.embed_dim)
-            update = _attention(global_block.attn, joined, layout, images=len(images)).view(x.shape)
+            update = _attention(global_block.attn, joined, layout, images=len(images)).view(
+                x.shape
+            )
         x = _add_mlp(global_block, x + _scaled(global_block.ls1, update))
     last = torch.cat((frame, x), dim=-1)
     head_scratch = Scratch(network.device, network.camera_head.embed_pose.weight.dtype)
@@ -44,7 +56,9 @@ def plain_map(network: Vggt3, images: Tensor, inner_steps: int | None = None) ->
 
 def _embed(trunk: Aggregator, images: Tensor, layout: TokenLayout) -> Tensor:
     mean, std = images.new_tensor((0.485, 0.456, 0.406)), images.new_tensor((0.229, 0.224, 0.225))
-    patches = _encode(trunk.patch_embed, (images - mean[:, None, None]) / std[:, None, None], layout)
+    patches = _encode(
+        trunk.patch_embed, (images - mean[:, None, None]) / std[:, None, None], layout
+    )
     special = torch.cat((trunk.camera_token, trunk.register_token), dim=2)[0]
     special = special[torch.tensor([0] + [1] * (len(images) - 1), device=images.device)]
     return torch.cat((special, patches), dim=1)
@@ -53,7 +67,8 @@ def _embed(trunk: Aggregator, images: Tensor, layout: TokenLayout) -> Tensor:
 def _encode(encoder: nn.Module, images: Tensor, layout: TokenLayout) -> Tensor:
     if isinstance(encoder, ConvolutionEncoder):
         size = encoder.proj.kernel_size
-        pixels = F.unfold(images, size, stride=size).transpose(1, 2)  # [n, patches, 3 * size * size], a channel after the other
+        # [n, patches, 3 * size * size], a channel after the other
+        pixels = F.unfold(images, size, stride=size).transpose(1, 2)
         return pixels @ encoder.proj.weight.flatten(1).t() + encoder.proj.bias
     patches = encoder.patch_embed(images)
     x = torch.cat((encoder.cls_token.expand(len(images), -1, -1), patches), dim=1)
@@ -73,10 +88,17 @@ def _add_mlp(block: nn.Module, x: Tensor) -> Tensor:
     return x + _scaled(block.ls2, block.mlp.fc2(hidden))
 
 
-def _attention(attention: nn.Module, x: Tensor, layout: TokenLayout | None, images: int = 1) -> Tensor:
-    """Softmax attention of [sequences, tokens, channels]; a sequence may be ``images`` images one after the other."""
+def _attention(
+    attention: nn.Module, x: Tensor, layout: TokenLayout | None, images: int = 1
+) -> Tensor:
+    """Softmax attention of [sequences, tokens, channels]; a sequence may be ``images`` images one
+    after the other.
+    """
     heads = attention.num_heads
-    q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in attention.qkv(x).chunk(3, dim=-1))
+    q, k, v = (
+        part.unflatten(-1, (heads, -1)).transpose(1, 2)
+        for part in attention.qkv(x).chunk(3, dim=-1)
+    )
     if attention.normalise_qk:
         q, k = attention.q_norm(q), attention.k_norm(k)
     if layout is not None:
@@ -86,10 +108,14 @@ def _attention(attention: nn.Module, x: Tensor, layout: TokenLayout | None, imag
 
 
 def _rotate(x: Tensor, layout: TokenLayout, images: int = 1) -> Tensor:
-    """Rotary position of [sequences, heads, tokens, d]: (a, b) -> (a cos - b sin, b cos + a sin) on each axis."""
+    """Rotary position of [sequences, heads, tokens, d]: (a, b) -> (a cos - b sin, b cos + a sin)
+    on each axis.
+    """
     cos, sin = (table[:, 0].repeat(images, 1) for table in (layout.rotary.cos, layout.rotary.sin))
     axes = []
-    for part, c, s in zip(x.chunk(2, dim=-1), cos.chunk(2, dim=-1), sin.chunk(2, dim=-1), strict=True):
+    for part, c, s in zip(
+        x.chunk(2, dim=-1), cos.chunk(2, dim=-1), sin.chunk(2, dim=-1), strict=True
+    ):
         a, b = part.chunk(2, dim=-1)
         axes.append(part * c + torch.cat((b, a), dim=-1) * s)
     return torch.cat(axes, dim=-1)
@@ -98,16 +124,29 @@ def _rotate(x: Tensor, layout: TokenLayout, images: int = 1) -> Tensor:
 def _fast_attention(
     attention: FastWeightAttention, x: Tensor, layout: TokenLayout, steps: int
 ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """Update the fast weights on x [images, tokens, channels], then read them out: (what to add, (w0, w1, w2))."""
+    """Update the fast weights on x [images, tokens, channels], then read them out: (what to add,
+    (w0, w1, w2)).
+    """
     heads, images = attention.num_heads, len(x)
     q, k, v = attention.qkv(x).chunk(3, dim=-1)
     special, patches = v[:, : layout.special_tokens], v[:, layout.special_tokens :]
     grid = patches.transpose(1, 2).unflatten(-1, layout.grid)
-    v = torch.cat((special, attention.short_conv_qkv["2"].conv(grid).flatten(2).transpose(1, 2)), dim=1)
-    q, k, v = (F.silu(part).unflatten(-1, (heads, -1)).permute(2, 0, 1, 3).flatten(1, 2) for part in (q, k, v))
-    q, k = (_rotate(part[None], layout, images)[0] for part in (q, k))  # [heads, images * tokens, d]
+    v = torch.cat(
+        (special, attention.short_conv_qkv["2"].conv(grid).flatten(2).transpose(1, 2)), dim=1
+    )
+    q, k, v = (
+        F.silu(part).unflatten(-1, (heads, -1)).permute(2, 0, 1, 3).flatten(1, 2)
+        for part in (q, k, v)
+    )
+    # [heads, images * tokens, d]
+    q, k = (_rotate(part[None], layout, images)[0] for part in (q, k))
     q, k = (part / (part.norm(dim=-1, keepdim=True) + 1e-5) for part in (q, k))
-    rates = F.softplus(attention.lr_fc(x) + attention.rate_offset).flatten(0, 1).t().view(3, heads, -1, 1)
+    rates = (
+        F.softplus(attention.lr_fc(x) + attention.rate_offset)
+        .flatten(0, 1)
+        .t()
+        .view(3, heads, -1, 1)
+    )
 
     weights = [attention.w0.to(x.dtype), attention.w1.to(x.dtype), attention.w2.to(x.dtype)]
     norms = [w.norm(dim=1, keepdim=True) for w in weights]
@@ -122,8 +161,14 @@ def _fast_attention(
             (silu * h * rates[1]).transpose(1, 2) @ v,
             (k * rates[2]).transpose(1, 2) @ (back * silu),
         ]
-        moved = [w + _newton_schulz(g, attention.newton_schulz_steps) for w, g in zip(weights, gradients, strict=True)]
-        weights = [w / (w.norm(dim=1, keepdim=True) + 1e-5) * norm for w, norm in zip(moved, norms, strict=True)]
+        moved = [
+            w + _newton_schulz(g, attention.newton_schulz_steps)
+            for w, g in zip(weights, gradients, strict=True)
+        ]
+        weights = [
+            w / (w.norm(dim=1, keepdim=True) + 1e-5) * norm
+            for w, norm in zip(moved, norms, strict=True)
+        ]
     w0, w1, w2 = weights
     answers = (F.silu(q @ w0) * (q @ w2)) @ w1
     answers = answers.view(heads, *x.shape[:2], -1).permute(1, 2, 0, 3).flatten(2)

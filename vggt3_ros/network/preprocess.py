@@ -1,4 +1,6 @@
-"""Camera images to the network's input: longer side 518 pixels, both sides multiples of 14, values 0..1."""
+"""Camera images to the network's input: longer side 518 pixels, both sides multiples of 14, values
+0..1.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,40 +13,61 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Resizing:
-    """How pixels of the original image and of the network's image correspond; the two axes scale apart."""
+    """How pixels of the original image and of the network's image correspond; the two axes scale
+    apart.
+    """
 
     original: tuple[int, int]  # height, width
     resized: tuple[int, int]
 
     def intrinsics_to_resized(self, K: np.ndarray) -> np.ndarray:
-        """Camera matrix [..., 3, 3] of the original image -> of the network's; pixel centres at integers in both."""
-        return self._scaled(K, self.resized[1] / self.original[1], self.resized[0] / self.original[0])
+        """Camera matrix [..., 3, 3] of the original image -> of the network's; pixel centres at
+        integers in both.
+        """
+        return self._scaled(
+            K, self.resized[1] / self.original[1], self.resized[0] / self.original[0]
+        )
 
     def intrinsics_to_original(self, K: np.ndarray) -> np.ndarray:
         """Inverse of ``intrinsics_to_resized``."""
-        return self._scaled(K, self.original[1] / self.resized[1], self.original[0] / self.resized[0])
+        return self._scaled(
+            K, self.original[1] / self.resized[1], self.original[0] / self.resized[0]
+        )
 
     @staticmethod
     def _scaled(K: np.ndarray, x: float, y: float) -> np.ndarray:
-        # The image's edges, half a pixel outside the outermost centres, are what the resize maps onto each other.
+        # The image's edges, half a pixel outside the outermost centres, are what the resize maps
+        # onto each other.
         scaling = np.array([[x, 0.0, (x - 1) / 2], [0.0, y, (y - 1) / 2], [0.0, 0.0, 1.0]])
         return scaling @ np.asarray(K, dtype=float)
 
 
-def network_size(height: int, width: int, longer_side: int = 518, multiple: int = 14) -> tuple[int, int]:
-    """Size whose longer side is ``longer_side`` and whose shorter keeps the aspect to the nearest multiple."""
+def network_size(
+    height: int, width: int, longer_side: int = 518, multiple: int = 14
+) -> tuple[int, int]:
+    """Size whose longer side is ``longer_side`` and whose shorter keeps the aspect to the nearest
+    multiple.
+    """
     if height <= 0 or width <= 0 or longer_side < multiple or longer_side % multiple:
-        raise ValueError(f"no network size for an image {height}x{width} with longer side {longer_side}")
+        raise ValueError(
+            f"no network size for an image {height}x{width} with longer side {longer_side}"
+        )
     scale = longer_side / max(height, width)
-    rows, columns = (max(multiple, round(side * scale / multiple) * multiple) for side in (height, width))
+    rows, columns = (
+        max(multiple, round(side * scale / multiple) * multiple) for side in (height, width)
+    )
     return rows, columns
 
 
-def prepare_images(images: Sequence[np.ndarray], longer_side: int = 518) -> tuple[Tensor, Resizing]:
-    """RGB uint8 images [H, W, 3] of one size -> uint8 tensor [N, 3, h, w] for map() or query(), and the resizing.
+def prepare_images(
+    images: Sequence[np.ndarray], longer_side: int = 518
+) -> tuple[Tensor, Resizing]:
+    """RGB uint8 images [H, W, 3] of one size -> uint8 tensor [N, 3, h, w] for map() or query(),
+    and the resizing.
 
-    Bicubic with antialiasing, as the released network was trained. uint8 is kept: the network converts chunk by chunk.
-    Raises ValueError on an empty sequence, other types, or images of different sizes.
+    Bicubic with antialiasing, as the released network was trained. uint8 is kept: the network
+    converts chunk by chunk. Raises ValueError on an empty sequence, other types, or images of
+    different sizes.
     """
     if len(images) == 0:
         raise ValueError("no images")
@@ -54,7 +77,9 @@ def prepare_images(images: Sequence[np.ndarray], longer_side: int = 518) -> tupl
     prepared = torch.empty(len(images), 3, *resized, dtype=torch.uint8)
     for index, image in enumerate(images):
         if image.dtype != np.uint8 or image.shape != (*original, 3):
-            raise ValueError(f"image {index} is {image.dtype} {image.shape}, expected uint8 {(*original, 3)}")
+            raise ValueError(
+                f"image {index} is {image.dtype} {image.shape}, expected uint8 {(*original, 3)}"
+            )
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
         if original != resized:
             pixels = F.interpolate(pixels.float(), size=resized, mode="bicubic", antialias=True)

@@ -6,14 +6,18 @@ from vggt3_ros.system.stages import Cancelled
 
 
 class Progress:
-    """Counts work in image-blocks (one transformer block on one image) and asks after each step whether to go on.
+    """Counts work in image-blocks (one transformer block on one image) and asks after each step
+    whether to go on.
 
-    ``report(fraction, stage)`` gets a fraction in 0..1 and the name of the stage; ``cancelled()`` returns True to stop the
-    pass, which then raises Cancelled from the next check. Checks follow every block of a chunk of images.
+    ``report(fraction, stage)`` gets a fraction in 0..1 and the name of the stage; ``cancelled()``
+    returns True to stop the pass, which then raises Cancelled from the next check. Checks follow
+    every block of a chunk of images.
     """
 
     def __init__(
-        self, report: Callable[[float, str], None] | None = None, cancelled: Callable[[], bool] | None = None
+        self,
+        report: Callable[[float, str], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
     ):
         self._report = report
         self._cancelled = cancelled

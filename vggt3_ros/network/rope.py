@@ -1,4 +1,6 @@
-"""2-D rotary position embedding over a patch grid (RoFormer, arXiv 2104.09864, one axis per half of the head)."""
+"""2-D rotary position embedding over a patch grid (RoFormer, arXiv 2104.09864, one axis per half
+of the head).
+"""
 
 from dataclasses import dataclass
 
@@ -8,16 +10,26 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RotaryTable:
-    """Cosine and signed sine [tokens, 1, head_dim] of one image's tokens, broadcast over images and heads."""
+    """Cosine and signed sine [tokens, 1, head_dim] of one image's tokens, broadcast over images
+    and heads.
+    """
 
     cos: Tensor
-    sin: Tensor  # negative on the first half of each axis, so that rotating is a swap of halves and two products
+    # negative on the first half of each axis, so that rotating is a swap of halves and two
+    # products
+    sin: Tensor
 
 
 def rotary_table(
-    grid: tuple[int, int], special_tokens: int, head_dim: int, base: float, device: torch.device, dtype: torch.dtype
+    grid: tuple[int, int],
+    special_tokens: int,
+    head_dim: int,
+    base: float,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> RotaryTable:
-    """Angles of the special tokens (position 0) followed by the patches, row by row (positions start at 1).
+    """Angles of the special tokens (position 0) followed by the patches, row by row (positions
+    start at 1).
 
     The first half of the head dimension turns with the row, the second with the column.
     """
@@ -29,7 +41,9 @@ def rotary_table(
     position[special_tokens:, 1] = x
 
     axis_dim = head_dim // 2
-    frequency = base ** -(torch.arange(0, axis_dim, 2, device=device, dtype=torch.float32) / axis_dim)
+    frequency = base ** -(
+        torch.arange(0, axis_dim, 2, device=device, dtype=torch.float32) / axis_dim
+    )
     angle = position[:, :, None] * frequency  # [tokens, axis, axis_dim / 2]
     cos = torch.cat((angle.cos(), angle.cos()), dim=-1).flatten(1)
     sin = torch.cat((-angle.sin(), angle.sin()), dim=-1).flatten(1)
@@ -39,5 +53,6 @@ def rotary_table(
 def rotate(x: Tensor, table: RotaryTable) -> Tensor:
     """Rotate x [images, tokens, heads, head_dim] by its tokens' positions."""
     quarter = x.shape[-1] // 4
-    swapped = x.unflatten(-1, (2, 2, quarter)).flip(-2).flatten(-3)  # within each axis, the two halves trade places
+    # within each axis, the two halves trade places
+    swapped = x.unflatten(-1, (2, 2, quarter)).flip(-2).flatten(-3)
     return torch.addcmul(x * table.cos, swapped, table.sin)

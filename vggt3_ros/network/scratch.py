@@ -7,10 +7,11 @@ from torch import Tensor
 
 
 class Scratch:
-    """Named buffers of one running call; a call makes its own, so calls in other threads never share one.
+    """Named buffers of one running call; a call makes its own, so calls in other threads never
+    share one.
 
-    Page faults on freshly mapped memory cost more than the arithmetic they serve on many CPUs, and on a GPU a fixed set of
-    buffers makes the memory plan's numbers hold.
+    Page faults on freshly mapped memory cost more than the arithmetic they serve on many CPUs, and
+    on a GPU a fixed set of buffers makes the memory plan's numbers hold.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype):
@@ -19,7 +20,9 @@ class Scratch:
         self._buffers: dict[str, Tensor] = {}
 
     def take(self, name: str, *shape: int) -> Tensor:
-        """Contiguous uninitialised tensor of this shape; valid until the same name is taken again."""
+        """Contiguous uninitialised tensor of this shape; valid until the same name is taken
+        again.
+        """
         size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.numel() < size:

@@ -1,6 +1,8 @@
-"""Where the tokens of all images wait between two layers: on the device, in host memory or on disk.
+"""Where the tokens of all images wait between two layers: on the device, in host memory or on
+disk.
 
-The network itself never needs more than one chunk of images on the device; everything else is in a store.
+The network itself never needs more than one chunk of images on the device; everything else is in a
+store.
 """
 
 import math
@@ -28,7 +30,9 @@ class TokenStore(Protocol):
         """The rows on the device, to be changed in place; valid until the next read."""
 
     def write(self, part: slice, rows: Tensor) -> None:
-        """Keep the rows; free where they are what ``read`` returned for the same part of a device store."""
+        """Keep the rows; free where they are what ``read`` returned for the same part of a device
+        store.
+        """
 
 
 class DeviceStore:
@@ -45,9 +49,13 @@ class DeviceStore:
 
 
 class HostStore:
-    """Copies run on the current stream, in order with the kernels that use them, so no synchronisation is needed."""
+    """Copies run on the current stream, in order with the kernels that use them, so no
+    synchronisation is needed.
+    """
 
-    def __init__(self, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype, name: str):
+    def __init__(
+        self, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype, name: str
+    ):
         self._rows = torch.empty(shape, dtype=dtype, pin_memory=device.type == "cuda")
         self._name = name
 
@@ -67,7 +75,8 @@ class DiskStore:
         self._row_bytes = math.prod(self._row_shape) * dtype.itemsize
         self._name = name
         self._file = tempfile.TemporaryFile(prefix="vggt3-tokens-")
-        os.posix_fallocate(self._file.fileno(), 0, max(1, shape[0] * self._row_bytes))  # a full disk fails here, not later
+        # a full disk fails here, not later
+        os.posix_fallocate(self._file.fileno(), 0, max(1, shape[0] * self._row_bytes))
 
     def read(self, part: slice, scratch: Scratch) -> Tensor:
         rows = scratch.take(f"store_{self._name}", part.stop - part.start, *self._row_shape)
@@ -92,7 +101,11 @@ def _bytes(tensor: Tensor) -> memoryview:
 
 
 def open_store(
-    placement: Placement, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype, name: str
+    placement: Placement,
+    shape: tuple[int, ...],
+    device: torch.device,
+    dtype: torch.dtype,
+    name: str,
 ) -> TokenStore:
     """An empty store for ``shape`` = [images, ...]."""
     if placement is Placement.DISK:

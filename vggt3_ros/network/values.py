@@ -17,19 +17,27 @@ _STATE_FORMAT = "vggt3-scene-state-1"
 
 @dataclass(frozen=True)
 class DenseOutput:
-    """Per-pixel values of the images in ``frames``, on the CPU, float32, in scene units (no metric scale)."""
+    """Per-pixel values of the images in ``frames``, on the CPU, float32, in scene units (no metric
+    scale).
+    """
 
     frames: tuple[int, ...]  # indices into the images of the call
-    values: Tensor  # depth [M, H, W] along the optical axis, or points [M, H, W, 3] in the world frame
+    # depth [M, H, W] along the optical axis, or points [M, H, W, 3] in the world frame
+    values: Tensor
     confidence: Tensor  # [M, H, W], above 1
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Cameras of N images and dense outputs of some of them. The world frame is the map's first camera, up to its own scale."""
+    """Cameras of N images and dense outputs of some of them. The world frame is the map's first
+    camera, up to its own scale.
+    """
 
-    pose_encoding: Tensor  # [N, 9] float32: camera-from-world translation, quaternion xyzw, fov_h, fov_w in radians; a checkpoint
-    # trained with world-from-camera poses has those here, and the two properties below swap their meaning (network.pose_convention)
+    # [N, 9] float32: camera-from-world translation, quaternion xyzw, fov_h, fov_w in radians; a
+    # checkpoint
+    pose_encoding: Tensor
+    # trained with world-from-camera poses has those here, and the two properties below swap their
+    # meaning (network.pose_convention)
     image_size: tuple[int, int]  # height, width in pixels
     depth: DenseOutput | None = None
     points: DenseOutput | None = None
@@ -55,7 +63,9 @@ class Predictions:
 
     @property
     def intrinsics(self) -> Tensor:
-        """Camera matrices [N, 3, 3] float64 in pixels of the network's image; infinite where the field of view came out 0."""
+        """Camera matrices [N, 3, 3] float64 in pixels of the network's image; infinite where the
+        field of view came out 0.
+        """
         height, width = self.image_size
         tangent = (self.pose_encoding[:, 7:].double() / 2).tan()
         matrix = torch.zeros(len(tangent), 3, 3, dtype=torch.float64)
@@ -67,7 +77,9 @@ class Predictions:
 
 @dataclass(frozen=True)
 class SceneState:
-    """A mapped scene: all that query() needs, of a size that does not depend on the number of images but for the cameras."""
+    """A mapped scene: all that query() needs, of a size that does not depend on the number of
+    images but for the cameras.
+    """
 
     fast_weights: Tensor  # [layers, 3, heads, d, m] float32, stacked as in fast_weights.py
     camera_tokens: Tensor  # [N, 2 * channels]: the last layer's
@@ -82,11 +94,16 @@ class SceneState:
         return self.camera_tokens.shape[0]
 
     def to(self, device: torch.device | str) -> "SceneState":
-        return SceneState(self.fast_weights.to(device), self.camera_tokens.to(device), self.network)
+        return SceneState(
+            self.fast_weights.to(device), self.camera_tokens.to(device), self.network
+        )
 
     def save(self, path: Path) -> None:
         """Write a .safetensors file (75.5 MB at full size)."""
-        tensors = {"fast_weights": self.fast_weights.contiguous(), "camera_tokens": self.camera_tokens.contiguous()}
+        tensors = {
+            "fast_weights": self.fast_weights.contiguous(),
+            "camera_tokens": self.camera_tokens.contiguous(),
+        }
         save_file(tensors, path, metadata={"format": _STATE_FORMAT, "network": self.network})
 
     @staticmethod
@@ -95,8 +112,14 @@ class SceneState:
         with safe_open(path, framework="pt") as file:
             metadata: Mapping[str, str] = file.metadata() or {}
             if metadata.get("format") != _STATE_FORMAT:
-                raise ValueError(f"{path} is not a scene state: {json.dumps(dict(metadata))[:200]}")
-            return SceneState(file.get_tensor("fast_weights"), file.get_tensor("camera_tokens"), metadata["network"])
+                raise ValueError(
+                    f"{path} is not a scene state: {json.dumps(dict(metadata))[:200]}"
+                )
+            return SceneState(
+                file.get_tensor("fast_weights"),
+                file.get_tensor("camera_tokens"),
+                metadata["network"],
+            )
 
 
 def _rotation(quaternion: Tensor) -> Tensor:

@@ -1,11 +1,12 @@
-"""The whole network: images to cameras, depth and points, and to a scene that answers for images never seen.
+"""The whole network: images to cameras, depth and points, and to a scene that answers for images
+never seen.
 
     network = load_checkpoint("nvidia/vgg-ttt", device="cuda", dtype=torch.bfloat16)
     predictions, scene = network.map(images, depth_frames=range(0, len(images), 4))
     answer = network.query(image[None], scene)
 
-The module holds parameters only. ``map`` and ``query`` change nothing in it and keep all work memory of their own, so any
-number of them may run at once in different threads.
+The module holds parameters only. ``map`` and ``query`` change nothing in it and keep all work
+memory of their own, so any number of them may run at once in different threads.
 """
 
 import hashlib
@@ -22,7 +23,14 @@ from .heads.dense import DenseHead, depth_and_confidence, points_and_confidence
 from .heads.streaming import DECODE_COST, DenseStream
 from .layout import TokenLayout
 from .map_pass import ImageBatch, MapPass, TokenObserver, chunks, load_images, query_pass
-from .memory_plan import MemoryPlan, PassShape, free_memory, host_free_memory, offload_placement, plan_pass
+from .memory_plan import (
+    MemoryPlan,
+    PassShape,
+    free_memory,
+    host_free_memory,
+    offload_placement,
+    plan_pass,
+)
 from .parallel import Alone, ImageGroup
 from .progress import Progress
 from .scratch import Scratch
@@ -35,7 +43,9 @@ _ACTIVATIONS = {"depth": depth_and_confidence, "points": points_and_confidence}
 
 
 class Vggt3(nn.Module):
-    """VGG-T³ (fast weights) or VGGT (softmax), by configuration; names and shapes equal the released checkpoints'."""
+    """VGG-T³ (fast weights) or VGGT (softmax), by configuration; names and shapes equal the
+    released checkpoints'.
+    """
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
@@ -56,8 +66,15 @@ class Vggt3(nn.Module):
         return self.aggregator.camera_token.dtype
 
     def fingerprint(self) -> str:
-        """Identifies the network a scene state belongs to: its configuration and a few of its weights, in any precision."""
-        sample = torch.cat((self.aggregator.camera_token.flatten(), self.aggregator.global_blocks[-1].attn.qkv.weight[0]))
+        """Identifies the network a scene state belongs to: its configuration and a few of its
+        weights, in any precision.
+        """
+        sample = torch.cat(
+            (
+                self.aggregator.camera_token.flatten(),
+                self.aggregator.global_blocks[-1].attn.qkv.weight[0],
+            )
+        )
         weights = sample.to("cpu", torch.bfloat16).view(torch.int16).numpy().tobytes()
         return hashlib.sha256(repr(self.config).encode() + weights).hexdigest()[:16]
 
@@ -69,7 +86,8 @@ class Vggt3(nn.Module):
         dense: Collection[str] = ("depth",),
         memory_limit: int | None = None,
     ) -> MemoryPlan:
-        """Memory plan of a map() on (height, width) pixels; ``memory_limit`` in bytes caps what is free on the device.
+        """Memory plan of a map() on (height, width) pixels; ``memory_limit`` in bytes caps what is
+        free on the device.
 
         Raises NotEnoughMemory where not even one image fits at a time.
         """
@@ -93,45 +111,55 @@ class Vggt3(nn.Module):
     ) -> tuple[Predictions, SceneState | None]:
         """Map N images at once; the first defines the world frame.
 
-        images: [N, 3, H, W], float in 0..1 or uint8, both sides multiples of 14; anything that gives such a tensor or array
+        images: [N, 3, H, W], float in 0..1 or uint8, both sides multiples of 14; anything that
+        gives such a tensor or array
             when sliced, so that a loader need not hold them all.
         depth_frames: images that get dense outputs, none by default; their order does not matter.
-        dense: which outputs those are, of DENSE_OUTPUTS.
-        inner_steps: updates of the fast weights; by default the release's number for N images.
-        memory_limit: bytes of device memory to plan for; by default what is free.
-        plan: instead of one computed here. On out-of-memory the pass starts again with a smaller one (one process only).
-        progress: reports and cancels; raises Cancelled.
-        group: the processes that share the images; ``images`` and ``depth_frames`` are then this process's own, rank 0's
+        dense: which outputs those are, of DENSE_OUTPUTS. inner_steps: updates of the fast weights;
+        by default the release's number for N images. memory_limit: bytes of device memory to plan
+        for; by default what is free. plan: instead of one computed here. On out-of-memory the pass
+        starts again with a smaller one (one process only). progress: reports and cancels; raises
+        Cancelled. group: the processes that share the images; ``images`` and ``depth_frames`` are
+        then this process's own, rank 0's
             first image defines the world frame, and all ranks get the same scene state.
         observers: see TokenObserver.
 
-        Returns the predictions and the scene; the scene is None for softmax attention, which distils nothing.
-        Raises ValueError on bad images, frames or outputs, NotEnoughMemory, Cancelled.
+        Returns the predictions and the scene; the scene is None for softmax attention, which
+        distils nothing. Raises ValueError on bad images, frames or outputs, NotEnoughMemory,
+        Cancelled.
         """
         group = group or Alone()
         progress = progress or Progress()
         count = len(images)
         size = _image_size(images)
         frames = sorted(set(depth_frames or ()))
-        if frames and not (0 <= frames[0] and frames[-1] < count):
+        if frames and not (frames[0] >= 0 and frames[-1] < count):
             raise ValueError(f"depth frames {frames[0]}..{frames[-1]} outside the {count} images")
         dense = tuple(name for name in DENSE_OUTPUTS if name in dense) if frames else ()
         layout = self.aggregator.layout(*size)
-        steps = self.config.steps_for(group.total_count(count)) if inner_steps is None else inner_steps
+        steps = (
+            self.config.steps_for(group.total_count(count)) if inner_steps is None else inner_steps
+        )
         if steps < 1:
             raise ValueError(f"inner_steps must be at least 1, not {steps}")
         plan = plan or self.plan(count, size, len(frames), dense, memory_limit)
         log.info("map of %d images: %s", count, plan.describe())
         while True:
             try:
-                return self._map(images, size, layout, frames, dense, steps, plan, progress, group, observers)
+                return self._map(
+                    images, size, layout, frames, dense, steps, plan, progress, group, observers
+                )
             except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
                 if group.size > 1 or not _is_out_of_memory(error):
                     raise
                 message = str(error)
-            offload = offload_placement(self.device, self._shape(count, size, len(frames), dense), host_free_memory())
+            offload = offload_placement(
+                self.device, self._shape(count, size, len(frames), dense), host_free_memory()
+            )
             plan = plan.reduced(offload)
-            log.warning("out of memory (%s): again with %s", message.splitlines()[0], plan.describe())
+            log.warning(
+                "out of memory (%s): again with %s", message.splitlines()[0], plan.describe()
+            )
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -158,7 +186,11 @@ class Vggt3(nn.Module):
 
         everyone = group.gather(camera_tokens)
         encoding = self.camera_head(everyone, self._head_scratch(), progress)
-        first = group.gather(torch.tensor([count], device=self.device))[: group.rank].sum().item() if group.size > 1 else 0
+        first = (
+            group.gather(torch.tensor([count], device=self.device))[: group.rank].sum().item()
+            if group.size > 1
+            else 0
+        )
         predictions = _predictions(encoding[first : first + count], size, frames, streams)
         if fast_weights is None:
             return predictions, None
@@ -176,10 +208,12 @@ class Vggt3(nn.Module):
         progress: Progress | None = None,
         observers: Sequence[TokenObserver] = (),
     ) -> Predictions:
-        """Place images [Q, 3, H, W] in a mapped scene, each on its own, without changing it. Arguments as in map().
+        """Place images [Q, 3, H, W] in a mapped scene, each on its own, without changing it.
+        Arguments as in map().
 
-        The cost of an image does not depend on the number of mapped images but for the camera head.
-        Raises ValueError where the scene was made by another network or the network has no fast weights.
+        The cost of an image does not depend on the number of mapped images but for the camera
+        head. Raises ValueError where the scene was made by another network or the network has no
+        fast weights.
         """
         if self.config.attention is not GlobalAttention.FAST_WEIGHTS:
             raise ValueError("a network with softmax attention keeps no scene to query")
@@ -188,8 +222,10 @@ class Vggt3(nn.Module):
         progress = progress or Progress()
         size = _image_size(images)
         frames = sorted(set(depth_frames or ()))
-        if frames and not (0 <= frames[0] and frames[-1] < len(images)):
-            raise ValueError(f"depth frames {frames[0]}..{frames[-1]} outside the {len(images)} images")
+        if frames and not (frames[0] >= 0 and frames[-1] < len(images)):
+            raise ValueError(
+                f"depth frames {frames[0]}..{frames[-1]} outside the {len(images)} images"
+            )
         dense = tuple(name for name in DENSE_OUTPUTS if name in dense) if frames else ()
         layout = self.aggregator.layout(*size)
         plan = self.plan(len(images), size, len(frames), dense, memory_limit)
@@ -203,14 +239,26 @@ class Vggt3(nn.Module):
         for part in chunks(len(images), plan.chunk_images):
             batch = load_images(images, part, self.device, self.dtype)
             tokens = query_pass(
-                self.aggregator, batch, scene.fast_weights, layout, scratch, progress, part, watchers
+                self.aggregator,
+                batch,
+                scene.fast_weights,
+                layout,
+                scratch,
+                progress,
+                part,
+                watchers,
             )
-            for token in tokens:  # one scene each: the camera head lets all its tokens see each other
-                together = torch.cat((scene.camera_tokens, token[None].to(scene.camera_tokens.dtype)))
+            # one scene each: the camera head lets all its tokens see each other
+            for token in tokens:
+                together = torch.cat(
+                    (scene.camera_tokens, token[None].to(scene.camera_tokens.dtype))
+                )
                 encodings.append(self.camera_head(together, self._head_scratch(), progress)[-1])
         return _predictions(torch.stack(encodings), size, frames, streams)
 
-    def _shape(self, count: int, size: tuple[int, int], dense_frames: int, dense: Collection[str]) -> PassShape:
+    def _shape(
+        self, count: int, size: tuple[int, int], dense_frames: int, dense: Collection[str]
+    ) -> PassShape:
         head_dtype = self.depth_head.norm.weight.dtype
         heads = len(dense) if dense_frames else 0
         return PassShape(self.config, count, *size, self.dtype, head_dtype, heads, dense_frames)
@@ -223,7 +271,12 @@ class Vggt3(nn.Module):
         return Scratch(self.device, self.camera_head.embed_pose.weight.dtype)
 
     def _dense_streams(
-        self, frames: Sequence[int], dense: Collection[str], layout: TokenLayout, plan: MemoryPlan, progress: Progress
+        self,
+        frames: Sequence[int],
+        dense: Collection[str],
+        layout: TokenLayout,
+        plan: MemoryPlan,
+        progress: Progress,
     ) -> dict[str, DenseStream]:
         heads = {"depth": self.depth_head, "points": self.point_head}
         return {
@@ -238,7 +291,10 @@ class Vggt3(nn.Module):
 def _predictions(
     encoding: Tensor, size: tuple[int, int], frames: Sequence[int], streams: dict[str, DenseStream]
 ) -> Predictions:
-    outputs = {name: DenseOutput(tuple(frames), stream.values, stream.confidence) for name, stream in streams.items()}
+    outputs = {
+        name: DenseOutput(tuple(frames), stream.values, stream.confidence)
+        for name, stream in streams.items()
+    }
     return Predictions(encoding.cpu(), size, **outputs)
 
 

@@ -1,4 +1,6 @@
-"""Candidate pairs -> loops: matched, measured by PnP on depth, accepted or rejected with a reason."""
+"""Candidate pairs -> loops: matched, measured by PnP on depth, accepted or rejected with a
+reason.
+"""
 
 from collections import namedtuple
 
@@ -18,28 +20,35 @@ Pair = namedtuple("Pair", "origin source target thorough")  # source, target: Fr
 
 
 class LoopVerifier:
-    """verify(origin, source, target, thorough) -> Loop, verify_all for many. threads: that verify_all may use."""
+    """verify(origin, source, target, thorough) -> Loop, verify_all for many. threads: that
+    verify_all may use.
+    """
 
     def __init__(self, config, matcher, threads=1):
         self.config, self.matcher, self.threads = config, matcher, threads
 
     def verify(self, origin, source, target, thorough):
-        """Two Frames -> Loop with T_source_target and its information, or rejected with the reason."""
+        """Two Frames -> Loop with T_source_target and its information, or rejected with the
+        reason.
+        """
         return self._verified([Pair(origin, source, target, thorough)], map)[0]
 
     def verify_all(self, pairs, frames, step):
-        """[(origin, source id, target id, thorough), ...] -> their Loops, in order. frames(id) -> Frame, asked by the calling thread;
-        step(how many are done) is called between groups of pairs.
+        """[(origin, source id, target id, thorough), ...] -> their Loops, in order. frames(id) ->
+        Frame, asked by the calling thread; step(how many are done) is called between groups of
+        pairs.
 
-        Mutual nearest neighbours cost a tenth of LighterGlue and settle two thirds of the pairs; `thorough` pairs they do not
-        settle are matched by LighterGlue.
+        Mutual nearest neighbours cost a tenth of LighterGlue and settle two thirds of the pairs;
+        `thorough` pairs they do not settle are matched by LighterGlue.
         """
         loops, at_once = [], PAIRS_PER_THREAD * self.threads if self.threads > 1 else 1
         with threads.pool(self.threads) as over:
             for first in range(0, len(pairs), at_once):
                 step(first)
-                group = [Pair(origin, frames(source), frames(target), thorough)
-                         for origin, source, target, thorough in pairs[first:first + at_once]]
+                group = [
+                    Pair(origin, frames(source), frames(target), thorough)
+                    for origin, source, target, thorough in pairs[first : first + at_once]
+                ]
                 loops += self._verified(group, over)
         step(len(pairs))
         return loops
@@ -47,74 +56,137 @@ class LoopVerifier:
     def _verified(self, pairs, over):
         measured = list(over(self._easily, pairs))
         hard = [k for k, pair in enumerate(pairs) if measured[k] is None and pair.thorough]
-        matches = self.matcher.lighterglue_many([(pairs[k].source.features, pairs[k].target.features) for k in hard])
-        found = over(lambda k, matches: self._measure(pairs[k].source, pairs[k].target, matches), hard, [m for m, _ in matches])
+        matches = self.matcher.lighterglue_many(
+            [(pairs[k].source.features, pairs[k].target.features) for k in hard]
+        )
+        found = over(
+            lambda k, matches: self._measure(pairs[k].source, pairs[k].target, matches),
+            hard,
+            [m for m, _ in matches],
+        )
         for k, result in zip(hard, list(found)):
             measured[k] = result
         return list(over(self._loop, pairs, measured))
 
     def _easily(self, pair):
-        return self._measure(pair.source, pair.target,
-                             mutual_nearest(pair.source.features, pair.target.features, device=self.matcher.device)[0])
+        return self._measure(
+            pair.source,
+            pair.target,
+            mutual_nearest(pair.source.features, pair.target.features, device=self.matcher.device)[
+                0
+            ],
+        )
 
     def _loop(self, pair, measured):
         origin, source, target, _ = pair
         if measured is None:
             reason = f"fewer than {self.config.minimum_inliers} matches agree on a motion"
             return Loop(source.id, target.id, False, reason, origin, 0)
-        measured = self._measure(source, target, self._guided(source, target, measured.T_source_target),
-                                 measured.T_source_target) or measured
-        return Loop(source.id, target.id, True, "", origin, int(measured.inliers.sum()), measured.T_source_target,
-                    measured.information)
+        measured = (
+            self._measure(
+                source,
+                target,
+                self._guided(source, target, measured.T_source_target),
+                measured.T_source_target,
+            )
+            or measured
+        )
+        return Loop(
+            source.id,
+            target.id,
+            True,
+            "",
+            origin,
+            int(measured.inliers.sum()),
+            measured.T_source_target,
+            measured.information,
+        )
 
     def _guided(self, source, target, T_source_target):
-        """Matches once the motion is roughly known: about twice as many, spread wider, so the motion is known better."""
+        """Matches once the motion is roughly known: about twice as many, spread wider, so the
+        motion is known better.
+        """
         points = target.camera.unproject(target.features.keypoints, target.keypoint_depth)
         moved = se3.transform_points(T_source_target, points)
         visible = (target.keypoint_depth > 0) & (moved[:, 2] > 0.05)
         expected = np.where(visible[:, None], source.camera.project(moved), np.nan)
-        return guided(source.features, target.features, expected, 3 * self.config.reprojection_threshold,
-                      device=self.matcher.device)[0]
+        return guided(
+            source.features,
+            target.features,
+            expected,
+            3 * self.config.reprojection_threshold,
+            device=self.matcher.device,
+        )[0]
 
     def _measure(self, source, target, matches, T_source_target=None):
         if len(matches) < self.config.minimum_inliers:
             return None
         first, second = matches.T
-        pixels = source.features.keypoints[first].astype(float), target.features.keypoints[second].astype(float)
+        pixels = (
+            source.features.keypoints[first].astype(float),
+            target.features.keypoints[second].astype(float),
+        )
         if T_source_target is not None:
-            pixels = pixels[0], align_patches(source.gray, target.gray, *pixels, target.camera.fx / source.camera.fx)
-        views = (View(source.camera, pixels[0], source.keypoint_depth[first].astype(float)),
-                 View(target.camera, pixels[1], target.keypoint_depth[second].astype(float)))
-        return estimate(*views, self.config.reprojection_threshold, self.config.minimum_inliers, T_source_target)
+            pixels = (
+                pixels[0],
+                align_patches(
+                    source.gray, target.gray, *pixels, target.camera.fx / source.camera.fx
+                ),
+            )
+        views = (
+            View(source.camera, pixels[0], source.keypoint_depth[first].astype(float)),
+            View(target.camera, pixels[1], target.keypoint_depth[second].astype(float)),
+        )
+        return estimate(
+            *views,
+            self.config.reprojection_threshold,
+            self.config.minimum_inliers,
+            T_source_target,
+        )
 
 
 def odometry_contradiction(loop, source, target, T_odom_cam, config, steps=None):
-    """Why a loop (Loop or pose_graph.Edge) between keyframe indices cannot be, given how far odometry may drift; "" when it can.
+    """Why a loop (Loop or pose_graph.Edge) between keyframe indices cannot be, given how far
+    odometry may drift; "" when it can.
 
-    Two rooms furnished alike give perfect matches; that the robot walked from one to the other is what tells them apart. steps:
-    odometry_steps.Steps; where nothing was seen on the way, odometry may also be off by what a camera moves unseen.
+    Two rooms furnished alike give perfect matches; that the robot walked from one to the other is
+    what tells them apart. steps: odometry_steps.Steps; where nothing was seen on the way, odometry
+    may also be off by what a camera moves unseen.
     """
     T_source_target = loop.T_source_target
     if source < target:
         source, target, T_source_target = target, source, se3.inverse(T_source_target)
-    path = np.linalg.norm(np.diff(T_odom_cam[target:source + 1, :3, 3], axis=0), axis=1).sum()
+    path = np.linalg.norm(np.diff(T_odom_cam[target : source + 1, :3, 3], axis=0), axis=1).sum()
     by_odometry = se3.inverse(T_odom_cam[source]) @ T_odom_cam[target]
-    disagreement = np.linalg.norm(se3.inverse(T_source_target)[:3, 3] - se3.inverse(by_odometry)[:3, 3])
+    disagreement = np.linalg.norm(
+        se3.inverse(T_source_target)[:3, 3] - se3.inverse(by_odometry)[:3, 3]
+    )
     allowed = config.drift_allowance + config.drift_per_metre * path
-    if disagreement <= allowed or steps is not None and _moved_unseen(T_source_target, T_odom_cam, target, source, steps):
+    if disagreement <= allowed or (
+        steps is not None and _moved_unseen(T_source_target, T_odom_cam, target, source, steps)
+    ):
         return ""
-    return (f"odometry disagrees by {disagreement:.2f} m over a path of {path:.1f} m; {allowed:.2f} m is believed "
-            "(loops.drift_allowance, loops.drift_per_metre)")
+    return (
+        f"odometry disagrees by {disagreement:.2f} m over a path of {path:.1f} m; {allowed:.2f} m is believed "
+        "(loops.drift_allowance, loops.drift_per_metre)"
+    )
 
 
 def _moved_unseen(T_source_target, T_odom_cam, target, source, steps):
-    """Whether the loop holds if the camera moved otherwise in one run of steps in which nothing was seen, as far as cameras move so."""
-    dark = target + 1 + np.flatnonzero(steps.dark[target + 1:source + 1])
-    drift = steps.noise[target + 1:source + 1].sum(axis=0)
+    """Whether the loop holds if the camera moved otherwise in one run of steps in which nothing
+    was seen, as far as cameras move so.
+    """
+    dark = target + 1 + np.flatnonzero(steps.dark[target + 1 : source + 1])
+    drift = steps.noise[target + 1 : source + 1].sum(axis=0)
     for run in np.split(dark, np.flatnonzero(np.diff(dark) > 1) + 1) if len(dark) else ():
         before, after = run[0] - 1, run[-1]
-        motion = (se3.inverse(T_odom_cam[before]) @ T_odom_cam[target] @ se3.inverse(T_source_target)
-                  @ se3.inverse(T_odom_cam[source]) @ T_odom_cam[after])
+        motion = (
+            se3.inverse(T_odom_cam[before])
+            @ T_odom_cam[target]
+            @ se3.inverse(T_source_target)
+            @ se3.inverse(T_odom_cam[source])
+            @ T_odom_cam[after]
+        )
         off = se3.log(se3.inverse(se3.inverse(T_odom_cam[before]) @ T_odom_cam[after]) @ motion)
         if off @ np.linalg.solve(steps.unseen[run].sum(axis=0) + drift, off) < AGREES:
             return True

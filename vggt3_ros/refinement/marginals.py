@@ -1,7 +1,9 @@
-"""Covariances of all poses of a graph at once: those blocks of the inverse that the factorization has in common with the graph.
+"""Covariances of all poses of a graph at once: those blocks of the inverse that the factorization
+has in common with the graph.
 
-gtsam.Marginals walks the Bayes tree anew for every pose, which grows faster than the graph: 1600 poses took 21 s, this takes 1.6.
-The recursion is that of Golub and Plemmons (1980), in blocks, as Kaess and Dellaert use it (RAS 2009, section 4.2).
+gtsam.Marginals walks the Bayes tree anew for every pose, which grows faster than the graph: 1600
+poses took 21 s, this takes 1.6. The recursion is that of Golub and Plemmons (1980), in blocks, as
+Kaess and Dellaert use it (RAS 2009, section 4.2).
 """
 
 import gtsam
@@ -12,7 +14,8 @@ POSE = 6
 
 
 def all_marginals(graph, values, progress=None):
-    """gtsam graph of poses 0..N-1 and the gtsam Values to linearize at -> (N, 6, 6) covariances as gtsam.Marginals gives them.
+    """gtsam graph of poses 0..N-1 and the gtsam Values to linearize at -> (N, 6, 6) covariances as
+    gtsam.Marginals gives them.
 
     progress(fraction) is called now and then; what it raises passes.
     """
@@ -20,7 +23,9 @@ def all_marginals(graph, values, progress=None):
 
 
 def pose_net(graph, values, points):
-    """gtsam graph of poses 0..N-1 and of points under these keys -> gtsam.GaussianBayesNet of the poses alone (Schur complement)."""
+    """gtsam graph of poses 0..N-1 and of points under these keys -> gtsam.GaussianBayesNet of the
+    poses alone (Schur complement).
+    """
     ordering = gtsam.Ordering()
     for key in points:
         ordering.push_back(key)
@@ -29,7 +34,9 @@ def pose_net(graph, values, points):
 
 
 def covariance_with(net, direction):
-    """gtsam.GaussianBayesNet of poses 0..N-1, a linear function of them (N, 6) -> (N, 6) covariance of each pose with its value."""
+    """gtsam.GaussianBayesNet of poses 0..N-1, a linear function of them (N, 6) -> (N, 6)
+    covariance of each pose with its value.
+    """
     vector = gtsam.VectorValues()
     for key, part in enumerate(direction):
         vector.insert(key, part)
@@ -38,7 +45,9 @@ def covariance_with(net, direction):
 
 
 def net_marginals(net, progress=None):
-    """gtsam.GaussianBayesNet of poses 0..N-1 alone -> (N, 6, 6) covariances; progress as in all_marginals."""
+    """gtsam.GaussianBayesNet of poses 0..N-1 alone -> (N, 6, 6) covariances; progress as in
+    all_marginals.
+    """
     count = net.size()
     conditionals = [net.at(i) for i in range(count)]
     keys = [list(conditional.keys()) for conditional in conditionals]
@@ -51,7 +60,10 @@ def net_marginals(net, progress=None):
         known = np.array([place[key] for key in keys[i][1:]], np.int64)
         order = np.argsort(known)
         parents[i] = known[order]
-        follows = (inverse @ conditionals[i].S()).reshape(POSE, -1, POSE)[:, order].reshape(POSE, -1)  # x_i = -follows x_parents + noise
+        # x_i = -follows x_parents + noise
+        follows = (
+            (inverse @ conditionals[i].S()).reshape(POSE, -1, POSE)[:, order].reshape(POSE, -1)
+        )
         across = -_product(follows, _joint(parents[i], parents, beside, own))
         own[i] = inverse @ inverse.T - across @ follows.T
         beside[i] = across.reshape(POSE, -1, POSE).swapaxes(0, 1)
@@ -61,17 +73,20 @@ def net_marginals(net, progress=None):
 
 
 def _product(a, b):
-    """a @ b, not through numpy's BLAS: its threads spin on products as small as these, which takes ten times the computing."""
+    """a @ b, not through numpy's BLAS: its threads spin on products as small as these, which takes
+    ten times the computing.
+    """
     return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
 
 
 def _joint(wanted, parents, beside, own):
-    """Covariance (6k, 6k) of k poses that were eliminated later and are all joined: parents[p] (ascending), beside[p] (k, 6, 6)
-    covariances of p with each of them, own[p] its own."""
+    """Covariance (6k, 6k) of k poses that were eliminated later and are all joined: parents[p]
+    (ascending), beside[p] (k, 6, 6) covariances of p with each of them, own[p] its own.
+    """
     joint = np.empty((len(wanted), POSE, len(wanted), POSE))
     for a, p in enumerate(wanted):
         joint[a, :, a] = own[p]
-        rest = beside[p][np.searchsorted(parents[p], wanted[a + 1:])]
-        joint[a, :, a + 1:] = rest.swapaxes(0, 1)
-        joint[a + 1:, :, a] = rest.swapaxes(1, 2)
+        rest = beside[p][np.searchsorted(parents[p], wanted[a + 1 :])]
+        joint[a, :, a + 1 :] = rest.swapaxes(0, 1)
+        joint[a + 1 :, :, a] = rest.swapaxes(1, 2)
     return joint.reshape(POSE * len(wanted), POSE * len(wanted))

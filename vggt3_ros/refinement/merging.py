@@ -17,7 +17,9 @@ from vggt3_ros.store.snapshot import Snapshot
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """generation: of the snapshot in force now; added: keyframes loaded; T_map_loaded (4, 4): loaded map's frame in ours."""
+    """generation: of the snapshot in force now; added: keyframes loaded; T_map_loaded (4, 4):
+    loaded map's frame in ours.
+    """
 
     generation: int
     added: int
@@ -25,13 +27,20 @@ class Loaded:
 
 
 def replace(store, folder):
-    """Forget everything in `store` (KeyframeStore) and take what save_map wrote to `folder`: Loaded. All or nothing, whenever it is ended: the
-    saved map's snapshot is there before its keyframes are, the old ones until after; none is served without its keyframes (Scenes)."""
+    """Forget everything in `store` (KeyframeStore) and take what save_map wrote to `folder`:
+    Loaded. All or nothing, whenever it is ended: the saved map's snapshot is there before its
+    keyframes are, the old ones until after; none is served without its keyframes (Scenes).
+    """
     other, snapshot = open_map(folder)
     with other:
         theirs = other.poses(aside=True)
-        notes = {LOADED: str(folder), SESSION: str(max(other.session, int(theirs.sessions.max()))),
-                 PLACED: json.dumps(placed_sessions(other)), ASIDE: other.get_note(ASIDE) or "{}", **({} if other.has_images else {IMAGES: "none"})}
+        notes = {
+            LOADED: str(folder),
+            SESSION: str(max(other.session, int(theirs.sessions.max()))),
+            PLACED: json.dumps(placed_sessions(other)),
+            ASIDE: other.get_note(ASIDE) or "{}",
+            **({} if other.has_images else {IMAGES: "none"}),
+        }
         if other.get_note(NEXT_ID):
             notes[NEXT_ID] = other.get_note(NEXT_ID)
         held = sorted(store.snapshots.glob("[0-9]" * 6))
@@ -56,32 +65,51 @@ def replace(store, folder):
 def merge(store, folder, snapshot, localize):
     """Add the keyframes of a saved map, or of a store, to `store` under new ids: Loaded.
 
-    snapshot: the Snapshot in force (None: LoadError); localize(image, camera) -> Localization in it. The loaded keyframes enter with their
-    corrected poses, moved into our map, as odometry of sessions of their own that come before ours, whatever their stamps; the next
-    refinement finds the loops between both.
+    snapshot: the Snapshot in force (None: LoadError); localize(image, camera) -> Localization in
+    it. The loaded keyframes enter with their corrected poses, moved into our map, as odometry of
+    sessions of their own that come before ours, whatever their stamps; the next refinement finds
+    the loops between both.
     """
     if snapshot is None:
-        raise LoadError("no_map", "there is no refined map yet to localize the loaded images in: refine first")
+        raise LoadError(
+            "no_map", "there is no refined map yet to localize the loaded images in: refine first"
+        )
     other, loaded = open_map(folder)
     with other:
         if not (store.has_images and other.has_images):
-            raise LoadError("conflict", f"{folder if store.has_images else store.folder} was saved without images, and this map is refined with them: "
-                            "`vggt3 merge` makes one map without images of both")
+            raise LoadError(
+                "conflict",
+                f"{folder if store.has_images else store.folder} was saved without images, and this map is refined with them: "
+                "`vggt3 merge` makes one map without images of both",
+            )
         ours, theirs = store.poses(), other.poses()
         twice = held_already(store, other)
         if twice:
-            raise LoadError("conflict", f"{twice} of its {len(theirs)} keyframes are held already: a map is merged once")
+            raise LoadError(
+                "conflict",
+                f"{twice} of its {len(theirs)} keyframes are held already: a map is merged once",
+            )
         theirs, T_loaded_cam = _corrected(theirs, loaded)
-        T_map_loaded = place(T_loaded_cam, lambda k: _localized(other.get(int(theirs.ids[k])), localize))
+        T_map_loaded = place(
+            T_loaded_cam, lambda k: _localized(other.get(int(theirs.ids[k])), localize)
+        )
         sessions = before_ours(theirs.sessions, ours.sessions)
         placed = sorted({*placed_sessions(store), *sessions.tolist()})
-        add_all(store, other, theirs.ids, T_map_loaded @ T_loaded_cam, sessions, {PLACED: json.dumps(placed)})
+        add_all(
+            store,
+            other,
+            theirs.ids,
+            T_map_loaded @ T_loaded_cam,
+            sessions,
+            {PLACED: json.dumps(placed)},
+        )
     return Loaded(snapshot.generation, len(theirs), T_map_loaded)
 
 
 def before_ours(theirs, ours):
-    """Session numbers (N,) of a loaded map -> (N,) below `ours` and negative: new keyframes go on with the highest, and the first that is not
-    negative gives the map its frame."""
+    """Session numbers (N,) of a loaded map -> (N,) below `ours` and negative: new keyframes go on
+    with the highest, and the first that is not negative gives the map its frame.
+    """
     numbers, rank = np.unique(theirs, return_inverse=True)
     return min(int(ours.min()), 0) - len(numbers) + rank
 
@@ -91,7 +119,9 @@ def _localized(keyframe, localize):
 
 
 def carried_on(poses, held):
-    """StoredPoses of one session, {id: T_map_cam} with some of them -> (N, 4, 4): the others are where odometry takes them from there."""
+    """StoredPoses of one session, {id: T_map_cam} with some of them -> (N, 4, 4): the others are
+    where odometry takes them from there.
+    """
     first = next(i for i, keyframe_id in enumerate(poses.ids) if int(keyframe_id) in held)
     T_map_odom, out = held[int(poses.ids[first])] @ se3.inverse(poses.T_odom_cam[first]), []
     for keyframe_id, pose in zip(poses.ids, poses.T_odom_cam):
@@ -102,14 +132,25 @@ def carried_on(poses, held):
 
 
 def _corrected(poses, snapshot):
-    """(StoredPoses of the sessions that the map has, their T_map_cam (N, 4, 4)); those never refined are carried on by odometry."""
+    """(StoredPoses of the sessions that the map has, their T_map_cam (N, 4, 4)); those never
+    refined are carried on by odometry.
+    """
     held = dict(zip(map(int, snapshot.keyframe_ids), snapshot.T_map_cam))
-    poses = poses.only(np.isin(poses.sessions, poses.sessions[np.isin(poses.ids, snapshot.keyframe_ids)]))
-    return poses, np.concatenate([carried_on(poses.only(poses.sessions == session), held) for session in np.unique(poses.sessions)])
+    poses = poses.only(
+        np.isin(poses.sessions, poses.sessions[np.isin(poses.ids, snapshot.keyframe_ids)])
+    )
+    return poses, np.concatenate(
+        [
+            carried_on(poses.only(poses.sessions == session), held)
+            for session in np.unique(poses.sessions)
+        ]
+    )
 
 
 def open_store(folder):
-    """KeyframeStore of a saved map or store, not to be written to. LoadError when it cannot be read."""
+    """KeyframeStore of a saved map or store, not to be written to. LoadError when it cannot be
+    read.
+    """
     try:
         return KeyframeStore(folder, read_only=True)
     except ValueError as error:
@@ -130,7 +171,9 @@ def open_map(folder):
     try:
         snapshot = Snapshot.load(newest_snapshot(store))
         if not len(snapshot) or store.lacks(snapshot.keyframe_ids, snapshot.stamps_ns):
-            raise ValueError(f"{folder}: the map was made from other keyframes than those beside it")
+            raise ValueError(
+                f"{folder}: the map was made from other keyframes than those beside it"
+            )
         return store, snapshot
     except ValueError as error:
         store.close()

@@ -1,4 +1,6 @@
-"""Where a front end's odometry broke, as the solved poses tell, and how a snapshot's report keeps it."""
+"""Where a front end's odometry broke, as the solved poses tell, and how a snapshot's report keeps
+it.
+"""
 
 from dataclasses import asdict, dataclass
 
@@ -24,8 +26,10 @@ class Break:
 
 
 def breaks(poses, steps, suspected, T_map_cam):
-    """StoredPoses, Steps, mask (N,) of steps doubted besides, solved poses -> list of Break: runs of doubted steps of which the solution
-    bears out one, or all together. Each tells the most that odometry was off by since the run's first keyframe."""
+    """StoredPoses, Steps, mask (N,) of steps doubted besides, solved poses -> list of Break: runs
+    of doubted steps of which the solution bears out one, or all together. Each tells the most that
+    odometry was off by since the run's first keyframe.
+    """
     at, out = np.flatnonzero(steps.doubted | suspected), []
     _, single = steps.off(poses.T_odom_cam, T_map_cam)
     for run in np.split(at, np.flatnonzero(np.diff(at) > 1) + 1) if len(at) else ():
@@ -35,8 +39,14 @@ def breaks(poses, steps, suspected, T_map_cam):
         whole = se3.log(off[-1])
         distance, _ = mahalanobis(whole, steps.noise[run].sum(axis=0))
         if max(distance, single[run].max()) > steps.bound(single):
-            out.append(Break(int(poses.ids[before]), int(poses.ids[run[-1]]), float(np.linalg.norm(off[:, :3, 3], axis=1).max()),
-                             float(np.degrees(se3.rotation_angle(off).max()))))
+            out.append(
+                Break(
+                    int(poses.ids[before]),
+                    int(poses.ids[run[-1]]),
+                    float(np.linalg.norm(off[:, :3, 3], axis=1).max()),
+                    float(np.degrees(se3.rotation_angle(off).max())),
+                )
+            )
     return out
 
 
@@ -46,7 +56,12 @@ def reported(found):
 
 
 def told(report, public_ids={}):
-    """Report of a snapshot -> list of Break; empty for one that knows of none, or that an older version made. public_ids: {keyframe id: the id
-    that its front end gave it}, by which they are then told."""
+    """Report of a snapshot -> list of Break; empty for one that knows of none, or that an older
+    version made. public_ids: {keyframe id: the id that its front end gave it}, by which they are
+    then told.
+    """
     name = lambda keyframe_id: int(public_ids.get(keyframe_id, keyframe_id))
-    return [Break(name(row["before"]), name(row["after"]), float(row["metres"]), float(row["degrees"])) for row in report.get(REPORT, ())]
+    return [
+        Break(name(row["before"]), name(row["after"]), float(row["metres"]), float(row["degrees"]))
+        for row in report.get(REPORT, ())
+    ]

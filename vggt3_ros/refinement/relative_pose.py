@@ -1,4 +1,6 @@
-"""The motion between two keyframes from matched pixels and their depth: P3P RANSAC, then a refinement that uses both depths."""
+"""The motion between two keyframes from matched pixels and their depth: P3P RANSAC, then a
+refinement that uses both depths.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,20 +11,30 @@ import poselib
 from vggt3_ros.geometry import se3
 
 PIXEL_SIGMA = 1.0  # a keypoint's own error, pixels
-DEPTH_SIGMA = 0.01  # relative error of a depth reading: what sensors and registration leave at 1-4 m
+# relative error of a depth reading: what sensors and registration leave at 1-4 m
+DEPTH_SIGMA = 0.01
 CORRELATION = 8.0  # neighbouring matches err alike: this many count as one independent measurement
-SYSTEMATIC = 4.5  # errors that neighbouring matches share (registration, calibration) bend a motion unseen: it is trusted no further
-TYPICAL_MATCHES = 100.0  # than this many times what parts of the image disagree by in depth, less with fewer matches than these
+# errors that neighbouring matches share (registration, calibration) bend a motion unseen: it is
+# trusted no further
+SYSTEMATIC = 4.5
+# than this many times what parts of the image disagree by in depth, less with fewer matches than
+# these
+TYPICAL_MATCHES = 100.0
 PARTS = 4  # of the image, along each side
-KERNEL_PX = 0.5  # Cauchy scale once the motion is nearly known: true matches agree to half a pixel after patch alignment, and a scale
-# of 3 px let slightly wrong ones double the error of the motion (rendered views: 2.7 -> 1.2 mm, 0.067 -> 0.029 deg)
+# Cauchy scale once the motion is nearly known: true matches agree to half a pixel after patch
+# alignment, and a scale
+KERNEL_PX = 0.5
+# of 3 px let slightly wrong ones double the error of the motion (rendered views: 2.7 -> 1.2 mm,
+# 0.067 -> 0.029 deg)
 SETTLING = 4  # iterations with the wide kernel before
 ITERATIONS = 12
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Matched pixels (M, 2) of one image with depth (M,) metres along z (0 = unknown) and the undistorted camera."""
+    """Matched pixels (M, 2) of one image with depth (M,) metres along z (0 = unknown) and the
+    undistorted camera.
+    """
 
     camera: object
     pixels: np.ndarray
@@ -36,8 +48,9 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class RelativePose:
-    """T_source_target (4, 4); information (6, 6) of the target's motion in its own frame, x y z rotX rotY rotZ;
-    inliers: mask (M,); reprojection_px: median over inliers."""
+    """T_source_target (4, 4); information (6, 6) of the target's motion in its own frame, x y z
+    rotX rotY rotZ; inliers: mask (M,); reprojection_px: median over inliers.
+    """
 
     T_source_target: np.ndarray
     information: np.ndarray
@@ -46,9 +59,11 @@ class RelativePose:
 
 
 def estimate(source, target, threshold, minimum_inliers, T_source_target=None):
-    """Two Views of the same matches -> RelativePose, or None when fewer than `minimum_inliers` agree within `threshold` px.
+    """Two Views of the same matches -> RelativePose, or None when fewer than `minimum_inliers`
+    agree within `threshold` px.
 
-    T_source_target: where to start from, when it is nearly known; otherwise RANSAC finds it and the refinement is a rough one.
+    T_source_target: where to start from, when it is nearly known; otherwise RANSAC finds it and
+    the refinement is a rough one.
     """
     known = source.depth > 0
     if known.sum() < max(4, minimum_inliers // 2):
@@ -56,7 +71,9 @@ def estimate(source, target, threshold, minimum_inliers, T_source_target=None):
     iterations = ITERATIONS
     if T_source_target is None:
         iterations = SETTLING  # the caller looks for more matches from here
-        T_target_source = _ransac(source.points[known], target.pixels[known], target.camera, threshold)
+        T_target_source = _ransac(
+            source.points[known], target.pixels[known], target.camera, threshold
+        )
         if T_target_source is None:
             return None
     else:
@@ -75,8 +92,17 @@ def estimate(source, target, threshold, minimum_inliers, T_source_target=None):
     inliers = error < threshold
     if inliers.sum() < minimum_inliers:
         return None
-    information = _trusted(hessian / CORRELATION, T_target_source, source, target, inliers, float(np.median(error[inliers])))
-    return RelativePose(se3.inverse(T_target_source), information, inliers, float(np.median(error[inliers])))
+    information = _trusted(
+        hessian / CORRELATION,
+        T_target_source,
+        source,
+        target,
+        inliers,
+        float(np.median(error[inliers])),
+    )
+    return RelativePose(
+        se3.inverse(T_target_source), information, inliers, float(np.median(error[inliers]))
+    )
 
 
 def _trusted(information, T_target_source, source, target, inliers, reprojection_px):
@@ -88,25 +114,39 @@ def _trusted(information, T_target_source, source, target, inliers, reprojection
     if both.sum() >= 10:
         apart = se3.transform_points(T_target_source, source.points[both]) - target.points[both]
         misfit = max(misfit, _shared_misfit(apart, target.pixels[both], target.camera))
-    shared = np.square(SYSTEMATIC * misfit) * TYPICAL_MATCHES / inliers.sum() * np.diag([1, 1, 1] + [1 / distance**2] * 3)
+    shared = (
+        np.square(SYSTEMATIC * misfit)
+        * TYPICAL_MATCHES
+        / inliers.sum()
+        * np.diag([1, 1, 1] + [1 / distance**2] * 3)
+    )
     return np.linalg.inv(np.linalg.inv(information + 1e-6 * np.eye(6)) + shared)
 
 
 def _shared_misfit(apart, pixels, camera):
-    """What whole parts of the image are apart by (metres, RMS), given the two depths' disagreement (M, 3) at pixels (M, 2).
+    """What whole parts of the image are apart by (metres, RMS), given the two depths' disagreement
+    (M, 3) at pixels (M, 2).
 
-    Noise of single pixels is taken out of it: it averages out over the matches, and counting it as shared made motions seem ten
-    times as uncertain as they were with a well registered sensor (rendered views; apartment 0.94 -> 0.65 cm ATE, real images alike).
+    Noise of single pixels is taken out of it: it averages out over the matches, and counting it as
+    shared made motions seem ten times as uncertain as they were with a well registered sensor
+    (rendered views; apartment 0.94 -> 0.65 cm ATE, real images alike).
     """
     length = np.linalg.norm(apart, axis=1)
     typical = float(np.median(length))
     near = length <= 4 * typical
     apart, pixels = apart[near], pixels[near]
-    column, row = (np.clip(pixels * PARTS / (camera.width, camera.height), 0, PARTS - 1)).astype(int).T
+    column, row = (
+        (np.clip(pixels * PARTS / (camera.width, camera.height), 0, PARTS - 1)).astype(int).T
+    )
     part = row * PARTS + column
     count = np.bincount(part, minlength=PARTS**2)
-    mean = np.stack([np.bincount(part, apart[:, axis], PARTS**2) for axis in range(3)], axis=1) / np.maximum(count, 1)[:, None]
-    scatter = np.bincount(part, ((apart - mean[part]) ** 2).sum(1), PARTS**2) / np.maximum(count - 1, 1)
+    mean = (
+        np.stack([np.bincount(part, apart[:, axis], PARTS**2) for axis in range(3)], axis=1)
+        / np.maximum(count, 1)[:, None]
+    )
+    scatter = np.bincount(part, ((apart - mean[part]) ** 2).sum(1), PARTS**2) / np.maximum(
+        count - 1, 1
+    )
     enough = count >= 3
     if not enough.any():
         return typical
@@ -115,27 +155,49 @@ def _shared_misfit(apart, pixels, camera):
 
 
 def _ransac(points, pixels, camera, threshold):
-    options = {"max_reproj_error": threshold, "max_iterations": 2000, "min_iterations": 50, "seed": 0}
-    pose, info = poselib.estimate_absolute_pose(pixels, points, camera.pinhole, options, {"loss_type": "CAUCHY"})
+    options = {
+        "max_reproj_error": threshold,
+        "max_iterations": 2000,
+        "min_iterations": 50,
+        "seed": 0,
+    }
+    pose, info = poselib.estimate_absolute_pose(
+        pixels, points, camera.pinhole, options, {"loss_type": "CAUCHY"}
+    )
     return se3.from_rotation_translation(pose.R, pose.t) if info["num_inliers"] >= 4 else None
 
 
 def _reprojection(T_target_source, source, target):
     """Pixels each match is off, by whichever depth is known (the better where both are)."""
-    forward = np.linalg.norm(target.camera.project(se3.transform_points(T_target_source, source.points)) - target.pixels, axis=1)
+    forward = np.linalg.norm(
+        target.camera.project(se3.transform_points(T_target_source, source.points))
+        - target.pixels,
+        axis=1,
+    )
     T_source_target = se3.inverse(T_target_source)
-    backward = np.linalg.norm(source.camera.project(se3.transform_points(T_source_target, target.points)) - source.pixels, axis=1)
-    return np.fmin(np.where(source.depth > 0, forward, np.inf), np.where(target.depth > 0, backward, np.inf))
+    backward = np.linalg.norm(
+        source.camera.project(se3.transform_points(T_source_target, target.points))
+        - source.pixels,
+        axis=1,
+    )
+    return np.fmin(
+        np.where(source.depth > 0, forward, np.inf), np.where(target.depth > 0, backward, np.inf)
+    )
 
 
 def _linearize(T_target_source, source, target, kernel):
-    """Residuals (n, 3), Jacobians (n, 3, 6) by a left perturbation of T_target_source, robust weights (n,).
+    """Residuals (n, 3), Jacobians (n, 3, 6) by a left perturbation of T_target_source, robust
+    weights (n,).
 
-    A point's error is pixels across (two rows) and relative depth along the ray (third row, where the other depth is known).
+    A point's error is pixels across (two rows) and relative depth along the ray (third row, where
+    the other depth is known).
     """
     rows = []
     T_source_target = se3.inverse(T_target_source)
-    for transform, near, far, inverted in ((T_target_source, source, target, False), (T_source_target, target, source, True)):
+    for transform, near, far, inverted in (
+        (T_target_source, source, target, False),
+        (T_source_target, target, source, True),
+    ):
         known = near.depth > 0
         points = near.points[known]
         moved = se3.transform_points(transform, points)
@@ -143,11 +205,20 @@ def _linearize(T_target_source, source, target, kernel):
         error = np.zeros((len(z), 3))
         error[:, :2] = (far.camera.project(moved) - far.pixels[known]) / PIXEL_SIGMA
         measured = far.depth[known]
-        error[:, 2] = np.where(measured > 0, (moved[:, 2] - measured) / (DEPTH_SIGMA * np.maximum(measured, 1e-3)), 0)
+        error[:, 2] = np.where(
+            measured > 0, (moved[:, 2] - measured) / (DEPTH_SIGMA * np.maximum(measured, 1e-3)), 0
+        )
         by_point = np.zeros((len(z), 3, 3))
-        by_point[:, :2] = far.camera.projection_jacobian(np.column_stack([moved[:, :2], z])) / PIXEL_SIGMA
-        by_point[:, 2, 2] = np.where(measured > 0, 1 / (DEPTH_SIGMA * np.maximum(measured, 1e-3)), 0)
-        by_pose = np.concatenate([np.broadcast_to(np.eye(3), (len(z), 3, 3)), -_skew(points if inverted else moved)], axis=2)
+        by_point[:, :2] = (
+            far.camera.projection_jacobian(np.column_stack([moved[:, :2], z])) / PIXEL_SIGMA
+        )
+        by_point[:, 2, 2] = np.where(
+            measured > 0, 1 / (DEPTH_SIGMA * np.maximum(measured, 1e-3)), 0
+        )
+        by_pose = np.concatenate(
+            [np.broadcast_to(np.eye(3), (len(z), 3, 3)), -_skew(points if inverted else moved)],
+            axis=2,
+        )
         if inverted:  # T_source_target exp(-step): the point moves before the transform
             by_pose = -transform[:3, :3] @ by_pose
         cauchy = 1.0 / (1.0 + (error**2).sum(1) / (kernel / PIXEL_SIGMA) ** 2)

@@ -1,4 +1,6 @@
-"""Several runs of front ends in one map: each has odometry in a frame of its own, and has to be found in the map before it joins it."""
+"""Several runs of front ends in one map: each has odometry in a frame of its own, and has to be
+found in the map before it joins it.
+"""
 
 import numpy as np
 
@@ -7,14 +9,18 @@ from vggt3_ros.refinement.placing import LoadError, place
 
 
 def in_one_frame(poses, snapshot, placed, localized, step):
-    """StoredPoses -> (those whose session has a place in the map, their T_map_cam (N, 4, 4) as far as known, {session as text: why not}).
+    """StoredPoses -> (those whose session has a place in the map, their T_map_cam (N, 4, 4) as far
+    as known, {session as text: why not}).
 
-    A session has a place where the last snapshot (None without) holds some of it, where it is one of those `placed`, by merging, or where
-    localizing some of its keyframes without a hint says so; the first one makes the frame of a map that does not exist yet. localized(id) ->
+    A session has a place where the last snapshot (None without) holds some of it, where it is one
+    of those `placed`, by merging, or where localizing some of its keyframes without a hint says
+    so; the first one makes the frame of a map that does not exist yet. localized(id) ->
     Localization of a keyframe in the last snapshot's map; step() is called between images.
     """
     T_map_cam, waiting = poses.T_odom_cam.copy(), {}
-    held = {} if snapshot is None else dict(zip(map(int, snapshot.keyframe_ids), snapshot.T_map_cam))
+    held = (
+        {} if snapshot is None else dict(zip(map(int, snapshot.keyframe_ids), snapshot.T_map_cam))
+    )
     for session in np.unique(poses.sessions).tolist():
         rows = poses.sessions == session
         run = poses.only(rows)
@@ -26,7 +32,11 @@ def in_one_frame(poses, snapshot, placed, localized, step):
             except LoadError as error:
                 waiting[session] = str(error)
     inside = ~np.isin(poses.sessions, list(waiting))
-    return poses.only(inside), T_map_cam[inside], {str(session): reason for session, reason in waiting.items()}
+    return (
+        poses.only(inside),
+        T_map_cam[inside],
+        {str(session): reason for session, reason in waiting.items()},
+    )
 
 
 def _found(poses, snapshot, localized, step):

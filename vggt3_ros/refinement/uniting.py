@@ -7,11 +7,13 @@ from vggt3_ros.store.keyframes import KeyframeStore
 
 
 def unite(folders, out, back_end, progress):
-    """Maps in `folders`, the first of which gives the frame -> (Snapshot of all, [(folder, Loaded), ...]), written to the new folder `out`.
+    """Maps in `folders`, the first of which gives the frame -> (Snapshot of all, [(folder,
+    Loaded), ...]), written to the new folder `out`.
 
-    Those that were never refined, or not with all their keyframes, are refined first; the folders are left as they are. Where one was saved
-    without images the whole is a map without images: scene memories are put together, and nothing is refined after that.
-    back_end(KeyframeStore) -> a Backend on it; progress(stage, fraction). Raises LoadError.
+    Those that were never refined, or not with all their keyframes, are refined first; the folders
+    are left as they are. Where one was saved without images the whole is a map without images:
+    scene memories are put together, and nothing is refined after that. back_end(KeyframeStore) ->
+    a Backend on it; progress(stage, fraction). Raises LoadError.
     """
     with_images = True
     for folder in folders:
@@ -37,7 +39,9 @@ def unite(folders, out, back_end, progress):
 
 
 def _refined(store, back_end, progress, with_images):
-    """A Backend on the store, its map made of all keyframes; without images, those that it had are gone from the store."""
+    """A Backend on the store, its map made of all keyframes; without images, those that it had are
+    gone from the store.
+    """
     backend = back_end(store)
     if store.has_images and (backend.snapshot is None or len(backend.snapshot) < len(store)):
         backend.refine(progress)

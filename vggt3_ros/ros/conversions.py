@@ -1,4 +1,6 @@
-"""The values the library works with -> messages: poses, cameras, keyframes. What reads messages lives in messages/reading.py."""
+"""The values the library works with -> messages: poses, cameras, keyframes. What reads messages
+lives in messages/reading.py.
+"""
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -19,19 +21,27 @@ def from_nanoseconds(nanoseconds):
 def from_transform(transform):
     """(4, 4) -> geometry_msgs/Pose."""
     position, orientation = se3.to_quaternion(transform)
-    return Pose(position=Point(**_xyz(position)), orientation=Quaternion(**_xyz(orientation), w=float(orientation[3])))
+    return Pose(
+        position=Point(**_xyz(position)),
+        orientation=Quaternion(**_xyz(orientation), w=float(orientation[3])),
+    )
 
 
 def to_transform_message(transform):
     """(4, 4) -> geometry_msgs/Transform."""
     translation, rotation = se3.to_quaternion(transform)
-    return Transform(translation=Vector3(**_xyz(translation)), rotation=Quaternion(**_xyz(rotation), w=float(rotation[3])))
+    return Transform(
+        translation=Vector3(**_xyz(translation)),
+        rotation=Quaternion(**_xyz(rotation), w=float(rotation[3])),
+    )
 
 
 def to_matrix(transform, name="transform"):
     """geometry_msgs/Transform -> (4, 4)."""
     at = transform.translation
-    return to_transform(Pose(position=Point(x=at.x, y=at.y, z=at.z), orientation=transform.rotation), name)
+    return to_transform(
+        Pose(position=Point(x=at.x, y=at.y, z=at.z), orientation=transform.rotation), name
+    )
 
 
 def _xyz(vector):
@@ -40,26 +50,41 @@ def _xyz(vector):
 
 def with_covariance(transform, covariance):
     """(4, 4), (6, 6) x y z rotX rotY rotZ -> geometry_msgs/PoseWithCovariance."""
-    return PoseWithCovariance(pose=from_transform(transform), covariance=np.ravel(covariance).astype(float))
+    return PoseWithCovariance(
+        pose=from_transform(transform), covariance=np.ravel(covariance).astype(float)
+    )
 
 
 def from_camera(camera, header=None):
     """Camera -> CameraInfo."""
     k = camera.matrix
-    info = CameraInfo(height=camera.height, width=camera.width, distortion_model=camera.distortion_model or "plumb_bob",
-                      d=list(camera.distortion) or [0.0] * 5, k=k.ravel(), r=np.eye(3).ravel(),
-                      p=np.hstack([k, np.zeros((3, 1))]).ravel())
+    info = CameraInfo(
+        height=camera.height,
+        width=camera.width,
+        distortion_model=camera.distortion_model or "plumb_bob",
+        d=list(camera.distortion) or [0.0] * 5,
+        k=k.ravel(),
+        r=np.eye(3).ravel(),
+        p=np.hstack([k, np.zeros((3, 1))]).ravel(),
+    )
     if header is not None:
         info.header = header
     return info
 
 
 def from_keyframe(keyframe, odom_frame="odom", camera_frame="camera", encoded=None):
-    """Keyframe -> vggt3_ros/Keyframe, raw or with `encoded` JPEG or PNG bytes. Depth in exact millimetres goes as 16UC1."""
+    """Keyframe -> vggt3_ros/Keyframe, raw or with `encoded` JPEG or PNG bytes. Depth in exact
+    millimetres goes as 16UC1.
+    """
     stamp = from_nanoseconds(keyframe.stamp_ns)
     header = Header(stamp=stamp, frame_id=camera_frame)
-    message = KeyframeMessage(header=Header(stamp=stamp, frame_id=odom_frame), camera_frame_id=camera_frame, id=keyframe.id,
-                              t_odom_camera=from_transform(keyframe.T_odom_cam), camera_info=from_camera(keyframe.camera, header))
+    message = KeyframeMessage(
+        header=Header(stamp=stamp, frame_id=odom_frame),
+        camera_frame_id=camera_frame,
+        id=keyframe.id,
+        t_odom_camera=from_transform(keyframe.T_odom_cam),
+        camera_info=from_camera(keyframe.camera, header),
+    )
     if keyframe.odometry_covariance is not None:
         message.odometry_covariance = np.ravel(keyframe.odometry_covariance)
     if encoded is None:

@@ -1,4 +1,5 @@
-"""What the node's parts share: store, worker, refinery, intake, mode and the snapshot in force. Needs no rclpy.
+"""What the node's parts share: store, worker, refinery, intake, mode and the snapshot in force.
+Needs no rclpy.
 
 Lives from configure to cleanup.
 """
@@ -19,7 +20,9 @@ from vggt3_ros.worker.suspects import Suspects
 
 
 class Refused(ValueError):
-    """What is asked does not fit the mode or the map held. code: no_map, conflict, other_odometry."""
+    """What is asked does not fit the mode or the map held. code: no_map, conflict,
+    other_odometry.
+    """
 
     def __init__(self, code, message):
         super().__init__(message)
@@ -28,8 +31,9 @@ class Refused(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What a refinement replaced: the Snapshot before (None: the first), T_map_odom (4, 4) broadcast until then, and why the new
-    one is withheld (empty: it is not)."""
+    """What a refinement replaced: the Snapshot before (None: the first), T_map_odom (4, 4)
+    broadcast until then, and why the new one is withheld (empty: it is not).
+    """
 
     previous: object
     T_map_odom: np.ndarray
@@ -37,22 +41,30 @@ class Change:
 
 
 class Core:
-    """Opens the store and starts the worker. Raises ValueError (StoreError) when the store cannot be used.
+    """Opens the store and starts the worker. Raises ValueError (StoreError) when the store cannot
+    be used.
 
-    on_snapshot(snapshot, change) is called, in one thread of its own, for every snapshot that comes; change: Change of a refinement, None
-    when a map was loaded, both None when it was forgotten. on_pose(stamp_ns, T_map_cam, covariance): localization mode found the
-    robot. on_change(): a state changed that the status shows. now_ns(): the node's clock.
+    on_snapshot(snapshot, change) is called, in one thread of its own, for every snapshot that
+    comes; change: Change of a refinement, None when a map was loaded, both None when it was
+    forgotten. on_pose(stamp_ns, T_map_cam, covariance): localization mode found the robot.
+    on_change(): a state changed that the status shows. now_ns(): the node's clock.
     """
 
     def __init__(self, parameters, backend, on_snapshot, on_pose, on_change, logger, now_ns):
-        self.parameters, self._on_snapshot, self._on_change, self._log = parameters, on_snapshot, on_change, logger
+        self.parameters, self._on_snapshot, self._on_change, self._log = (
+            parameters,
+            on_snapshot,
+            on_change,
+            logger,
+        )
         node = parameters.node
         self.store = _open(node)
         self._mode_lock = threading.Lock()
         self._shelf = SnapshotShelf(self.store, self._adopted, logger)
         self.map_odom = MapOdom()
         self.last_correction = ""  # what it moved the newest keyframe by, in words
-        # The map of another run of the front end: its odometry is not that of now, so that what is added belongs to another session.
+        # The map of another run of the front end: its odometry is not that of now, so that what is
+        # added belongs to another session.
         self._other_run = node.mode == "localization" or self.store.get_note(LOADED) is not None
         self.localizing = self._other_run
         if self.snapshot is not None:
@@ -60,13 +72,28 @@ class Core:
         elif self.localizing:
             self._shelf.close()
             self.store.close()
-            raise ValueError(f"mode localization needs a refined map, {self.store.folder} holds none")
-        self.worker = WorkerClient(self.store.folder, parameters.backend, node.idle_distillation, self._shelf.announced,
-                                   self._worker_changed, node.worker_timeout, backend, logger, Suspects(self.store, logger))
+            raise ValueError(
+                f"mode localization needs a refined map, {self.store.folder} holds none"
+            )
+        self.worker = WorkerClient(
+            self.store.folder,
+            parameters.backend,
+            node.idle_distillation,
+            self._shelf.announced,
+            self._worker_changed,
+            node.worker_timeout,
+            backend,
+            logger,
+            Suspects(self.store, logger),
+        )
         self.refinery = Refinery(self.worker, self._limits, self._unrefined(), on_change, logger)
         self.refinery.pause()
-        self.tracker = Tracker(self.worker, self.map_odom, lambda: parameters.node.gate, on_pose, logger)
-        self.intake = Intake(self.store, node.odom_frame, self._keyframe_added, logger, node.map_frame, now_ns)
+        self.tracker = Tracker(
+            self.worker, self.map_odom, lambda: parameters.node.gate, on_pose, logger
+        )
+        self.intake = Intake(
+            self.store, node.odom_frame, self._keyframe_added, logger, node.map_frame, now_ns
+        )
         if self.localizing:
             self._localize_only()
         self.worker.start()
@@ -87,7 +114,8 @@ class Core:
         self._on_change()
         self.refinery.tick()
 
-    # snapshots --------------------------------------------------------------------------------------------------------
+    # snapshots
+    # --------------------------------------------------------------------------------------------------------
 
     @property
     def snapshot(self):
@@ -95,7 +123,9 @@ class Core:
         return self._shelf.current
 
     def load_snapshot(self, generation):
-        """The Snapshot of a refinement that was announced, once it is published. ValueError when it cannot be read."""
+        """The Snapshot of a refinement that was announced, once it is published. ValueError when
+        it cannot be read.
+        """
         return self._shelf.get(generation)
 
     def _adopted(self, snapshot, previous):
@@ -111,10 +141,16 @@ class Core:
         """(T_map_odom until now, why the new one is withheld)"""
         before = self.map_odom.correct(snapshot, self.parameters.node.gate)
         if self.map_odom.withheld:
-            self._log.warning(f"the correction of refinement {snapshot.generation} is not broadcast: {self.map_odom.withheld}")
+            self._log.warning(
+                f"the correction of refinement {snapshot.generation} is not broadcast: {self.map_odom.withheld}"
+            )
         if before is not None:
-            metres, radians = jump(before, snapshot.T_map_odom, snapshot.T_odom_cam[snapshot.newest])
-            self.last_correction = f"{metres:.3f} m, {radians:.4f} rad by refinement {snapshot.generation}"
+            metres, radians = jump(
+                before, snapshot.T_map_odom, snapshot.T_odom_cam[snapshot.newest]
+            )
+            self.last_correction = (
+                f"{metres:.3f} m, {radians:.4f} rad by refinement {snapshot.generation}"
+            )
         return before, self.map_odom.withheld
 
     def _placed_odometry(self):
@@ -123,19 +159,28 @@ class Core:
 
     @property
     def T_map_frontend(self):
-        """(4, 4) of the front end's frame as it is now: what TF needs. None while localization mode has not found the robot."""
+        """(4, 4) of the front end's frame as it is now: what TF needs. None while localization
+        mode has not found the robot.
+        """
         T_map_odom = self.map_odom.T_map_odom
         return None if T_map_odom is None else T_map_odom @ self.intake.T_kept_frontend
 
     def configure(self):
         """After a live parameter change."""
-        changed = self.worker.configure(self.parameters.backend, self.parameters.node.idle_distillation)
-        changed.add_done_callback(lambda done: done.exception() and self._log.error(f"configuration not used: {done.exception()}"))
+        changed = self.worker.configure(
+            self.parameters.backend, self.parameters.node.idle_distillation
+        )
+        changed.add_done_callback(
+            lambda done: (
+                done.exception() and self._log.error(f"configuration not used: {done.exception()}")
+            )
+        )
         if self.map_odom.withheld and not self.localizing and self.snapshot is not None:
             self._correct(self.snapshot)  # within a wider gate it goes out now
             self._on_change()
 
-    # mode -------------------------------------------------------------------------------------------------------------
+    # mode
+    # -------------------------------------------------------------------------------------------------------------
 
     def resume(self):
         """Refine when it is due, unless the mode is localization."""
@@ -143,23 +188,34 @@ class Core:
             self.refinery.resume()
 
     def set_mode(self, localizing, timeout, new_session=False):
-        """Map, or localize only. Mapping on a map of another run begins a session of its own, tied to the map where it is found in it; so
-        does new_session: the front end began anew, its clock too perhaps.
-        Raises Refused when there is no map, or none that can be added to; WorkerError or TimeoutError when the worker does not follow."""
+        """Map, or localize only. Mapping on a map of another run begins a session of its own, tied
+        to the map where it is found in it; so does new_session: the front end began anew, its
+        clock too perhaps. Raises Refused when there is no map, or none that can be added to;
+        WorkerError or TimeoutError when the worker does not follow.
+        """
         with self._mode_lock:
             if new_session and localizing:
-                raise Refused("mode", "new_session needs mode MAPPING: localization keeps nothing of a front end's run")
+                raise Refused(
+                    "mode",
+                    "new_session needs mode MAPPING: localization keeps nothing of a front end's run",
+                )
             if localizing == self.localizing and not new_session:
                 return
             if new_session and self.snapshot is None:
-                raise Refused("no_map", "there is no refined map yet to find a new session in: refine first, or call reset")
+                raise Refused(
+                    "no_map",
+                    "there is no refined map yet to find a new session in: refine first, or call reset",
+                )
             if localizing:
                 if self.snapshot is None:
                     raise Refused("no_map", "there is no refined map yet to localize in")
                 self._localize_only()
             elif self._other_run and self.parameters.node.mode == "localization":
-                raise Refused("other_odometry", "this node was started to localize in the map of its store, and adds nothing to it: start "
-                                                "one that maps, and load_map")
+                raise Refused(
+                    "other_odometry",
+                    "this node was started to localize in the map of its store, and adds nothing to it: start "
+                    "one that maps, and load_map",
+                )
             elif self._other_run or new_session:
                 self._begin_session(timeout)
             else:
@@ -176,7 +232,8 @@ class Core:
         self.intake.divert(self.tracker.take)
 
     def _begin_session(self, timeout):
-        # Where localization mode saw the robot holds until a refinement knows better; what was of the odometry before does not.
+        # Where localization mode saw the robot holds until a refinement knows better; what was of
+        # the odometry before does not.
         found = self.map_odom.T_map_odom if self._other_run else None
         self.refinery.pause()
         self.intake.close("a session begins, and it is of neither: send it again")
@@ -203,13 +260,19 @@ class Core:
         self.map_odom.reset(np.eye(4) if self.snapshot is None else self._placed_odometry())
         self.refinery.resume(waiting=self._unrefined())
 
-    # everything changes -----------------------------------------------------------------------------------------------
+    # everything changes
+    # -----------------------------------------------------------------------------------------------
 
     def reset(self, timeout):
-        """Forget everything and map; the number of keyframes forgotten. WorkerError or TimeoutError when the worker does not
-        follow, Refused when the node was started to serve a map."""
+        """Forget everything and map; the number of keyframes forgotten. WorkerError or
+        TimeoutError when the worker does not follow, Refused when the node was started to serve a
+        map.
+        """
         if self.parameters.node.mode == "localization":
-            raise Refused("conflict", "this node was started to localize in the map of its store, and forgets none of it")
+            raise Refused(
+                "conflict",
+                "this node was started to localize in the map of its store, and forgets none of it",
+            )
         with self._mode_lock:
             self.refinery.pause()
             try:
@@ -223,14 +286,22 @@ class Core:
         return keyframes
 
     def load(self, folder, merge, timeout):
-        """Load a saved map, see worker/__init__.py. Replacing ends in localization mode. Returns the worker's answer; raises as
-        :meth:`reset`, and Refused when the node serves a map."""
-        if self.parameters.node.mode == "localization" or (merge and self.localizing and self.store.has_images):
-            raise Refused("conflict", "the map of this node is served as it is: keyframes are merged into a map that is being made")
+        """Load a saved map, see worker/__init__.py. Replacing ends in localization mode. Returns
+        the worker's answer; raises as :meth:`reset`, and Refused when the node serves a map.
+        """
+        if self.parameters.node.mode == "localization" or (
+            merge and self.localizing and self.store.has_images
+        ):
+            raise Refused(
+                "conflict",
+                "the map of this node is served as it is: keyframes are merged into a map that is being made",
+            )
         with self._mode_lock:
             self.refinery.pause()
             if not merge:
-                self.intake.close("a map is loaded, and it is neither of the old one nor of the new one: send it again")
+                self.intake.close(
+                    "a map is loaded, and it is neither of the old one nor of the new one: send it again"
+                )
             try:
                 served = self.snapshot.generation if self.snapshot is not None else 0
                 answer = self.worker.load(folder, merge).result(timeout)
@@ -238,7 +309,8 @@ class Core:
                     self._forget(timeout)
                     self._other_run = True
                     self._localize_only()
-                if answer["code"] == "ok" and answer["generation"] != served:  # maps without images are joined at once, others refined first
+                # maps without images are joined at once, others refined first
+                if answer["code"] == "ok" and answer["generation"] != served:
                     self._shelf.announced(answer["generation"]).result(timeout)
             finally:
                 self._take_keyframes()
@@ -252,7 +324,9 @@ class Core:
         self.map_odom.reset()
 
     def stop(self):
-        """End the worker; requests that wait for it fail. The store stays open for what is still on its way there."""
+        """End the worker; requests that wait for it fail. The store stays open for what is still
+        on its way there.
+        """
         self.tracker.stop()
         self.refinery.pause()
         self.worker.close()
@@ -267,5 +341,7 @@ def _open(node):
     """KeyframeStore of a NodeConfig; ValueError when localization mode finds none to open."""
     folder = node.store_folder()
     if node.mode == "localization" and not (node.store and (folder / "keyframes.db").exists()):
-        raise ValueError(f"mode localization needs parameter store to name a saved map, got '{node.store}'")
+        raise ValueError(
+            f"mode localization needs parameter store to name a saved map, got '{node.store}'"
+        )
     return KeyframeStore(folder)

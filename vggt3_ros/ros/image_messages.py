@@ -20,8 +20,13 @@ def from_depth(depth, header=None):
 
 def _image(array, encoding, header):
     array = np.ascontiguousarray(array)
-    message = Image(height=array.shape[0], width=array.shape[1], encoding=encoding, is_bigendian=sys.byteorder == "big",
-                    step=array.strides[0])
+    message = Image(
+        height=array.shape[0],
+        width=array.shape[1],
+        encoding=encoding,
+        is_bigendian=sys.byteorder == "big",
+        step=array.strides[0],
+    )
     message.data.frombytes(array.data.cast("B"))  # four times faster than assigning bytes
     if header is not None:
         message.header = header

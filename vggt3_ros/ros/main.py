@@ -15,17 +15,27 @@ from rclpy.utilities import remove_ros_args
 from vggt3_ros.ros.node import BackendNode
 from vggt3_ros.system.environment import take_short_turns
 
-PRIVATE = 0o077  # what node and worker write shows where people live: the user's own, unless given to others with chmod
-THREADS = 16  # keyframes, TF, status, six services, parameters, lifecycle, and up to four waiting refine goals
+# what node and worker write shows where people live: the user's own, unless given to others with
+# chmod
+PRIVATE = 0o077
+# keyframes, TF, status, six services, parameters, lifecycle, and up to four waiting refine goals
+THREADS = 16
 
 
 def main(argv=None):
     """Exit status 1 when the node cannot start."""
     if argv is None:
         argv = sys.argv
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # scripts/backend.in had another while this was imported
-    parser = argparse.ArgumentParser(description="The vggt3_ros back end as a ROS 2 node. ROS arguments follow --ros-args.")
-    parser.add_argument("--backend", default="vggt3_ros.backend:Backend", help="module:class that refines and localizes")
+        # scripts/backend.in had another while this was imported
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    parser = argparse.ArgumentParser(
+        description="The vggt3_ros back end as a ROS 2 node. ROS arguments follow --ros-args."
+    )
+    parser.add_argument(
+        "--backend",
+        default="vggt3_ros.backend:Backend",
+        help="module:class that refines and localizes",
+    )
     node = executor = None
     try:
         arguments = parser.parse_args(remove_ros_args(argv)[1:])
@@ -60,7 +70,9 @@ def main(argv=None):
 
 
 def spin(executor, logger):
-    """Until the executor or ROS is shut down. What a callback raises is logged, and the node goes on."""
+    """Until the executor or ROS is shut down. What a callback raises is logged, and the node goes
+    on.
+    """
     while True:
         try:
             return executor.spin()
@@ -70,7 +82,7 @@ def spin(executor, logger):
             raise
         except Exception:
             if not executor.context.ok():
-                return
+                return None
             logger.error(f"a callback failed:\n{traceback.format_exc()}")
 
 

@@ -1,4 +1,6 @@
-"""The back end as a ROS 2 lifecycle node: it converts and publishes; the worker process does the work."""
+"""The back end as a ROS 2 lifecycle node: it converts and publishes; the worker process does the
+work.
+"""
 
 from contextlib import suppress
 from functools import wraps
@@ -23,20 +25,26 @@ from vggt3_ros.ros.services.trajectory_service import TrajectoryService
 
 def explained(transition):
     """rclpy turns what a transition raises into the error state without a word."""
+
     @wraps(transition)
     def wrapped(self, state):
         try:
             return transition(self, state)
         except Exception as error:
-            self.get_logger().error(f"{transition.__name__.removeprefix('on_')} failed, everything is stopped: "
-                                    f"{type(error).__name__}: {error}")
+            self.get_logger().error(
+                f"{transition.__name__.removeprefix('on_')} failed, everything is stopped: "
+                f"{type(error).__name__}: {error}"
+            )
             raise
+
     return wrapped
 
 
 class BackendNode(LifecycleNode):
-    """configure: open the store, start the worker, serve the last map. activate: take keyframes, refine, answer.
-    deactivate keeps the store; cleanup ends the worker; so does an error, after which it can be configured again."""
+    """configure: open the store, start the worker, serve the last map. activate: take keyframes,
+    refine, answer. deactivate keeps the store; cleanup ends the worker; so does an error, after
+    which it can be configured again.
+    """
 
     def __init__(self, backend="vggt3_ros.backend:Backend", **options):
         super().__init__("vggt3_ros", **options)
@@ -47,12 +55,21 @@ class BackendNode(LifecycleNode):
     @explained
     def on_configure(self, state):
         try:
-            self._core = Core(self.parameters, self._backend, self._snapshot_changed, self._pose_found,
-                              self._state_changed, self.get_logger(), lambda: self.get_clock().now().nanoseconds)
+            self._core = Core(
+                self.parameters,
+                self._backend,
+                self._snapshot_changed,
+                self._pose_found,
+                self._state_changed,
+                self.get_logger(),
+                lambda: self.get_clock().now().nanoseconds,
+            )
         except (ValueError, OSError) as error:  # StoreError among them
             self.get_logger().error(f"cannot configure: {error}")
             return TransitionCallbackReturn.FAILURE
-        self.get_logger().info(f"keyframe store: {self._core.store.folder} ({len(self._core.store)} keyframes)")
+        self.get_logger().info(
+            f"keyframe store: {self._core.store.folder} ({len(self._core.store)} keyframes)"
+        )
         return TransitionCallbackReturn.SUCCESS
 
     @explained
@@ -84,7 +101,9 @@ class BackendNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def stop(self):
-        """Before the executor is shut down: its threads must not wait for the worker any longer."""
+        """Before the executor is shut down: its threads must not wait for the worker any
+        longer.
+        """
         self._deactivate()
         if self._core is not None:
             self._core.stop()
@@ -97,7 +116,9 @@ class BackendNode(LifecycleNode):
             core.close()
 
     def destroy_node(self):
-        """As of any node; also what rclpy leaves of a lifecycle node in the ROS graph until Python collects it."""
+        """As of any node; also what rclpy leaves of a lifecycle node in the ROS graph until Python
+        collects it.
+        """
         super().destroy_node()
         self._state_machine.destroy_when_not_in_use()
 
@@ -143,10 +164,24 @@ class ActiveParts:
             raise
 
     def _create(self, node, core, config):
-        self.outputs = self._add(Outputs(node, config.node.map_frame, lambda: config.backend.map.max_points, core.store.public_ids))
-        self.map_odom = self._add(MapOdomBroadcaster(
-            node, config.node.tf_rate, lambda: core.T_map_frontend, lambda: (config.node.map_frame, core.intake.odom_frame),
-            lambda: config.node.transform_tolerance, lambda: config.node.publish_tf))
+        self.outputs = self._add(
+            Outputs(
+                node,
+                config.node.map_frame,
+                lambda: config.backend.map.max_points,
+                core.store.public_ids,
+            )
+        )
+        self.map_odom = self._add(
+            MapOdomBroadcaster(
+                node,
+                config.node.tf_rate,
+                lambda: core.T_map_frontend,
+                lambda: (config.node.map_frame, core.intake.odom_frame),
+                lambda: config.node.transform_tolerance,
+                lambda: config.node.publish_tf,
+            )
+        )
         self.grid = self._add(GridOutput(node, core, config.node.status_period))
         self.localize = self._add(LocalizeService(node, core))
         self.services = self._add(MapServices(node, core))
@@ -154,8 +189,12 @@ class ActiveParts:
         self.refine = self._add(RefineAction(node, core))
         self.status = self._add(StatusPublisher(node, core, self.localize))
         self.input = self._add(make_input(node, core, self.map_odom.broadcast))
-        self._timer = node.create_timer(config.node.status_period, self._tick, callback_group=MutuallyExclusiveCallbackGroup(),
-                                        clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer = node.create_timer(
+            config.node.status_period,
+            self._tick,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
+        )
         self.status.publish()
 
     def _add(self, part):
@@ -163,7 +202,9 @@ class ActiveParts:
         return part
 
     def show(self, snapshot, change):
-        """Publish a snapshot, None: the map was forgotten; and what it changed (Change, None: it is no refinement)."""
+        """Publish a snapshot, None: the map was forgotten; and what it changed (Change, None: it
+        is no refinement).
+        """
         if snapshot is None:
             self.outputs.publish_nothing()
         else:

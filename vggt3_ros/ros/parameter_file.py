@@ -1,4 +1,6 @@
-"""config/backend.yaml, made from the configuration: `python -m vggt3_ros.ros.parameter_file > config/backend.yaml`. Needs no ROS."""
+"""config/backend.yaml, made from the configuration: `python -m vggt3_ros.ros.parameter_file >
+config/backend.yaml`. Needs no ROS.
+"""
 
 import json
 
@@ -18,7 +20,8 @@ def render():
     """The text of config/backend.yaml."""
     lines, component = [], ""
     values = {**NodeConfig().flat(), **BackendConfig().flat()}
-    for name, (value, metadata) in sorted(values.items(), key=lambda item: "." in item[0]):  # those of no component first
+    # those of no component first
+    for name, (value, metadata) in sorted(values.items(), key=lambda item: "." in item[0]):
         prefix, _, leaf = name.rpartition(".")
         if prefix != component:
             lines.append(f"\n      {prefix}:\n")

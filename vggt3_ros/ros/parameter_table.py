@@ -1,4 +1,6 @@
-"""docs/parameters.md, made from the configuration: `python -m vggt3_ros.ros.parameter_table > docs/parameters.md`. Needs no ROS."""
+"""docs/parameters.md, made from the configuration: `python -m vggt3_ros.ros.parameter_table >
+docs/parameters.md`. Needs no ROS.
+"""
 
 import dataclasses
 import json
@@ -26,14 +28,63 @@ SHARED = "These and the ones below are taken by the command line too: `vggt3 eva
 
 # What rclpy declares: (name, type, default, unit, range, while running, meaning).
 OF_EVERY_NODE = (
-    ("use_sim_time", "bool", "`false`", "-", "true, false", "yes", "Time comes from the topic /clock"),
-    ("start_type_description_service", "bool", "`true`", "-", "true, false", "restart", "Offer the service ~/get_type_description"))
+    (
+        "use_sim_time",
+        "bool",
+        "`false`",
+        "-",
+        "true, false",
+        "yes",
+        "Time comes from the topic /clock",
+    ),
+    (
+        "start_type_description_service",
+        "bool",
+        "`true`",
+        "-",
+        "true, false",
+        "restart",
+        "Offer the service ~/get_type_description",
+    ),
+)
 OF_EVERY_TOPIC = (
-    ("depth", "integer", "that of the topic", "messages", "1 and more", "restart", "Length of the queue"),
-    ("history", "string", "`keep_last`", "-", "keep_last, keep_all", "restart", "Whether the queue is bounded by `depth`"),
-    ("reliability", "string", "that of the topic", "-", "reliable, best_effort; of an input also best_available", "restart",
-     "best_available: reliable when all publishers are"),
-    ("durability", "string", "that of the topic", "-", "volatile, transient_local", "restart", "transient_local: latched"))
+    (
+        "depth",
+        "integer",
+        "that of the topic",
+        "messages",
+        "1 and more",
+        "restart",
+        "Length of the queue",
+    ),
+    (
+        "history",
+        "string",
+        "`keep_last`",
+        "-",
+        "keep_last, keep_all",
+        "restart",
+        "Whether the queue is bounded by `depth`",
+    ),
+    (
+        "reliability",
+        "string",
+        "that of the topic",
+        "-",
+        "reliable, best_effort; of an input also best_available",
+        "restart",
+        "best_available: reliable when all publishers are",
+    ),
+    (
+        "durability",
+        "string",
+        "that of the topic",
+        "-",
+        "volatile, transient_local",
+        "restart",
+        "transient_local: latched",
+    ),
+)
 QOS_HEAD = """\
 ## Quality of service
 
@@ -52,15 +103,38 @@ def render():
         for f in dataclasses.fields(config):
             if f.name not in own:
                 part = f.default_factory
-                parts.append(_section(f"`{f.name}.*`", part.__doc__, {g.name: g for g in dataclasses.fields(part)}, f.name + "."))
-    parts.append("## Of every ROS 2 node\n\n" + COLUMNS + "".join(_row(*row) for row in OF_EVERY_NODE))
-    parts.append(QOS_HEAD + COLUMNS.replace("parameter", "POLICY", 1) + "".join(_row(*row) for row in OF_EVERY_TOPIC))
+                parts.append(
+                    _section(
+                        f"`{f.name}.*`",
+                        part.__doc__,
+                        {g.name: g for g in dataclasses.fields(part)},
+                        f.name + ".",
+                    )
+                )
+    parts.append(
+        "## Of every ROS 2 node\n\n" + COLUMNS + "".join(_row(*row) for row in OF_EVERY_NODE)
+    )
+    parts.append(
+        QOS_HEAD
+        + COLUMNS.replace("parameter", "POLICY", 1)
+        + "".join(_row(*row) for row in OF_EVERY_TOPIC)
+    )
     return "\n".join(parts)
 
 
 def _section(title, intro, fields, prefix):
-    rows = (_row(prefix + name, TYPES[type(f.default)], f"`{json.dumps(f.default)}`", f.metadata["unit"] or "-", _range(f),
-                 "yes" if f.metadata["live"] else "restart", f.metadata["doc"]) for name, f in fields.items())
+    rows = (
+        _row(
+            prefix + name,
+            TYPES[type(f.default)],
+            f"`{json.dumps(f.default)}`",
+            f.metadata["unit"] or "-",
+            _range(f),
+            "yes" if f.metadata["live"] else "restart",
+            f.metadata["doc"],
+        )
+        for name, f in fields.items()
+    )
     return f"## {title}\n\n{' '.join(intro.split())}\n\n{COLUMNS}{''.join(rows)}"
 
 

@@ -1,4 +1,6 @@
-"""Quality of service of every topic. Each can be overridden by parameters (qos_overrides.<topic>...)."""
+"""Quality of service of every topic. Each can be overridden by parameters
+(qos_overrides.<topic>...).
+"""
 
 from copy import copy
 
@@ -10,47 +12,96 @@ RELIABILITIES = "best_available", "best_effort", "reliable"
 KEYFRAME_QUEUE = 50  # what may wait while the disk is busy
 
 # A keyframe is sent once and must not be lost.
-KEYFRAMES = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=KEYFRAME_QUEUE, reliability=ReliabilityPolicy.RELIABLE,
-                       durability=DurabilityPolicy.VOLATILE)
+KEYFRAMES = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=KEYFRAME_QUEUE,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
 # Whoever subscribes late gets the last one: map, path, poses, loops, status.
-LATCHED = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE,
-                     durability=DurabilityPolicy.TRANSIENT_LOCAL)
-EVENTS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.RELIABLE,
-                    durability=DurabilityPolicy.VOLATILE)
-TF = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100, reliability=ReliabilityPolicy.RELIABLE,
-                durability=DurabilityPolicy.VOLATILE)
-# As reliable as what is published (see input_monitor.Topic): best effort loses large images that arrive in bursts, and is all that
+LATCHED = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+EVENTS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=10,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+TF = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=100,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+# As reliable as what is published (see input_monitor.Topic): best effort loses large images that
+# arrive in bursts, and is all that
 # some drivers offer.
-IMAGES = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.BEST_AVAILABLE,
-                    durability=DurabilityPolicy.VOLATILE)
-ODOMETRY = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=400, reliability=ReliabilityPolicy.BEST_AVAILABLE,
-                      durability=DurabilityPolicy.VOLATILE)
-TF_STATIC = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100, reliability=ReliabilityPolicy.RELIABLE,
-                       durability=DurabilityPolicy.TRANSIENT_LOCAL)
+IMAGES = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=10,
+    reliability=ReliabilityPolicy.BEST_AVAILABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+ODOMETRY = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=400,
+    reliability=ReliabilityPolicy.BEST_AVAILABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+TF_STATIC = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=100,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
 
 
 def own(profile):
-    """A copy: rclpy writes a topic's overrides into the profile it is given, which other topics share."""
+    """A copy: rclpy writes a topic's overrides into the profile it is given, which other topics
+    share.
+    """
     return copy(profile)
 
 
 def overridable():
-    return QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY, QoSPolicyKind.RELIABILITY))
+    return QoSOverridingOptions(
+        (
+            QoSPolicyKind.HISTORY,
+            QoSPolicyKind.DEPTH,
+            QoSPolicyKind.DURABILITY,
+            QoSPolicyKind.RELIABILITY,
+        )
+    )
 
 
 def overridable_input():
     """Without reliability: see asked_reliability."""
-    return QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY))
+    return QoSOverridingOptions(
+        (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY)
+    )
 
 
 def asked_reliability(node, topic, profile):
-    """ReliabilityPolicy of a subscription by its parameter qos_overrides.<topic>.subscription.reliability, that of `profile` by default.
-    Declared here, since rclpy would resolve "best_available" once and for all by the publishers of that moment. ValueError for another."""
+    """ReliabilityPolicy of a subscription by its parameter
+    qos_overrides.<topic>.subscription.reliability, that of `profile` by default. Declared here,
+    since rclpy would resolve "best_available" once and for all by the publishers of that moment.
+    ValueError for another.
+    """
     name = f"qos_overrides.{node.resolve_topic_name(topic)}.subscription.reliability"
     if not node.has_parameter(name):
-        node.declare_parameter(name, profile.reliability.short_key, ParameterDescriptor(
-            read_only=True, description="Reliability of the subscription; best_available: reliable when all publishers are",
-            additional_constraints=f"one of {', '.join(RELIABILITIES)}"))
+        node.declare_parameter(
+            name,
+            profile.reliability.short_key,
+            ParameterDescriptor(
+                read_only=True,
+                description="Reliability of the subscription; best_available: reliable when all publishers are",
+                additional_constraints=f"one of {', '.join(RELIABILITIES)}",
+            ),
+        )
     value = node.get_parameter(name).value
     if value not in RELIABILITIES:
         raise ValueError(f"{name} must be one of {', '.join(RELIABILITIES)}, got '{value}'")

@@ -5,22 +5,27 @@ import threading
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
-WAKE_SECONDS = 0.2  # an executor that is shut down just before it begins to wait would never wake of itself
+# an executor that is shut down just before it begins to wait would never wake of itself
+WAKE_SECONDS = 0.2
 END_SECONDS = 10.0
 
 
 class Spinner:
-    """Serves `node` from now until :meth:`close`, which waits for the callback that runs, then destroys the node.
+    """Serves `node` from now until :meth:`close`, which waits for the callback that runs, then
+    destroys the node.
 
-    failed() is called in the handler of what a callback raises, which then goes on; without, it ends the thread.
-    Destroying it under a running executor is a race in rclpy: Executor.shutdown does not wait for the thread that spins.
+    failed() is called in the handler of what a callback raises, which then goes on; without, it
+    ends the thread. Destroying it under a running executor is a race in rclpy: Executor.shutdown
+    does not wait for the thread that spins.
     """
 
     def __init__(self, node, failed=None):
         self._node, self._failed, self._closing = node, failed, threading.Event()
         self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(node)
-        self._thread = threading.Thread(target=self._spin, daemon=True, name=f"{node.get_name()} spins")
+        self._thread = threading.Thread(
+            target=self._spin, daemon=True, name=f"{node.get_name()} spins"
+        )
         self._thread.start()
 
     def _spin(self):

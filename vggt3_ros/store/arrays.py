@@ -1,4 +1,6 @@
-"""Arrays out of .npz files that may be damaged or made to do harm: every size is checked before memory is taken. Never pickle."""
+"""Arrays out of .npz files that may be damaged or made to do harm: every size is checked before
+memory is taken. Never pickle.
+"""
 
 import struct
 import tokenize
@@ -11,12 +13,29 @@ import numpy as np
 from numpy.lib import format as npy
 
 MAX_BYTES = 8 * 2**30  # of one file
-DAMAGE = (OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError, NotImplementedError, SyntaxError, MemoryError, OverflowError,
-          struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error)  # what zipfile and numpy raise, by what is wrong
+DAMAGE = (
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    TypeError,
+    RuntimeError,
+    NotImplementedError,
+    SyntaxError,
+    MemoryError,
+    OverflowError,
+    # what zipfile and numpy raise, by what is wrong
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def load_arrays(path, names, max_bytes=MAX_BYTES):
-    """{name: array} of a file that np.savez wrote. ValueError when it lacks a name, is damaged, compressed or larger than it can be."""
+    """{name: array} of a file that np.savez wrote. ValueError when it lacks a name, is damaged,
+    compressed or larger than it can be.
+    """
     size = Path(path).stat().st_size
     if size > max_bytes:
         raise ValueError(f"{path} has {size} bytes, more than the {max_bytes} it may have")
@@ -28,7 +47,11 @@ def load_arrays(path, names, max_bytes=MAX_BYTES):
 
 
 def _read(archive, member, size):
-    if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 or member.file_size > size:
+    if (
+        member.compress_type != zipfile.ZIP_STORED
+        or member.flag_bits & 1
+        or member.file_size > size
+    ):
         raise ValueError(f"{member.filename} is compressed, or larger than the file")
     with archive.open(member) as file:
         version = npy.read_magic(file)
@@ -36,8 +59,15 @@ def _read(archive, member, size):
             raise ValueError(f"{member.filename} has npy version {version}, 1.0 is read")
         shape, fortran_order, dtype = npy.read_array_header_1_0(file)
         expected = prod(shape) * dtype.itemsize
-        if dtype.hasobject or min(shape, default=0) < 0 or expected != member.file_size - file.tell():
-            raise ValueError(f"{member.filename} announces {shape} {dtype}, which is not what it holds")
-        data = file.read(expected + 1)  # the byte that is not there: at the end the checksum is compared
+        if (
+            dtype.hasobject
+            or min(shape, default=0) < 0
+            or expected != member.file_size - file.tell()
+        ):
+            raise ValueError(
+                f"{member.filename} announces {shape} {dtype}, which is not what it holds"
+            )
+        # the byte that is not there: at the end the checksum is compared
+        data = file.read(expected + 1)
         array = np.frombuffer(bytearray(data), dtype)
         return array.reshape(shape[::-1]).T if fortran_order else array.reshape(shape)

@@ -1,6 +1,8 @@
-"""Lossless coding of the store's images and depth maps: differences to the left neighbour, then zstd.
+"""Lossless coding of the store's images and depth maps: differences to the left neighbour, then
+zstd.
 
-640x480 on one core: RGB 4 ms in 0.34 MB (PNG at its fastest level: 16 ms in 0.43 MB), 16-bit depth 1.2 ms, float depth 3 ms.
+640x480 on one core: RGB 4 ms in 0.34 MB (PNG at its fastest level: 16 ms in 0.43 MB), 16-bit depth
+1.2 ms, float depth 3 ms.
 """
 
 import struct
@@ -18,22 +20,25 @@ except ImportError:
 LEVEL = 1
 PLANES = "planes.zstd"  # (G, R-G, B-G), each minus its left neighbour, modulo 256
 DEPTH_FLOAT = "f32.zstd"  # little-endian float32, byte planes
-DEPTH_STEPS = {"u16/1000.zstd": 1000, "u16/5000.zstd": 5000}  # 16-bit counts of 1/1000 m (16UC1) or 1/5000 m (TUM)
+# 16-bit counts of 1/1000 m (16UC1) or 1/5000 m (TUM)
+DEPTH_STEPS = {"u16/1000.zstd": 1000, "u16/5000.zstd": 5000}
 MAX_SEGMENTS = 4096  # of a JPEG before its first frame; colour profiles take a few dozen
 SAME = 24  # mean difference, of 255, up to which two codings may be of one image
 MAGIC = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
 
 
 def image_kind(encoded):
-    """"jpeg" or "png" by the first bytes of `encoded`; ValueError for anything else."""
+    """ "jpeg" or "png" by the first bytes of `encoded`; ValueError for anything else."""
     for name, magic in MAGIC.items():
-        if bytes(encoded[:len(magic)]) == magic:
+        if bytes(encoded[: len(magic)]) == magic:
             return name
     raise ValueError("encoded image is neither JPEG nor PNG")
 
 
 def encoded_size(data):
-    """(width, height) that the first bytes of a JPEG or PNG announce. ValueError where they announce none."""
+    """(width, height) that the first bytes of a JPEG or PNG announce. ValueError where they
+    announce none.
+    """
     if image_kind(data) == "png":
         if len(data) < 29 or data[12:16] != b"IHDR":
             raise ValueError("PNG is cut short or damaged")
@@ -42,23 +47,27 @@ def encoded_size(data):
     for _ in range(MAX_SEGMENTS):
         if at + 9 > len(data):
             break
-        marker, length = data[at + 1], struct.unpack(">H", data[at + 2:at + 4])[0]
+        marker, length = data[at + 1], struct.unpack(">H", data[at + 2 : at + 4])[0]
         if data[at] != 0xFF or length < 2:
             break
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame
-            height, width = struct.unpack(">HH", data[at + 5:at + 9])
+            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
             return width, height
         at += 2 + length
     raise ValueError("JPEG is cut short or damaged")
 
 
 def decode_encoded(data, width, height):
-    """JPEG or PNG -> (height, width, 3) uint8 RGB. ValueError unless its header announces that size (before it is decoded)."""
+    """JPEG or PNG -> (height, width, 3) uint8 RGB. ValueError unless its header announces that
+    size (before it is decoded).
+    """
     found = encoded_size(data)
     if found != (width, height):
         raise ValueError(f"is {found[0]}x{found[1]}, its camera {width}x{height}")
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        image = cv2.imdecode(
+            np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        )
     except cv2.error as error:
         raise ValueError(f"cannot be decoded: {error.err}") from error
     if image is None or image.shape != (height, width, 3):
@@ -78,7 +87,9 @@ def encode_image(image):
 
 
 def decode_image(data, kind, width, height):
-    """Bytes of :func:`encode_image`, or JPEG or PNG -> (height, width, 3) uint8 RGB. ValueError when they do not decode to that size."""
+    """Bytes of :func:`encode_image`, or JPEG or PNG -> (height, width, 3) uint8 RGB. ValueError
+    when they do not decode to that size.
+    """
     _check_size(width, height)
     if kind != PLANES:
         try:
@@ -94,7 +105,9 @@ def decode_image(data, kind, width, height):
 
 
 def encode_depth(depth):
-    """(height, width) float32 metres -> (bytes, kind); 16 bits where those give back exactly the same floats."""
+    """(height, width) float32 metres -> (bytes, kind); 16 bits where those give back exactly the
+    same floats.
+    """
     for kind, per_metre in DEPTH_STEPS.items():
         counts = np.rint(depth * np.float32(per_metre))
         if counts.max(initial=0) <= 65535 and counts.min(initial=0) >= 0:
@@ -109,11 +122,18 @@ def decode_depth(data, kind, width, height):
     """Bytes of :func:`encode_depth` -> (height, width) float32 metres."""
     _check_size(width, height)
     if kind in DEPTH_STEPS:
-        return _unpack(data, "<u2", (height, width)).astype(np.float32) / np.float32(DEPTH_STEPS[kind])
+        return _unpack(data, "<u2", (height, width)).astype(np.float32) / np.float32(
+            DEPTH_STEPS[kind]
+        )
     if kind != DEPTH_FLOAT:
         raise ValueError(f"depth is coded as '{kind}', which this version does not read")
     octets = _unpack(data, np.uint8, (4, height * width))
-    return np.ascontiguousarray(octets.T).view("<f4").reshape(height, width).astype(np.float32, copy=False)
+    return (
+        np.ascontiguousarray(octets.T)
+        .view("<f4")
+        .reshape(height, width)
+        .astype(np.float32, copy=False)
+    )
 
 
 def _check_size(width, height):
@@ -129,13 +149,16 @@ def _unpack(data, dtype, shape):
     except zstd.ZstdError as error:
         raise ValueError(f"stored image is damaged: {error}") from error
     if len(octets) != size or not unpacker.eof or unpacker.unused_data:
-        raise ValueError(f"stored image holds {'more' if len(octets) == size else len(octets)} bytes, {size} expected")
+        raise ValueError(
+            f"stored image holds {'more' if len(octets) == size else len(octets)} bytes, {size} expected"
+        )
     return np.frombuffer(octets, dtype).reshape(shape)
 
 
 def same_image(image, encoded, data, kind):
-    """Whether stored `data` of `kind` are of this image (height, width, 3), now come as `encoded` bytes or None: raw. Lossless codings are
-    compared exactly, others by how much they differ."""
+    """Whether stored `data` of `kind` are of this image (height, width, 3), now come as `encoded`
+    bytes or None: raw. Lossless codings are compared exactly, others by how much they differ.
+    """
     if encoded is not None and bytes(encoded) == data:
         return True
     try:

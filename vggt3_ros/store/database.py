@@ -1,4 +1,6 @@
-"""The SQLite file behind a KeyframeStore: made, recognised, brought up to date, read and written; its errors in words."""
+"""The SQLite file behind a KeyframeStore: made, recognised, brought up to date, read and written;
+its errors in words.
+"""
 
 import errno
 import json
@@ -15,15 +17,20 @@ from vggt3_ros.store import durable
 
 _log = logging.getLogger(__name__)
 APPLICATION_ID = 0x56473352  # "VG3R", in the file's header
-FORMAT = 3  # 2 had no public_id: a new session gave the keyframes before it other ids. 1 had no sessions either, but a note of SEGMENTS
+# 2 had no public_id: a new session gave the keyframes before it other ids. 1 had no sessions
+# either, but a note of SEGMENTS
+FORMAT = 3
 SESSION = "session"  # note: number of the session that new keyframes belong to; 0 without
-PLACED = "placed"  # note: JSON list of sessions whose odometry is in the map's frame, as merging put them there
-SEGMENTS = "segments"  # note of format 1: JSON list of the keyframes that begin a stretch of odometry of their own
+# note: JSON list of sessions whose odometry is in the map's frame, as merging put them there
+PLACED = "placed"
+# note of format 1: JSON list of the keyframes that begin a stretch of odometry of their own
+SEGMENTS = "segments"
 BUSY_SECONDS = 20.0  # how long one process waits while another writes
 PAGE_BYTES = 8192  # an image is written in half the time that SQLite's 4096 take
 LOG_BYTES = 2**24  # of the write-ahead log, before it goes into the file
 MAX_VALUE_BYTES = 2**29  # of one image, depth map or cache entry
-COPY_PAGES = 2**24 // PAGE_BYTES  # that a backup copies at a time, and has on the disk before it goes on
+# that a backup copies at a time, and has on the disk before it goes on
+COPY_PAGES = 2**24 // PAGE_BYTES
 FOLDER_MODE = 0o700  # images show where people live
 
 SCHEMA = """
@@ -43,8 +50,14 @@ INSERT INTO revision VALUES (0);
 
 
 def _schema(connection):
-    """What a database consists of, to the letter: a view or a trigger in a foreign one would run with our rights."""
-    return sorted(connection.execute("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_master").fetchall())
+    """What a database consists of, to the letter: a view or a trigger in a foreign one would run
+    with our rights.
+    """
+    return sorted(
+        connection.execute(
+            "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_master"
+        ).fetchall()
+    )
 
 
 def _schema_of(script):
@@ -54,10 +67,18 @@ def _schema_of(script):
 
 
 _WITHOUT_PUBLIC_ID = SCHEMA.replace(", public_id INTEGER)", ")").replace(
-    "CREATE UNIQUE INDEX keyframes_by_public_id ON keyframes (public_id);\n", "")
-SCHEMAS = {3: _schema_of(SCHEMA), 2: _schema_of(_WITHOUT_PUBLIC_ID), 1: _schema_of(_WITHOUT_PUBLIC_ID.replace(
-    ", session INTEGER NOT NULL DEFAULT 0", "").replace(
-    "keyframes_by_session ON keyframes (session, stamp_ns, id)", "keyframes_by_stamp ON keyframes (stamp_ns, id)"))}
+    "CREATE UNIQUE INDEX keyframes_by_public_id ON keyframes (public_id);\n", ""
+)
+SCHEMAS = {
+    3: _schema_of(SCHEMA),
+    2: _schema_of(_WITHOUT_PUBLIC_ID),
+    1: _schema_of(
+        _WITHOUT_PUBLIC_ID.replace(", session INTEGER NOT NULL DEFAULT 0", "").replace(
+            "keyframes_by_session ON keyframes (session, stamp_ns, id)",
+            "keyframes_by_stamp ON keyframes (stamp_ns, id)",
+        )
+    ),
+}
 
 
 class StoreError(ValueError):
@@ -67,8 +88,9 @@ class StoreError(ValueError):
 class Database:
     """`folder`/keyframes.db, created when missing. Threads may share it, and processes the file.
 
-    format: of the file; an older one that is only read stays as it is, else it is brought up to date, which the log says. Raises
-    StoreError when the file is damaged, newer than this version or not ours; nothing is then overwritten.
+    format: of the file; an older one that is only read stays as it is, else it is brought up to
+    date, which the log says. Raises StoreError when the file is damaged, newer than this version
+    or not ours; nothing is then overwritten.
     """
 
     def __init__(self, folder, read_only):
@@ -77,7 +99,8 @@ class Database:
         path = self.folder / "keyframes.db"
         with explained(path):
             if read_only:
-                # Without a write-ahead log beside it nobody is writing: then a folder that cannot be written to is readable too.
+                # Without a write-ahead log beside it nobody is writing: then a folder that cannot
+                # be written to is readable too.
                 alone = "" if Path(f"{path}-wal").exists() else "&immutable=1"
                 self._uri = f"{path.resolve().as_uri()}?mode=ro{alone}"
                 self.connection = self._connect(self._uri)
@@ -85,7 +108,9 @@ class Database:
                 durable.make_folder(self.folder, FOLDER_MODE)
                 for part in (self.folder, path):
                     if part.exists() and not os.access(part, os.W_OK):
-                        raise StoreError(f"keyframe store {part} is read-only for this user{WRITABLE}")
+                        raise StoreError(
+                            f"keyframe store {part} is read-only for this user{WRITABLE}"
+                        )
                 self._uri = path.resolve().as_uri()
                 self.connection = self._connect(self._uri)
             try:
@@ -96,22 +121,28 @@ class Database:
 
     @staticmethod
     def _connect(uri):
-        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
         return connection
 
     def _open(self, path):
         connection = self.connection
-        application, = connection.execute("PRAGMA application_id").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
         empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
         if application != APPLICATION_ID and not (application == 0 and empty):
             raise StoreError(f"{path} is a database of another program; choose another folder")
-        version, = connection.execute("PRAGMA user_version").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
         if not empty and version not in SCHEMAS:
-            raise StoreError(f"{path} has format {version}, this version of vggt3_ros reads 1 to {FORMAT}: "
-                             "choose another folder, or the version that wrote it")
+            raise StoreError(
+                f"{path} has format {version}, this version of vggt3_ros reads 1 to {FORMAT}: "
+                "choose another folder, or the version that wrote it"
+            )
         if not empty and _schema(connection) != SCHEMAS[version]:
-            raise StoreError(f"{path} has tables, views or triggers that this version does not make: it is damaged, or not ours")
+            raise StoreError(
+                f"{path} has tables, views or triggers that this version does not make: it is damaged, or not ours"
+            )
         self.format = version if self.read_only else FORMAT
         if self.read_only:
             if empty:
@@ -122,14 +153,15 @@ class Database:
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA wal_autocheckpoint={LOG_BYTES // PAGE_BYTES}")
-        connection.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")  # a log that grew while a map was saved shrinks again
+        # a log that grew while a map was saved shrinks again
+        connection.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
         with self.writing():
             if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
                 for statement in filter(str.strip, SCHEMA.split(";")):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version={FORMAT}")
-            version, = connection.execute("PRAGMA user_version").fetchone()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version == 1:
                 self._add_sessions()
             if version < FORMAT:
@@ -137,23 +169,38 @@ class Database:
                 connection.execute(f"PRAGMA user_version={FORMAT}")
         durable.sync(self.folder)
         if version < FORMAT:
-            _log.warning("keyframe store %s: brought from format %d to %d; earlier versions of vggt3_ros no longer open it", path, version,
-                         FORMAT)
+            _log.warning(
+                "keyframe store %s: brought from format %d to %d; earlier versions of vggt3_ros no longer open it",
+                path,
+                version,
+                FORMAT,
+            )
 
     def _add_public_ids(self):
         """From format 2: ids are what they were at that moment, and stay."""
         self.connection.execute("ALTER TABLE keyframes ADD COLUMN public_id INTEGER")
         self.connection.execute("UPDATE keyframes SET public_id=id")
-        self.connection.execute("CREATE UNIQUE INDEX keyframes_by_public_id ON keyframes (public_id)")
+        self.connection.execute(
+            "CREATE UNIQUE INDEX keyframes_by_public_id ON keyframes (public_id)"
+        )
 
     def _add_sessions(self):
-        """From format 1: what its note of segments says becomes sessions, the last one the running one."""
+        """From format 1: what its note of segments says becomes sessions, the last one the running
+        one.
+        """
         rows = self.rows("SELECT id FROM keyframes ORDER BY stamp_ns, id")
         sessions = self.segments([row[0] for row in rows])
-        self.connection.execute("ALTER TABLE keyframes ADD COLUMN session INTEGER NOT NULL DEFAULT 0")
-        self.connection.executemany("UPDATE keyframes SET session=? WHERE id=?", [(s, row[0]) for s, row in zip(sessions, rows)])
+        self.connection.execute(
+            "ALTER TABLE keyframes ADD COLUMN session INTEGER NOT NULL DEFAULT 0"
+        )
+        self.connection.executemany(
+            "UPDATE keyframes SET session=? WHERE id=?",
+            [(s, row[0]) for s, row in zip(sessions, rows)],
+        )
         self.connection.execute("DROP INDEX keyframes_by_stamp")
-        self.connection.execute("CREATE INDEX keyframes_by_session ON keyframes (session, stamp_ns, id)")
+        self.connection.execute(
+            "CREATE INDEX keyframes_by_session ON keyframes (session, stamp_ns, id)"
+        )
         self.connection.execute("DELETE FROM notes WHERE name=?", (SEGMENTS,))
         running = max(sessions, default=0)
         for name, text in ((SESSION, str(running)), (PLACED, json.dumps(list(range(running))))):
@@ -161,7 +208,10 @@ class Database:
 
     def column(self, name):
         """`name` of the keyframes table, or what stands for it in a file of an older format."""
-        return {"session": name if self.format > 1 else "id*0", "public_id": name if self.format > 2 else "id"}[name]
+        return {
+            "session": name if self.format > 1 else "id*0",
+            "public_id": name if self.format > 2 else "id",
+        }[name]
 
     def segments(self, ids):
         """Session of each keyframe, in the order of their stamps, by the note of format 1."""
@@ -178,8 +228,9 @@ class Database:
     def writing(self, synced=True, foreign_keys=True):
         """One transaction, all or nothing, on the connection it gives.
 
-        synced: on the disk when it ends, so that a power cut does not take it; else it may, for a moment, with what is written later
-        alone. foreign_keys: off, images may come before their keyframes.
+        synced: on the disk when it ends, so that a power cut does not take it; else it may, for a
+        moment, with what is written later alone. foreign_keys: off, images may come before their
+        keyframes.
         """
         with self.lock, explained(self.folder):
             # Both hold for the connection, and cannot be set within a transaction.
@@ -195,19 +246,26 @@ class Database:
                 raise
 
     def backup(self, folder, progress=lambda: None):
-        """Write a consistent copy into another folder. Nobody waits for it: it reads on a connection of its own, the state at its beginning,
-        and has what it wrote on the disk piece by piece, lest the next keyframe's turn come after all of it. progress() is called between
-        pieces."""
+        """Write a consistent copy into another folder. Nobody waits for it: it reads on a
+        connection of its own, the state at its beginning, and has what it wrote on the disk piece
+        by piece, lest the next keyframe's turn come after all of it. progress() is called between
+        pieces.
+        """
         path = Path(folder) / "keyframes.db"
 
         def copied(status, remaining, total):
             durable.sync(path)
             progress()
 
-        with explained(folder), closing(self._connect(self._uri)) as source, closing(sqlite3.connect(path)) as copy:
+        with (
+            explained(folder),
+            closing(self._connect(self._uri)) as source,
+            closing(sqlite3.connect(path)) as copy,
+        ):
             copy.execute("PRAGMA synchronous=OFF")
             source.execute("BEGIN")
-            source.execute("SELECT number FROM revision").fetchone()  # reads, and so holds, this state
+            # reads, and so holds, this state
+            source.execute("SELECT number FROM revision").fetchone()
             source.backup(copy, pages=COPY_PAGES, progress=copied)
 
     def close(self):
@@ -217,8 +275,14 @@ class Database:
 
 FULL, WRITABLE = "; make room on its disk", "; make it writable, or choose another folder"
 HINTS = {13: FULL, 10: "; is its disk full, or failing?"}  # SQLITE_FULL, SQLITE_IOERR
-FILE_HINTS = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EROFS: WRITABLE, errno.EACCES: WRITABLE, errno.EPERM: WRITABLE,
-              **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "; choose another folder")}
+FILE_HINTS = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EROFS: WRITABLE,
+    errno.EACCES: WRITABLE,
+    errno.EPERM: WRITABLE,
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "; choose another folder"),
+}
 
 
 @contextmanager
@@ -230,4 +294,6 @@ def explained(path):
         hint = HINTS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "")
         raise StoreError(f"keyframe store {path}: {error}{hint}") from error
     except OSError as error:
-        raise StoreError(f"keyframe store {path}: {error.strerror or error}{FILE_HINTS.get(error.errno, '')}") from error
+        raise StoreError(
+            f"keyframe store {path}: {error.strerror or error}{FILE_HINTS.get(error.errno, '')}"
+        ) from error

@@ -1,4 +1,6 @@
-"""What is written so that a power cut cannot take it: files and folders reach the disk before a name says that they are there."""
+"""What is written so that a power cut cannot take it: files and folders reach the disk before a
+name says that they are there.
+"""
 
 import os
 from pathlib import Path
@@ -23,7 +25,9 @@ def make_folder(folder, mode=0o777):
 
 
 def rename(source, target):
-    """Give a file or folder another name, once all that is in it is on the disk. After a power cut `target` is whole, or not there."""
+    """Give a file or folder another name, once all that is in it is on the disk. After a power cut
+    `target` is whole, or not there.
+    """
     source, target = Path(source), Path(target)
     for folder, _, files in os.walk(source, topdown=False):
         for path in (*(os.path.join(folder, name) for name in files), folder):

@@ -14,14 +14,14 @@ MAX_DEPTH_M = 200.0
 class Keyframe:
     """One image of the front end's track. Raises ValueError naming the field that is wrong.
 
-    id: chosen by the front end, >= 0; sending an id again updates its pose.
-    stamp_ns: time of exposure, integer nanoseconds.
-    image: (height, width, 3) uint8 RGB, as the camera saw it (distorted).
-    camera: intrinsics and distortion of `image`.
-    T_odom_cam: (4, 4) camera (optical axes) to the front end's odometry frame, metres.
-    depth: (height, width) float32 metres along z, registered to `image`; 0 or NaN where unknown. None without a sensor.
-    odometry_covariance: (6, 6) of the motion since the previous keyframe, in this camera's frame, x y z rotX rotY rotZ,
-        metres and radians; None when the front end does not say (the configured odometry noise is used).
+    id: chosen by the front end, >= 0; sending an id again updates its pose. stamp_ns: time of
+    exposure, integer nanoseconds. image: (height, width, 3) uint8 RGB, as the camera saw it
+    (distorted). camera: intrinsics and distortion of `image`. T_odom_cam: (4, 4) camera (optical
+    axes) to the front end's odometry frame, metres. depth: (height, width) float32 metres along z,
+    registered to `image`; 0 or NaN where unknown. None without a sensor. odometry_covariance: (6,
+    6) of the motion since the previous keyframe, in this camera's frame, x y z rotX rotY rotZ,
+        metres and radians; None when the front end does not say (the configured odometry noise is
+        used).
     """
 
     id: int
@@ -39,27 +39,38 @@ class Keyframe:
             raise ValueError(f"keyframe stamp_ns must be nanoseconds >= 0, got {self.stamp_ns}")
         expected = (self.camera.height, self.camera.width)
         if self.image.dtype != np.uint8 or self.image.shape != expected + (3,):
-            raise ValueError(f"keyframe image must be uint8 {expected + (3,)} (RGB) as its camera says, "
-                             f"got {self.image.dtype} {self.image.shape}")
+            raise ValueError(
+                f"keyframe image must be uint8 {expected + (3,)} (RGB) as its camera says, "
+                f"got {self.image.dtype} {self.image.shape}"
+            )
         object.__setattr__(self, "T_odom_cam", se3.check(self.T_odom_cam, "T_odom_cam"))
         if self.depth is not None:
             object.__setattr__(self, "depth", check_depth(self.depth, expected))
         if self.odometry_covariance is not None:
-            object.__setattr__(self, "odometry_covariance", check_covariance(self.odometry_covariance))
+            object.__setattr__(
+                self, "odometry_covariance", check_covariance(self.odometry_covariance)
+            )
 
 
 def check_depth(depth, shape):
-    """Depth as float32 metres with 0 for unknown; ValueError when its shape or unit cannot be right."""
+    """Depth as float32 metres with 0 for unknown; ValueError when its shape or unit cannot be
+    right.
+    """
     if depth.shape != shape:
-        raise ValueError(f"depth is {depth.shape[1]}x{depth.shape[0]}, its image {shape[1]}x{shape[0]}; register it to the image"
-                         if depth.ndim == 2 else f"depth must have shape {shape}, got {depth.shape}")
+        raise ValueError(
+            f"depth is {depth.shape[1]}x{depth.shape[0]}, its image {shape[1]}x{shape[0]}; register it to the image"
+            if depth.ndim == 2
+            else f"depth must have shape {shape}, got {depth.shape}"
+        )
     depth = np.where(np.isfinite(depth), depth, 0).astype(np.float32)
     # That half of what is known lies beyond is ten times cheaper to see than the median itself.
     far, count = np.count_nonzero(depth > MAX_DEPTH_M), np.count_nonzero(depth)
     if depth.min(initial=0) < 0 or 2 * far > count:
         known = depth[depth != 0]
-        raise ValueError(f"depth must be metres along z (0 = unknown): its median is {np.median(known):.4g}, its least "
-                         f"{known.min():.4g}; 16-bit millimetres have to be divided by 1000")
+        raise ValueError(
+            f"depth must be metres along z (0 = unknown): its median is {np.median(known):.4g}, its least "
+            f"{known.min():.4g}; 16-bit millimetres have to be divided by 1000"
+        )
     return depth
 
 
@@ -68,6 +79,9 @@ def check_covariance(covariance, name="odometry_covariance"):
     covariance = np.asarray(covariance, float)
     if covariance.shape != (6, 6) or not np.all(np.isfinite(covariance)):
         raise ValueError(f"{name} must be a finite 6x6 matrix")
-    if np.abs(covariance - covariance.T).max() > 1e-6 * np.abs(covariance).max() or np.linalg.eigvalsh(covariance).min() <= 0:
+    if (
+        np.abs(covariance - covariance.T).max() > 1e-6 * np.abs(covariance).max()
+        or np.linalg.eigvalsh(covariance).min() <= 0
+    ):
         raise ValueError(f"{name} must be symmetric and positive definite")
     return 0.5 * (covariance + covariance.T)

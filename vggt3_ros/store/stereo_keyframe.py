@@ -1,4 +1,6 @@
-"""A keyframe whose depth a second camera's image says, and the one place where that depth is found."""
+"""A keyframe whose depth a second camera's image says, and the one place where that depth is
+found.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +12,9 @@ from vggt3_ros.store.keyframe import Keyframe
 
 @dataclass(frozen=True, eq=False)
 class StereoKeyframe:
-    """A Keyframe without depth, the image (height, width, 3) uint8 RGB that the right camera took with it, and how the two cameras stand."""
+    """A Keyframe without depth, the image (height, width, 3) uint8 RGB that the right camera took
+    with it, and how the two cameras stand.
+    """
 
     keyframe: Keyframe
     right: np.ndarray
@@ -18,7 +22,9 @@ class StereoKeyframe:
 
 
 def with_stereo_depth(sent):
-    """Keyframe or StereoKeyframe -> Keyframe. The depth of a StereoKeyframe is matched now, which takes tens of milliseconds."""
+    """Keyframe or StereoKeyframe -> Keyframe. The depth of a StereoKeyframe is matched now, which
+    takes tens of milliseconds.
+    """
     if not isinstance(sent, StereoKeyframe):
         return sent
     return replace(sent.keyframe, depth=sent.pair.depth_of_left(sent.keyframe.image, sent.right))

@@ -1,11 +1,13 @@
-"""Fusion in a process of its own: Open3D holds the interpreter for as long as a call takes, seconds with many keyframes, and an image
-to localize would have to wait for it. `python -m vggt3_ros.surface.fusion_process --channel FD` keeps one surface for whoever is at
-the other end, until that closes the channel.
+"""Fusion in a process of its own: Open3D holds the interpreter for as long as a call takes,
+seconds with many keyframes, and an image to localize would have to wait for it. `python -m
+vggt3_ros.surface.fusion_process --channel FD` keeps one surface for whoever is at the other end,
+until that closes the channel.
 
 Frames (system/wire.py) to it, each answered:
-    {"begin": MapConfig values, "origin"}       an empty surface, and the old one forgotten                -> {"begun": true}
-    {"keyframe": id, "camera", "pose", "was"}   image and depth as payload: taken out at `was` (if given), fused at `pose` -> {"fused": id}
-    {"cloud": true}                             -> {"points": count} with points (from the origin on), colors, confidence
+    {"begin": MapConfig values, "origin"}       an empty surface, and the old one forgotten
+    -> {"begun": true} {"keyframe": id, "camera", "pose", "was"}   image and depth as payload:
+    taken out at `was` (if given), fused at `pose` -> {"fused": id} {"cloud": true}
+    -> {"points": count} with points (from the origin on), colors, confidence
 or by {"failed": text, "memory": whether it ran out}, after which it ends.
 """
 
@@ -41,7 +43,9 @@ _log = logging.getLogger(__name__)
 
 
 class FusionError(RuntimeError):
-    """The process failed, ended or hangs. keyframe: id of the one that it was at, None: of none."""
+    """The process failed, ended or hangs. keyframe: id of the one that it was at, None: of
+    none.
+    """
 
     def __init__(self, message, keyframe=None):
         super().__init__(message)
@@ -49,11 +53,14 @@ class FusionError(RuntimeError):
 
 
 class FusionProcess:
-    """fusion(ids, T_map_cam, keyframe, config, ...) -> PointMap of all keyframes, the same as fusion.fuse() gives where none had moved.
+    """fusion(ids, T_map_cam, keyframe, config, ...) -> PointMap of all keyframes, the same as
+    fusion.fuse() gives where none had moved.
 
-    The surface stays between calls: new keyframes are fused into it, those that moved are taken out where they were and fused where
-    they are. One thread at a time. The process starts with start() or the first call and ends with close(), or when this is collected
-    or its process ends. silent_seconds: when it gives no answer, or takes nothing, for so long it is taken to hang, and ended.
+    The surface stays between calls: new keyframes are fused into it, those that moved are taken
+    out where they were and fused where they are. One thread at a time. The process starts with
+    start() or the first call and ends with close(), or when this is collected or its process ends.
+    silent_seconds: when it gives no answer, or takes nothing, for so long it is taken to hang, and
+    ended.
     """
 
     def __init__(self, silent_seconds=SILENT_SECONDS):
@@ -80,7 +87,10 @@ class FusionProcess:
         if self.pid is not None:
             return
         if self._child is not None:
-            _log.warning("the fusion process ended (%s): the map is fused from its beginning", self._child.end)
+            _log.warning(
+                "the fusion process ended (%s): the map is fused from its beginning",
+                self._child.end,
+            )
             self.close()
         self._child = ChildProcess("vggt3_ros.surface.fusion_process")
         self._ours = self._child.connection
@@ -94,20 +104,30 @@ class FusionProcess:
         self._asked.clear()
 
     def __call__(self, ids, T_map_cam, keyframe, config, renewed=(), progress=None):
-        """ids of all keyframes that there are; T_map_cam (N, 4, 4); keyframe(id) -> Keyframe, asked for those to be fused; config:
-        MapConfig; renewed: ids whose depth is not what it was. progress(fraction) is called now and then; what it raises passes, and
-        the next call goes on from there. FusionError when the process fails or hangs, MemoryError when memory ran out in it.
+        """ids of all keyframes that there are; T_map_cam (N, 4, 4); keyframe(id) -> Keyframe,
+        asked for those to be fused; config: MapConfig; renewed: ids whose depth is not what it
+        was. progress(fraction) is called now and then; what it raises passes, and the next call
+        goes on from there. FusionError when the process fails or hangs, MemoryError when memory
+        ran out in it.
         """
         self.start()
         try:
             while self._owed:
                 self._answer(lambda: progress and progress(0.0))
-            origin = self._origin_for(np.asarray(T_map_cam, float).reshape(-1, 4, 4)[:, :3, 3], config)
-            if config != self._config or origin is not self._origin or self._doubtful(ids, T_map_cam, renewed, config):
+            origin = self._origin_for(
+                np.asarray(T_map_cam, float).reshape(-1, 4, 4)[:, :3, 3], config
+            )
+            if (
+                config != self._config
+                or origin is not self._origin
+                or self._doubtful(ids, T_map_cam, renewed, config)
+            ):
                 self._config, self._origin, self._held = config, origin, {}
                 self._ask({"begin": asdict(config), "origin": origin.tolist()})
                 self._answer(lambda: progress and progress(0.0))
-            self._bring_up_to_date(ids, T_map_cam, keyframe, renewed, config, progress or (lambda fraction: None))
+            self._bring_up_to_date(
+                ids, T_map_cam, keyframe, renewed, config, progress or (lambda fraction: None)
+            )
             self._ask({"cloud": True})
             header, payload = self._answer(lambda: progress and progress(1.0))
         except (EOFError, ConnectionError) as error:
@@ -115,19 +135,27 @@ class FusionProcess:
         except TimeoutError as error:  # in the middle of a frame
             keyframe = self._asked[0] if self._asked else None
             self.close()
-            raise FusionError(f"the fusion process took or sent nothing for {self.silent_seconds:g} s", keyframe) from error
+            raise FusionError(
+                f"the fusion process took or sent nothing for {self.silent_seconds:g} s", keyframe
+            ) from error
         except FusionError:
             self.close()
             raise
         return _unpacked(header["points"], payload, self._origin)
 
     def _origin_for(self, positions, config):
-        """(3,) that the surface is kept from: near the first of the keyframes at `positions` (N, 3), the same as long as that will do."""
+        """(3,) that the surface is kept from: near the first of the keyframes at `positions` (N,
+        3), the same as long as that will do.
+        """
         origin = origin_near(positions[0] if len(positions) else np.zeros(3), self._origin)
         far = too_far(positions, origin, config.voxel_size)
         if far.any():
-            _log.warning("%d of %d keyframes lie too far from the first for one map (%.0f km and more): no surface of theirs is in it",
-                         far.sum(), len(far), np.abs(positions[far] - origin).max(axis=1).min() / 1000)
+            _log.warning(
+                "%d of %d keyframes lie too far from the first for one map (%.0f km and more): no surface of theirs is in it",
+                far.sum(),
+                len(far),
+                np.abs(positions[far] - origin).max(axis=1).min() / 1000,
+            )
         return origin
 
     def _fail(self, error):
@@ -139,19 +167,26 @@ class FusionProcess:
             text, memory = header["failed"], header["memory"]
         except (EOFError, OSError):
             self._child.wait()
-            text, memory = f"the fusion process ended ({self._child.end}): {error}", self._child.killed_for_memory
+            text, memory = (
+                f"the fusion process ended ({self._child.end}): {error}",
+                self._child.killed_for_memory,
+            )
         self.close()
         raise (MemoryError(text) if memory else FusionError(text, keyframe)) from error
 
     def _doubtful(self, ids, T_map_cam, renewed, config):
         """Whether the surface has to be fused from its beginning, or that is faster."""
-        if not self._held.keys() <= set(ids) or any(self._held.get(i) is not None for i in renewed):
+        if not self._held.keys() <= set(ids) or any(
+            self._held.get(i) is not None for i in renewed
+        ):
             return True
         return DEAR * len(moved(self._held, ids, T_map_cam, config.moved)) > len(ids)
 
     def _bring_up_to_date(self, ids, T_map_cam, keyframe, renewed, config, progress):
         pose_of = dict(zip(ids, T_map_cam))
-        todo = [i for i in ids if i not in self._held or i in renewed] + moved(self._held, ids, T_map_cam, config.moved)
+        todo = [i for i in ids if i not in self._held or i in renewed] + moved(
+            self._held, ids, T_map_cam, config.moved
+        )
         for sent, i in enumerate(todo, 1):
             seen = keyframe(i)
             if seen.depth is None:
@@ -164,10 +199,18 @@ class FusionProcess:
             self._answer(lambda: progress(max(0, len(todo) - self._owed) / len(todo)))
 
     def _send(self, keyframe, keyframe_id, pose):
-        header = {"keyframe": keyframe_id, "camera": asdict(keyframe.camera), "pose": np.ravel(pose).tolist()}
+        header = {
+            "keyframe": keyframe_id,
+            "camera": asdict(keyframe.camera),
+            "pose": np.ravel(pose).tolist(),
+        }
         if self._held.get(keyframe_id) is not None:
             header["was"] = self._held[keyframe_id].ravel().tolist()
-        self._ask(header, np.ascontiguousarray(keyframe.image, np.uint8).tobytes() + np.ascontiguousarray(keyframe.depth, "<f4").tobytes())
+        self._ask(
+            header,
+            np.ascontiguousarray(keyframe.image, np.uint8).tobytes()
+            + np.ascontiguousarray(keyframe.depth, "<f4").tobytes(),
+        )
         self._held[keyframe_id] = np.array(pose)
 
     def _ask(self, header, payload=b""):
@@ -189,18 +232,27 @@ class FusionProcess:
         while not select.select([self._ours], [], [], POLL_SECONDS)[0]:
             waiting()
             if time.monotonic() - silent_since > self.silent_seconds:
-                raise FusionError(f"the fusion process gave no answer for {self.silent_seconds:g} s", self._asked[0])
+                raise FusionError(
+                    f"the fusion process gave no answer for {self.silent_seconds:g} s",
+                    self._asked[0],
+                )
         self._ours.settimeout(self.silent_seconds)
         answer = wire.receive(self._ours)
         if "failed" in answer[0]:
-            raise MemoryError(answer[0]["failed"]) if answer[0]["memory"] else FusionError(answer[0]["failed"], self._asked[0])
+            raise (
+                MemoryError(answer[0]["failed"])
+                if answer[0]["memory"]
+                else FusionError(answer[0]["failed"], self._asked[0])
+            )
         self._owed -= 1
         self._asked.popleft()
         return answer
 
 
 def moved(held, ids, T_map_cam, bound):
-    """Those of the ids, held at {id: pose or None}, whose surfaces moved by more than `bound` metres to T_map_cam (N, 4, 4)."""
+    """Those of the ids, held at {id: pose or None}, whose surfaces moved by more than `bound`
+    metres to T_map_cam (N, 4, 4).
+    """
     known = [k for k, i in enumerate(ids) if held.get(i) is not None]
     if not known:
         return []
@@ -242,28 +294,45 @@ def _received(header, payload):
 
 
 def _packed(cloud):
-    return cloud.around_origin.astype("<f4").tobytes() + cloud.colors.tobytes() + cloud.confidence.astype("<f4").tobytes()
+    return (
+        cloud.around_origin.astype("<f4").tobytes()
+        + cloud.colors.tobytes()
+        + cloud.confidence.astype("<f4").tobytes()
+    )
 
 
 def _unpacked(count, payload, origin):
     points = np.frombuffer(payload, "<f4", 3 * count).reshape(-1, 3)
     colors = np.frombuffer(payload, np.uint8, 3 * count, 12 * count).reshape(-1, 3)
-    return PointMap.around(origin, points, colors, np.frombuffer(payload, "<f4", count, 15 * count))
+    return PointMap.around(
+        origin, points, colors, np.frombuffer(payload, "<f4", count, 15 * count)
+    )
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--channel", required=True, type=int, help="file descriptor of the connected socket")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--channel", required=True, type=int, help="file descriptor of the connected socket"
+    )
     arguments = parser.parse_args(argv)
     os.nice(NICENESS)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the process that waits for this one
+    # a Ctrl-C is for the process that waits for this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = socket.socket(fileno=arguments.channel)
     try:
         serve(connection)
     except (EOFError, ConnectionError):
         pass  # nobody waits for it any more
     except Exception as error:
-        wire.send(connection, {"failed": f"fusion: {type(error).__name__}: {error}", "memory": memory_limits.out_of_memory(error)})
+        wire.send(
+            connection,
+            {
+                "failed": f"fusion: {type(error).__name__}: {error}",
+                "memory": memory_limits.out_of_memory(error),
+            },
+        )
         raise
 
 

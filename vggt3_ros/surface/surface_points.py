@@ -1,17 +1,30 @@
-"""The points of a TSDF, brought up to date where it changed: the effort is that of the change, not of the map."""
+"""The points of a TSDF, brought up to date where it changed: the effort is that of the change, not
+of the map.
+"""
 
 import numpy as np
 
 from vggt3_ros.store.snapshot import PointMap
-from vggt3_ros.surface.voxel_blocks import AXES, BLOCK, block_codes, excerpt, held_blocks, places, values
+from vggt3_ros.surface.voxel_blocks import (
+    AXES,
+    BLOCK,
+    block_codes,
+    excerpt,
+    held_blocks,
+    places,
+    values,
+)
 
 FULL_CONFIDENCE = 8.0  # observations after which a surface is as sure as it gets
-ON_GRID = 1e-3  # voxels: a point lies between two neighbours along one axis, and on the grid in the others
+# voxels: a point lies between two neighbours along one axis, and on the grid in the others
+ON_GRID = 1e-3
 
 
 class SurfacePoints:
-    """config: MapConfig. A point lies on the edge from a voxel to the next along an axis and belongs to the block of that voxel, whose
-    points therefore depend on that block and the three that follow it."""
+    """config: MapConfig. A point lies on the edge from a voxel to the next along an axis and
+    belongs to the block of that voxel, whose points therefore depend on that block and the three
+    that follow it.
+    """
 
     def __init__(self, config):
         self._config = config
@@ -19,7 +32,9 @@ class SurfacePoints:
         self._confidence, self._codes = np.zeros(0, np.float32), np.zeros(0, np.int64)
 
     def update(self, grid, touched):
-        """After the blocks `touched` (N, 3) of the grid changed, came or went -> PointMap of all surfaces seen often enough."""
+        """After the blocks `touched` (N, 3) of the grid changed, came or went -> PointMap of all
+        surfaces seen often enough.
+        """
         if len(touched):
             touched = np.unique(touched, axis=0)
             again = np.unique(np.vstack([touched, *(touched - axis for axis in AXES)]), axis=0)
@@ -29,16 +44,26 @@ class SurfacePoints:
             else:
                 codes = block_codes(again)
                 fresh = self._extracted(excerpt(grid, needed, self._config.voxel_size))
-                self._replace(~np.isin(self._codes, codes), [part[np.isin(fresh[-1], codes)] for part in fresh])
+                self._replace(
+                    ~np.isin(self._codes, codes),
+                    [part[np.isin(fresh[-1], codes)] for part in fresh],
+                )
         return PointMap(self._points, self._colors, self._confidence)
 
     def _replace(self, kept, fresh):
         held = self._points, self._colors, self._confidence, self._codes
-        self._points, self._colors, self._confidence, self._codes = (np.concatenate([old[kept], new]) for old, new in zip(held, fresh))
+        self._points, self._colors, self._confidence, self._codes = (
+            np.concatenate([old[kept], new]) for old, new in zip(held, fresh)
+        )
 
     def _extracted(self, grid):
         """points, colors, confidence and the codes of their blocks."""
-        nothing = np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32), np.zeros(0, np.int64)
+        nothing = (
+            np.zeros((0, 3), np.float32),
+            np.zeros((0, 3), np.uint8),
+            np.zeros(0, np.float32),
+            np.zeros(0, np.int64),
+        )
         if grid is None or not len(held_blocks(grid)):
             return nothing
         cloud = grid.extract_point_cloud(weight_threshold=self._config.minimum_weight)
@@ -47,13 +72,20 @@ class SurfacePoints:
         points = cloud.point.positions.numpy().astype(np.float32)
         colors = (np.clip(cloud.point.colors.numpy(), 0, 1) * 255).astype(np.uint8)
         weights = _weights_at(grid, np.rint(points / self._config.voxel_size).astype(np.int32))
-        return points, colors, np.clip(weights / FULL_CONFIDENCE, 0, 1).astype(np.float32), block_codes(self._voxels(points) // BLOCK)
+        return (
+            points,
+            colors,
+            np.clip(weights / FULL_CONFIDENCE, 0, 1).astype(np.float32),
+            block_codes(self._voxels(points) // BLOCK),
+        )
 
     def _voxels(self, points):
         """(M, 3) the voxel at the lower end of the edge that each point lies on."""
         inside = points / self._config.voxel_size
         nearest = np.rint(inside)
-        return np.where(np.abs(inside - nearest) < ON_GRID, nearest, np.floor(inside)).astype(np.int64)
+        return np.where(np.abs(inside - nearest) < ON_GRID, nearest, np.floor(inside)).astype(
+            np.int64
+        )
 
 
 def _weights_at(grid, voxels):

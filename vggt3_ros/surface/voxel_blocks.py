@@ -10,7 +10,14 @@ AXES = np.eye(3, dtype=np.int32)
 
 def new_grid(voxel_size, blocks):
     """A VoxelBlockGrid of tsdf, weight and color with room for `blocks`; it grows by itself."""
-    return o3d.t.geometry.VoxelBlockGrid(("tsdf", "weight", "color"), (o3d.core.float32,) * 3, ((1), (1), (3)), voxel_size, BLOCK, blocks)
+    return o3d.t.geometry.VoxelBlockGrid(
+        ("tsdf", "weight", "color"),
+        (o3d.core.float32,) * 3,
+        ((1), (1), (3)),
+        voxel_size,
+        BLOCK,
+        blocks,
+    )
 
 
 def make_room(grid, blocks):
@@ -27,7 +34,9 @@ def make_room(grid, blocks):
 
 def held_blocks(grid):
     """(N, 3) int32 of the blocks in the grid, in units of their edge."""
-    return grid.hashmap().key_tensor()[grid.hashmap().active_buf_indices().to(o3d.core.int64)].numpy()
+    return (
+        grid.hashmap().key_tensor()[grid.hashmap().active_buf_indices().to(o3d.core.int64)].numpy()
+    )
 
 
 def places(grid, blocks):
@@ -39,12 +48,16 @@ def places(grid, blocks):
 
 
 def values(grid, name):
-    """(places, 8, 8, 8, channels) z y x of a grid's own memory: what is written to them is written to the grid."""
+    """(places, 8, 8, 8, channels) z y x of a grid's own memory: what is written to them is written
+    to the grid.
+    """
     return grid.attribute(name).numpy()
 
 
 def excerpt(grid, blocks, voxel_size):
-    """A grid of copies of those of the blocks (N, 3) that `grid` has; None when it has none of them."""
+    """A grid of copies of those of the blocks (N, 3) that `grid` has; None when it has none of
+    them.
+    """
     at, found = places(grid, blocks)
     if not found.any():
         return None

@@ -1,1 +1,3 @@
-"""The machine and the process: memory, threads, devices, child processes, messages between processes."""
+"""The machine and the process: memory, threads, devices, child processes, messages between
+processes.
+"""

@@ -24,7 +24,9 @@ class BoundedCache:
         return self._held[key][0]
 
     def put(self, key, value, nbytes):
-        """Hold a value of so many bytes in place of the one before; those not used for longest go."""
+        """Hold a value of so many bytes in place of the one before; those not used for longest
+        go.
+        """
         self.pop(key)
         self._held[key] = value, nbytes
         self.nbytes += nbytes

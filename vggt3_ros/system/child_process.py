@@ -1,4 +1,6 @@
-"""A process of this package with a socket to it: started so that it ends with this process, its end told in words."""
+"""A process of this package with a socket to it: started so that it ends with this process, its
+end told in words.
+"""
 
 import os
 import runpy
@@ -15,21 +17,39 @@ _starters = {}  # process id -> the thread that starts its children
 
 
 class ChildProcess(Program):
-    """`python -m module --channel FD argument...`, which talks over :attr:`connection` and ends when that is closed.
+    """`python -m module --channel FD argument...`, which talks over :attr:`connection` and ends
+    when that is closed.
 
-    It is killed by the kernel when this process ends, in whatever way. The kernel watches the thread that started it, so that one thread
-    starts them all, and lives as long as this process: who asked for it may end before.
-    own_session: not in this process's group, so that a Ctrl-C meant for this one does not end it.
+    It is killed by the kernel when this process ends, in whatever way. The kernel watches the
+    thread that started it, so that one thread starts them all, and lives as long as this process:
+    who asked for it may end before. own_session: not in this process's group, so that a Ctrl-C
+    meant for this one does not end it.
     """
 
     def __init__(self, module, *arguments, own_session=False):
         self.connection, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-P", "-m", "vggt3_ros.system.child_process", str(os.getpid()), module,
-                       "--channel", str(theirs.fileno()), *map(str, arguments)]
+            command = [
+                sys.executable,
+                "-P",
+                "-m",
+                "vggt3_ros.system.child_process",
+                str(os.getpid()),
+                module,
+                "--channel",
+                str(theirs.fileno()),
+                *map(str, arguments),
+            ]
             try:
-                super().__init__(command, own_session, release=self.connection.close, start=_start, pass_fds=[theirs.fileno()],
-                                 env=worker_environment(), stdin=subprocess.DEVNULL)
+                super().__init__(
+                    command,
+                    own_session,
+                    release=self.connection.close,
+                    start=_start,
+                    pass_fds=[theirs.fileno()],
+                    env=worker_environment(),
+                    stdin=subprocess.DEVNULL,
+                )
             except BaseException:
                 self.connection.close()
                 raise
@@ -53,8 +73,11 @@ def _start(*arguments, **options):
 
 
 def _starter():
-    """The thread that starts children of this process; a forked one has none of its parent's threads."""
-    return _starters.setdefault(os.getpid(), ThreadPoolExecutor(1, thread_name_prefix="starter"))  # its thread begins when it is used
+    """The thread that starts children of this process; a forked one has none of its parent's
+    threads.
+    """
+    # its thread begins when it is used
+    return _starters.setdefault(os.getpid(), ThreadPoolExecutor(1, thread_name_prefix="starter"))
 
 
 if __name__ == "__main__":

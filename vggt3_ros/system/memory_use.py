@@ -14,7 +14,9 @@ def peak_mb(pid="self"):
 
 
 def children(pid="self"):
-    """Process ids of the children of all threads of a process; none where the kernel does not list them."""
+    """Process ids of the children of all threads of a process; none where the kernel does not list
+    them.
+    """
     out = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         try:

@@ -1,4 +1,6 @@
-"""A program in a process of its own: started, watched, ended with whoever owns it, and its end told in words."""
+"""A program in a process of its own: started, watched, ended with whoever owns it, and its end
+told in words.
+"""
 
 import os
 import signal
@@ -9,14 +11,25 @@ from vggt3_ros.system import memory_limits
 
 
 class Program:
-    """A process of the words `command`; it ends with :meth:`close`, at the latest when this object is forgotten or Python exits.
+    """A process of the words `command`; it ends with :meth:`close`, at the latest when this object
+    is forgotten or Python exits.
 
-    Its pipes are closed first and release() is called, so that it sees the end of its input; it then has `patience` seconds to end by
-    itself and is killed after, all of its session where own_session is set. own_session also keeps a Ctrl-C meant for this process from it.
-    start: called instead of subprocess.Popen; options: of subprocess.Popen. Raises OSError where it cannot be started.
+    Its pipes are closed first and release() is called, so that it sees the end of its input; it
+    then has `patience` seconds to end by itself and is killed after, all of its session where
+    own_session is set. own_session also keeps a Ctrl-C meant for this process from it. start:
+    called instead of subprocess.Popen; options: of subprocess.Popen. Raises OSError where it
+    cannot be started.
     """
 
-    def __init__(self, command, own_session=False, patience=0.0, release=lambda: None, start=subprocess.Popen, **options):
+    def __init__(
+        self,
+        command,
+        own_session=False,
+        patience=0.0,
+        release=lambda: None,
+        start=subprocess.Popen,
+        **options,
+    ):
         self._oom_kills = memory_limits.oom_kills()
         self._process = start(command, start_new_session=own_session, **options)
         self.stdin, self.stdout = self._process.stdin, self._process.stdout
@@ -37,7 +50,9 @@ class Program:
 
     @property
     def killed_for_memory(self):
-        """Whether it was killed, and the kernel has killed processes for want of memory since it started."""
+        """Whether it was killed, and the kernel has killed processes for want of memory since it
+        started.
+        """
         return self.end == "SIGKILL" and memory_limits.oom_kills() > self._oom_kills
 
     def ends_within(self, seconds):
@@ -45,7 +60,8 @@ class Program:
         return _ends_within(self._process, seconds)
 
     def kill(self):
-        self._process.kill()  # unlike os.kill it bears with a process that another thread has just waited for
+        # unlike os.kill it bears with a process that another thread has just waited for
+        self._process.kill()
 
     def close(self):
         """End it now, as the class says."""

@@ -9,9 +9,11 @@ class Cancelled(Exception):
 
 
 class Stages:
-    """with stages("name") as step: ... times the stage; step(fraction) reports it and raises Cancelled when asked to stop.
+    """with stages("name") as step: ... times the stage; step(fraction) reports it and raises
+    Cancelled when asked to stop.
 
-    progress(name, fraction) and cancelled() -> bool may be None. seconds: of each stage, and "total".
+    progress(name, fraction) and cancelled() -> bool may be None. seconds: of each stage, and
+    "total".
     """
 
     def __init__(self, progress, cancelled):

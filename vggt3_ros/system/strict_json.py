@@ -1,4 +1,6 @@
-"""JSON for others to read: what has no number is null. Python's own writes NaN and Infinity, which no other parser takes."""
+"""JSON for others to read: what has no number is null. Python's own writes NaN and Infinity, which
+no other parser takes.
+"""
 
 import json
 import math

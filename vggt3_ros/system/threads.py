@@ -17,7 +17,9 @@ def count():
 
 @contextmanager
 def pool(threads):
-    """map(function, items) -> results in the order of the items; the first exception ends it. One thread: the caller's own."""
+    """map(function, items) -> results in the order of the items; the first exception ends it. One
+    thread: the caller's own.
+    """
     if threads == 1:
         yield map
         return
@@ -30,6 +32,9 @@ def pool(threads):
 
 
 def _on_one_core():
-    """For the calling thread: torch's own threads beside these only wait for a core. torch.set_num_threads would be for later threads too."""
-    torch.get_num_threads()  # torch gives a thread its number when it first uses it: before the limit, not after
+    """For the calling thread: torch's own threads beside these only wait for a core.
+    torch.set_num_threads would be for later threads too.
+    """
+    # torch gives a thread its number when it first uses it: before the limit, not after
+    torch.get_num_threads()
     threadpool_limits(1, user_api="openmp")

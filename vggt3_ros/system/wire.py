@@ -1,4 +1,6 @@
-"""Messages between processes, as the node and its worker: a JSON header and raw bytes, length-prefixed, on a local socket. Never pickle."""
+"""Messages between processes, as the node and its worker: a JSON header and raw bytes,
+length-prefixed, on a local socket. Never pickle.
+"""
 
 import json
 import struct
@@ -21,8 +23,10 @@ def send(connection, header, payload=b""):
 
 
 def receive(connection, max_payload=MAX_PAYLOAD):
-    """(header, payload) of the next frame. EOFError when the other side is gone, FrameError when lengths or JSON make no sense, or more
-    than max_payload bytes are announced: they are checked before memory is taken."""
+    """(header, payload) of the next frame. EOFError when the other side is gone, FrameError when
+    lengths or JSON make no sense, or more than max_payload bytes are announced: they are checked
+    before memory is taken.
+    """
     header_size, payload_size = LENGTHS.unpack(_exactly(connection, LENGTHS.size))
     if header_size > MAX_HEADER or payload_size > max_payload:
         raise FrameError(f"a frame announces {header_size} + {payload_size} bytes")

@@ -15,12 +15,22 @@ from vggt3_ros.worker.serving import serve
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=worker.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=worker.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--store", required=True, help="folder of the keyframe store")
-    parser.add_argument("--channel", required=True, type=int, help="file descriptor of the connected socket")
-    parser.add_argument("--backend", default="vggt3_ros.backend:Backend", help="module:class that refines and localizes")
+    parser.add_argument(
+        "--channel", required=True, type=int, help="file descriptor of the connected socket"
+    )
+    parser.add_argument(
+        "--backend",
+        default="vggt3_ros.backend:Backend",
+        help="module:class that refines and localizes",
+    )
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="[worker] %(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO, format="[worker] %(levelname)s %(message)s", stream=sys.stderr
+    )
     module, _, name = arguments.backend.partition(":")
 
     def make_backend(store, config):

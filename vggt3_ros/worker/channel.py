@@ -28,7 +28,9 @@ class Channel:
         self.send(number, "error", code=code, message=message)
 
     def answer(self, number, function, *arguments):
-        """Send what `function` returns as the result, or its exception as an error. True when it returned."""
+        """Send what `function` returns as the result, or its exception as an error. True when it
+        returned.
+        """
         try:
             self.send(number, "result", **function(*arguments))
             return True

@@ -1,4 +1,6 @@
-"""The node's end of the worker: starts it, restarts it when it dies or hangs, hands out answers. Imports no torch, no ROS."""
+"""The node's end of the worker: starts it, restarts it when it dies or hangs, hands out answers.
+Imports no torch, no ROS.
+"""
 
 import itertools
 import logging
@@ -21,8 +23,10 @@ PATIENCE = 10  # times hang_seconds for what waits for a disk or a download
 
 
 class WorkerError(RuntimeError):
-    """The worker refused or failed a request. code: invalid, cancelled, busy, failed, died, hopeless (it died of the same once more),
-    set_aside (it died of this image too often to be asked again)."""
+    """The worker refused or failed a request. code: invalid, cancelled, busy, failed, died,
+    hopeless (it died of the same once more), set_aside (it died of this image too often to be
+    asked again).
+    """
 
     def __init__(self, code, message):
         super().__init__(message)
@@ -36,29 +40,54 @@ class _Hung(Exception):
 class WorkerClient:
     """One worker process for the store in `folder`, kept alive until :meth:`close`.
 
-    config: BackendConfig; distil_seconds: idle time the worker spends on the memory after a refinement.
-    on_snapshot(generation) is called (in a thread of this client) when a refinement or idle distillation published a snapshot,
-    on_change() when the worker started, became ready or died. hang_seconds: without a sign of life, or stuck in one step, for so long,
-    the worker is killed and replaced. suspects: Suspects, told what was in hand when it died; None: nothing is set aside.
-    What a listener raises goes to the log, and to nobody else.
+    config: BackendConfig; distil_seconds: idle time the worker spends on the memory after a
+    refinement. on_snapshot(generation) is called (in a thread of this client) when a refinement or
+    idle distillation published a snapshot, on_change() when the worker started, became ready or
+    died. hang_seconds: without a sign of life, or stuck in one step, for so long, the worker is
+    killed and replaced. suspects: Suspects, told what was in hand when it died; None: nothing is
+    set aside. What a listener raises goes to the log, and to nobody else.
     """
 
-    def __init__(self, folder, config, distil_seconds=0.0, on_snapshot=None, on_change=None, hang_seconds=120.0,
-                 backend="vggt3_ros.backend:Backend", logger=None, suspects=None):
+    def __init__(
+        self,
+        folder,
+        config,
+        distil_seconds=0.0,
+        on_snapshot=None,
+        on_change=None,
+        hang_seconds=120.0,
+        backend="vggt3_ros.backend:Backend",
+        logger=None,
+        suspects=None,
+    ):
         self._folder, self._config, self._distil_seconds = str(folder), config, distil_seconds
-        self._on_snapshot, self._on_change = on_snapshot or (lambda generation: None), on_change or (lambda: None)
-        self._hang_seconds, self._backend, self._log = hang_seconds, backend, logger or logging.getLogger("vggt3_ros.worker.client")
+        self._on_snapshot, self._on_change = (
+            on_snapshot or (lambda generation: None),
+            on_change or (lambda: None),
+        )
+        self._hang_seconds, self._backend, self._log = (
+            hang_seconds,
+            backend,
+            logger or logging.getLogger("vggt3_ros.worker.client"),
+        )
         self._numbers = itertools.count(1)
         self._sending = threading.RLock()  # taken before _lock by whoever needs both
         self._lock = threading.RLock()  # guards what follows
-        self._pending, self._connection, self._child, self._closing = {}, None, None, threading.Event()
+        self._pending, self._connection, self._child, self._closing = (
+            {},
+            None,
+            None,
+            threading.Event(),
+        )
         self.restarts = 0
         self.memory_mb = self.device_mb = 0.0
         self.memory_msg = self.running_on = ""
         self._suspects, self._hand, self._shrink = suspects, {}, 0
         self.ready = False
         self.fault = ""
-        self._supervisor = threading.Thread(target=self._supervise, name="worker_supervisor", daemon=True)
+        self._supervisor = threading.Thread(
+            target=self._supervise, name="worker_supervisor", daemon=True
+        )
 
     def start(self):
         self._supervisor.start()
@@ -76,7 +105,9 @@ class WorkerClient:
         return self._hand.get("phase") == "distil"
 
     def refine(self, progress=None):
-        """Future of {"generation": number}; progress(phase, fraction) is called in a thread of this client."""
+        """Future of {"generation": number}; progress(phase, fraction) is called in a thread of
+        this client.
+        """
         return self._request({"command": "refine"}, progress=progress)
 
     def cancel(self, future):
@@ -84,15 +115,26 @@ class WorkerClient:
         return self._request({"command": "cancel", "target": future.number})
 
     def localize(self, image, camera, hint=None, verify=True):
-        """Future of the fields of Localization. image: (height, width, 3) uint8 RGB; hint: T_map_cam (4, 4) or None."""
-        header = {"command": "localize", "camera": asdict(camera), "verify": bool(verify),
-                  "hint": None if hint is None else np.ravel(hint).tolist()}
+        """Future of the fields of Localization. image: (height, width, 3) uint8 RGB; hint:
+        T_map_cam (4, 4) or None.
+        """
+        header = {
+            "command": "localize",
+            "camera": asdict(camera),
+            "verify": bool(verify),
+            "hint": None if hint is None else np.ravel(hint).tolist(),
+        }
         image = np.ascontiguousarray(image)
         if self._suspects is not None:
             header["digest"] = digest(image, camera)
             if self._suspects.refuses(header["digest"]):
                 refused = Future()
-                refused.set_exception(WorkerError("set_aside", f"this image ended the worker {FATAL} times and is not asked about again"))
+                refused.set_exception(
+                    WorkerError(
+                        "set_aside",
+                        f"this image ended the worker {FATAL} times and is not asked about again",
+                    )
+                )
                 return refused
         return self._request(header, image.data.cast("B"))
 
@@ -100,22 +142,30 @@ class WorkerClient:
         """Use another BackendConfig from now on, also after a restart."""
         with self._lock:
             self._config = config
-            self._distil_seconds = self._distil_seconds if distil_seconds is None else distil_seconds
+            self._distil_seconds = (
+                self._distil_seconds if distil_seconds is None else distil_seconds
+            )
             self._shrink, self.memory_msg = 0, ""
         return self._request(self._configuration())
 
     def reset(self):
-        """Future of {"keyframes": number forgotten}: clears the store and starts over. Cancel a running refinement first."""
+        """Future of {"keyframes": number forgotten}: clears the store and starts over. Cancel a
+        running refinement first.
+        """
         return self._request({"command": "reset"})
 
     def begin_session(self):
-        """Future of {"session": its number, "generation": of the map, which stays, 0: none}: the front end started anew, its keyframes are
-        tied to the map where they are found in it. Cancel a running refinement first."""
+        """Future of {"session": its number, "generation": of the map, which stays, 0: none}: the
+        front end started anew, its keyframes are tied to the map where they are found in it.
+        Cancel a running refinement first.
+        """
         return self._request({"command": "session"})
 
     def load(self, folder, merge):
-        """Future of {"code": ok, unreadable, conflict, no_map or not_localized; "message"; when ok: "keyframes" and "added", counts,
-        "generation", "T_map_loaded": 16 numbers}: takes a saved map into the store. Cancel a running refinement first."""
+        """Future of {"code": ok, unreadable, conflict, no_map or not_localized; "message"; when
+        ok: "keyframes" and "added", counts, "generation", "T_map_loaded": 16 numbers}: takes a
+        saved map into the store. Cancel a running refinement first.
+        """
         return self._request({"command": "load", "folder": str(folder), "merge": bool(merge)})
 
     def close(self):
@@ -128,8 +178,12 @@ class WorkerClient:
             self._supervisor.join(timeout=10.0)
 
     def _configuration(self):
-        return {"command": "configure", "config": {name: value for name, (value, _) in self._config.flat().items()},
-                "distil_seconds": self._distil_seconds, "shrink": self._shrink}
+        return {
+            "command": "configure",
+            "config": {name: value for name, (value, _) in self._config.flat().items()},
+            "distil_seconds": self._distil_seconds,
+            "shrink": self._shrink,
+        }
 
     def _request(self, header, payload=b"", progress=None):
         future = Future()
@@ -137,14 +191,18 @@ class WorkerClient:
         with self._lock:
             future.number = next(self._numbers)
             if self._connection is None:
-                future.set_exception(WorkerError("died", self.fault or "the worker process is not running yet"))
+                future.set_exception(
+                    WorkerError("died", self.fault or "the worker process is not running yet")
+                )
                 return future
             self._pending[future.number] = (future, progress, header["command"])
             connection = self._connection
         try:
             with self._sending:
                 wire.send(connection, {**header, "request": future.number}, payload)
-        except OSError as error:  # half a frame may be on its way: that worker is lost, and its end fails every pending request
+        except OSError as error:
+            # half a frame may be on its way: that worker is lost, and its end fails every pending
+            # request
             self._log.warning(f"cannot reach the worker: {error}")
             self._kill()
         return future
@@ -166,7 +224,9 @@ class WorkerClient:
             self.restarts += 1
 
     def _watched(self, work):
-        """What work() returns; when it fails, why: whatever goes wrong here, the next worker is supervised."""
+        """What work() returns; when it fails, why: whatever goes wrong here, the next worker is
+        supervised.
+        """
         try:
             return work()
         except Exception as error:
@@ -189,13 +249,23 @@ class WorkerClient:
         return self._read_until_death()
 
     def _spawn(self):
-        # Its own session: a Ctrl-C meant for the node must not end a refinement the node still wants to close in order.
-        child = ChildProcess("vggt3_ros.worker", "--store", self._folder, "--backend", self._backend, own_session=True)
+        # Its own session: a Ctrl-C meant for the node must not end a refinement the node still
+        # wants to close in order.
+        child = ChildProcess(
+            "vggt3_ros.worker",
+            "--store",
+            self._folder,
+            "--backend",
+            self._backend,
+            own_session=True,
+        )
         child.connection.settimeout(self._hang_seconds)
-        with self._sending:  # nobody's request overtakes the configuration, without which the worker can do nothing
+        # nobody's request overtakes the configuration, without which the worker can do nothing
+        with self._sending:
             with self._lock:
                 self._connection, self._child, self._hand = child.connection, child, {}
-                if self._closing.is_set():  # close() came while there was no connection that it could end
+                # close() came while there was no connection that it could end
+                if self._closing.is_set():
                     child.hang_up()
             configured = self._request(self._configuration())
         configured.add_done_callback(self._configured)
@@ -215,7 +285,9 @@ class WorkerClient:
                 header, _ = wire.receive(self._connection)
             except TimeoutError:
                 self._kill()
-                return f"the worker gave no sign of life for {self._hang_seconds:.0f} s and was ended"
+                return (
+                    f"the worker gave no sign of life for {self._hang_seconds:.0f} s and was ended"
+                )
             except (EOFError, OSError):
                 self._child.wait()
                 return f"the worker process ended ({self._child.end})"
@@ -255,7 +327,9 @@ class WorkerClient:
                 self._log.warning(f"the worker answered request {number}, which nobody made")
             elif event == "result":
                 self._tell(self._passed, command)
-                future.set_result({k: v for k, v in header.items() if k not in ("event", "request")})
+                future.set_result(
+                    {k: v for k, v in header.items() if k not in ("event", "request")}
+                )
             else:
                 error = WorkerError(header.get("code", "failed"), header.get("message", ""))
                 if command == "refine" and error.code == "failed" and self._suspects is not None:
@@ -264,8 +338,13 @@ class WorkerClient:
 
     def _take_in_hand(self, hand):
         before, distilled, self._hand = self._hand, self.distilling, hand
-        if self._suspects is not None and hand["phase"]:  # else the job has ended, perhaps by what it had in hand
-            self._tell(self._suspects.passed, set(before.get("keyframes", ())) - set(hand["keyframes"]), before.get("phase"))
+        # else the job has ended, perhaps by what it had in hand
+        if self._suspects is not None and hand["phase"]:
+            self._tell(
+                self._suspects.passed,
+                set(before.get("keyframes", ())) - set(hand["keyframes"]),
+                before.get("phase"),
+            )
         if self.distilling != distilled:
             self._tell(self._on_change)
 
@@ -275,10 +354,14 @@ class WorkerClient:
         self.running_on = text or self.running_on
 
     def _check_still(self, still):
-        """Raises _Hung when a job has not got on for too long: the thread that says it is alive knows nothing of the others."""
+        """Raises _Hung when a job has not got on for too long: the thread that says it is alive
+        knows nothing of the others.
+        """
         limit = self._hang_seconds * (PATIENCE if still and still["patient"] else 1)
         if still and still["seconds"] > limit:
-            raise _Hung(f"the worker has not got on with {still['what']} for {still['seconds']:.0f} s and was ended")
+            raise _Hung(
+                f"the worker has not got on with {still['what']} for {still['seconds']:.0f} s and was ended"
+            )
 
     def _passed(self, command):
         if self._suspects is not None and command == "refine":
@@ -293,7 +376,13 @@ class WorkerClient:
     def _bury(self, reason):
         with self._lock:
             child, closing = self._child, self._closing.is_set()
-            self._connection, self.ready, self.fault, self.memory_mb, self.device_mb = None, False, reason, 0.0, 0.0
+            self._connection, self.ready, self.fault, self.memory_mb, self.device_mb = (
+                None,
+                False,
+                reason,
+                0.0,
+                0.0,
+            )
             pending, self._pending = self._pending, {}
             if child is not None:
                 child.hang_up()
@@ -303,15 +392,26 @@ class WorkerClient:
         self._hand = {}
         for future, _, command in pending.values():
             code = "died" if of_use or command != "refine" else "hopeless"
-            future.set_exception(WorkerError("cancelled", "the back end stops") if closing else WorkerError(code, reason))
+            future.set_exception(
+                WorkerError("cancelled", "the back end stops")
+                if closing
+                else WorkerError(code, reason)
+            )
 
     def _learn(self, reason):
-        """From a death: what was in hand, and whether memory ran out. Whether trying the same again is of use."""
-        killed_for_memory = self._child is not None and self._child.killed_for_memory and "SIGKILL" in reason  # and not by us
+        """From a death: what was in hand, and whether memory ran out. Whether trying the same
+        again is of use.
+        """
+        # and not by us
+        killed_for_memory = (
+            self._child is not None and self._child.killed_for_memory and "SIGKILL" in reason
+        )
         if killed_for_memory and self._shrink < memory_limits.SMALLEST_PLAN:
             self._shrink += 1
             plan = memory_limits.plan_text(memory_limits.shrunk(self._config, self._shrink))
-            self.memory_msg = f"the kernel was out of memory and {reason}; it goes on with less: {plan}"
+            self.memory_msg = (
+                f"the kernel was out of memory and {reason}; it goes on with less: {plan}"
+            )
             self._log.error(self.memory_msg)
             return True
         return self._suspects is None or self._suspects.died(self._hand, reason)

@@ -1,4 +1,6 @@
-"""The back end that the worker's threads use, and the smaller ones that take its place when memory runs out."""
+"""The back end that the worker's threads use, and the smaller ones that take its place when memory
+runs out.
+"""
 
 import logging
 import threading
@@ -10,10 +12,11 @@ log = logging.getLogger(__name__)
 
 
 class HeldBackend:
-    """make(store, config) -> the back end. It is called in the refining thread, which alone replaces it: it may import torch.
+    """make(store, config) -> the back end. It is called in the refining thread, which alone
+    replaces it: it may import torch.
 
-    made(backend) is called with each new one, tell(level, message) when the plan had to shrink. `config` is as asked for, before it
-    was shrunk.
+    made(backend) is called with each new one, tell(level, message) when the plan had to shrink.
+    `config` is as asked for, before it was shrunk.
     """
 
     def __init__(self, store, make, made, tell):
@@ -64,8 +67,9 @@ class HeldBackend:
             self._there.set()  # or why it is not: whoever waits to localize is told
 
     def within_memory(self, work, doing):
-        """work() again and again with ever smaller plans while memory runs out; MemoryError when none is small enough. doing() names what
-        is being done."""
+        """work() again and again with ever smaller plans while memory runs out; MemoryError when
+        none is small enough. doing() names what is being done.
+        """
         while True:
             try:
                 return work()
@@ -77,7 +81,9 @@ class HeldBackend:
                 raise MemoryError(f"{reason}; there is no smaller plan")
 
     def shrink(self, reason):
-        """Replace the back end by one that needs less; False when no plan is smaller. Where it cannot be made :meth:`get` says why."""
+        """Replace the back end by one that needs less; False when no plan is smaller. Where it
+        cannot be made :meth:`get` says why.
+        """
         if self._shrink == memory_limits.SMALLEST_PLAN:
             return False
         self._shrink += 1

@@ -1,4 +1,6 @@
-"""What the worker works on right now, and since when: so that a hang is seen, and an input that ends the worker is named."""
+"""What the worker works on right now, and since when: so that a hang is seen, and an input that
+ends the worker is named.
+"""
 
 import threading
 import time
@@ -7,9 +9,10 @@ import time
 class InHand:
     """Notes of two threads, one refining (everything but localizing), one localizing. Thread-safe.
 
-    tell(hand) is called before anything new is worked on; `hand` then survives the death of this process. It is
-    {"phase": name, "keyframes": [ids], "query": digest or ""}. Work on keyframes ends at the next step: what was taken in hand since
-    the last step is at fault when the process ends.
+    tell(hand) is called before anything new is worked on; `hand` then survives the death of this
+    process. It is {"phase": name, "keyframes": [ids], "query": digest or ""}. Work on keyframes
+    ends at the next step: what was taken in hand since the last step is at fault when the process
+    ends.
     """
 
     def __init__(self, tell):
@@ -24,7 +27,9 @@ class InHand:
         return self._hand["phase"]
 
     def begin(self, job, patient=False):
-        """The calling thread begins a job; a patient one waits for the disk or a download and is not expected to step."""
+        """The calling thread begins a job; a patient one waits for the disk or a download and is
+        not expected to step.
+        """
         with self._lock:
             self._refiner, self._job, self._patient = threading.get_ident(), job, patient
             self._job_began = time.monotonic()
@@ -37,10 +42,15 @@ class InHand:
             self._change(phase=phase or self._hand["phase"], keyframes=[])
 
     def keyframe(self, keyframe_id):
-        """The job takes a keyframe in hand, with the one before it: pairs are matched. Other threads than the job's are not heard: they
-        localize."""
+        """The job takes a keyframe in hand, with the one before it: pairs are matched. Other
+        threads than the job's are not heard: they localize.
+        """
         with self._lock:
-            if threading.get_ident() == self._refiner and self._job is not None and keyframe_id not in self._hand["keyframes"]:
+            if (
+                threading.get_ident() == self._refiner
+                and self._job is not None
+                and keyframe_id not in self._hand["keyframes"]
+            ):
                 self._change(keyframes=self._hand["keyframes"][-1:] + [int(keyframe_id)])
 
     def end(self):
@@ -55,14 +65,24 @@ class InHand:
             self._change(query=digest)
 
     def still(self):
-        """{"what", "seconds", "patient"} of the work that has gone longest without a step, or None."""
+        """{"what", "seconds", "patient"} of the work that has gone longest without a step, or
+        None.
+        """
         now = time.monotonic()
         with self._lock:
             work = []
             if self._job is not None:
-                work.append({"what": self._hand["phase"] or self._job, "seconds": now - self._job_began, "patient": self._patient})
+                work.append(
+                    {
+                        "what": self._hand["phase"] or self._job,
+                        "seconds": now - self._job_began,
+                        "patient": self._patient,
+                    }
+                )
             if self._query_began is not None:
-                work.append({"what": "localize", "seconds": now - self._query_began, "patient": False})
+                work.append(
+                    {"what": "localize", "seconds": now - self._query_began, "patient": False}
+                )
         return max(work, key=lambda entry: entry["seconds"], default=None)
 
     def _change(self, **values):

@@ -1,4 +1,6 @@
-"""The worker's refining thread: refinements, what changes the store, and distillation while there is nothing else to do."""
+"""The worker's refining thread: refinements, what changes the store, and distillation while there
+is nothing else to do.
+"""
 
 import logging
 import os
@@ -18,15 +20,24 @@ log = logging.getLogger(__name__)
 COMMANDS = ("refine", "configure", "reset", "load", "session")
 NICENESS = 10
 PROGRESS_SECONDS = 0.1  # within a phase
-DISTIL_SECONDS = 15.0  # idle work is published, or lost to a new refinement, in stretches of this length
+# idle work is published, or lost to a new refinement, in stretches of this length
+DISTIL_SECONDS = 15.0
 
 
 class Jobs:
-    """Does COMMANDS in the order they came. channel: Channel; store: KeyframeStore; held: HeldBackend; hand: InHand; give_way() is called
-    between two small steps. used_mb: what the process takes, to be kept up to date from outside."""
+    """Does COMMANDS in the order they came. channel: Channel; store: KeyframeStore; held:
+    HeldBackend; hand: InHand; give_way() is called between two small steps. used_mb: what the
+    process takes, to be kept up to date from outside.
+    """
 
     def __init__(self, channel, store, held, hand, give_way):
-        self._channel, self._store, self._held, self._hand, self._give_way = channel, store, held, hand, give_way
+        self._channel, self._store, self._held, self._hand, self._give_way = (
+            channel,
+            store,
+            held,
+            hand,
+            give_way,
+        )
         self._requests, self._cancelled = queue.Queue(), set()
         self._distil_seconds, self.used_mb = 0.0, 0.0
 
@@ -37,7 +48,8 @@ class Jobs:
         self._cancelled.add(number)
 
     def work(self):
-        # Before the first torch operation, so that the threads it starts inherit it and a localization goes first.
+        # Before the first torch operation, so that the threads it starts inherit it and a
+        # localization goes first.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         distil_until = 0.0
         while True:
@@ -77,15 +89,23 @@ class Jobs:
             if not header["merge"]:
                 loaded = merging.replace(self._store, header["folder"])
             elif self._store.has_images:
-                loaded = merging.merge(self._store, header["folder"], backend.snapshot, backend.localize)
+                loaded = merging.merge(
+                    self._store, header["folder"], backend.snapshot, backend.localize
+                )
             else:
                 loaded = backend.join(header["folder"])
             if loaded.generation != self._held.generation:
                 self._held.replace()
         except LoadError as error:
             return {"code": error.code, "message": str(error)}
-        return {"code": "ok", "message": "", "added": loaded.added, "keyframes": len(self._store), "generation": loaded.generation,
-                "T_map_loaded": np.ravel(loaded.T_map_loaded).tolist()}
+        return {
+            "code": "ok",
+            "message": "",
+            "added": loaded.added,
+            "keyframes": len(self._store),
+            "generation": loaded.generation,
+            "T_map_loaded": np.ravel(loaded.T_map_loaded).tolist(),
+        }
 
     def _refine(self, number, header):
         self._held.get("refine before configure")
@@ -104,8 +124,10 @@ class Jobs:
             return number in self._cancelled
 
         try:
-            snapshot = self._held.within_memory(lambda: self._held.get().refine(progress=progress, cancelled=cancelled),
-                                                lambda: self._hand.phase)
+            snapshot = self._held.within_memory(
+                lambda: self._held.get().refine(progress=progress, cancelled=cancelled),
+                lambda: self._hand.phase,
+            )
         finally:
             self._cancelled.discard(number)
         self._publish(snapshot)
@@ -113,13 +135,16 @@ class Jobs:
 
     def _distil(self, until):
         """One stretch of idle work; returns until when to go on (0: it no longer helps)."""
+
         def cancelled():
             self._stepped()
             return not self._requests.empty()
 
         self._hand.begin("distil")
         try:
-            snapshot = self._held.get().distil(min(DISTIL_SECONDS, until - time.monotonic()), cancelled)
+            snapshot = self._held.get().distil(
+                min(DISTIL_SECONDS, until - time.monotonic()), cancelled
+            )
         except Exception as error:
             if memory_limits.out_of_memory(error):
                 self._held.shrink(f"out of memory in idle distillation: {error}")
@@ -137,13 +162,17 @@ class Jobs:
         return until
 
     def _stepped(self):
-        """Between two small steps of a job. MemoryError when the process has grown beyond its limit."""
+        """Between two small steps of a job. MemoryError when the process has grown beyond its
+        limit.
+        """
         self._hand.step()
         self._give_way()
         limit = memory_limits.limit_mb(self._held.config.resources)
         if self.used_mb > limit:
             used, self.used_mb = self.used_mb, 0.0  # until it is measured again
-            raise MemoryError(f"{used:.0f} MB are in use, the limit is {limit} (resources.memory_limit_mb)")
+            raise MemoryError(
+                f"{used:.0f} MB are in use, the limit is {limit} (resources.memory_limit_mb)"
+            )
 
     def _publish(self, snapshot):
         self._channel.send(None, "snapshot", generation=int(snapshot.generation))

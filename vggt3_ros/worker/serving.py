@@ -17,14 +17,24 @@ THREAD_FAILED = 3  # exit status
 
 
 def serve(connection, store, make_backend):
-    """Until the other side closes the connection. make_backend(store, config) is called in the refining thread."""
+    """Until the other side closes the connection. make_backend(store, config) is called in the
+    refining thread.
+    """
     channel = Channel(connection)
     hand = InHand(lambda hand: channel.send(None, "hand", hand=hand))
-    held = HeldBackend(store, make_backend, lambda backend: setattr(backend, "touched", hand.keyframe),
-                       lambda level, message: channel.send(None, "shrink", level=level, message=message))
+    held = HeldBackend(
+        store,
+        make_backend,
+        lambda backend: setattr(backend, "touched", hand.keyframe),
+        lambda level, message: channel.send(None, "shrink", level=level, message=message),
+    )
     queries = Queries(channel, held, hand)
     jobs = Jobs(channel, store, held, hand, queries.give_way)
-    for name, work in (("jobs", jobs.work), ("queries", queries.work), ("alive", lambda: _say_alive(channel, jobs, hand, held))):
+    for name, work in (
+        ("jobs", jobs.work),
+        ("queries", queries.work),
+        ("alive", lambda: _say_alive(channel, jobs, hand, held)),
+    ):
         threading.Thread(target=_or_end, args=(name, work), daemon=True, name=name).start()
     while True:
         try:
@@ -35,7 +45,9 @@ def serve(connection, store, make_backend):
 
 
 def _or_end(name, work):
-    """A thread that fails takes the process with it: the node starts another, where it would wait for this one for ever."""
+    """A thread that fails takes the process with it: the node starts another, where it would wait
+    for this one for ever.
+    """
     try:
         work()
     except BaseException:
@@ -59,6 +71,12 @@ def _dispatch(header, payload, channel, queries, jobs):
 def _say_alive(channel, jobs, hand, held):
     while True:
         jobs.used_mb = resident_mb()
-        channel.send(None, "alive", memory_mb=jobs.used_mb, device_mb=memory_limits.device_mb(), still=hand.still(),
-                     running_on=held.running_on)
+        channel.send(
+            None,
+            "alive",
+            memory_mb=jobs.used_mb,
+            device_mb=memory_limits.device_mb(),
+            still=hand.still(),
+            running_on=held.running_on,
+        )
         time.sleep(ALIVE_SECONDS)

@@ -16,7 +16,11 @@ def steps(poses):
 
 def test_look_has_optical_axes():
     level, up = look(1, 2, 3, 90), look(0, 0, 0, 0, 30)
-    assert np.allclose(level[:3, 3], (1, 2, 3)) and np.allclose(level[:3, 2], (0, 1, 0)) and np.allclose(level[:3, 0], (1, 0, 0))
+    assert (
+        np.allclose(level[:3, 3], (1, 2, 3))
+        and np.allclose(level[:3, 2], (0, 1, 0))
+        and np.allclose(level[:3, 0], (1, 0, 0))
+    )
     assert np.allclose(level[:3, 1], (0, 0, -1))
     assert np.allclose(up[:3, 2], (np.cos(np.radians(30)), 0, 0.5))
     assert look(np.zeros(4), 0, 0, 0).shape == (4, 4, 4)
@@ -51,8 +55,15 @@ def test_poses_off_the_path_keep_their_distance():
     path = poses[pick_keyframes(poses)]
     walls = [quad((-9, 9, 3), (20, 0, 0), (0, 0, -3), np.zeros((8, 8, 3), np.uint8))]
     asked = off_the_path(path, 30, Scene(walls))
-    again, other = off_the_path(path, 30, Scene(walls)), off_the_path(path, 30, Scene(walls), seed=1)
-    assert asked.shape == (30, 4, 4) and np.array_equal(asked, again) and not np.allclose(asked, other)
+    again, other = (
+        off_the_path(path, 30, Scene(walls)),
+        off_the_path(path, 30, Scene(walls), seed=1),
+    )
+    assert (
+        asked.shape == (30, 4, 4)
+        and np.array_equal(asked, again)
+        and not np.allclose(asked, other)
+    )
     gaps = np.linalg.norm(asked[:, None, :3, 3] - path[None, :, :3, 3], axis=-1)
     angles = np.degrees(se3.rotation_angle(se3.inverse(path)[None] @ asked[:, None]))
     assert np.all(((gaps <= 0.4) & (angles <= 20)).any(axis=1))  # near some keyframe
@@ -62,6 +73,9 @@ def test_poses_off_the_path_keep_their_distance():
 def test_a_path_without_room_is_refused():
     _, poses = walk(TOUR[:4])
     path = poses[pick_keyframes(poses)]
-    beside = [quad((x, 9, 3), (0, -9, 0), (0, 0, -3), np.zeros((8, 8, 3), np.uint8)) for x in np.arange(0, 5, 0.3)]
+    beside = [
+        quad((x, 9, 3), (0, -9, 0), (0, 0, -3), np.zeros((8, 8, 3), np.uint8))
+        for x in np.arange(0, 5, 0.3)
+    ]
     with pytest.raises(ValueError, match="too narrow"):
         off_the_path(path, 3, Scene(beside))

@@ -1,5 +1,6 @@
-"""The odometry's scale against a map without one: outliers, a constant error of every step, hardly any motion."""
-
+"""The odometry's scale against a map without one: outliers, a constant error of every step, hardly
+any motion.
+"""
 
 import numpy as np
 import pytest
@@ -35,7 +36,9 @@ def scaled(T, factor):
 def test_scale_is_found_beside_outliers(walked):
     wild = walked.copy()
     wild[::9, :3, 3] += np.random.default_rng(0).normal(0, 0.5, wild[::9, :3, 3].shape)
-    assert odometry_scale(wild, even(wild), scaled(walked, 0.5)).metres == pytest.approx(2.0, rel=0.02)
+    assert odometry_scale(wild, even(wild), scaled(walked, 0.5)).metres == pytest.approx(
+        2.0, rel=0.02
+    )
 
 
 def test_without_motion_or_steps_nothing_is_said(walked):
@@ -48,11 +51,15 @@ def test_the_join_of_two_runs_is_no_step(walked):
     joined, noise = walked.copy(), even(walked)
     joined[60:] = se3.exp([5.0, 3.0, 0, 0, 0, 1.0]) @ joined[60:]
     noise[60] = np.eye(6) * 1e4
-    assert odometry_scale(joined, noise, scaled(walked, 0.5)).metres == pytest.approx(2.0, rel=1e-6)
+    assert odometry_scale(joined, noise, scaled(walked, 0.5)).metres == pytest.approx(
+        2.0, rel=1e-6
+    )
 
 
 def test_a_constant_error_of_the_steps_is_not_taken_for_scale(walked):
-    """Drift of every kind that the demo makes: with the bias left in, as the plain ratio of lengths has it, the scale is farther off."""
+    """Drift of every kind that the demo makes: with the bias left in, as the plain ratio of
+    lengths has it, the scale is farther off.
+    """
     errors, plain = [], []
     for seed in range(12):
         odometry, noise = drifting_odometry(walked, seed)
@@ -64,10 +71,14 @@ def test_a_constant_error_of_the_steps_is_not_taken_for_scale(walked):
 
 
 def best_linear(odometry, noise, walked):
-    """Scale by generalized least squares over single steps, as one can only where the map is exact and the noise's law is known."""
+    """Scale by generalized least squares over single steps, as one can only where the map is exact
+    and the noise's law is known.
+    """
     given, true = ((se3.inverse(T[:-1]) @ T[1:])[:, :3, 3] for T in (odometry, walked))
     deviation = np.sqrt(noise[1:, 0, 0] / (1 + BIAS**2))[:, None]
-    unknowns = np.concatenate([(true / deviation)[:, :, None], np.tile(np.eye(3), (len(true), 1, 1))], axis=2)
+    unknowns = np.concatenate(
+        [(true / deviation)[:, :, None], np.tile(np.eye(3), (len(true), 1, 1))], axis=2
+    )
     normal = np.einsum("nij,nik->jk", unknowns, unknowns) + np.diag([0, 1, 1, 1]) / BIAS**2
     return np.linalg.solve(normal, np.einsum("nij,ni->j", unknowns, given / deviation))[0]
 
@@ -77,17 +88,22 @@ def test_thirty_drifts_are_read_nearly_as_well_as_their_noise_allows(walked):
     ours = np.array([odometry_scale(*drift, walked).metres - 1 for drift in drifts])
     best = np.array([best_linear(*drift, walked) - 1 for drift in drifts])
     rms = lambda values: np.sqrt(np.mean(np.square(values)))
-    print(f"scale wrong by {100 * rms(ours):.2f} % (RMS), the best linear one by {100 * rms(best):.2f} %; "
-          f"the first drift: {100 * ours[0]:.1f} and {100 * best[0]:.1f} %")
+    print(
+        f"scale wrong by {100 * rms(ours):.2f} % (RMS), the best linear one by {100 * rms(best):.2f} %; "
+        f"the first drift: {100 * ours[0]:.1f} and {100 * best[0]:.1f} %"
+    )
     assert 0.005 < rms(best) < rms(ours) < 1.4 * rms(best)
 
 
-def test_creeping_while_turning_is_not_taken_for_scale_where_the_front_end_says_nothing_of_its_noise(walked):
+def test_creeping_while_turning_is_not_taken_for_scale_where_the_front_end_says_nothing_of_its_noise(
+    walked,
+):
     def off(seed, guess):
         odometry, _ = drifting_odometry(walked, seed)
         steps = np.linalg.norm((se3.inverse(odometry[:-1]) @ odometry[1:])[:, :3, 3], axis=1)
         noise = np.tile(np.eye(6), (len(odometry), 1, 1))
-        noise[1:] *= np.square(0.003 + 0.1 * steps)[:, None, None]  # of the pose graph: by length alone
+        # of the pose graph: by length alone
+        noise[1:] *= np.square(0.003 + 0.1 * steps)[:, None, None]
         return odometry_scale(odometry, guess(odometry, noise), walked).metres - 1
 
     rms = lambda guess: np.sqrt(np.mean(np.square([off(seed, guess) for seed in range(12)])))
@@ -105,7 +121,9 @@ def test_scale_errs_by_what_it_says(walked):
 
 
 def test_what_is_read_of_the_poses_is_their_scale(walked):
-    """To first order: growing all positions by a share reads as that share, small changes of all poses about as odometry_scale has them."""
+    """To first order: growing all positions by a share reads as that share, small changes of all
+    poses about as odometry_scale has them.
+    """
     odometry, noise = drifting_odometry(walked, 3)
     found = odometry_scale(odometry, noise, walked)
     grown = np.zeros((len(walked), 6))
@@ -114,8 +132,12 @@ def test_what_is_read_of_the_poses_is_their_scale(walked):
     rng = np.random.default_rng(0)
     for _ in range(5):
         small = rng.normal(0, 2e-4, grown.shape)
-        read = -np.log(odometry_scale(odometry, noise, walked @ se3.exp(small)).metres / found.metres)
-        assert read == pytest.approx((found.by_pose * small).sum(), abs=0.6 * np.sqrt((found.by_pose**2).sum()) * 2e-4)
+        read = -np.log(
+            odometry_scale(odometry, noise, walked @ se3.exp(small)).metres / found.metres
+        )
+        assert read == pytest.approx(
+            (found.by_pose * small).sum(), abs=0.6 * np.sqrt((found.by_pose**2).sum()) * 2e-4
+        )
 
 
 @pytest.mark.parametrize("name", ["kitchen", "v101"])
@@ -129,7 +151,9 @@ def test_real_odometry_has_the_scale_of_the_truth(name):
     steps = np.linalg.norm((se3.inverse(odometry[:-1]) @ odometry[1:])[:, :3, 3], axis=1)
     noise = np.tile(np.eye(6), (len(odometry), 1, 1))
     noise[1:] *= np.square(0.003 + 0.1 * steps)[:, None, None]
-    found = odometry_scale(odometry, motion_noise(odometry, noise, np.ones(len(odometry), bool)), truth)
+    found = odometry_scale(
+        odometry, motion_noise(odometry, noise, np.ones(len(odometry), bool)), truth
+    )
     assert abs(found.metres - 1) < 0.02 and abs(np.log(found.metres)) < 3 * found.sigma < 0.05
 
 

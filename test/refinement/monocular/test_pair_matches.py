@@ -1,4 +1,6 @@
-"""Matches of pairs: right, found once, within bounded memory, over restarts, and never those of another keyframe of the same id."""
+"""Matches of pairs: right, found once, within bounded memory, over restarts, and never those of
+another keyframe of the same id.
+"""
 
 from types import SimpleNamespace
 
@@ -15,7 +17,9 @@ CAMERA, COUNT = Camera(640, 480, 500.0, 500.0, 320.0, 240.0), 12
 
 
 class Views:
-    """frames(id) of cameras along a line that see the same points, keypoints in an order of their own; a few show something else."""
+    """frames(id) of cameras along a line that see the same points, keypoints in an order of their
+    own; a few show something else.
+    """
 
     version = "of a test"
 
@@ -30,8 +34,15 @@ class Views:
             pixels[:10] = rng.uniform((0, 0), (639, 479), (10, 2))
             described = names[order] + 0.1 * rng.standard_normal((120, 64))
             described /= np.linalg.norm(described, axis=1, keepdims=True)
-            features = Features(640, 480, pixels.astype(np.float32), np.ones(120, np.float32), described.astype(np.float16),
-                                np.zeros((64, 60, 80), np.float16), np.ones((60, 80), np.float16))
+            features = Features(
+                640,
+                480,
+                pixels.astype(np.float32),
+                np.ones(120, np.float32),
+                described.astype(np.float16),
+                np.zeros((64, 60, 80), np.float16),
+                np.ones((60, 80), np.float16),
+            )
             self.order.append(order)
             self.frames.append(SimpleNamespace(features=features, camera=CAMERA))
 
@@ -51,7 +62,9 @@ def store(tmp_path):
 def found(monkeypatch):
     """Pairs that were really matched."""
     pairs, really = [], PairMatches._matched
-    monkeypatch.setattr(PairMatches, "_matched", lambda self, *pair: (pairs.append(pair), really(self, *pair))[1])
+    monkeypatch.setattr(
+        PairMatches, "_matched", lambda self, *pair: (pairs.append(pair), really(self, *pair))[1]
+    )
     return pairs
 
 
@@ -80,7 +93,8 @@ def test_a_pair_is_matched_once_also_over_restarts(store, found):
 def test_another_keyframe_of_the_same_id_is_matched_anew(store, found):
     assert len(PairMatches(Views(store), 2**20)(3, 1)) > 90
     merged = PairMatches(Views(store, seed=5), 2**20)  # both ids mean other images now
-    merged.frames.frames[3] = Views().frames[3]  # the one that the matches are kept with is still the same
+    # the one that the matches are kept with is still the same
+    merged.frames.frames[3] = Views().frames[3]
     assert len(merged(3, 1)) == 0 and found == [(3, 1), (3, 1)]
 
 
@@ -94,4 +108,3 @@ def test_memory_is_bounded_and_nothing_is_matched_twice(store, found):
         np.testing.assert_array_equal(matched(*pair), first[pair])
         assert 0 < matched.nbytes <= limit
     assert len(found) == len(pairs)
-

@@ -1,4 +1,6 @@
-"""Sweeps are kept while their neighbourhood stays, within bounded memory, over restarts; small moves add up."""
+"""Sweeps are kept while their neighbourhood stays, within bounded memory, over restarts; small
+moves add up.
+"""
 
 from dataclasses import replace
 
@@ -11,16 +13,24 @@ from vggt3_ros.refinement.monocular.plane_sweep import InverseDepth
 from vggt3_ros.refinement.monocular.sweeps import MOVED, NAME, Neighbourhood, Sweeps
 from vggt3_ros.store.keyframes import KeyframeStore
 
-AROUND = Neighbourhood((1, 2), se3.exp(np.array([[0.2, 0, 0, 0, 0.05, 0], [0, -0.1, 0.1, 0.1, 0, 0]])), 0.5, 6.0)
+AROUND = Neighbourhood(
+    (1, 2), se3.exp(np.array([[0.2, 0, 0, 0, 0.05, 0], [0, -0.1, 0.1, 0.1, 0, 0]])), 0.5, 6.0
+)
 
 
 def swept(seed=0):
     rng = np.random.default_rng(seed)
-    return InverseDepth(rng.uniform(1 / 6, 2, (48, 64)).astype(np.float32), rng.uniform(-1, 1, (48, 64)).astype(np.float32), 0.01)
+    return InverseDepth(
+        rng.uniform(1 / 6, 2, (48, 64)).astype(np.float32),
+        rng.uniform(-1, 1, (48, 64)).astype(np.float32),
+        0.01,
+    )
 
 
 def moved(neighbourhood, share, scale=1.0):
-    """The first neighbour moved sideways by a share of its baseline, everything `scale` times as large."""
+    """The first neighbour moved sideways by a share of its baseline, everything `scale` times as
+    large.
+    """
     motions = neighbourhood.motions.copy()
     motions[0, 2, 3] += share * 0.2
     motions[:, :3, 3] *= scale
@@ -36,10 +46,17 @@ def sweeps(tmp_path):
 
 
 def test_small_moves_of_a_neighbour_add_up(sweeps):
-    """Each refinement moves it by half of what is allowed: the second may, the fifth at the latest may not."""
+    """Each refinement moves it by half of what is allowed: the second may, the fifth at the latest
+    may not.
+    """
     sweeps.put(0, AROUND, swept())
     scales = [sweeps.scale(0, moved(AROUND, 0.5 * MOVED * k)) for k in range(6)]
-    assert scales[0] == pytest.approx(1) and scales[1] is not None and scales[4] is None and scales[5] is None
+    assert (
+        scales[0] == pytest.approx(1)
+        and scales[1] is not None
+        and scales[4] is None
+        and scales[5] is None
+    )
 
 
 def test_what_only_grows_stays_and_grows(sweeps):
@@ -51,8 +68,14 @@ def test_what_only_grows_stays_and_grows(sweeps):
     assert grown.step == pytest.approx(0.01 / 1.5)
 
 
-@pytest.mark.parametrize("other", [replace(AROUND, ids=(2, 1)), moved(AROUND, 2 * MOVED),
-                                   replace(AROUND, motions=AROUND.motions @ se3.exp([0, 0, 0, 0, 0, 0.01]))])
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(AROUND, ids=(2, 1)),
+        moved(AROUND, 2 * MOVED),
+        replace(AROUND, motions=AROUND.motions @ se3.exp([0, 0, 0, 0, 0, 0.01])),
+    ],
+)
 def test_another_neighbourhood_is_another_sweep(sweeps, other):
     assert sweeps.scale(0, AROUND) is None
     sweeps.put(0, AROUND, swept())

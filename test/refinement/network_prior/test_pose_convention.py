@@ -1,4 +1,6 @@
-"""Poses read the wrong way are contradicted by the odometry; poses read rightly never are, however noisy they or the odometry may be."""
+"""Poses read the wrong way are contradicted by the odometry; poses read rightly never are, however
+noisy they or the odometry may be.
+"""
 
 import numpy as np
 import pytest
@@ -15,7 +17,13 @@ def drifting(T_world_cam, seed):
     rng = np.random.default_rng(seed)
     steps = se3.inverse(T_world_cam[:-1]) @ T_world_cam[1:]
     metres = np.linalg.norm(steps[:, :3, 3], axis=1).mean()
-    noise = np.concatenate([0.05 * metres * rng.standard_normal((len(steps), 3)), 0.01 * rng.standard_normal((len(steps), 3))], axis=1)
+    noise = np.concatenate(
+        [
+            0.05 * metres * rng.standard_normal((len(steps), 3)),
+            0.01 * rng.standard_normal((len(steps), 3)),
+        ],
+        axis=1,
+    )
     out = [np.eye(4)]
     for step in steps @ se3.exp(noise):
         out.append(out[-1] @ step)
@@ -30,7 +38,10 @@ def test_only_the_wrong_reading_is_contradicted(path, seed):
     odometry = drifting(truth, seed)
     assert contradiction(odometry, poses, confidence, "camera_from_world", 0.25) == ""
     wrong = contradiction(odometry, se3.inverse(poses), confidence, "camera_from_world", 0.25)
-    assert "were read as camera_from_world, and fit the odometry only when they are read as world_from_camera" in wrong
+    assert (
+        "were read as camera_from_world, and fit the odometry only when they are read as world_from_camera"
+        in wrong
+    )
 
 
 @pytest.mark.parametrize("case", ["standing", "nonsense", "unseen"])
@@ -53,5 +64,10 @@ def test_poses_that_say_nothing_do_not_matter():
     poses[::3] = np.nan
     confidence[::3] = 0
     assert contradiction(PATHS["room"], poses, confidence, "world_from_camera", 0.25) == ""
-    assert "read as camera_from_world" in contradiction(PATHS["room"], se3.inverse(np.nan_to_num(poses, nan=0) + np.eye(4) * np.isnan(poses)),
-                                                        confidence, "world_from_camera", 0.25)
+    assert "read as camera_from_world" in contradiction(
+        PATHS["room"],
+        se3.inverse(np.nan_to_num(poses, nan=0) + np.eye(4) * np.isnan(poses)),
+        confidence,
+        "world_from_camera",
+        0.25,
+    )

@@ -8,9 +8,15 @@ from vggt3_ros.config import PoseGraphConfig
 from vggt3_ros.datasets.drift import drifting_odometry, trajectory_error
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.alignment import DegenerateMotion
-from vggt3_ros.refinement.network_prior.prior import beside_loops, covisible, make_prior, metric_depth, place_query, scale_from_depth
+from vggt3_ros.refinement.network_prior.prior import (
+    beside_loops,
+    covisible,
+    make_prior,
+    metric_depth,
+    place_query,
+    scale_from_depth,
+)
 from vggt3_ros.refinement.pose_graph import Edge, solve
-
 
 GOOD, FAIR, POOR = (0.01, 0.005, 0.02, 0.2), (0.02, 0.01, 0.03, 0.2), (0.1, 0.05, 0.15, 0.2)
 
@@ -32,7 +38,11 @@ def loops(truth, seed, count=15):
     rng = np.random.default_rng(seed)
     half, noise = len(truth) // 2, np.array([0.02] * 3 + [0.01] * 3)
     for source in rng.choice(half, count, replace=False) + half:
-        motion = se3.inverse(truth[source]) @ truth[source - half] @ se3.exp(noise * rng.standard_normal(6))
+        motion = (
+            se3.inverse(truth[source])
+            @ truth[source - half]
+            @ se3.exp(noise * rng.standard_normal(6))
+        )
         yield Edge(int(source), int(source - half), motion, np.diag(noise**-2))
 
 
@@ -50,19 +60,27 @@ def test_verified_loops_are_not_made_worse(seed, quality):
     truth, odometry, covariances, prior = scene(seed, 0.2, quality)
     closed = list(loops(truth, seed))
     without = solved_error(truth, odometry, covariances, closed)
-    assert solved_error(truth, odometry, covariances, closed + beside_loops(prior.edges, closed)) <= without * 1.01
+    assert (
+        solved_error(truth, odometry, covariances, closed + beside_loops(prior.edges, closed))
+        <= without * 1.01
+    )
 
 
 def test_the_network_has_less_say_only_between_keyframes_that_loops_tie():
     truth, _, _, prior = scene(0, 0.2, FAIR)
     closed = [edge for edge in loops(truth, 0) if edge.source < 100]
     told = list(zip(prior.edges, beside_loops(prior.edges, closed)))
-    weaker = [before for before, after in told if after.information[0, 0] < before.information[0, 0]]
+    weaker = [
+        before for before, after in told if after.information[0, 0] < before.information[0, 0]
+    ]
     assert weaker and all(min(edge.source, edge.target) < 100 for edge in weaker)
     assert any(before is after for before, after in told)
     assert beside_loops(prior.edges, []) == list(prior.edges)
-    steps = [Edge(i + 1, i, np.eye(4), np.eye(6)) for i in range(len(truth) - 1)]  # neighbours tie nobody far apart
-    assert all(before is after for before, after in zip(prior.edges, beside_loops(prior.edges, steps)))
+    # neighbours tie nobody far apart
+    steps = [Edge(i + 1, i, np.eye(4), np.eye(6)) for i in range(len(truth) - 1)]
+    assert all(
+        before is after for before, after in zip(prior.edges, beside_loops(prior.edges, steps))
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -105,7 +123,9 @@ def test_scale_from_a_depth_sensor_ignores_a_third_of_wrong_pixels():
     sensor = 0.42 * network * (1 + 0.02 * rng.standard_normal(network.shape))
     sensor[:10] *= 3
     confidence = np.ones_like(network)
-    assert scale_from_depth(sensor, network, np.where(np.arange(30)[:, None] < 10, 0.5, 1.0) * confidence) == pytest.approx(0.42, rel=0.02)
+    assert scale_from_depth(
+        sensor, network, np.where(np.arange(30)[:, None] < 10, 0.5, 1.0) * confidence
+    ) == pytest.approx(0.42, rel=0.02)
     assert np.isnan(scale_from_depth(np.zeros((30, 40)), network, confidence))
 
 
@@ -114,7 +134,9 @@ def box_depth(T_world_cam, K, size, rows=12, columns=16, half=(4.0, 3.5, 2.0)):
     height, width = size
     x = ((np.arange(columns) + 0.5) * width / columns - 0.5 - K[0, 2]) / K[0, 0]
     y = ((np.arange(rows) + 0.5) * height / rows - 0.5 - K[1, 2]) / K[1, 1]
-    rays = np.stack([*np.meshgrid(x, y), np.ones((rows, columns))], axis=-1) @ T_world_cam[:3, :3].T
+    rays = (
+        np.stack([*np.meshgrid(x, y), np.ones((rows, columns))], axis=-1) @ T_world_cam[:3, :3].T
+    )
     with np.errstate(divide="ignore"):
         hits = (np.where(rays > 0, half, np.negative(half)) - T_world_cam[:3, 3]) / rays
     return hits.min(axis=-1)
@@ -154,7 +176,9 @@ def test_a_query_is_placed_among_keyframes_that_the_map_has_moved():
     between_frames = alignment.poses(network)[near] @ offset
     query = between_frames.copy()  # back to the network's frame
     query[:3, :3] = alignment.rotation.T @ between_frames[:3, :3]
-    query[:3, 3] = alignment.rotation.T @ (between_frames[:3, 3] - alignment.translation) / alignment.scale
+    query[:3, 3] = (
+        alignment.rotation.T @ (between_frames[:3, 3] - alignment.translation) / alignment.scale
+    )
     placed = place_query(query, network, correction @ truth, alignment)
     error = se3.inverse(correction @ truth[near] @ offset) @ placed
     assert np.linalg.norm(error[:3, 3]) < 0.03 and se3.rotation_angle(error) < 0.01

@@ -1,4 +1,6 @@
-"""Keyframe messages into the store, without a node: what is counted as what, and what is on the disk when it is."""
+"""Keyframe messages into the store, without a node: what is counted as what, and what is on the
+disk when it is.
+"""
 
 import logging
 from dataclasses import replace
@@ -13,8 +15,8 @@ from vggt3_ros.store.sessions import begin_session
 
 pytest.importorskip("rclpy", reason="messages are needed")
 
-from vggt3_ros.ros.conversions import from_keyframe  # noqa: E402
-from vggt3_ros.ros.input.intake import AHEAD_SECONDS, Intake  # noqa: E402
+from vggt3_ros.ros.conversions import from_keyframe
+from vggt3_ros.ros.input.intake import AHEAD_SECONDS, Intake
 
 NOW_NS = 1_700_000_100 * 10**9
 
@@ -83,7 +85,11 @@ def test_a_keyframe_that_is_only_localized_is_not_acknowledged(intake, store, ad
 def test_a_keyframe_that_would_be_nobodys_is_refused_with_the_reason(intake, store):
     intake.close("a map is loaded")
     assert not intake.take(from_keyframe(make_keyframe(0)))
-    assert counts(intake) == (1, 0, 1, 0) and "a map is loaded" in intake.last_refusal and not len(store)
+    assert (
+        counts(intake) == (1, 0, 1, 0)
+        and "a map is loaded" in intake.last_refusal
+        and not len(store)
+    )
     intake.divert(lambda keyframe: None)
     assert intake.take(from_keyframe(make_keyframe(0))) and counts(intake) == (2, 0, 1, 1)
 
@@ -92,20 +98,31 @@ def test_stamps_of_the_past_and_of_the_future_are_refused_in_words(intake, store
     assert intake.take(from_keyframe(make_keyframe(0, stamp_ns=NOW_NS)))
     assert not intake.take(from_keyframe(make_keyframe(1, stamp_ns=NOW_NS - 1)))
     assert "did the clock or the bag restart" in intake.last_refusal
-    assert not intake.take(from_keyframe(make_keyframe(2, stamp_ns=NOW_NS + int((AHEAD_SECONDS + 1) * 1e9))))
+    assert not intake.take(
+        from_keyframe(make_keyframe(2, stamp_ns=NOW_NS + int((AHEAD_SECONDS + 1) * 1e9)))
+    )
     assert "ahead of this node's clock" in intake.last_refusal
-    assert intake.take(from_keyframe(make_keyframe(3, stamp_ns=NOW_NS + int((AHEAD_SECONDS - 1) * 1e9))))
+    assert intake.take(
+        from_keyframe(make_keyframe(3, stamp_ns=NOW_NS + int((AHEAD_SECONDS - 1) * 1e9)))
+    )
     simulated = make(store, now_ns=lambda: 0)  # time has not begun: nothing is known of it
     assert simulated.take(from_keyframe(make_keyframe(5, stamp_ns=2 * NOW_NS)))
 
 
 def test_frames_must_be_one_and_not_ours(intake, store):
-    for frame, text in (("", "is empty"), ("map", "the name of this node's map frame"), ("x" * 300, "printable characters"),
-                        ("a\0b", "printable")):
+    for frame, text in (
+        ("", "is empty"),
+        ("map", "the name of this node's map frame"),
+        ("x" * 300, "printable characters"),
+        ("a\0b", "printable"),
+    ):
         assert not intake.take(from_keyframe(make_keyframe(0), odom_frame=frame))
         assert text in intake.last_refusal
     assert intake.take(from_keyframe(make_keyframe(0), odom_frame="here"))
-    assert not intake.take(from_keyframe(make_keyframe(1), odom_frame="there")) and "so far are in 'here'" in intake.last_refusal
+    assert (
+        not intake.take(from_keyframe(make_keyframe(1), odom_frame="there"))
+        and "so far are in 'here'" in intake.last_refusal
+    )
     assert make(store).odom_frame == "here"  # after a restart
     assert counts(intake) == (6, 0, 5, 0)
 
@@ -135,7 +152,10 @@ def test_a_jump_of_the_front_end_is_remembered_and_not_in_another_runs_store(int
     jump = se3.exp([1, 0, 0, 0, 0, 0.5])
     intake.moved(jump)
     np.testing.assert_allclose(make(store).T_kept_frontend, jump, atol=1e-12)
-    for elsewhere in (lambda: intake.divert(lambda keyframe: None), lambda: intake.close("a map is loaded")):
+    for elsewhere in (
+        lambda: intake.divert(lambda keyframe: None),
+        lambda: intake.close("a map is loaded"),
+    ):
         elsewhere()
         intake.moved(np.eye(4))
         np.testing.assert_allclose(make(store).T_kept_frontend, jump, atol=1e-12)
@@ -150,8 +170,18 @@ def test_infrared_of_10_bits_gets_one_scale_that_the_store_remembers(store):
     def sent(number, share):
         keyframe = make_keyframe(number)
         message = from_keyframe(keyframe)
-        pixels = (np.random.default_rng(0).random((keyframe.camera.height, keyframe.camera.width)) * 1000 * share).astype(np.uint16)
-        image = Image(header=message.image.header, height=pixels.shape[0], width=pixels.shape[1], encoding="mono16", step=2 * pixels.shape[1])
+        pixels = (
+            np.random.default_rng(0).random((keyframe.camera.height, keyframe.camera.width))
+            * 1000
+            * share
+        ).astype(np.uint16)
+        image = Image(
+            header=message.image.header,
+            height=pixels.shape[0],
+            width=pixels.shape[1],
+            encoding="mono16",
+            step=2 * pixels.shape[1],
+        )
         image.data.frombytes(pixels.tobytes())
         message.image = image
         return message, pixels

@@ -1,4 +1,6 @@
-"""What the front end says of a motion is of the motion since its last keyframe; the store's is since the last that it holds."""
+"""What the front end says of a motion is of the motion since its last keyframe; the store's is
+since the last that it holds.
+"""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,15 +11,17 @@ from random_keyframes import make_keyframe
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed: scripts/setup brings it")
 
-from vggt3_ros.geometry import se3  # noqa: E402
-from vggt3_ros.ros.conversions import from_keyframe  # noqa: E402
-from vggt3_ros.ros.input.intake import Intake  # noqa: E402
-from vggt3_ros.store.keyframes import KeyframeStore  # noqa: E402
-from vggt3_ros.store.stored_poses import chained  # noqa: E402
+from vggt3_ros.geometry import se3
+from vggt3_ros.ros.conversions import from_keyframe
+from vggt3_ros.ros.input.intake import Intake
+from vggt3_ros.store.keyframes import KeyframeStore
+from vggt3_ros.store.stored_poses import chained
 
 QUIET = SimpleNamespace(warning=lambda *a, **k: None, error=lambda *a, **k: None)
 KEYFRAMES = [make_keyframe(id) for id in range(6)]
-STEPS = [None] + [se3.inverse(a.T_odom_cam) @ b.T_odom_cam for a, b in zip(KEYFRAMES, KEYFRAMES[1:])]
+STEPS = [None] + [
+    se3.inverse(a.T_odom_cam) @ b.T_odom_cam for a, b in zip(KEYFRAMES, KEYFRAMES[1:])
+]
 
 
 @pytest.fixture
@@ -47,14 +51,23 @@ def test_after_refused_keyframes_the_next_motion_is_known_as_well_as_all_of_them
     expected = chained(chained(one, STEPS[2], two), STEPS[3], three)
     np.testing.assert_allclose(covariance(store, 3), expected, rtol=1e-9)
     np.testing.assert_allclose(covariance(store, 4), KEYFRAMES[4].odometry_covariance)
-    # The front end corrects its past: what it then says of the motion is still of its own last keyframe, which is not here.
-    assert intake.take(from_keyframe(replace(KEYFRAMES[3], T_odom_cam=KEYFRAMES[3].T_odom_cam @ se3.exp([0.01, 0, 0, 0, 0, 0]))))
+    # The front end corrects its past: what it then says of the motion is still of its own last
+    # keyframe, which is not here.
+    assert intake.take(
+        from_keyframe(
+            replace(
+                KEYFRAMES[3], T_odom_cam=KEYFRAMES[3].T_odom_cam @ se3.exp([0.01, 0, 0, 0, 0, 0])
+            )
+        )
+    )
     np.testing.assert_allclose(covariance(store, 3), expected, rtol=1e-9)
 
 
 def test_where_the_refused_pose_says_nothing_neither_does_the_motion(intake):
     intake, store = intake
-    assert intake.take(from_keyframe(KEYFRAMES[0])) and not intake.take(spoilt(KEYFRAMES[1], pose=True))
+    assert intake.take(from_keyframe(KEYFRAMES[0])) and not intake.take(
+        spoilt(KEYFRAMES[1], pose=True)
+    )
     assert intake.take(from_keyframe(KEYFRAMES[2])) and covariance(store, 2) is None
     assert intake.take(from_keyframe(KEYFRAMES[3])) and covariance(store, 3) is not None
 
@@ -66,7 +79,10 @@ def test_what_was_only_localized_counts_as_left_out(intake):
     assert intake.take(from_keyframe(KEYFRAMES[1]))
     intake.divert(None)
     assert intake.take(from_keyframe(KEYFRAMES[2]))
-    np.testing.assert_allclose(covariance(store, 2), chained(KEYFRAMES[1].odometry_covariance, STEPS[2], KEYFRAMES[2].odometry_covariance))
+    np.testing.assert_allclose(
+        covariance(store, 2),
+        chained(KEYFRAMES[1].odometry_covariance, STEPS[2], KEYFRAMES[2].odometry_covariance),
+    )
 
 
 def test_old_messages_and_those_of_another_odometry_leave_nothing_out(intake):

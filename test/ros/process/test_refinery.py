@@ -1,4 +1,6 @@
-"""When refinements begin, whom they answer, and what a cancel ends: one's own goal, and not the next moment the same again."""
+"""When refinements begin, whom they answer, and what a cancel ends: one's own goal, and not the
+next moment the same again.
+"""
 
 import logging
 from concurrent.futures import Future
@@ -55,8 +57,9 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def make(worker):
-    return lambda keyframes=0, seconds=0.0, waiting=0: Refinery(worker, lambda: (keyframes, seconds), waiting, lambda: None,
-                                                                logging.getLogger("refinery"))
+    return lambda keyframes=0, seconds=0.0, waiting=0: Refinery(
+        worker, lambda: (keyframes, seconds), waiting, lambda: None, logging.getLogger("refinery")
+    )
 
 
 def code(wish):
@@ -96,7 +99,8 @@ def test_a_cancelled_one_is_not_begun_again_before_as_many_new_keyframes_have_co
     refinery = make(keyframes=3, waiting=5)
     wish = refinery.request()
     refinery.withdraw(wish)
-    assert worker.cancelled == worker.asked and not wish.done()  # not before the worker has stopped
+    # not before the worker has stopped
+    assert worker.cancelled == worker.asked and not wish.done()
     worker.ends("cancelled")
     assert code(wish) == "cancelled" and refinery.waiting == 5
     for _ in range(2):
@@ -141,7 +145,12 @@ def test_a_cancel_ends_ones_own_goal_alone(make, worker):
     refinery.resume()
     later = refinery.request()
     refinery.withdraw(first)
-    assert code(first) == "cancelled" and not worker.cancelled and not second.done() and not later.done()
+    assert (
+        code(first) == "cancelled"
+        and not worker.cancelled
+        and not second.done()
+        and not later.done()
+    )
     worker.ends()
     assert second.result(0) == 1 and not later.done()
     refinery.withdraw(later)
@@ -190,8 +199,16 @@ def test_a_pause_ends_everything_and_what_was_due_is_due_afterwards(make, worker
     assert len(worker.asked) == 2 and refinery.waiting == 0
 
 
-@pytest.mark.parametrize("end, waiting, error", [("died", 4, "died"), ("failed", 0, "failed"), ("hopeless", 0, "hopeless"),
-                                                 ("cancelled", 4, ""), ("invalid", 0, "invalid")])
+@pytest.mark.parametrize(
+    "end, waiting, error",
+    [
+        ("died", 4, "died"),
+        ("failed", 0, "failed"),
+        ("hopeless", 0, "hopeless"),
+        ("cancelled", 4, ""),
+        ("invalid", 0, "invalid"),
+    ],
+)
 def test_keyframes_still_wait_unless_they_may_be_at_fault(make, worker, end, waiting, error):
     refinery = make(waiting=4)
     wish = refinery.request()
@@ -207,4 +224,7 @@ def test_one_listener_that_fails_keeps_nothing_from_the_others(make, worker, cap
     refinery.request(lambda *progress: heard.append(progress))
     refinery.resume()
     worker.progress[-1]("loops", 0.5)
-    assert heard == [("loops", 0.5)] == [(refinery.phase, refinery.progress)] and "ZeroDivisionError" in caplog.text
+    assert (
+        heard == [("loops", 0.5)] == [(refinery.phase, refinery.progress)]
+        and "ZeroDivisionError" in caplog.text
+    )

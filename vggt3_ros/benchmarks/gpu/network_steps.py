@@ -23,13 +23,18 @@ from vggt3_ros.network.token_store import Placement
 from vggt3_ros.network.vggt3 import Vggt3
 
 ROOT = Path(__file__).parents[3]
-CASES = {kind: ROOT / "test" / "data" / f"vits_d4_{kind}_s3_70x98.npz" for kind in ("ttt", "softmax")}
-WORST = {torch.float32: 1e-4, torch.bfloat16: 0.1}  # relative error of an output; bfloat16 has three digits, and 60 blocks to lose them in
+CASES = {
+    kind: ROOT / "test" / "data" / f"vits_d4_{kind}_s3_70x98.npz" for kind in ("ttt", "softmax")
+}
+# relative error of an output; bfloat16 has three digits, and 60 blocks to lose them in
+WORST = {torch.float32: 1e-4, torch.bfloat16: 0.1}
 PUBLISHED = "54 to 58 s for 1,000 images on an A100 (arXiv 2602.23361)"
 
 
 def parity(device: torch.device) -> dict:
-    """Largest relative error against the reference outputs, by kind of attention and number format."""
+    """Largest relative error against the reference outputs, by kind of attention and number
+    format.
+    """
     tf32 = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:
@@ -46,8 +51,20 @@ def parity(device: torch.device) -> dict:
 
 def marked_tests(seconds: float) -> dict:
     """The tests marked ``gpu``, in a process of their own."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *(str(ROOT / "test" / "network" / f"test_{name}.py") for name in ("gpu", "fused"))]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "gpu",
+        "-p",
+        "no:cacheprovider",
+        *(str(ROOT / "test" / "network" / f"test_{name}.py") for name in ("gpu", "fused")),
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
+    )
     return {"passed": done.returncode == 0, "output": done.stdout[-3000:]}
 
 
@@ -55,8 +72,16 @@ def products(device: torch.device, dtype: torch.dtype) -> dict:
     return {"tflops": benchmark.matrix_rate(device, dtype) / 1e12, "dtype": str(dtype)}
 
 
-def maps(network: Vggt3, size: tuple[int, int], counts: Sequence[int], product: float, deadline: Callable[[], float]) -> dict:
-    """map() of each number of images, poses only: seconds, share of the matrix product (operations a second), peak memory."""
+def maps(
+    network: Vggt3,
+    size: tuple[int, int],
+    counts: Sequence[int],
+    product: float,
+    deadline: Callable[[], float],
+) -> dict:
+    """map() of each number of images, poses only: seconds, share of the matrix product (operations
+    a second), peak memory.
+    """
     rows = []
     images = benchmark.random_images(max(counts), size)
     for count in counts:
@@ -64,41 +89,87 @@ def maps(network: Vggt3, size: tuple[int, int], counts: Sequence[int], product: 
             break
         row = _row(network, images[:count], size, product, 3 if count <= 128 else 2)
         rows.append(row)
-        print(f"    {count:5} images {row['seconds']:8.3f} s  {row['tflops']:6.1f} TFLOP/s  {row['share']:5.1%}  "
-              f"{row['beyond_mib']:8.0f} MiB beyond weights", flush=True)
+        print(
+            f"    {count:5} images {row['seconds']:8.3f} s  {row['tflops']:6.1f} TFLOP/s  {row['share']:5.1%}  "
+            f"{row['beyond_mib']:8.0f} MiB beyond weights",
+            flush=True,
+        )
     exponent = benchmark.growth_exponent([row for row in rows if row["images"] >= 128])
     return {"rows": rows, "exponent_from_128": exponent, "published": PUBLISHED}
 
 
-def _row(network: Vggt3, images: torch.Tensor, size: tuple[int, int], product: float, repeat: int, plan: MemoryPlan | None = None) -> dict:
+def _row(
+    network: Vggt3,
+    images: torch.Tensor,
+    size: tuple[int, int],
+    product: float,
+    repeat: int,
+    plan: MemoryPlan | None = None,
+) -> dict:
     device, count = network.device, len(images)
-    network.map(images[: min(count, 64)], plan=None if plan is None else dataclasses.replace(plan))  # kernels of these shapes
+    # kernels of these shapes
+    network.map(images[: min(count, 64)], plan=None if plan is None else dataclasses.replace(plan))
     before = _allocated(device)
     elapsed = benchmark.seconds(lambda: network.map(images, plan=plan), repeat, device)
     tflops = map_flops(network.config, count, *size).total / elapsed / 1e12
-    return {"images": count, "seconds": elapsed, "tflops": tflops, "share": tflops / product, "beyond_mib": (_peak(device) - before) / 2**20,
-            "plan": (plan or network.plan(count, size)).describe()}
+    return {
+        "images": count,
+        "seconds": elapsed,
+        "tflops": tflops,
+        "share": tflops / product,
+        "beyond_mib": (_peak(device) - before) / 2**20,
+        "plan": (plan or network.plan(count, size)).describe(),
+    }
 
 
-def chunk_sizes(network: Vggt3, size: tuple[int, int], count: int, chunks: Sequence[int], product: float) -> dict:
+def chunk_sizes(
+    network: Vggt3, size: tuple[int, int], count: int, chunks: Sequence[int], product: float
+) -> dict:
     """The same map with other numbers of images at once."""
     images, plan = benchmark.random_images(count, size), network.plan(count, size)
-    rows = {chunk: _row(network, images, size, product, 2, dataclasses.replace(plan, chunk_images=chunk)) for chunk in chunks}
-    return {"share": {chunk: row["share"] for chunk, row in rows.items()}, "seconds": {chunk: row["seconds"] for chunk, row in rows.items()}}
+    rows = {
+        chunk: _row(
+            network, images, size, product, 2, dataclasses.replace(plan, chunk_images=chunk)
+        )
+        for chunk in chunks
+    }
+    return {
+        "share": {chunk: row["share"] for chunk, row in rows.items()},
+        "seconds": {chunk: row["seconds"] for chunk, row in rows.items()},
+    }
 
 
 def flat_memory(network: Vggt3, size: tuple[int, int], counts: Sequence[int]) -> dict:
-    """Device memory that map() takes beyond weights and outputs when the stream of tokens waits in host memory."""
+    """Device memory that map() takes beyond weights and outputs when the stream of tokens waits in
+    host memory.
+    """
     rows = []
     for count in counts:
-        plan = dataclasses.replace(network.plan(count, size), tokens=Placement.HOST, keep_associations=False, stored_bytes=0)
+        plan = dataclasses.replace(
+            network.plan(count, size),
+            tokens=Placement.HOST,
+            keep_associations=False,
+            stored_bytes=0,
+        )
         images = benchmark.random_images(count, size)
         before = _allocated(network.device)
         start = time.perf_counter()
         predictions, scene = network.map(images, plan=plan)
-        outputs = sum(t.nbytes for t in ((scene.fast_weights, scene.camera_tokens) if scene else ()) if t.is_cuda)
-        rows.append({"images": count, "seconds": time.perf_counter() - start, "beyond_mib": (_peak(network.device) - before - outputs) / 2**20})
-    growth = (rows[-1]["beyond_mib"] - rows[0]["beyond_mib"]) / (rows[-1]["images"] - rows[0]["images"])
+        outputs = sum(
+            t.nbytes
+            for t in ((scene.fast_weights, scene.camera_tokens) if scene else ())
+            if t.is_cuda
+        )
+        rows.append(
+            {
+                "images": count,
+                "seconds": time.perf_counter() - start,
+                "beyond_mib": (_peak(network.device) - before - outputs) / 2**20,
+            }
+        )
+    growth = (rows[-1]["beyond_mib"] - rows[0]["beyond_mib"]) / (
+        rows[-1]["images"] - rows[0]["images"]
+    )
     return {"rows": rows, "mib_per_image": growth}
 
 
@@ -106,8 +177,14 @@ def with_depth(network: Vggt3, size: tuple[int, int], count: int) -> dict:
     """map() with depth of every image: seconds."""
     images = benchmark.random_images(count, size)
     network.map(images[:2], depth_frames=[0])
-    elapsed = benchmark.seconds(lambda: network.map(images, depth_frames=range(count)), 1, network.device)
-    return {"images": count, "seconds": elapsed, **{f"head_{k}": v for k, v in benchmark.time_dense_head(network, size, 3).items()}}
+    elapsed = benchmark.seconds(
+        lambda: network.map(images, depth_frames=range(count)), 1, network.device
+    )
+    return {
+        "images": count,
+        "seconds": elapsed,
+        **{f"head_{k}": v for k, v in benchmark.time_dense_head(network, size, 3).items()},
+    }
 
 
 def against_plain(network: Vggt3, size: tuple[int, int], count: int) -> dict:
@@ -123,13 +200,21 @@ def compiled(network: Vggt3, size: tuple[int, int], count: int) -> dict:
     start = time.perf_counter()
     compile_blocks(network).map(images)
     first = time.perf_counter() - start
-    return {"images": count, "seconds": plain, "compiled_seconds": benchmark.seconds(lambda: network.map(images), 2, network.device),
-            "first_compiled_call_seconds": first}
+    return {
+        "images": count,
+        "seconds": plain,
+        "compiled_seconds": benchmark.seconds(lambda: network.map(images), 2, network.device),
+        "first_compiled_call_seconds": first,
+    }
 
 
 def query(network: Vggt3, size: tuple[int, int]) -> dict:
-    """One image against a map of 32 and of 512: seconds; on CUDA its trunk also as a replayed graph."""
-    result = {f"seconds_in_{n}": benchmark.time_query(network, size, n, 5)["seconds"] for n in (32, 512)}
+    """One image against a map of 32 and of 512: seconds; on CUDA its trunk also as a replayed
+    graph.
+    """
+    result = {
+        f"seconds_in_{n}": benchmark.time_query(network, size, n, 5)["seconds"] for n in (32, 512)
+    }
     if network.device.type == "cuda" and network.config.attention is GlobalAttention.FAST_WEIGHTS:
         result["trunk_seconds"], result["trunk_graph_seconds"] = _graphed(network, size)
     return result
@@ -144,7 +229,16 @@ def _graphed(network: Vggt3, size: tuple[int, int]) -> tuple[float, float]:
     batch = torch.rand(1, 3, *size, device=network.device).to(network.dtype)
 
     def trunk() -> torch.Tensor:
-        return query_pass(network.aggregator, batch, scene.fast_weights, layout, scratch, Progress(), slice(0, 1), ())
+        return query_pass(
+            network.aggregator,
+            batch,
+            scene.fast_weights,
+            layout,
+            scratch,
+            Progress(),
+            slice(0, 1),
+            (),
+        )
 
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
@@ -165,10 +259,16 @@ def profile(network: Vggt3, size: tuple[int, int], count: int) -> dict:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as recorded:
         network.map(images)
         torch.cuda.synchronize()
-    rows = [(event.key[:70], event.self_device_time_total, event.count) for event in recorded.key_averages()]
+    rows = [
+        (event.key[:70], event.self_device_time_total, event.count)
+        for event in recorded.key_averages()
+    ]
     rows = sorted((row for row in rows if row[1] > 0), key=lambda row: -row[1])
     total = sum(row[1] for row in rows) or 1
-    return {"device_ms": total / 1e3, "kernels": [f"{time_ / total:.3f} {calls} {name}" for name, time_, calls in rows[:24]]}
+    return {
+        "device_ms": total / 1e3,
+        "kernels": [f"{time_ / total:.3f} {calls} {name}" for name, time_, calls in rows[:24]],
+    }
 
 
 def _allocated(device: torch.device) -> int:

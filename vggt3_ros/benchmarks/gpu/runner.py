@@ -1,4 +1,6 @@
-"""Steps run one after the other within a time budget; each result is printed and on disk as soon as it is known."""
+"""Steps run one after the other within a time budget; each result is printed and on disk as soon
+as it is known.
+"""
 
 import json
 import os
@@ -9,7 +11,9 @@ from pathlib import Path
 
 
 class Runner:
-    """report: {"machine": ..., "steps": {name: {"status", "seconds", "result" or "error"}}}, rewritten after every step."""
+    """report: {"machine": ..., "steps": {name: {"status", "seconds", "result" or "error"}}},
+    rewritten after every step.
+    """
 
     def __init__(self, path: Path, machine: dict, budget_seconds: float):
         self.report = {"machine": machine, "steps": {}}
@@ -21,21 +25,38 @@ class Runner:
         return self._end - time.monotonic()
 
     def run(self, name: str, step: Callable[[], dict], needs_seconds: float = 0.0) -> dict | None:
-        """Result of step(), or None where it failed or was skipped: a step that needs more time than is left is not begun."""
+        """Result of step(), or None where it failed or was skipped: a step that needs more time
+        than is left is not begun.
+        """
         if self.seconds_left < needs_seconds:
-            return self._record(name, {"status": "skipped", "error": f"{self.seconds_left:.0f} s left, {needs_seconds:.0f} s needed"})
+            return self._record(
+                name,
+                {
+                    "status": "skipped",
+                    "error": f"{self.seconds_left:.0f} s left, {needs_seconds:.0f} s needed",
+                },
+            )
         started = time.monotonic()
         try:
             result = step()
-        except Exception as error:  # noqa: BLE001 - the next step may still tell something
-            entry = {"status": "failed", "error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        except Exception as error:
+            entry = {
+                "status": "failed",
+                "error": f"{type(error).__name__}: {error}",
+                "traceback": traceback.format_exc(),
+            }
         else:
-            entry = {"status": "passed" if result.pop("passed", True) else "failed", "result": result}
+            entry = {
+                "status": "passed" if result.pop("passed", True) else "failed",
+                "result": result,
+            }
         return self._record(name, {**entry, "seconds": round(time.monotonic() - started, 2)})
 
     @property
     def failed(self) -> list[str]:
-        return [name for name, entry in self.report["steps"].items() if entry["status"] == "failed"]
+        return [
+            name for name, entry in self.report["steps"].items() if entry["status"] == "failed"
+        ]
 
     def _record(self, name: str, entry: dict) -> dict | None:
         self.report["steps"][name] = entry
@@ -44,7 +65,10 @@ class Runner:
         os.replace(partial, self._path)
         shown = entry.get("result") or entry.get("traceback") or entry["error"]
         text = json.dumps(shown, default=_short) if isinstance(shown, dict) else shown
-        print(f"[{entry['status']}] {name} ({entry.get('seconds', 0):.1f} s): {_rounded(text)}", flush=True)
+        print(
+            f"[{entry['status']}] {name} ({entry.get('seconds', 0):.1f} s): {_rounded(text)}",
+            flush=True,
+        )
         return entry.get("result")
 
 
@@ -55,6 +79,8 @@ def _short(value: object) -> str:
 def _rounded(text: str) -> str:
     """Floats of a JSON text to four significant digits."""
     try:
-        return json.dumps(json.loads(text, parse_float=lambda number: float(f"{float(number):.4g}")))
+        return json.dumps(
+            json.loads(text, parse_float=lambda number: float(f"{float(number):.4g}"))
+        )
     except ValueError:
         return text

@@ -1,6 +1,16 @@
 """vggt3 benchmark: speed and memory, measured in one run; one module of this package per part."""
 
-from vggt3_ros.cli.benchmark import faults, growth, memory, network, node, refusals, restarts, rooms, session
+from vggt3_ros.cli.benchmark import (
+    faults,
+    growth,
+    memory,
+    network,
+    node,
+    refusals,
+    restarts,
+    rooms,
+    session,
+)
 
 
 def add_parser(subparsers):

@@ -1,4 +1,6 @@
-"""vggt3 benchmark faults: what a front end that freezes, jumps or mismeasures costs after loops are closed."""
+"""vggt3 benchmark faults: what a front end that freezes, jumps or mismeasures costs after loops
+are closed.
+"""
 
 from vggt3_ros.cli.benchmark.rows import add_row_arguments, rendered_or_opened
 
@@ -7,16 +9,44 @@ def add_parser(subparsers):
     """`subparsers` belongs to `vggt3 benchmark`."""
     from vggt3_ros.cli.dataset import add_sequence_arguments
 
-    parser = subparsers.add_parser("faults", help="break the odometry of a data set on purpose, with false loops besides",
-                                   description="Prints a Markdown table, or JSON: error before and after, against the same run without the "
-                                               "fault. PATH may be 'apartment' or 'twins' (two look-alike rooms), which are rendered. Ends "
-                                               "with 1 when one costs more than 1.3 times, or a false loop is accepted.")
+    parser = subparsers.add_parser(
+        "faults",
+        help="break the odometry of a data set on purpose, with false loops besides",
+        description="Prints a Markdown table, or JSON: error before and after, against the same run without the "
+        "fault. PATH may be 'apartment' or 'twins' (two look-alike rooms), which are rendered. Ends "
+        "with 1 when one costs more than 1.3 times, or a false loop is accepted.",
+    )
     add_sequence_arguments(parser)
-    parser.add_argument("--no-depth", action="store_true", help="ignore depth: one camera, scored after Sim(3) alignment; minutes a run")
-    parser.add_argument("--sessions", action="store_true", help="the second half as a run of its own, to be found in the map of the first")
-    parser.add_argument("--fault", action="append", default=[], metavar="NAME", help="only this one, as 'frozen for 3'; all by default")
-    parser.add_argument("--seeds", type=int, default=2, help="places and directions of each fault (default %(default)s)")
-    parser.add_argument("--false-loops", type=float, default=0.1, metavar="SHARE", help="share of loops made false (default %(default)s)")
+    parser.add_argument(
+        "--no-depth",
+        action="store_true",
+        help="ignore depth: one camera, scored after Sim(3) alignment; minutes a run",
+    )
+    parser.add_argument(
+        "--sessions",
+        action="store_true",
+        help="the second half as a run of its own, to be found in the map of the first",
+    )
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only this one, as 'frozen for 3'; all by default",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=2,
+        help="places and directions of each fault (default %(default)s)",
+    )
+    parser.add_argument(
+        "--false-loops",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="share of loops made false (default %(default)s)",
+    )
     add_row_arguments(parser, "loops.pairs_per_keyframe=6")
     parser.set_defaults(run=run)
 
@@ -35,19 +65,33 @@ def run(arguments):
     if arguments.seeds < 1 or not 0 <= arguments.false_loops < 1:
         raise ValueError("--seeds must be 1 or more, --false-loops 0 to below 1")
     if arguments.sessions and arguments.no_depth:
-        raise ValueError("--sessions and --no-depth exclude each other: a scene memory needs depth")
+        raise ValueError(
+            "--sessions and --no-depth exclude each other: a scene memory needs depth"
+        )
     faults = arguments.fault or list(FAULTS)
     if not set(faults) <= set(FAULTS):
         raise ValueError(f"--fault must be one of: {', '.join(FAULTS)}")
     sequence = rendered_or_opened(arguments.path, options(arguments))
     if len(sequence) < 28:
-        raise ValueError(f"{arguments.path} has {len(sequence)} keyframes: 28 are needed to break some of them")
+        raise ValueError(
+            f"{arguments.path} has {len(sequence)} keyframes: 28 are needed to break some of them"
+        )
     with tqdm(total=len(sequence), desc="features", disable=arguments.quiet or None) as bar:
-        bench = Bench(sequence, BackendConfig.from_flat(parse_settings(arguments.set)), lambda _: bar.update(),
-                      without_depth=arguments.no_depth, sessions=arguments.sessions)
+        bench = Bench(
+            sequence,
+            BackendConfig.from_flat(parse_settings(arguments.set)),
+            lambda _: bar.update(),
+            without_depth=arguments.no_depth,
+            sessions=arguments.sessions,
+        )
     shares, rows = sorted({0.0, arguments.false_loops}), []
     runs = len(faults) * arguments.seeds * len(shares)
-    for row in tqdm(bench.rows(faults, range(arguments.seeds), shares), total=runs, desc="faults", disable=arguments.quiet or None):
+    for row in tqdm(
+        bench.rows(faults, range(arguments.seeds), shares),
+        total=runs,
+        desc="faults",
+        disable=arguments.quiet or None,
+    ):
         rows.append(row)
     if arguments.json:
         print(json.dumps([dict(asdict(row), passes=row.passes) for row in rows], indent=2))
@@ -58,9 +102,16 @@ def run(arguments):
 
 def table(rows):
     """Rows as Markdown."""
-    lines = ["| fault | seed | false loops | odometry | without the fault | corrected | loops, false | told |", "|" + "---|" * 8]
+    lines = [
+        "| fault | seed | false loops | odometry | without the fault | corrected | loops, false | told |",
+        "|" + "---|" * 8,
+    ]
     for row in rows:
-        lines.append(f"| {row.fault} | {row.seed} | {row.false_share:.0%} | {100 * row.odometry_m:.1f} cm | {100 * row.unharmed_m:.2f} cm | "
-                     f"{100 * row.corrected_m:.2f} cm{'' if row.passes else ' **missed**'} | {row.accepted}, {row.false} | {'; '.join(row.breaks)} |")
-    lines.append(f"\n{sum(row.passes for row in rows)} of {len(rows)} within 1.3 times the error without the fault, no false loop accepted")
+        lines.append(
+            f"| {row.fault} | {row.seed} | {row.false_share:.0%} | {100 * row.odometry_m:.1f} cm | {100 * row.unharmed_m:.2f} cm | "
+            f"{100 * row.corrected_m:.2f} cm{'' if row.passes else ' **missed**'} | {row.accepted}, {row.false} | {'; '.join(row.breaks)} |"
+        )
+    lines.append(
+        f"\n{sum(row.passes for row in rows)} of {len(rows)} within 1.3 times the error without the fault, no false loop accepted"
+    )
     return "\n".join(lines)

@@ -17,14 +17,47 @@ _DESCRIPTION = (
 
 
 def add_parser(subparsers):
-    parser = subparsers.add_parser("growth", help="what ten keyframes more cost a map of many", description=_DESCRIPTION)
-    parser.add_argument("--keyframes", type=numbers, default=[100, 400, 1600], metavar="N,N,...", help="default 100,400,1600")
-    parser.add_argument("--add", type=int, default=10, metavar="K", help="keyframes added at a time (default %(default)s)")
-    parser.add_argument("--repeat", type=int, default=3, metavar="R", help="times they are added; the median counts (default %(default)s)")
-    parser.add_argument("--batch", type=int, default=100, metavar="B", help="keyframes a refinement in between (default %(default)s)")
-    parser.add_argument("--folder", help="keep what is rendered and refined here: a stopped run goes on; temporary by default")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall",
-                        help="cpu: seconds of computing instead of seconds, for a machine that others use too")
+    parser = subparsers.add_parser(
+        "growth", help="what ten keyframes more cost a map of many", description=_DESCRIPTION
+    )
+    parser.add_argument(
+        "--keyframes",
+        type=numbers,
+        default=[100, 400, 1600],
+        metavar="N,N,...",
+        help="default 100,400,1600",
+    )
+    parser.add_argument(
+        "--add",
+        type=int,
+        default=10,
+        metavar="K",
+        help="keyframes added at a time (default %(default)s)",
+    )
+    parser.add_argument(
+        "--repeat",
+        type=int,
+        default=3,
+        metavar="R",
+        help="times they are added; the median counts (default %(default)s)",
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=100,
+        metavar="B",
+        help="keyframes a refinement in between (default %(default)s)",
+    )
+    parser.add_argument(
+        "--folder",
+        help="keep what is rendered and refined here: a stopped run goes on; temporary by default",
+    )
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: seconds of computing instead of seconds, for a machine that others use too",
+    )
     add_row_arguments(parser, "memory.density=100")
     parser.set_defaults(run=run)
 
@@ -44,32 +77,61 @@ def run(arguments):
     if min(arguments.add, arguments.repeat, arguments.batch) < 1:
         raise ValueError("--add, --repeat and --batch must be at least 1")
     if any(larger < smaller + more for smaller, larger in zip(counts, counts[1:])):
-        raise ValueError(f"--keyframes must ascend, and by at least the {more} that are added at each")
+        raise ValueError(
+            f"--keyframes must ascend, and by at least the {more} that are added at each"
+        )
     settings = parse_settings(arguments.set)
-    quick = {"loops.pairs_per_keyframe": 2,
-             "loops.thorough_per_keyframe": 0, "loops.place_candidates": 0, "loops.memory_candidates": 1}
-    setting = {name: getattr(arguments, name) for name in ("keyframes", "add", "batch", "repeat", "clock")} | settings
-    with tempfile.TemporaryDirectory(prefix="vggt3_") as temporary, StageBars(arguments.quiet or arguments.json) as bars:
+    quick = {
+        "loops.pairs_per_keyframe": 2,
+        "loops.thorough_per_keyframe": 0,
+        "loops.place_candidates": 0,
+        "loops.memory_candidates": 1,
+    }
+    setting = {
+        name: getattr(arguments, name) for name in ("keyframes", "add", "batch", "repeat", "clock")
+    } | settings
+    with (
+        tempfile.TemporaryDirectory(prefix="vggt3_") as temporary,
+        StageBars(arguments.quiet or arguments.json) as bars,
+    ):
         folder = Path(arguments.folder or temporary)
         needed = counts[-1] + more
-        rendered, walk = folder / f"apartment-{needed}", {"keyframes": needed, "camera": apartment.CAMERA.scaled(320, 240)}
+        rendered, walk = (
+            folder / f"apartment-{needed}",
+            {"keyframes": needed, "camera": apartment.CAMERA.scaled(320, 240)},
+        )
         if needed < ROUND:
             walk["ate"] = apartment.ATE * needed / ROUND  # odometry drifts with the way
         sequence = apartment.load(rendered, queries=0, **walk)
         run_folder = _of_this_setting(folder / "run", setting)
         with KeyframeStore(run_folder / "store") as store:
-            result = measure_growth(sequence, store, BackendConfig.from_flat(quick | settings), BackendConfig.from_flat(settings), counts,
-                                    arguments.add, arguments.repeat, arguments.batch, apartment.surfaces_of(rendered),
-                                    run_folder / "runs.json", bars, cpu_seconds if arguments.clock == "cpu" else time.perf_counter)
+            result = measure_growth(
+                sequence,
+                store,
+                BackendConfig.from_flat(quick | settings),
+                BackendConfig.from_flat(settings),
+                counts,
+                arguments.add,
+                arguments.repeat,
+                arguments.batch,
+                apartment.surfaces_of(rendered),
+                run_folder / "runs.json",
+                bars,
+                cpu_seconds if arguments.clock == "cpu" else time.perf_counter,
+            )
     print(strict_json.dumps(result, indent=2) if arguments.json else table(result))
     return 0
 
 
 def _of_this_setting(folder, setting):
-    """The folder, new, or that of an interrupted run with the same setting; ValueError for another."""
+    """The folder, new, or that of an interrupted run with the same setting; ValueError for
+    another.
+    """
     stamp = folder / "setting.json"
     if stamp.exists() and json.loads(stamp.read_text()) != setting:
-        raise ValueError(f"{folder} holds a run with another setting: remove it, or name another --folder")
+        raise ValueError(
+            f"{folder} holds a run with another setting: remove it, or name another --folder"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     stamp.write_text(json.dumps(setting))
     return folder
@@ -79,11 +141,16 @@ def table(result):
     """The figures of benchmarks.growth.measure_growth as text."""
     rows = result["rows"]
     stages = [name for name in rows[0]["seconds"] if name != "total"]
-    lines = [f"{'keyframes':>10} " + " ".join(f"{name.replace('_', ' '):>13}" for name in [*stages, "memory MB"])]
+    lines = [
+        f"{'keyframes':>10} "
+        + " ".join(f"{name.replace('_', ' '):>13}" for name in [*stages, "memory MB"])
+    ]
     for row in rows:
         seconds = " ".join(f"{row['seconds'][name]:13.2f}" for name in stages)
         lines.append(f"{row['keyframes']:>10} {seconds} {row['peak_memory_mb']:13.0f}")
     lines.append(f"{'ratio':>10} " + " ".join(f"{result['ratio'][name]:13.2f}" for name in stages))
-    lines.append(f"seconds for {result['add']} keyframes more, median of {result['repeat']}; at the end: ATE {100 * result['ate_m']:.2f} "
-                 f"cm, map median error {100 * result['map_median_error_m']:.2f} cm, {rows[-1]['points']} points")
+    lines.append(
+        f"seconds for {result['add']} keyframes more, median of {result['repeat']}; at the end: ATE {100 * result['ate_m']:.2f} "
+        f"cm, map median error {100 * result['map_median_error_m']:.2f} cm, {rows[-1]['points']} points"
+    )
     return "\n".join(lines)

@@ -16,26 +16,51 @@ _QUERY_MAPS = (32, 512)
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """``subparsers`` belongs to ``vggt3 benchmark``."""
-    parser = subparsers.add_parser("network", help="speed and memory of the network", description=_DESCRIPTION)
+    parser = subparsers.add_parser(
+        "network", help="speed and memory of the network", description=_DESCRIPTION
+    )
     parser.add_argument(
         "--size", choices=("small", "full"), default="small",
         help="small: 4 layers of width 384 at 98x70; full: the published size at 392x518 (default %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--images", type=numbers, help=f"numbers of images (default {_IMAGES['small']}; full: {_IMAGES['full']})")
-    parser.add_argument("--attention", choices=("both", "ttt", "softmax"), default="both", help="default %(default)s")
+    parser.add_argument(
+        "--images",
+        type=numbers,
+        help=f"numbers of images (default {_IMAGES['small']}; full: {_IMAGES['full']})",
+    )
+    parser.add_argument(
+        "--attention",
+        choices=("both", "ttt", "softmax"),
+        default="both",
+        help="default %(default)s",
+    )
     parser.add_argument(
         "--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto",
         help="of the trunk; auto: whichever of bfloat16 and float32 multiplies faster here",
     )  # fmt: skip
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1; auto: cuda where there is one")
-    parser.add_argument("--repeat", type=int, default=3, help="runs of each measurement; the shortest counts")
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1; auto: cuda where there is one"
+    )
+    parser.add_argument(
+        "--repeat", type=int, default=3, help="runs of each measurement; the shortest counts"
+    )
     parser.add_argument(
         "--clock", choices=("wall", "cpu"), default="wall",
         help="cpu: seconds of computing instead of seconds, for a machine that others use too; give it OMP_NUM_THREADS=1",
     )  # fmt: skip
-    parser.add_argument("--plain-images", type=int, help="images of the comparison with the plain formulas (0: leave out)")
-    parser.add_argument("--compile", action="store_true", help="with torch.compile: fuses what lies between the products")
-    parser.add_argument("--memory", action="store_true", help="peak memory by number of images, instead of times")
+    parser.add_argument(
+        "--plain-images",
+        type=int,
+        help="images of the comparison with the plain formulas (0: leave out)",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="with torch.compile: fuses what lies between the products",
+    )
+    parser.add_argument(
+        "--memory", action="store_true", help="peak memory by number of images, instead of times"
+    )
     parser.add_argument(
         "--memory-limit", type=int, metavar="MIB",
         help="device memory that map() may plan with under --memory; 0: whatever can wait in host memory or on disk does",
@@ -47,7 +72,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import torch
 
-    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if arguments.device == "auto" else arguments.device)
+    device = torch.device(
+        ("cuda" if torch.cuda.is_available() else "cpu")
+        if arguments.device == "auto"
+        else arguments.device
+    )
     say = (lambda text: None) if arguments.json else (lambda text: print(text, flush=True))
     result = measure(arguments, device, say)
     if arguments.json:
@@ -69,17 +98,26 @@ def measure(arguments: argparse.Namespace, device, say: Callable[[str], None]) -
     benchmark.use_clock(arguments.clock)
     setting = benchmark.SETTINGS[arguments.size]
     counts = arguments.images or numbers(_IMAGES[arguments.size])
-    names = ("bfloat16", "float32") if arguments.dtype in ("auto", "float32") else (arguments.dtype, "float32")
+    names = (
+        ("bfloat16", "float32")
+        if arguments.dtype in ("auto", "float32")
+        else (arguments.dtype, "float32")
+    )
     rates = {name: benchmark.matrix_rate(device, getattr(torch, name)) for name in names}
     chosen = max(rates, key=rates.get) if arguments.dtype == "auto" else arguments.dtype
     dtype = getattr(torch, chosen)
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    where = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
     products = ", ".join(f"{name} {rate / 1e12:.3f}" for name, rate in rates.items())
     where += ", CPU seconds" if arguments.clock == "cpu" else ""
     say(f"{where}; matrix product in TFLOP/s: {products}; the trunk runs in {chosen}")
     result = {
         "device": where,
-        "load_before": os.getloadavg()[0],  # other work on the machine makes all that follows slower
+        # other work on the machine makes all that follows slower
+        "load_before": os.getloadavg()[0],
         "size": arguments.size,
         "image_size": list(setting.size),
         "dtype": chosen,
@@ -106,10 +144,16 @@ def measure(arguments: argparse.Namespace, device, say: Callable[[str], None]) -
         result["map"][kind] = {"rows": rows, "exponent": exponent}
 
         plain_count = arguments.plain_images
-        plain_count = {"small": 64, "full": 4}[arguments.size] if plain_count is None else plain_count
+        plain_count = (
+            {"small": 64, "full": 4}[arguments.size] if plain_count is None else plain_count
+        )
         if plain_count:
-            row = benchmark.compare_with_plain(network, setting.size, plain_count, arguments.repeat)
-            say(f"{kind:8} {row['speedup']:.2f} times as fast as the plain formulas ({plain_count} images)")
+            row = benchmark.compare_with_plain(
+                network, setting.size, plain_count, arguments.repeat
+            )
+            say(
+                f"{kind:8} {row['speedup']:.2f} times as fast as the plain formulas ({plain_count} images)"
+            )
             result["map"][kind]["plain"] = row
         if kind == "ttt":
             result["query"] = []
@@ -119,7 +163,9 @@ def measure(arguments: argparse.Namespace, device, say: Callable[[str], None]) -
                 result["query"].append(row)
             row = benchmark.time_dense_head(network, setting.size, arguments.repeat)
             share = row["fraction_of_matrix_product"]
-            say(f"depth head: {row['seconds_per_image']:.3f} s an image, {share:.0%} of the float32 product")
+            say(
+                f"depth head: {row['seconds_per_image']:.3f} s an image, {share:.0%} of the float32 product"
+            )
             result["depth_head"] = row
         del network
 

@@ -1,4 +1,6 @@
-"""vggt3 benchmark restarts: the node killed again and again, and what it serves when it comes back."""
+"""vggt3 benchmark restarts: the node killed again and again, and what it serves when it comes
+back.
+"""
 
 from vggt3_ros.cli.benchmark.node import add_load_arguments, prepared, text
 
@@ -7,13 +9,18 @@ QUICK = {"map.voxel_size": 0.05}  # many refinements in the time of one
 
 def add_parser(subparsers):
     """`subparsers` belongs to `vggt3 benchmark`."""
-    parser = subparsers.add_parser("restarts", help="the node, SIGKILLed again and again: keyframes lost, what a restarted one serves",
-                                   description="Starts the node, sends keyframes over DDS while it refines, kills it with SIGKILL at a "
-                                               "random moment, starts it again, and compares what it serves before any new refinement "
-                                               "with its last snapshot, and its keyframes with those that it had acknowledged.")
+    parser = subparsers.add_parser(
+        "restarts",
+        help="the node, SIGKILLed again and again: keyframes lost, what a restarted one serves",
+        description="Starts the node, sends keyframes over DDS while it refines, kills it with SIGKILL at a "
+        "random moment, starts it again, and compares what it serves before any new refinement "
+        "with its last snapshot, and its keyframes with those that it had acknowledged.",
+    )
     add_load_arguments(parser)
     parser.add_argument("--kills", type=int, default=50, help="(default %(default)g)")
-    parser.add_argument("--rate", type=float, default=0.5, help="keyframes a second (default %(default)g)")
+    parser.add_argument(
+        "--rate", type=float, default=0.5, help="keyframes a second (default %(default)g)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.set_defaults(run=run)
 
@@ -25,7 +32,13 @@ def run(arguments):
     from vggt3_ros.benchmarks import restarts
 
     try:
-        rows = list(restarts.table(restarts.run(sequence, arguments.kills, arguments.rate, out, arguments.seed, settings=QUICK)))
+        rows = list(
+            restarts.table(
+                restarts.run(
+                    sequence, arguments.kills, arguments.rate, out, arguments.seed, settings=QUICK
+                )
+            )
+        )
     except RuntimeError as error:
         raise ValueError(str(error)) from error
     print(text(rows))

@@ -1,4 +1,6 @@
-"""Many small images in one large one, so that a frame's colours are looked up in a few calls of cv2.remap."""
+"""Many small images in one large one, so that a frame's colours are looked up in a few calls of
+cv2.remap.
+"""
 
 import cv2
 import numpy as np
@@ -12,7 +14,8 @@ _BATCH = 4096
 class Atlas:
     """Images (height, width, channels) of one dtype, addressed by their number and u, v in [0, 1].
 
-    Sampling is trilinear between box-filtered halves of the images (mip-maps), which keeps far surfaces from flickering.
+    Sampling is trilinear between box-filtered halves of the images (mip-maps), which keeps far
+    surfaces from flickering.
     """
 
     def __init__(self, images, levels=LEVELS):
@@ -21,18 +24,26 @@ class Atlas:
         corners, extent = _pack(sizes + 2 * gutter, _ALIGN if levels > 1 else 1)
         sheet = np.zeros(tuple(extent) + images[0].shape[2:], images[0].dtype)
         for image, (y, x) in zip(images, corners):
-            padded = cv2.copyMakeBorder(image, gutter, gutter, gutter, gutter, cv2.BORDER_REPLICATE)
-            sheet[y:y + padded.shape[0], x:x + padded.shape[1]] = padded
+            padded = cv2.copyMakeBorder(
+                image, gutter, gutter, gutter, gutter, cv2.BORDER_REPLICATE
+            )
+            sheet[y : y + padded.shape[0], x : x + padded.shape[1]] = padded
         self.sheets = [sheet]
         for _ in range(levels - 1):
             height, width = self.sheets[-1].shape[:2]
-            self.sheets.append(cv2.resize(self.sheets[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA))
+            self.sheets.append(
+                cv2.resize(
+                    self.sheets[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA
+                )
+            )
         self.sizes = sizes[:, ::-1].astype(np.float32)  # width, height
         self._origin = (corners[:, ::-1] + gutter).astype(np.float32)
         self._coarsest = np.clip(np.log2(sizes.min(axis=1)) - 1, 0, levels - 1).astype(np.float32)
 
     def sample(self, index, uv, level=None):
-        """index (n,), uv (n, 2), level (n,) of detail (0 = full, +1 = half the size) -> (n, channels) float32."""
+        """index (n,), uv (n, 2), level (n,) of detail (0 = full, +1 = half the size) -> (n,
+        channels) float32.
+        """
         position = self._origin[index] + uv * self.sizes[index]  # texel centres at half numbers
         if level is None or len(self.sheets) == 1:
             return _look_up(self.sheets[0], position - 0.5)
@@ -44,7 +55,9 @@ class Atlas:
             for weight, base in ((1 - share, number), (share, number - 1)):
                 chosen = np.flatnonzero((lower == base) & (weight > 0))
                 if len(chosen):
-                    color[chosen] += weight[chosen, None] * _look_up(sheet, position[chosen] / 2**number - 0.5)
+                    color[chosen] += weight[chosen, None] * _look_up(
+                        sheet, position[chosen] / 2**number - 0.5
+                    )
         return color
 
 
@@ -53,14 +66,22 @@ def _look_up(sheet, position):
     rows = -(-count // _BATCH)
     maps = np.zeros((rows * _BATCH, 2), np.float32)
     maps[:count] = position
-    found = cv2.remap(sheet, maps.reshape(rows, _BATCH, 2), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    found = cv2.remap(
+        sheet,
+        maps.reshape(rows, _BATCH, 2),
+        None,
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
     return found.reshape(rows * _BATCH, -1)[:count].astype(np.float32)
 
 
 def _pack(sizes, align):
     """Rows of images of falling height -> corners (n, 2) y, x and the whole (height, width)."""
     sizes = -(-sizes // align) * align
-    width = int(max(2 ** np.ceil(np.log2(np.sqrt(sizes.prod(axis=1).sum() * 1.05))), sizes[:, 1].max()))
+    width = int(
+        max(2 ** np.ceil(np.log2(np.sqrt(sizes.prod(axis=1).sum() * 1.05))), sizes[:, 1].max())
+    )
     corners = np.zeros_like(sizes)
     x = y = row = 0
     for index in np.argsort(-sizes[:, 0], kind="stable"):

@@ -16,21 +16,45 @@ def pixels(width, height, density=DENSITY):
 
 def clad(center, size, material, skip="b", density=DENSITY, **faces):
     """A box with material(size_px) on each face, or faces[name] where given."""
-    shapes = {"n": (size[0], size[2]), "s": (size[0], size[2]), "e": (size[1], size[2]), "w": (size[1], size[2]),
-              "t": (size[0], size[1]), "b": (size[0], size[1])}
-    images = {face: faces.get(face) if face in faces else material(pixels(*shape, density))
-              for face, shape in shapes.items() if face not in skip}
+    shapes = {
+        "n": (size[0], size[2]),
+        "s": (size[0], size[2]),
+        "e": (size[1], size[2]),
+        "w": (size[1], size[2]),
+        "t": (size[0], size[1]),
+        "b": (size[0], size[1]),
+    }
+    images = {
+        face: faces.get(face) if face in faces else material(pixels(*shape, density))
+        for face, shape in shapes.items()
+        if face not in skip
+    }
     return box(center, size, images | {"side": None}, skip)
 
 
 def wooden(rng, center, size, color, skip="b", density=DENSITY, **faces):
     """A wooden box, the grain along the longer side of each face; WHITE wood is painted."""
     if color is WHITE:
-        return clad(center, size, lambda s: textures.plain(rng, s, WHITE, 0.012), skip, density, **faces)
-    return clad(center, size, lambda s: textures.wood(rng, s, color, along=1 if s[1] >= s[0] else 0), skip, density, **faces)
+        return clad(
+            center, size, lambda s: textures.plain(rng, s, WHITE, 0.012), skip, density, **faces
+        )
+    return clad(
+        center,
+        size,
+        lambda s: textures.wood(rng, s, color, along=1 if s[1] >= s[0] else 0),
+        skip,
+        density,
+        **faces,
+    )
 
 
 def tilted(patch, degrees):
     """Turn about the x axis so that what lay on z = 0 leans back (towards +y)."""
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return [Patch(patch.points @ np.array([[1, 0, 0], [0, c, -s], [0, s, c]]).T, patch.texture, patch.emission)]
+    return [
+        Patch(
+            patch.points @ np.array([[1, 0, 0], [0, c, -s], [0, s, c]]).T,
+            patch.texture,
+            patch.emission,
+        )
+    ]

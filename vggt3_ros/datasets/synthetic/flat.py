@@ -1,4 +1,6 @@
-"""The plan and the furniture of the rendered flat: four rooms in a ring around a core, each joined to the next by a door."""
+"""The plan and the furniture of the rendered flat: four rooms in a ring around a core, each joined
+to the next by a door.
+"""
 
 import numpy as np
 
@@ -16,21 +18,51 @@ KITCHEN = ((4.56, 0), (4.56, 3.0), (4.9, 3.0), (4.9, 3.34), (8.4, 3.34), (8.4, 0
 BEDROOM = ((4.9, 3.46), (4.9, 4.2), (4.16, 4.2), (4.16, 7.2), (8.4, 7.2), (8.4, 3.46))
 STUDY = ((0, 3.86), (0, 7.2), (4.04, 7.2), (4.04, 4.2), (3.7, 4.2), (3.7, 3.86))
 DOORS = (Door(4.5, 1.5, None), Door(6.6, 3.4, 95.0), Door(4.1, 5.7, None), Door(1.8, 3.8, 100.0))
-WINDOWS = (Window(2.0, 0, 1.7, curtain=(150, 120, 96)), Window(6.7, 0, 1.2, 1.15, 2.1),
-           Window(5.9, 7.2, 1.4, curtain=(96, 116, 140)), Window(2.9, 7.2, 1.2))
+WINDOWS = (
+    Window(2.0, 0, 1.7, curtain=(150, 120, 96)),
+    Window(6.7, 0, 1.2, 1.15, 2.1),
+    Window(5.9, 7.2, 1.4, curtain=(96, 116, 140)),
+    Window(2.9, 7.2, 1.2),
+)
 
 
 def flat(seed=0):
-    """Patches and Lamps of the furnished flat, 8.4 x 7.2 x 2.5 m with its south-west corner at the origin, z up."""
+    """Patches and Lamps of the furnished flat, 8.4 x 7.2 x 2.5 m with its south-west corner at the
+    origin, z up.
+    """
     rng = np.random.default_rng([seed, 1])
     rooms = (
-        Room(LIVING, (214, 204, 184), lambda r, s: planks(r, s, (172, 124, 80)), ((2.2, 1.9),),
-             accents=((0, (150, 162, 156)), (2, bricks))),
-        Room(KITCHEN, (222, 216, 204), floor_tiles, ((6.4, 1.8),), (0.95, 0.98, 1.0), accents=((4, (206, 178, 120)),)),
-        Room(BEDROOM, (206, 210, 214), lambda r, s: textures.fabric(r, s, (138, 128, 116), 0.1), ((6.3, 5.4),), (1.0, 0.88, 0.72),
-             accents=((4, wallpaper),)),
-        Room(STUDY, (212, 208, 190), lambda r, s: planks(r, s, (120, 84, 56), along=0), ((2.0, 5.5),), (1.0, 0.95, 0.88),
-             accents=((5, (124, 136, 116)),)),
+        Room(
+            LIVING,
+            (214, 204, 184),
+            lambda r, s: planks(r, s, (172, 124, 80)),
+            ((2.2, 1.9),),
+            accents=((0, (150, 162, 156)), (2, bricks)),
+        ),
+        Room(
+            KITCHEN,
+            (222, 216, 204),
+            floor_tiles,
+            ((6.4, 1.8),),
+            (0.95, 0.98, 1.0),
+            accents=((4, (206, 178, 120)),),
+        ),
+        Room(
+            BEDROOM,
+            (206, 210, 214),
+            lambda r, s: textures.fabric(r, s, (138, 128, 116), 0.1),
+            ((6.3, 5.4),),
+            (1.0, 0.88, 0.72),
+            accents=((4, wallpaper),),
+        ),
+        Room(
+            STUDY,
+            (212, 208, 190),
+            lambda r, s: planks(r, s, (120, 84, 56), along=0),
+            ((2.0, 5.5),),
+            (1.0, 0.95, 0.88),
+            accents=((5, (124, 136, 116)),),
+        ),
     )
     patches, lamps = build(rng, rooms, DOORS, WINDOWS)
     for furnish in (living, kitchen, bedroom, study):
@@ -63,20 +95,35 @@ def living(rng):
         (h.picture(rng, 0.4, 0.5, "moon.png"), 0.45, 0, 1.6, SOUTH),
         (h.picture(rng, 0.5, 0.4), 3.7, 0, 1.6, SOUTH),
         (h.picture(rng, 0.34, 0.44, "camera.png"), 4.44, 2.5, 1.55, EAST),
-        (h.picture(rng, 0.4, 0.3), 4.44, 0.55, 1.5, EAST))
+        (h.picture(rng, 0.4, 0.3), 4.44, 0.55, 1.5, EAST),
+    )
 
 
 def kitchen(rng):
     color = (116, 138, 142)
-    glazed = lambda r, size: textures.stone(r, size, textures.muted(r, (0.6, 0.9), (0.05, 0.4)), 0.05)
+    glazed = lambda r, size: textures.stone(
+        r, size, textures.muted(r, (0.6, 0.9), (0.05, 0.4)), 0.05
+    )
     backsplash = textures.tiling(rng, pixels(3.84, 0.25), (24, 48), glazed, 2, shift=0.5)
     return arrange(
         (f.counter(rng, 3.6, color, stove=-0.9), 6.5, 0, 0, SOUTH),
         (h.things_on(rng, 1.4, 0.3, 6), 7.6, 0.25, 0.9),
         (h.things_on(rng, 0.8, 0.3, 4), 5.3, 0.22, 0.9),
-        ([quad((-1.92, -0.004, 0.25), (3.84, 0, 0), (0, 0, -0.25), backsplash)], 6.48, 0, 0.9, SOUTH),
+        (
+            [quad((-1.92, -0.004, 0.25), (3.84, 0, 0), (0, 0, -0.25), backsplash)],
+            6.48,
+            0,
+            0.9,
+            SOUTH,
+        ),
         (f.cabinet(rng, 1.2, 0.7, 0.34, (1, 2), color, foot=0.0, paint=True), 5.3, 0, 1.45, SOUTH),
-        (f.cabinet(rng, 0.95, 0.7, 0.34, (1, 2), color, foot=0.0, paint=True), 7.85, 0, 1.45, SOUTH),
+        (
+            f.cabinet(rng, 0.95, 0.7, 0.34, (1, 2), color, foot=0.0, paint=True),
+            7.85,
+            0,
+            1.45,
+            SOUTH,
+        ),
         (f.fridge(rng), 8.4, 1.05, 0, EAST),
         (f.table(rng, 1.15, 0.75, 0.75, PINE), 8.36, 2.4, 0, EAST),
         (h.things_on(rng, 0.9, 0.6, 4), 7.985, 2.4, 0.755, EAST),
@@ -92,7 +139,8 @@ def kitchen(rng):
         (h.poster(rng, 0.4, 0.56), 4.56, 0.62, 1.7, WEST),
         (h.picture(rng, 0.32, 0.42), 4.56, 2.35, 1.6, WEST),
         (h.picture(rng, 0.22, 0.3), 4.56, 2.75, 1.55, WEST),
-        (h.plant(rng, 0.9, 0.13), 4.9, 2.65))
+        (h.plant(rng, 0.9, 0.13), 4.9, 2.65),
+    )
 
 
 def bedroom(rng):
@@ -117,7 +165,8 @@ def bedroom(rng):
         (h.picture(rng, 0.36, 0.48), 4.16, 6.7, 1.6, WEST),
         (f.chair(rng, WALNUT), 6.95, 6.95, 0, NORTH - 20),
         (h.carpet(rng, 1.2, 1.7, "coffee.png"), 5.6, 5.5),
-        (h.plant(rng, 1.3), 7.25, 4.36))
+        (h.plant(rng, 1.3), 7.25, 4.36),
+    )
 
 
 def study(rng):
@@ -141,12 +190,15 @@ def study(rng):
         (h.carton(rng, 0.38), 3.75, 4.45, 0, 7),
         (h.carton(rng, 0.4), 0.3, 6.7, 0, -12),
         (h.carton(rng, 0.34), 3.8, 6.95, 0, 4),
-        (h.plant(rng, 1.0), 3.72, 6.5))
+        (h.plant(rng, 1.0), 3.72, 6.5),
+    )
 
 
 def planks(rng, size, color, along=1):
     plank = lambda r, s: textures.wood(r, s, color)
-    image = textures.tiling(rng, size if along else size[::-1], (40, 300), plank, 1, (58, 40, 28), None, 0.09)
+    image = textures.tiling(
+        rng, size if along else size[::-1], (40, 300), plank, 1, (58, 40, 28), None, 0.09
+    )
     return image if along else np.ascontiguousarray(image.transpose(1, 0, 2))
 
 
@@ -164,5 +216,7 @@ def wallpaper(rng, size):
     """Stripes of two tints, the walls of the bedroom's bed side."""
     image = textures.plain(rng, size, (186, 176, 168))
     for x in range(0, size[1], 60):
-        image[:, x:x + 30] = textures.fabric(rng, image[:, x:x + 30].shape[:2], (158, 148, 150), 0.05)
+        image[:, x : x + 30] = textures.fabric(
+            rng, image[:, x : x + 30].shape[:2], (158, 148, 150), 0.05
+        )
     return image

@@ -1,6 +1,7 @@
 """Furniture as patches. Each piece stands on z = 0 with its back at y = 0 and faces -y; metres.
 
-Every function takes a numpy Generator first: the same state gives the same piece, another state another one of its kind.
+Every function takes a numpy Generator first: the same state gives the same piece, another state
+another one of its kind.
 """
 
 import cv2
@@ -14,7 +15,9 @@ from vggt3_ros.datasets.synthetic.patches import box, cushion, place, quad
 
 def table(rng, width, depth, height, color=OAK, leg=0.06):
     parts = wooden(rng, (0, -depth / 2, height - 0.04), (width, depth, 0.04), color, skip="")
-    parts += wooden(rng, (0, -depth / 2, height - 0.12), (width - 0.1, depth - 0.1, 0.08), color, skip="t")
+    parts += wooden(
+        rng, (0, -depth / 2, height - 0.12), (width - 0.1, depth - 0.1, 0.08), color, skip="t"
+    )
     for x in (-1, 1):
         for y in (-1, 1):
             corner = (x * (width / 2 - 0.06), -depth / 2 + y * (depth / 2 - 0.06), 0)
@@ -25,11 +28,24 @@ def table(rng, width, depth, height, color=OAK, leg=0.06):
 def chair(rng, color=OAK, cloth=None):
     """Seat at 0.46 m; it faces -y, its back rest at y = 0."""
     cloth = textures.muted(rng) if cloth is None else cloth
-    parts = [p for x in (-0.19, 0.19) for p in wooden(rng, (x, -0.02, 0), (0.04, 0.04, 0.92), color)]
-    parts += [p for x in (-0.19, 0.19) for p in wooden(rng, (x, -0.42, 0), (0.04, 0.04, 0.44), color)]
+    parts = [
+        p for x in (-0.19, 0.19) for p in wooden(rng, (x, -0.02, 0), (0.04, 0.04, 0.92), color)
+    ]
+    parts += [
+        p for x in (-0.19, 0.19) for p in wooden(rng, (x, -0.42, 0), (0.04, 0.04, 0.44), color)
+    ]
     parts += wooden(rng, (0, -0.22, 0.42), (0.44, 0.44, 0.03), color, skip="")
-    parts += place([cushion(0.42, 0.42, 0.05, textures.fabric(rng, pixels(0.42, 0.42), cloth))], 0, -0.22, 0.45)
-    return parts + [p for z in (0.62, 0.8) for p in wooden(rng, (0, -0.02, z), (0.34, 0.025, 0.09), color, skip="")]
+    parts += place(
+        [cushion(0.42, 0.42, 0.05, textures.fabric(rng, pixels(0.42, 0.42), cloth))],
+        0,
+        -0.22,
+        0.45,
+    )
+    return parts + [
+        p
+        for z in (0.62, 0.8)
+        for p in wooden(rng, (0, -0.02, z), (0.34, 0.025, 0.09), color, skip="")
+    ]
 
 
 def sofa(rng, width=2.0, color=None):
@@ -44,7 +60,9 @@ def sofa(rng, width=2.0, color=None):
     seat = (width - 0.36) / seats
     for i in range(seats):
         x = -width / 2 + 0.18 + (i + 0.5) * seat
-        parts += place([cushion(seat - 0.01, 0.66, 0.14, cloth(pixels(seat, 0.66)))], x, -0.55, 0.29)
+        parts += place(
+            [cushion(seat - 0.01, 0.66, 0.14, cloth(pixels(seat, 0.66)))], x, -0.55, 0.29
+        )
         if seats == 1 or rng.random() < 0.8:
             size = rng.uniform(0.34, 0.44)
             image = prints.rug(rng, pixels(size, size))
@@ -66,14 +84,24 @@ def cabinet(rng, width, height, depth, panels, color=OAK, foot=0.06, paint=False
 def shelf(rng, width, height, depth=0.28, rows=5, color=OAK, fill=0.85):
     """An open shelf with a back, its boards filled with books and things."""
     board = 0.025
-    parts = [p for x in (-1, 1) for p in wooden(rng, (x * (width - board) / 2, -depth / 2, 0), (board, depth, height), color)]
+    parts = [
+        p
+        for x in (-1, 1)
+        for p in wooden(
+            rng, (x * (width - board) / 2, -depth / 2, 0), (board, depth, height), color
+        )
+    ]
     back = textures.wood(rng, pixels(width, height, 200), color)
     parts.append(quad((-width / 2, -0.01, height), (width, 0, 0), (0, 0, -height), back))
     levels = np.linspace(0.04, height - board, rows + 1)
     for z in levels:
-        parts += wooden(rng, (0, -depth / 2, z), (width - 2 * board, depth, board), color, skip="new")
+        parts += wooden(
+            rng, (0, -depth / 2, z), (width - 2 * board, depth, board), color, skip="new"
+        )
     for z, top in zip(levels[:-1] + board, levels[1:]):
-        parts += place(row(rng, width - 2 * board - 0.02, min(depth, 0.24), top - z - 0.02, fill), 0, -0.02, z)
+        parts += place(
+            row(rng, width - 2 * board - 0.02, min(depth, 0.24), top - z - 0.02, fill), 0, -0.02, z
+        )
     return parts
 
 
@@ -86,8 +114,16 @@ def bed(rng, width=1.6, length=2.0):
     cover = lambda s: prints.rug(rng, s, "ihc.png")
     parts += clad((0, -length / 2 - 0.3, 0.3), (width + 0.06, length - 0.62, 0.26), cover)
     for x in (-0.25, 0.25):
-        image = textures.fabric(rng, pixels(0.65, 0.42), textures.muted(rng, (0.7, 0.9), (0.05, 0.4)), 0.08)
-        parts += place(tilted(cushion(0.66, 0.42, 0.16, image), 22), x * width, -0.32, 0.55, rng.uniform(-6, 6))
+        image = textures.fabric(
+            rng, pixels(0.65, 0.42), textures.muted(rng, (0.7, 0.9), (0.05, 0.4)), 0.08
+        )
+        parts += place(
+            tilted(cushion(0.66, 0.42, 0.16, image), 22),
+            x * width,
+            -0.32,
+            0.55,
+            rng.uniform(-6, 6),
+        )
     cat = cushion(0.42, 0.42, 0.14, prints.rug(rng, pixels(0.42, 0.42), "chelsea.png"))
     return parts + place([cat], rng.uniform(-0.3, 0.3), -0.75, 0.56, 20)
 
@@ -102,7 +138,9 @@ def desk(rng, width=1.5, depth=0.7):
     prints.text(rng, screen, (12, 40), 26, (236, 236, 230))
     top = box((0, 0, 0.12), (0.66, 0.03, 0.4), black, "")
     top.append(quad((-0.31, -0.0155, 0.5), (0.62, 0, 0), (0, 0, -0.36), screen, 0.75))
-    top += box((0, 0.02, 0), (0.06, 0.03, 0.2), black, "b") + box((0, 0, 0), (0.26, 0.18, 0.012), black, "b")
+    top += box((0, 0.02, 0), (0.06, 0.03, 0.2), black, "b") + box(
+        (0, 0, 0), (0.26, 0.18, 0.012), black, "b"
+    )
     key = lambda r, s: textures.plain(r, s, (58, 58, 62))
     keys = textures.tiling(rng, pixels(0.44, 0.14, 400), (12, 12), key, 3, (26, 26, 28))
     top += place(box((0, 0, 0), (0.44, 0.14, 0.02), {"t": keys, "side": black}, "b"), 0, -0.3)
@@ -110,17 +148,35 @@ def desk(rng, width=1.5, depth=0.7):
         page = prints.paper(rng, pixels(0.21, 0.297, 500))
         sheet = quad((-0.105, 0.148, 0.002 + 0.001 * i), (0.21, 0, 0), (0, -0.297, 0), page)
         top += place([sheet], x, y, 0, rng.uniform(-30, 30))
-    top += place(vase(rng, 0.045, 0.1), 0.3, -0.36) + place(books(rng, 0.22, 0.2, 0.3), -width / 2 + 0.05, 0.14)
+    top += place(vase(rng, 0.045, 0.1), 0.3, -0.36) + place(
+        books(rng, 0.22, 0.2, 0.3), -width / 2 + 0.05, 0.14
+    )
     return parts + place(top, 0, -0.22, 0.74)
 
 
 def counter(rng, width, color, depth=0.6, stove=None):
-    """A kitchen counter with doors and drawers, a stone top, and a stove at x = `stove` where given."""
+    """A kitchen counter with doors and drawers, a stone top, and a stove at x = `stove` where
+    given.
+    """
     columns = max(round(width / 0.6), 1)
     paint = lambda s: textures.plain(rng, s, color)
-    doors = [prints.panelled(rng, paint(pixels(width / columns, 0.78)), ((1, 1), (3, 1), (2, 1))[i % 3]) for i in range(columns)]
-    parts = clad((0, -depth / 2 + 0.01, 0.08), (width, depth - 0.02, 0.78), paint, skip="bt", s=np.concatenate(doors, axis=1))
-    parts += clad((0, -depth / 2, 0.86), (width, depth, 0.04), lambda s: textures.stone(rng, s, (120, 116, 112)), skip="")
+    doors = [
+        prints.panelled(rng, paint(pixels(width / columns, 0.78)), ((1, 1), (3, 1), (2, 1))[i % 3])
+        for i in range(columns)
+    ]
+    parts = clad(
+        (0, -depth / 2 + 0.01, 0.08),
+        (width, depth - 0.02, 0.78),
+        paint,
+        skip="bt",
+        s=np.concatenate(doors, axis=1),
+    )
+    parts += clad(
+        (0, -depth / 2, 0.86),
+        (width, depth, 0.04),
+        lambda s: textures.stone(rng, s, (120, 116, 112)),
+        skip="",
+    )
     if stove is not None:
         top = textures.plain(rng, pixels(0.58, 0.5), (36, 36, 38))
         for i, j in ((0.28, 0.3), (0.28, 0.7), (0.72, 0.3), (0.72, 0.7)):
@@ -137,14 +193,35 @@ def fridge(rng, height=1.75):
     door = prints.panelled(rng, paint(pixels(0.62, height)), (2, 1), inset=0.0)
     for _ in range(9):
         w, h = rng.integers(28, 60), rng.integers(30, 66)
-        y, x = rng.integers(0.08 * door.shape[0], 0.62 * door.shape[0]), rng.integers(8, door.shape[1] - w - 8)
-        note = prints.paper(rng, (int(h), int(w))) if rng.random() < 0.5 else prints.toned(
-            rng, textures.crop(rng, textures.photo(prints.PICTURES[rng.integers(len(prints.PICTURES))]), (int(h), int(w)), 1.3))
-        door[y:y + h, x:x + w] = note
-        door[y:y + 5, x + w // 2 - 3:x + w // 2 + 3] = textures.muted(rng)
+        y, x = (
+            rng.integers(0.08 * door.shape[0], 0.62 * door.shape[0]),
+            rng.integers(8, door.shape[1] - w - 8),
+        )
+        note = (
+            prints.paper(rng, (int(h), int(w)))
+            if rng.random() < 0.5
+            else prints.toned(
+                rng,
+                textures.crop(
+                    rng,
+                    textures.photo(prints.PICTURES[rng.integers(len(prints.PICTURES))]),
+                    (int(h), int(w)),
+                    1.3,
+                ),
+            )
+        )
+        door[y : y + h, x : x + w] = note
+        door[y : y + 5, x + w // 2 - 3 : x + w // 2 + 3] = textures.muted(rng)
     return clad((0, -0.31, 0), (0.62, 0.62, height), paint, s=door)
 
 
 def _ring(image, at, radius):
     center = (int(at[0] * image.shape[1]), int(at[1] * image.shape[0]))
-    cv2.circle(image, center, int(radius * 330), (120, 40, 34) if radius < 0.05 else (96, 96, 98), 2, cv2.LINE_AA)
+    cv2.circle(
+        image,
+        center,
+        int(radius * 330),
+        (120, 40, 34) if radius < 0.05 else (96, 96, 98),
+        2,
+        cv2.LINE_AA,
+    )

@@ -1,4 +1,5 @@
-"""Homes of any number of rooms, each furnished differently: the plan of home_tours, for maps that grow.
+"""Homes of any number of rooms, each furnished differently: the plan of home_tours, for maps that
+grow.
 
 Rooms of one size lie in a grid, joined by doors in the order that a snake would visit them.
 """
@@ -11,14 +12,24 @@ from vggt3_ros.datasets.synthetic import furniture as f
 from vggt3_ros.datasets.synthetic import household as h
 from vggt3_ros.datasets.synthetic import textures
 from vggt3_ros.datasets.synthetic.carpentry import OAK, PINE, WALNUT, WHITE
-from vggt3_ros.datasets.synthetic.flat import EAST, NORTH, SOUTH, WEST, bricks, floor_tiles, planks, wallpaper
+from vggt3_ros.datasets.synthetic.flat import (
+    EAST,
+    NORTH,
+    SOUTH,
+    WEST,
+    bricks,
+    floor_tiles,
+    planks,
+    wallpaper,
+)
 from vggt3_ros.datasets.synthetic.patches import arrange
 from vggt3_ros.datasets.synthetic.rooms import WALL, Door, Room, Window, build
 
 COLUMNS = 4
 WIDTH, DEPTH = 4.4, 3.8  # of a room's floor, metres
 REACH = 7.0  # metres that lamps light: the doors let little through to other rooms
-_CORNER, _DOORWAY = 0.75, 0.8  # kept free at the ends of walls and on either side of a door's middle
+# kept free at the ends of walls and on either side of a door's middle
+_CORNER, _DOORWAY = 0.75, 0.8
 
 
 def cell(room):
@@ -46,7 +57,11 @@ def home(rooms, seed=0):
     patches, lamps = [], []
     for room in range(rooms):
         rng = np.random.default_rng([seed, 9, room])
-        doors = [Door(*doorway(k), None, frame=k == room) for k in (room - 1, room) if 0 <= k < rooms - 1]
+        doors = [
+            Door(*doorway(k), None, frame=k == room)
+            for k in (room - 1, room)
+            if 0 <= k < rooms - 1
+        ]
         shell, light = build(rng, (_shell(rng, room),), doors, _windows(rng, room, rooms), REACH)
         patches += shell + _furniture(rng, room, doors)
         lamps += light
@@ -54,7 +69,9 @@ def home(rooms, seed=0):
 
 
 def tour(rooms, rounds=1):
-    """Way points (x, y, yaw in degrees): through all rooms, looking around in each from `rounds` circles of different size."""
+    """Way points (x, y, yaw in degrees): through all rooms, looking around in each from `rounds`
+    circles of different size.
+    """
     points = []
     for room in range(rooms):
         x, y = corner(room)
@@ -67,24 +84,44 @@ def tour(rooms, rounds=1):
             radius = 0.35 + 0.45 * (turn + 1) / (rounds + 1)
             for k in range(9):
                 yaw = begin + 40 * k + 8 * turn
-                # The camera looks across the circle or out of it, by turns: walls are seen from near and far.
+                # The camera looks across the circle or out of it, by turns: walls are seen from
+                # near and far.
                 away = math.radians(yaw + (180 if (k + turn) % 2 else 35))
-                points.append((middle[0] + radius * math.cos(away), middle[1] + radius * math.sin(away), yaw))
+                points.append(
+                    (middle[0] + radius * math.cos(away), middle[1] + radius * math.sin(away), yaw)
+                )
         if room + 1 < rooms:
             outward = np.array(doorway(room)) - middle
-            points.append((*(middle + 0.55 * outward), math.degrees(math.atan2(outward[1], outward[0]))))
+            points.append(
+                (*(middle + 0.55 * outward), math.degrees(math.atan2(outward[1], outward[0])))
+            )
     return tuple(points)
 
 
 def _shell(rng, room):
     x, y = corner(room)
     corners = ((x, y), (x, y + DEPTH), (x + WIDTH, y + DEPTH), (x + WIDTH, y))
-    floors = (lambda r, s: planks(r, s, (172, 124, 80)), floor_tiles, lambda r, s: planks(r, s, (120, 84, 56), along=0),
-              lambda r, s: textures.fabric(r, s, (138, 128, 116), 0.1))
-    accent = (bricks, wallpaper, tuple(int(v) for v in textures.muted(rng, (0.5, 0.8), (0.1, 0.4))))[rng.integers(3)]
+    floors = (
+        lambda r, s: planks(r, s, (172, 124, 80)),
+        floor_tiles,
+        lambda r, s: planks(r, s, (120, 84, 56), along=0),
+        lambda r, s: textures.fabric(r, s, (138, 128, 116), 0.1),
+    )
+    accent = (
+        bricks,
+        wallpaper,
+        tuple(int(v) for v in textures.muted(rng, (0.5, 0.8), (0.1, 0.4))),
+    )[rng.integers(3)]
     wall = tuple(int(v) for v in 200 + rng.integers(0, 24, 3))
     middle = ((x + WIDTH / 2, y + DEPTH / 2),)
-    return Room(corners, wall, floors[rng.integers(len(floors))], middle, tuple(rng.uniform(0.8, 1.05, 3)), accents=((int(rng.integers(4)), accent),))
+    return Room(
+        corners,
+        wall,
+        floors[rng.integers(len(floors))],
+        middle,
+        tuple(rng.uniform(0.8, 1.05, 3)),
+        accents=((int(rng.integers(4)), accent),),
+    )
 
 
 def _windows(rng, room, rooms):
@@ -96,13 +133,31 @@ def _windows(rng, room, rooms):
 
 def _furniture(rng, room, doors):
     x, y = corner(room)
-    pieces = [(h.carpet(rng, rng.uniform(1.6, 2.3), rng.uniform(1.2, 1.7)), x + WIDTH / 2, y + DEPTH / 2, 0, rng.uniform(-15, 15))]
-    walls = ((NORTH, (x, y + DEPTH), (1, 0), WIDTH), (SOUTH, (x, y), (1, 0), WIDTH), (EAST, (x + WIDTH, y), (0, 1), DEPTH),
-             (WEST, (x, y), (0, 1), DEPTH))
+    pieces = [
+        (
+            h.carpet(rng, rng.uniform(1.6, 2.3), rng.uniform(1.2, 1.7)),
+            x + WIDTH / 2,
+            y + DEPTH / 2,
+            0,
+            rng.uniform(-15, 15),
+        )
+    ]
+    walls = (
+        (NORTH, (x, y + DEPTH), (1, 0), WIDTH),
+        (SOUTH, (x, y), (1, 0), WIDTH),
+        (EAST, (x + WIDTH, y), (0, 1), DEPTH),
+        (WEST, (x, y), (0, 1), DEPTH),
+    )
     for yaw, origin, along, length in walls:
         origin, along = np.array(origin), np.array(along)
-        taken = [float((np.array((door.x, door.y)) - origin) @ along) for door in doors
-                 if abs(np.cross(np.append(along, 0), np.append(np.array((door.x, door.y)) - origin, 0))[2]) < 2 * WALL]
+        taken = [
+            float((np.array((door.x, door.y)) - origin) @ along)
+            for door in doors
+            if abs(
+                np.cross(np.append(along, 0), np.append(np.array((door.x, door.y)) - origin, 0))[2]
+            )
+            < 2 * WALL
+        ]
         window = _CORNER * (yaw == SOUTH and cell(room)[1] == 0)
         for left, right in _free(length, taken):
             pieces += _along(rng, origin, along, yaw, left, right, bool(window))
@@ -111,7 +166,11 @@ def _furniture(rng, room, doors):
 
 def _free(length, doorways):
     """Stretches (from, to) of a wall that furniture may stand at."""
-    stops = [_CORNER, *(v for at in sorted(doorways) for v in (at - _DOORWAY, at + _DOORWAY)), length - _CORNER]
+    stops = [
+        _CORNER,
+        *(v for at in sorted(doorways) for v in (at - _DOORWAY, at + _DOORWAY)),
+        length - _CORNER,
+    ]
     return [(a, b) for a, b in zip(stops[::2], stops[1::2]) if b - a > 0.45]
 
 
@@ -124,10 +183,21 @@ def _along(rng, origin, along, yaw, left, right, low):
         pieces.append((make, *at, 0, yaw))
         front = {NORTH: (0, -1), SOUTH: (0, 1), EAST: (-1, 0), WEST: (1, 0)}[yaw]
         if top and top < 1.3:
-            pieces.append((h.things_on(rng, 0.9 * width, 0.8 * depth, int(rng.integers(2, 5))), *(at + np.array(front) * depth / 2), top, yaw))
+            pieces.append(
+                (
+                    h.things_on(rng, 0.9 * width, 0.8 * depth, int(rng.integers(2, 5))),
+                    *(at + np.array(front) * depth / 2),
+                    top,
+                    yaw,
+                )
+            )
         if not low and (not top or top < 1.2):
             size = rng.uniform(0.35, min(0.95, width)), rng.uniform(0.3, 0.65)
-            hung = h.picture(rng, *size) if rng.random() < 0.65 else h.poster(rng, size[0] * 0.7, size[1] * 1.1)
+            hung = (
+                h.picture(rng, *size)
+                if rng.random() < 0.65
+                else h.poster(rng, size[0] * 0.7, size[1] * 1.1)
+            )
             pieces.append((hung, *at, rng.uniform(1.5, 1.7), yaw))
         left += width + rng.uniform(0.05, 0.35)
     return pieces
@@ -137,16 +207,32 @@ def _piece(rng, room, low):
     """(width, depth, height of its top or 0, patches) of something at most `room` wide."""
     wood = (OAK, WALNUT, PINE, WHITE)[rng.integers(4)]
     if room < 0.75:
-        return (0.5, 0.4, 0, h.plant(rng, rng.uniform(0.8, 1.2))) if rng.random() < 0.4 else (0.55, 0.4, 0.8, f.cabinet(rng, 0.5, 0.8, 0.38, (1, 2), wood))
+        return (
+            (0.5, 0.4, 0, h.plant(rng, rng.uniform(0.8, 1.2)))
+            if rng.random() < 0.4
+            else (0.55, 0.4, 0.8, f.cabinet(rng, 0.5, 0.8, 0.38, (1, 2), wood))
+        )
     width = min(room, rng.uniform(0.9, 1.5))
     kind = rng.integers(2, 5) if low else rng.integers(5)
     if kind == 0:
-        return width, 0.3, 1.95, f.shelf(rng, width, rng.uniform(1.6, 2.0), rows=int(rng.integers(4, 7)), color=wood)
+        return (
+            width,
+            0.3,
+            1.95,
+            f.shelf(rng, width, rng.uniform(1.6, 2.0), rows=int(rng.integers(4, 7)), color=wood),
+        )
     if kind == 1:
         height = rng.uniform(1.0, 1.25)
         return width, 0.3, height, f.shelf(rng, width, height, rows=3, color=wood)
     if kind == 2:
-        return width, 0.42, 0.82, f.cabinet(rng, width, 0.82, 0.42, (int(rng.integers(1, 4)), int(rng.integers(1, 4))), wood)
+        return (
+            width,
+            0.42,
+            0.82,
+            f.cabinet(
+                rng, width, 0.82, 0.42, (int(rng.integers(1, 4)), int(rng.integers(1, 4))), wood
+            ),
+        )
     if kind == 3 and room >= 1.3:
         return 1.3, 0.7, 0, f.desk(rng, 1.3)
     if room >= 1.3:

@@ -1,14 +1,24 @@
 """Small things that stand, lie and hang about in a home, as patches; metres.
 
-Things stand on z = 0 centred on x = y = 0; what hangs has its back at y = 0 and faces -y. Every function takes a numpy Generator
-first: the same state gives the same thing, another state another one of its kind.
+Things stand on z = 0 centred on x = y = 0; what hangs has its back at y = 0 and faces -y. Every
+function takes a numpy Generator first: the same state gives the same thing, another state another
+one of its kind.
 """
 
 import numpy as np
 
 from vggt3_ros.datasets.synthetic import prints, textures
 from vggt3_ros.datasets.synthetic.carpentry import WALNUT, clad, pixels, wooden
-from vggt3_ros.datasets.synthetic.patches import Patch, arrange, box, curtain, disc, place, quad, tube
+from vggt3_ros.datasets.synthetic.patches import (
+    Patch,
+    arrange,
+    box,
+    curtain,
+    disc,
+    place,
+    quad,
+    tube,
+)
 
 
 def row(rng, width, depth, height, fill=0.85):
@@ -38,8 +48,12 @@ def books(rng, width, depth, height):
         back = prints.spine(rng, pixels(thick, tall, 400))
         cover = np.full((8, 8, 3), back[len(back) // 2].mean(axis=0), np.uint8)
         pages = np.full((8, 8, 3), rng.uniform(180, 225), np.uint8)
-        parts += box((x + thick / 2, -depth + deep / 2 + rng.uniform(0, 0.03), 0), (thick - 0.001, deep, tall),
-                     {"s": back, "side": cover, "t": pages}, "nb")
+        parts += box(
+            (x + thick / 2, -depth + deep / 2 + rng.uniform(0, 0.03), 0),
+            (thick - 0.001, deep, tall),
+            {"s": back, "side": cover, "t": pages},
+            "nb",
+        )
         x += thick
 
 
@@ -52,21 +66,37 @@ def lying_book(rng, width, thick):
 def things_on(rng, width, depth, count):
     """`count` things spread over a table top of this size centred on x = y = 0."""
     xs = (np.arange(count) + 0.5) / count * width - width / 2
-    kinds = np.concatenate([rng.permutation(5) for _ in range(-(-count // 5))])  # no two alike before all have been
+    # no two alike before all have been
+    kinds = np.concatenate([rng.permutation(5) for _ in range(-(-count // 5))])
     size, free = min(0.9 * width / count, 0.22), max(depth - 0.25, 0)
-    return arrange(*((thing(rng, size, 0.24, 0.3, kind), x + rng.uniform(-0.02, 0.02), rng.uniform(-0.5, 0.5) * free)
-                     for x, kind in zip(xs, kinds)))
+    return arrange(
+        *(
+            (
+                thing(rng, size, 0.24, 0.3, kind),
+                x + rng.uniform(-0.02, 0.02),
+                rng.uniform(-0.5, 0.5) * free,
+            )
+            for x, kind in zip(xs, kinds)
+        )
+    )
 
 
 def thing(rng, width, depth, height, kind=None):
-    """Something that stands around, at most this large. kind: 0 a carton, 1 a bowl, 2 a vase, 3 a picture, 4 books, None any."""
+    """Something that stands around, at most this large. kind: 0 a carton, 1 a bowl, 2 a vase, 3 a
+    picture, 4 books, None any.
+    """
     kind = rng.integers(5) if kind is None else kind
     width = min(width, depth)
     if kind == 0:
         tall = min(rng.uniform(0.14, 0.28), height)
         front = prints.label(rng, pixels(width, tall, 400))
         side = prints.label(rng, pixels(width * 0.5, tall, 400))
-        parts = box((0, 0, 0), (width, width * 0.5, tall), {"n": front, "s": front, "side": side, "t": side[:16]}, "b")
+        parts = box(
+            (0, 0, 0),
+            (width, width * 0.5, tall),
+            {"n": front, "s": front, "side": side, "t": side[:16]},
+            "b",
+        )
         return place(parts, yaw=rng.uniform(-25, 25))
     if kind == 1:
         return bowl(rng, width / 2, min(0.5 * width, height))
@@ -86,7 +116,9 @@ def thing(rng, width, depth, height, kind=None):
 
 def bowl(rng, radius, height):
     """A bowl with fruit."""
-    glaze = textures.stone(rng, pixels(6 * radius, height, 400), textures.muted(rng, (0.5, 0.9)), 0.1)
+    glaze = textures.stone(
+        rng, pixels(6 * radius, height, 400), textures.muted(rng, (0.5, 0.9)), 0.1
+    )
     outside = tube([(radius, height), (0.75 * radius, 0.35 * height), (0.4 * radius, 0)], glaze)
     parts = [outside, disc(0.5 * height, 0.85 * radius, glaze)]
     for _ in range(rng.integers(3, 6)):
@@ -102,20 +134,32 @@ def vase(rng, radius, height):
     """A vase, bottle or mug with a pattern round it."""
     shape = ((0.6, 1.0), (0.4, 0.45), (1.0, 1.0))[rng.integers(3)]
     image = prints.label(rng, pixels(6 * radius, height, 400))
-    profile = [(shape[0] * radius, height), (shape[1] * radius, 0.7 * height), (radius, 0.45 * height), (0.8 * radius, 0)]
-    return [tube(profile, image), disc(height - 0.005, shape[0] * radius, np.full((8, 8, 3), 40, np.uint8), cells=2)]
+    profile = [
+        (shape[0] * radius, height),
+        (shape[1] * radius, 0.7 * height),
+        (radius, 0.45 * height),
+        (0.8 * radius, 0),
+    ]
+    return [
+        tube(profile, image),
+        disc(height - 0.005, shape[0] * radius, np.full((8, 8, 3), 40, np.uint8), cells=2),
+    ]
 
 
 def ball(radius, image, bands=6):
     angle = np.linspace(0, np.pi, bands + 1)
-    return tube([(radius * np.sin(a) + 1e-4, radius * np.cos(a)) for a in angle], image, segments=10)
+    return tube(
+        [(radius * np.sin(a) + 1e-4, radius * np.cos(a)) for a in angle], image, segments=10
+    )
 
 
 def _tilted_box(image, width, height):
     edge = np.full((8, 8, 3), image[2, 2], np.uint8)
     lean = 0.25 * height
-    return [quad((-width / 2, lean / 2, height), (width, 0, 0), (0, -lean, -height), image),
-            quad((width / 2, lean / 2 + 0.01, height), (-width, 0, 0), (0, -lean, -height), edge)]
+    return [
+        quad((-width / 2, lean / 2, height), (width, 0, 0), (0, -lean, -height), image),
+        quad((width / 2, lean / 2 + 0.01, height), (-width, 0, 0), (0, -lean, -height), edge),
+    ]
 
 
 def magazines(rng, width, depth, count):
@@ -139,8 +183,12 @@ def plant(rng, height=1.1, radius=0.16):
         t = np.linspace(0, 1, 5)
         width = 0.06 * np.sin(np.pi * np.clip(t, 0.04, 0.96)) * rng.uniform(0.7, 1.3)
         out, up = 0.05 + length * t, 0.3 + (height - 0.45) * rise + length * (0.7 * t - 0.8 * t**2)
-        points = np.stack([np.stack([out, s * width, up + 0.15 * np.abs(s) * width], -1) for s in (-1, 0, 1)])
-        green = textures.fabric(rng, (36, 120), np.array([70, 112, 52]) * rng.uniform(0.7, 1.3), 0.14)
+        points = np.stack(
+            [np.stack([out, s * width, up + 0.15 * np.abs(s) * width], -1) for s in (-1, 0, 1)]
+        )
+        green = textures.fabric(
+            rng, (36, 120), np.array([70, 112, 52]) * rng.uniform(0.7, 1.3), 0.14
+        )
         parts += place([Patch(points, green)], yaw=turn)
     return parts
 
@@ -148,8 +196,14 @@ def plant(rng, height=1.1, radius=0.16):
 def floor_lamp(rng, height=1.6):
     """Centred on x = y = 0; its shade glows a little."""
     metal = textures.plain(rng, (16, 16), (90, 88, 84))
-    shade = tube([(0.16, height), (0.22, height - 0.3)], textures.fabric(rng, pixels(1.3, 0.3), (232, 214, 178)))
-    pole, foot = tube([(0.012, height - 0.1), (0.012, 0.03)], metal, 6), tube([(0.15, 0.03), (0.15, 0)], metal)
+    shade = tube(
+        [(0.16, height), (0.22, height - 0.3)],
+        textures.fabric(rng, pixels(1.3, 0.3), (232, 214, 178)),
+    )
+    pole, foot = (
+        tube([(0.012, height - 0.1), (0.012, 0.03)], metal, 6),
+        tube([(0.15, 0.03), (0.15, 0)], metal),
+    )
     return [pole, foot, disc(0.03, 0.15, metal), Patch(shade.points, shade.texture, 1.1)]
 
 
@@ -168,7 +222,14 @@ def poster(rng, width, height):
 
 def carpet(rng, width, depth, source=None):
     """Lying on the floor."""
-    return [quad((-width / 2, depth / 2, 0.012), (width, 0, 0), (0, -depth, 0), prints.rug(rng, pixels(width, depth), source))]
+    return [
+        quad(
+            (-width / 2, depth / 2, 0.012),
+            (width, 0, 0),
+            (0, -depth, 0),
+            prints.rug(rng, pixels(width, depth), source),
+        )
+    ]
 
 
 def carton(rng, size):
@@ -181,17 +242,27 @@ def coats(rng, count=4):
     parts = wooden(rng, (0, -0.015, -0.1), (0.2 * count + 0.1, 0.03, 0.1), WALNUT, skip="n")
     for i in range(count):
         width, length = rng.uniform(0.16, 0.26), rng.uniform(0.5, 1.0)
-        cloth = curtain(width, length, 2, 0.03, textures.fabric(rng, pixels(width, length), textures.muted(rng, (0.2, 0.6))))
+        cloth = curtain(
+            width,
+            length,
+            2,
+            0.03,
+            textures.fabric(rng, pixels(width, length), textures.muted(rng, (0.2, 0.6))),
+        )
         parts += place([cloth], (i - (count - 1) / 2) * 0.2 - width / 2, -0.08, -0.05)
     return parts
 
 
 def drapes(rng, width, height, color):
-    """Two curtains beside an opening of this width, hanging from z = 0, centred on x = 0, and their rod."""
+    """Two curtains beside an opening of this width, hanging from z = 0, centred on x = 0, and
+    their rod.
+    """
     parts = wooden(rng, (0, -0.1, 0.0), (width + 0.7, 0.03, 0.03), WALNUT, skip="")
     for side in (-1, 1):
         cloth = textures.fabric(rng, pixels(0.4, height), color)
         for x in np.arange(20, cloth.shape[1], 44):
-            cloth[:, x:x + 9] = cloth[:, x:x + 9] // 2 + np.uint8(30)
-        parts += place([curtain(0.42, height, 4, 0.035, cloth)], side * (width / 2 + 0.12) - 0.21, -0.1, 0)
+            cloth[:, x : x + 9] = cloth[:, x : x + 9] // 2 + np.uint8(30)
+        parts += place(
+            [curtain(0.42, height, 4, 0.035, cloth)], side * (width / 2 + 0.12) - 0.21, -0.1, 0
+        )
     return parts

@@ -1,4 +1,6 @@
-"""Light that stays where it is: lamps, windows and what walls throw back, computed once for every surface."""
+"""Light that stays where it is: lamps, windows and what walls throw back, computed once for every
+surface.
+"""
 
 from dataclasses import dataclass
 
@@ -8,14 +10,17 @@ import numpy as np
 SPACING = 0.1  # metres between points where light is computed
 _LAMP_POINTS = 3  # along each side of a lamp: 9 shadow rays a lamp and point
 _RAYS = (24, 48)  # into the half space for each bounce, the last the one that is seen
-_HIDDEN = 0.045  # metres: points whose rays end this soon, on average, are inside or behind something
+# metres: points whose rays end this soon, on average, are inside or behind something
+_HIDDEN = 0.045
 _LIFT = 0.004  # metres off the surface, so that it does not shade itself
 
 
 @dataclass(frozen=True, eq=False)
 class Lamp:
-    """A shining rectangle: corner and edges right, down (3,) in metres; it shines along `normal`; color (3,) is its radiance.
-    reach: metres beyond which it is left out, so that a house of many rooms need not be lit from each of them."""
+    """A shining rectangle: corner and edges right, down (3,) in metres; it shines along `normal`;
+    color (3,) is its radiance. reach: metres beyond which it is left out, so that a house of many
+    rooms need not be lit from each of them.
+    """
 
     corner: np.ndarray
     right: np.ndarray
@@ -26,16 +31,26 @@ class Lamp:
 
 
 def bake(scene, patches, lamps, rng):
-    """Light falling on every patch -> list of (rows, columns, 3) float32 grids whose outer texels lie on the patch's edges.
+    """Light falling on every patch -> list of (rows, columns, 3) float32 grids whose outer texels
+    lie on the patch's edges.
 
-    Direct light with soft shadows, then two passes of light thrown back by what is seen from each point. Points inside or
-    behind furniture, which nothing sees, take the light of their neighbours: dark spots would shine through at its edges.
+    Direct light with soft shadows, then two passes of light thrown back by what is seen from each
+    point. Points inside or behind furniture, which nothing sees, take the light of their
+    neighbours: dark spots would shine through at its edges.
     """
-    shapes = [tuple(int(np.clip(round(side / SPACING) + 1, 2, 64)) for side in patch.size[::-1]) for patch in patches]
-    points, normals = (np.concatenate(parts) for parts in zip(*(_grid(p.points, s) for p, s in zip(patches, shapes))))
+    shapes = [
+        tuple(int(np.clip(round(side / SPACING) + 1, 2, 64)) for side in patch.size[::-1])
+        for patch in patches
+    ]
+    points, normals = (
+        np.concatenate(parts)
+        for parts in zip(*(_grid(p.points, s) for p, s in zip(patches, shapes)))
+    )
     owner = np.repeat(np.arange(len(patches)), [a * b for a, b in shapes])
     starts = np.cumsum([0] + [a * b for a, b in shapes])
-    albedo = np.stack([(p.texture.reshape(-1, 3)[::37].mean(axis=0) / 255) ** 2.2 for p in patches]).astype(np.float32)
+    albedo = np.stack(
+        [(p.texture.reshape(-1, 3)[::37].mean(axis=0) / 255) ** 2.2 for p in patches]
+    ).astype(np.float32)
     glow = np.array([p.emission for p in patches], np.float32)
     facing = points + _LIFT * normals
 
@@ -52,24 +67,35 @@ def bake(scene, patches, lamps, rng):
             hits = scene.cast(facing, _cosine_direction(normals, k, rays, rotation))
             column = np.round(hits.uv[:, 0] * (columns[hits.patch] - 1)).astype(np.int64)
             row = np.round(hits.uv[:, 1] * (rows[hits.patch] - 1)).astype(np.int64)
-            seen = light[starts[:-1][hits.patch] + row * columns[hits.patch] + column] * albedo[hits.patch]
+            seen = (
+                light[starts[:-1][hits.patch] + row * columns[hits.patch] + column]
+                * albedo[hits.patch]
+            )
             gathered += np.where(hits.patch[:, None] >= 0, seen, 0)
             room += np.minimum(hits.distance, 1.0)
         light = direct + gathered / rays
     hidden = room / rays < _HIDDEN
     light = np.where(glow[owner, None] > 0, glow[owner, None], light).astype(np.float32)
-    return [_fill(light[a:b].reshape(shape + (3,)), hidden[a:b].reshape(shape))
-            for a, b, shape in zip(starts[:-1], starts[1:], shapes)]
+    return [
+        _fill(light[a:b].reshape(shape + (3,)), hidden[a:b].reshape(shape))
+        for a, b, shape in zip(starts[:-1], starts[1:], shapes)
+    ]
 
 
 def _fill(light, hidden):
-    """Replace hidden points by the mean of neighbours that are not, one ring of them after the other."""
+    """Replace hidden points by the mean of neighbours that are not, one ring of them after the
+    other.
+    """
     if hidden.all() or not hidden.any():
         return light
     light, known = light.copy(), ~hidden
     while not known.all():
-        weight = cv2.boxFilter(known.astype(np.float32), -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
-        total = cv2.boxFilter(light * known[..., None], -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+        weight = cv2.boxFilter(
+            known.astype(np.float32), -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT
+        )
+        total = cv2.boxFilter(
+            light * known[..., None], -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT
+        )
         ring = ~known & (weight > 0.5)
         light[ring] = total[ring] / weight[ring][:, None]
         known |= ring
@@ -77,9 +103,14 @@ def _fill(light, hidden):
 
 
 def _grid(points, shape):
-    """Points and normals at shape = (rows, columns) places of a patch, kept a little off its edges."""
+    """Points and normals at shape = (rows, columns) places of a patch, kept a little off its
+    edges.
+    """
     rows, columns = points.shape[:2]
-    v, u = (np.clip(np.linspace(0, 1, n), 0.04, 0.96) * (size - 1) for n, size in zip(shape, (rows, columns)))
+    v, u = (
+        np.clip(np.linspace(0, 1, n), 0.04, 0.96) * (size - 1)
+        for n, size in zip(shape, (rows, columns))
+    )
     v0, u0 = (np.minimum(x.astype(int), size - 2) for x, size in ((v, rows), (u, columns)))
     dv, du = (v - v0)[:, None, None], (u - u0)[None, :, None]
     a, b, c, d = (points[np.ix_(v0 + i, u0 + j)] for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)))
@@ -91,23 +122,37 @@ def _grid(points, shape):
 
 def _from_lamp(scene, points, normals, lamp, rng):
     light = np.zeros((len(points), 3), np.float32)
-    corner, right, down, facing = (v.astype(np.float32) for v in (lamp.corner, lamp.right, lamp.down, lamp.normal))
+    corner, right, down, facing = (
+        v.astype(np.float32) for v in (lamp.corner, lamp.right, lamp.down, lamp.normal)
+    )
     area = np.linalg.norm(np.cross(lamp.right, lamp.down)) / _LAMP_POINTS**2
     for i in range(_LAMP_POINTS):
         for j in range(_LAMP_POINTS):
             jitter = rng.random((2, len(points), 1), np.float32)
-            target = corner + (i + jitter[0]) / _LAMP_POINTS * right + (j + jitter[1]) / _LAMP_POINTS * down
+            target = (
+                corner
+                + (i + jitter[0]) / _LAMP_POINTS * right
+                + (j + jitter[1]) / _LAMP_POINTS * down
+            )
             way = target - points
             square = (way**2).sum(axis=-1)
-            cosines = np.maximum((way * normals).sum(-1), 0) * np.maximum(-(way * facing).sum(-1), 0) / square
+            cosines = (
+                np.maximum((way * normals).sum(-1), 0)
+                * np.maximum(-(way * facing).sum(-1), 0)
+                / square
+            )
             reached = np.flatnonzero((cosines > 0) & (square < lamp.reach**2))
             reached = reached[~scene.blocked(points[reached], target[reached])]
-            light[reached] += (area * cosines[reached] / np.maximum(square[reached], 0.02) / np.pi)[:, None] * lamp.color
+            light[reached] += (
+                area * cosines[reached] / np.maximum(square[reached], 0.02) / np.pi
+            )[:, None] * lamp.color
     return light
 
 
 def _cosine_direction(normals, k, rays, rotation):
-    """The k-th of `rays` directions spread over the half space as light falls in, turned by `rotation` (n,) turns."""
+    """The k-th of `rays` directions spread over the half space as light falls in, turned by
+    `rotation` (n,) turns.
+    """
     radius = np.sqrt((k + 0.5) / rays)
     angle = 2 * np.pi * (k * 0.618034 + rotation)
     side = np.where(np.abs(normals[:, 2:]) < 0.9, np.float32([[0, 0, 1]]), np.float32([[1, 0, 0]]))

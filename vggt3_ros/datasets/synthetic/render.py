@@ -1,4 +1,6 @@
-"""RGB-D images of a patch scene, ray traced on the CPU: exact depth, filtered textures, light baked beforehand."""
+"""RGB-D images of a patch scene, ray traced on the CPU: exact depth, filtered textures, light
+baked beforehand.
+"""
 
 from dataclasses import dataclass
 
@@ -9,16 +11,20 @@ from vggt3_ros.datasets.synthetic.atlas import Atlas
 from vggt3_ros.datasets.synthetic.scene import Scene
 from vggt3_ros.geometry.camera import Camera
 
-_SUBPIXELS = np.array([[-0.375, -0.125], [0.125, -0.375], [0.375, 0.125], [-0.125, 0.375]], np.float32)  # a rotated grid
+# a rotated grid
+_SUBPIXELS = np.array(
+    [[-0.375, -0.125], [0.125, -0.375], [0.375, 0.125], [-0.125, 0.375]], np.float32
+)
 _BATCH = 40_960
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """What `camera` sees. color: (height, width, 3) float32 in 0..255 (sRGB, before sensor effects, not rounded).
+    """What `camera` sees. color: (height, width, 3) float32 in 0..255 (sRGB, before sensor
+    effects, not rounded).
 
-    depth: (height, width) float32 metres along z, exact, 0 where nothing is. incidence: (height, width) float32 cosine between
-    the ray and the surface's normal.
+    depth: (height, width) float32 metres along z, exact, 0 where nothing is. incidence: (height,
+    width) float32 cosine between the ray and the surface's normal.
     """
 
     camera: Camera
@@ -28,9 +34,11 @@ class Frame:
 
 
 class Renderer:
-    """Everything about a scene that does not depend on the camera; building it bakes the light (seconds for an apartment).
+    """Everything about a scene that does not depend on the camera; building it bakes the light
+    (seconds for an apartment).
 
-    patches: list of Patch; lamps: list of lighting.Lamp; seed: of the light's sampling; threads: CPU threads, 0 for all.
+    patches: list of Patch; lamps: list of lighting.Lamp; seed: of the light's sampling; threads:
+    CPU threads, 0 for all.
     """
 
     def __init__(self, patches, lamps, seed=0, threads=0):
@@ -44,30 +52,46 @@ class Renderer:
         self._texels_per_metre2 = (self._textures.sizes.prod(axis=1) / areas).astype(np.float32)
 
     def render(self, camera, T_world_cam):
-        """What an undistorted `camera` (geometry.Camera) sees at T_world_cam (4, 4). Returns Frame."""
-        rows, columns = np.mgrid[:camera.height, :camera.width].astype(np.float32)
+        """What an undistorted `camera` (geometry.Camera) sees at T_world_cam (4, 4). Returns
+        Frame.
+        """
+        rows, columns = np.mgrid[: camera.height, : camera.width].astype(np.float32)
         pixels = np.stack([columns, rows], axis=-1).reshape(-1, 2)
         color, patch, depth, incidence = self._shade(camera, T_world_cam, pixels)
         shape = (camera.height, camera.width)
         edges = np.flatnonzero(_edges(patch.reshape(shape), depth.reshape(shape)))
         if len(edges):
             corners = (pixels[edges, None] + _SUBPIXELS).reshape(-1, 2)
-            color[edges] = self._shade(camera, T_world_cam, corners)[0].reshape(len(edges), len(_SUBPIXELS), 3).mean(axis=1)
-        return Frame(camera, color.reshape(shape + (3,)), depth.reshape(shape), incidence.reshape(shape))
+            color[edges] = (
+                self._shade(camera, T_world_cam, corners)[0]
+                .reshape(len(edges), len(_SUBPIXELS), 3)
+                .mean(axis=1)
+            )
+        return Frame(
+            camera, color.reshape(shape + (3,)), depth.reshape(shape), incidence.reshape(shape)
+        )
 
     def _shade(self, camera, T_world_cam, pixels):
-        """Color, patch, depth and incidence at pixels (n, 2); in batches that stay in the processor's cache."""
-        parts = [self._shade_batch(camera, T_world_cam, pixels[i:i + _BATCH]) for i in range(0, len(pixels), _BATCH)]
+        """Color, patch, depth and incidence at pixels (n, 2); in batches that stay in the
+        processor's cache.
+        """
+        parts = [
+            self._shade_batch(camera, T_world_cam, pixels[i : i + _BATCH])
+            for i in range(0, len(pixels), _BATCH)
+        ]
         return [np.concatenate(part) for part in zip(*parts)]
 
     def _shade_batch(self, camera, T_world_cam, pixels):
         rays = np.ones((len(pixels), 3), np.float32)  # z = 1: distances along the ray are depths
-        rays[:, :2] = (pixels - np.float32([camera.cx, camera.cy])) / np.float32([camera.fx, camera.fy])
+        rays[:, :2] = (pixels - np.float32([camera.cx, camera.cy])) / np.float32(
+            [camera.fx, camera.fy]
+        )
         directions = rays @ T_world_cam[:3, :3].T.astype(np.float32)
         hits = self.scene.cast(T_world_cam[:3, 3], directions)
         slope = np.abs(np.einsum("ij,ij->i", directions, hits.normal))
         depth = np.where(hits.patch >= 0, hits.distance, np.float32(1))
-        surface = depth**2 / (camera.fx * camera.fy * np.maximum(slope, 0.05))  # square metres a pixel covers
+        # square metres a pixel covers
+        surface = depth**2 / (camera.fx * camera.fy * np.maximum(slope, 0.05))
         level = 0.5 * np.log2(np.maximum(surface * self._texels_per_metre2[hits.patch], 1e-9))
         color = self._textures.sample(hits.patch, hits.uv, level)
         steps = self._light_steps[hits.patch]
@@ -80,7 +104,10 @@ class Renderer:
 def _edges(patch, depth):
     """Pixels whose neighbour shows another surface, or the same one at another depth."""
     edges = np.zeros(patch.shape, bool)
-    for a, b in (((slice(1, None),), (slice(None, -1),)), ((slice(None), slice(1, None)), (slice(None), slice(None, -1)))):
+    for a, b in (
+        ((slice(1, None),), (slice(None, -1),)),
+        ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
+    ):
         differs = (patch[a] != patch[b]) | (np.abs(depth[a] - depth[b]) > 0.04 * depth[a])
         edges[a] |= differs
         edges[b] |= differs

@@ -1,4 +1,6 @@
-"""The shell of a flat: floors, ceilings, walls with openings, doors, windows and lamps, from a plan in metres."""
+"""The shell of a flat: floors, ceilings, walls with openings, doors, windows and lamps, from a
+plan in metres.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -18,7 +20,8 @@ DOOR_WIDTH, DOOR_HEIGHT = 0.9, 2.05
 
 @dataclass(frozen=True)
 class Door:
-    """A doorway in an inner wall. x, y: its middle; leaf: angle in degrees the door stands open, None without a door.
+    """A doorway in an inner wall. x, y: its middle; leaf: angle in degrees the door stands open,
+    None without a door.
 
     frame: False makes only the hole, where another plan brings the frame.
     """
@@ -31,7 +34,9 @@ class Door:
 
 @dataclass(frozen=True)
 class Window:
-    """In an outer wall; x, y: its middle on the wall's inner face. curtain: sRGB colour, None without."""
+    """In an outer wall; x, y: its middle on the wall's inner face. curtain: sRGB colour, None
+    without.
+    """
 
     x: float
     y: float
@@ -43,9 +48,11 @@ class Window:
 
 @dataclass(frozen=True)
 class Room:
-    """corners: (x, y) of the inner faces, clockwise seen from above. wall: painter(rng, size_px, metres) -> image or a colour.
+    """corners: (x, y) of the inner faces, clockwise seen from above. wall: painter(rng, size_px,
+    metres) -> image or a colour.
 
-    floor: painter of the same kind; lamps: places (x, y); lamp_color: linear RGB; accents: wall number -> another painter.
+    floor: painter of the same kind; lamps: places (x, y); lamp_color: linear RGB; accents: wall
+    number -> another painter.
     """
 
     corners: tuple
@@ -64,13 +71,24 @@ def build(rng, rooms, doors=(), windows=(), reach=np.inf):
         patches += _floor_and_ceiling(rng, room)
         accents = dict(room.accents)
         for number, (a, b) in enumerate(zip(room.corners, room.corners[1:] + room.corners[:1])):
-            patches += _wall(rng, np.array(a), np.array(b), accents.get(number, room.wall), doors, windows)
+            patches += _wall(
+                rng, np.array(a), np.array(b), accents.get(number, room.wall), doors, windows
+            )
         for x, y in room.lamps:
             glass = disc(HEIGHT - 0.06, 0.24, textures.plain(rng, (48, 48), (246, 240, 226)))
-            patches += place([Patch(glass.points[::-1], glass.texture, 2.2)], x, y)  # rows reversed: it faces down
+            # rows reversed: it faces down
+            patches += place([Patch(glass.points[::-1], glass.texture, 2.2)], x, y)
             color = np.array(room.lamp_color) * room.lamp_power
-            lamps.append(Lamp(np.array([x - 0.2, y - 0.2, HEIGHT - 0.08]), np.array([0.4, 0, 0]), np.array([0, 0.4, 0]),
-                              np.array([0, 0, -1.0]), color, reach))
+            lamps.append(
+                Lamp(
+                    np.array([x - 0.2, y - 0.2, HEIGHT - 0.08]),
+                    np.array([0.4, 0, 0]),
+                    np.array([0, 0.4, 0]),
+                    np.array([0, 0, -1.0]),
+                    color,
+                    reach,
+                )
+            )
     for door in filter(lambda door: door.frame, doors):
         patches += _door(rng, door, rooms)
     for window in windows:
@@ -90,13 +108,22 @@ def _floor_and_ceiling(rng, room):
     low, high = corners.min(axis=0), corners.max(axis=0)
     (x0, y0), (width, depth) = low, high - low
     # the rectangle around an L-shaped room reaches under its walls, where nothing sees it
-    floor = quad((x0, high[1], 0), (width, 0, 0), (0, -depth, 0), _paint(rng, room.floor, width, depth))
-    ceiling = quad((x0, y0, HEIGHT), (width, 0, 0), (0, depth, 0), _paint(rng, (226, 224, 218), width, depth, 120))
+    floor = quad(
+        (x0, high[1], 0), (width, 0, 0), (0, -depth, 0), _paint(rng, room.floor, width, depth)
+    )
+    ceiling = quad(
+        (x0, y0, HEIGHT),
+        (width, 0, 0),
+        (0, depth, 0),
+        _paint(rng, (226, 224, 218), width, depth, 120),
+    )
     return [floor, ceiling]
 
 
 def _facing(a, b):
-    """Of the wall from a to b, seen from its room: unit vectors along it (to the right) and into the room, and its length."""
+    """Of the wall from a to b, seen from its room: unit vectors along it (to the right) and into
+    the room, and its length.
+    """
     length = np.linalg.norm(b - a)
     along = (b - a) / length
     return along, np.array([along[1], -along[0]]), length
@@ -109,7 +136,9 @@ def _openings(a, b, doors, windows):
         s, away = offset @ along, abs(offset @ inward)
         width = thing.width if isinstance(thing, Window) else DOOR_WIDTH
         if away < WALL and width / 2 <= s <= length - width / 2:
-            low, high = (thing.bottom, thing.top) if isinstance(thing, Window) else (0.0, DOOR_HEIGHT)
+            low, high = (
+                (thing.bottom, thing.top) if isinstance(thing, Window) else (0.0, DOOR_HEIGHT)
+            )
             yield s - width / 2, s + width / 2, low, high
 
 
@@ -128,11 +157,15 @@ def _wall(rng, a, b, painter, doors, windows):
         x0, x1 = (int(round(v / length * image.shape[1])) for v in (left, right))
         y0, y1 = (int(round((HEIGHT - v) / HEIGHT * image.shape[0])) for v in (high, low))
         corner = np.append(a + left * along, high)
-        piece = image[y0:max(y1, y0 + 1), x0:max(x1, x0 + 1)]
-        patches.append(quad(corner, np.append((right - left) * along, 0), (0, 0, low - high), piece))
+        piece = image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
+        patches.append(
+            quad(corner, np.append((right - left) * along, 0), (0, 0, low - high), piece)
+        )
         if low == 0:  # a skirting board
             yaw = np.degrees(np.arctan2(along[1], along[0]))
-            board = wooden(rng, ((right - left) / 2, -0.008, 0), (right - left, 0.016, 0.08), WHITE, skip="bn")
+            board = wooden(
+                rng, ((right - left) / 2, -0.008, 0), (right - left, 0.016, 0.08), WHITE, skip="bn"
+            )
             patches += place(board, *(a + left * along), 0, yaw)
     return patches
 
@@ -144,7 +177,9 @@ def _nearest_wall(thing, rooms):
         for a, b in zip(room.corners, room.corners[1:] + room.corners[:1]):
             along, inward, length = _facing(np.array(a), np.array(b))
             offset = np.array([thing.x, thing.y]) - a
-            if 0 < offset @ along < length and (best is None or abs(offset @ inward) < best[0] - 1e-9):
+            if 0 < offset @ along < length and (
+                best is None or abs(offset @ inward) < best[0] - 1e-9
+            ):
                 best = abs(offset @ inward), along, inward
     return best[1:]
 
@@ -161,7 +196,9 @@ def _door(rng, door, rooms):
             parts += wooden(rng, trim, (0.07, 0.016, DOOR_HEIGHT + 0.07), WHITE, "b")
     parts += wooden(rng, (0, 0, DOOR_HEIGHT - 0.04), (DOOR_WIDTH, thick, 0.04), WHITE, "tew")
     for face in (-1, 1):
-        parts += wooden(rng, (0, face * (WALL / 2 + 0.008), DOOR_HEIGHT), (DOOR_WIDTH, 0.016, 0.07), WHITE, "")
+        parts += wooden(
+            rng, (0, face * (WALL / 2 + 0.008), DOOR_HEIGHT), (DOOR_WIDTH, 0.016, 0.07), WHITE, ""
+        )
     sill = textures.wood(rng, pixels(DOOR_WIDTH, thick), OAK)
     parts += [quad((-half, thick / 2, 0.004), (DOOR_WIDTH, 0, 0), (0, -thick, 0), sill)]
     if door.leaf is not None:
@@ -180,7 +217,9 @@ def _window(rng, window, rooms):
     w, h = window.width, window.top - window.bottom
     outside = _outside(rng, pixels(w, h, 200))
     parts = [quad((-w / 2, 0.1, window.top), (w, 0, 0), (0, 0, -h), outside, 1.35)]
-    bars = [(0, 0, w, 0.05), (0, h - 0.05, w, 0.05)] + [(x, 0, 0.05, h) for x in (0.025 - w / 2, 0, w / 2 - 0.025)]
+    bars = [(0, 0, w, 0.05), (0, h - 0.05, w, 0.05)] + [
+        (x, 0, 0.05, h) for x in (0.025 - w / 2, 0, w / 2 - 0.025)
+    ]
     for x, z, sx, sz in bars:
         parts += wooden(rng, (x, 0.075, window.bottom + z), (sx, 0.05, sz), WHITE, skip="n")
     for x in (-1, 1):
@@ -191,16 +230,30 @@ def _window(rng, window, rooms):
         parts += place(drapes(rng, w, 2.25, window.curtain), 0, 0, 2.32)
     patches = place(parts, window.x, window.y, 0, yaw)
     corner = np.append(np.array([window.x, window.y]) - along * w / 2 - inward * 0.03, window.top)
-    light = Lamp(corner, np.append(along * w, 0), np.array([0, 0, -h]), np.append(inward, 0), np.array([0.86, 0.95, 1.05]) * 4.0)
+    light = Lamp(
+        corner,
+        np.append(along * w, 0),
+        np.array([0, 0, -h]),
+        np.append(inward, 0),
+        np.array([0.86, 0.95, 1.05]) * 4.0,
+    )
     return patches, light
 
 
 def _outside(rng, size):
     """A bright garden under the sky."""
     y = np.linspace(0, 1, size[0], dtype=np.float32)[:, None]
-    clouds = textures.noise(rng, size, (size[0] / 4, size[1] / 3)) + 0.5 * textures.noise(rng, size, (size[0] / 10, size[1] / 6))
-    sky = np.stack([178 + 40 * y + 22 * clouds, 204 + 24 * y + 14 * clouds, 232 + 8 * y + 6 * clouds], axis=-1)
+    clouds = textures.noise(rng, size, (size[0] / 4, size[1] / 3)) + 0.5 * textures.noise(
+        rng, size, (size[0] / 10, size[1] / 6)
+    )
+    sky = np.stack(
+        [178 + 40 * y + 22 * clouds, 204 + 24 * y + 14 * clouds, 232 + 8 * y + 6 * clouds], axis=-1
+    )
     skyline = size[0] * (0.62 + 0.06 * np.cumsum(rng.standard_normal(24)) / 4)
-    ground = np.arange(size[0])[:, None] > np.interp(np.arange(size[1]), np.linspace(0, size[1], 24), skyline)
+    ground = np.arange(size[0])[:, None] > np.interp(
+        np.arange(size[1]), np.linspace(0, size[1], 24), skyline
+    )
     trees = textures.fabric(rng, size, (118, 138, 104), 0.2)
-    return cv2.GaussianBlur(np.clip(np.where(ground[..., None], trees, sky), 0, 255).astype(np.uint8), None, 2.0)
+    return cv2.GaussianBlur(
+        np.clip(np.where(ground[..., None], trees, sky), 0, 255).astype(np.uint8), None, 2.0
+    )

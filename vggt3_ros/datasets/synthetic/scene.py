@@ -8,8 +8,10 @@ import open3d as o3d
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """Of n rays: distance (n,) float32 in units of the ray's direction, inf where nothing is met; patch (n,) int64, -1 there;
-    uv (n, 2) float32 in [0, 1], right and down on the patch; normal (n, 3) float32 of unit length, either side."""
+    """Of n rays: distance (n,) float32 in units of the ray's direction, inf where nothing is met;
+    patch (n,) int64, -1 there; uv (n, 2) float32 in [0, 1], right and down on the patch; normal
+    (n, 3) float32 of unit length, either side.
+    """
 
     distance: np.ndarray
     patch: np.ndarray
@@ -18,7 +20,9 @@ class Hits:
 
 
 class Scene:
-    """A ray-tracing structure over the triangles of all patches; threads: CPU threads it may use, 0 for all."""
+    """A ray-tracing structure over the triangles of all patches; threads: CPU threads it may use,
+    0 for all.
+    """
 
     def __init__(self, patches, threads=0):
         if not patches:
@@ -27,11 +31,20 @@ class Scene:
         count = 0
         for index, patch in enumerate(patches):
             rows, columns = patch.points.shape[:2]
-            corner = count + (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).reshape(-1)
+            corner = count + (
+                np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)
+            ).reshape(-1)
             vertices.append(patch.points.reshape(-1, 3))
-            uvs.append(np.stack(np.meshgrid(np.linspace(0, 1, columns), np.linspace(0, 1, rows)), axis=-1).reshape(-1, 2))
+            uvs.append(
+                np.stack(
+                    np.meshgrid(np.linspace(0, 1, columns), np.linspace(0, 1, rows)), axis=-1
+                ).reshape(-1, 2)
+            )
             right, down, across = corner + 1, corner + columns, corner + columns + 1
-            triangles += [np.stack([corner, down, across], -1), np.stack([corner, across, right], -1)]
+            triangles += [
+                np.stack([corner, down, across], -1),
+                np.stack([corner, across, right], -1),
+            ]
             owner.append(np.full(2 * len(corner), index))
             count += rows * columns
         self.vertices = np.concatenate(vertices).astype(np.float32)
@@ -43,9 +56,14 @@ class Scene:
         self._scene.add_triangles(o3d.core.Tensor(self.vertices), o3d.core.Tensor(self.triangles))
 
     def cast(self, origins, directions):
-        """First surface along each ray; origins (n, 3) or (3,), directions (n, 3) of any length. Returns Hits."""
+        """First surface along each ray; origins (n, 3) or (3,), directions (n, 3) of any length.
+        Returns Hits.
+        """
         answer = self._scene.cast_rays(_rays(origins, directions), nthreads=self.threads)
-        distance, primitive = answer["t_hit"].numpy(), answer["primitive_ids"].numpy().astype(np.int64)
+        distance, primitive = (
+            answer["t_hit"].numpy(),
+            answer["primitive_ids"].numpy().astype(np.int64),
+        )
         missed = ~np.isfinite(distance)
         primitive[missed] = 0
         second, third = np.moveaxis(answer["primitive_uvs"].numpy(), -1, 0)[..., None]
@@ -58,7 +76,9 @@ class Scene:
     def blocked(self, origins, targets):
         """(n,) bool: whether something stands between each pair of points (n, 3)."""
         rays = _rays(origins, np.asarray(targets) - origins)
-        return self._scene.test_occlusions(rays, tnear=0.0, tfar=0.999, nthreads=self.threads).numpy()
+        return self._scene.test_occlusions(
+            rays, tnear=0.0, tfar=0.999, nthreads=self.threads
+        ).numpy()
 
     def distance(self, points):
         """(n, 3) points -> (n,) float32 metres to the nearest surface."""

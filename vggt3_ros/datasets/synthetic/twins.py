@@ -1,4 +1,6 @@
-"""Two rooms that cannot be told apart by looking at them, and the corridor between: the plan of apartment.twin_rooms."""
+"""Two rooms that cannot be told apart by looking at them, and the corridor between: the plan of
+apartment.twin_rooms.
+"""
 
 import numpy as np
 
@@ -16,31 +18,69 @@ _ROOM = ((0, 0), (0, 3.2), (3.6, 3.2), (3.6, 0))
 _CORRIDOR = ((0, 3.32), (0, 4.7), (8.0, 4.7), (8.0, 3.32))
 
 # in the first room, from its door and back to it
-_INSIDE = ((1.8, 2.75, -90), (1.85, 2.1, -50), (1.85, 1.8, -5), (1.75, 1.6, -80), (1.65, 1.7, -150), (1.7, 1.9, -220),
-           (1.8, 2.8, -270))
-_THERE = ((1.8, 3.8, 80), (2.3, 4.0, 30), (3.4, 4.0, 0), (4.6, 4.0, -5), (5.7, 4.0, -20), (6.15, 3.75, -75))
-_BACK = ((6.2, 3.8, 100), (5.7, 4.0, 150), (4.6, 4.0, 175), (3.4, 4.0, 180), (2.3, 4.0, 195), (1.85, 3.75, 255))
+_INSIDE = (
+    (1.8, 2.75, -90),
+    (1.85, 2.1, -50),
+    (1.85, 1.8, -5),
+    (1.75, 1.6, -80),
+    (1.65, 1.7, -150),
+    (1.7, 1.9, -220),
+    (1.8, 2.8, -270),
+)
+_THERE = (
+    (1.8, 3.8, 80),
+    (2.3, 4.0, 30),
+    (3.4, 4.0, 0),
+    (4.6, 4.0, -5),
+    (5.7, 4.0, -20),
+    (6.15, 3.75, -75),
+)
+_BACK = (
+    (6.2, 3.8, 100),
+    (5.7, 4.0, 150),
+    (4.6, 4.0, 175),
+    (3.4, 4.0, 180),
+    (2.3, 4.0, 195),
+    (1.85, 3.75, 255),
+)
 
 
 def tour(come_back):
-    """Way points through the first room, the corridor and the second room; with come_back, through the corridor to the first."""
+    """Way points through the first room, the corridor and the second room; with come_back, through
+    the corridor to the first.
+    """
     second = tuple((x + APART, y, yaw) for x, y, yaw in _INSIDE)
     return _INSIDE + _THERE + second + (_BACK + _INSIDE if come_back else ())
 
 
 def twins(seed=0):
-    """Patches and Lamps: the first room at the origin, 3.6 x 3.2 m, its copy APART along x, a corridor north of both."""
+    """Patches and Lamps: the first room at the origin, 3.6 x 3.2 m, its copy APART along x, a
+    corridor north of both.
+    """
     rng = np.random.default_rng([seed, 8])
     floor = lambda r, s: planks(r, s, (160, 116, 78))
     room = Room(_ROOM, (204, 208, 196), floor, ((1.8, 1.6),), accents=((2, (150, 116, 100)),))
-    patches, lamps = build(rng, (room,), (Door(1.8, 3.26, None),), (Window(1.8, 0, 1.4, curtain=(96, 120, 112)),))
+    patches, lamps = build(
+        rng, (room,), (Door(1.8, 3.26, None),), (Window(1.8, 0, 1.4, curtain=(96, 120, 112)),)
+    )
     patches += _furniture(rng)
     shift = np.array([APART, 0, 0])
     patches += place(patches, APART)
-    lamps += [Lamp(lamp.corner + shift, lamp.right, lamp.down, lamp.normal, lamp.color) for lamp in lamps]
+    lamps += [
+        Lamp(lamp.corner + shift, lamp.right, lamp.down, lamp.normal, lamp.color) for lamp in lamps
+    ]
 
-    corridor = Room(_CORRIDOR, (214, 206, 190), floor_tiles, ((2.2, 4.0), (5.8, 4.0)), (1.0, 0.96, 0.9), 45.0, ((1, bricks),))
-    openings = tuple(Door(1.8 + dx, 3.26, None, frame=False) for dx in (0, APART))  # the rooms brought the frames
+    corridor = Room(
+        _CORRIDOR,
+        (214, 206, 190),
+        floor_tiles,
+        ((2.2, 4.0), (5.8, 4.0)),
+        (1.0, 0.96, 0.9),
+        45.0,
+        ((1, bricks),),
+    )
+    # the rooms brought the frames
+    openings = tuple(Door(1.8 + dx, 3.26, None, frame=False) for dx in (0, APART))
     more, lights = build(rng, (corridor,), openings)
     return patches + more + _corridor(rng), lamps + lights
 
@@ -58,16 +98,22 @@ def _furniture(rng):
         (h.poster(rng, 0.4, 0.55), 3.6, 0.6, 1.6, EAST),
         (f.desk(rng, 1.3), 1.9, 0.02, 0, SOUTH),
         (h.plant(rng), 3.25, 0.35),
-        (h.floor_lamp(rng), 0.35, 0.35))
+        (h.floor_lamp(rng), 0.35, 0.35),
+    )
 
 
 def _corridor(rng):
     return arrange(
-        *((h.picture(rng, 0.6, 0.5, source), 0.9 + 1.55 * i, 4.7, 1.55)
-          for i, source in enumerate(("rocket.jpg", "hubble_deep_field.jpg", "chelsea.png", "coins.png", "ihc.png"))),
+        *(
+            (h.picture(rng, 0.6, 0.5, source), 0.9 + 1.55 * i, 4.7, 1.55)
+            for i, source in enumerate(
+                ("rocket.jpg", "hubble_deep_field.jpg", "chelsea.png", "coins.png", "ihc.png")
+            )
+        ),
         (h.coats(rng, 5), 3.35, 3.32, 1.8, SOUTH),
         (f.shelf(rng, 0.9, 1.1, 0.24, 3, WALNUT), 4.6, 3.32, 0, SOUTH),
         (h.picture(rng, 0.5, 0.6, "moon.png"), 0, 4.0, 1.5, WEST),
         (h.picture(rng, 0.5, 0.6, "logo.png"), 8.0, 4.0, 1.5, EAST),
         (f.cabinet(rng, 0.8, 0.8, 0.3, (2, 1), OAK), 8.0, 4.0, 0, EAST),
-        (h.things_on(rng, 0.7, 0.3, 3), 7.85, 4.0, 0.8, EAST))
+        (h.things_on(rng, 0.7, 0.3, 3), 7.85, 4.0, 0.8, EAST),
+    )

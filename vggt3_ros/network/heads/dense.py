@@ -1,7 +1,8 @@
 """Dense head: depth or points with confidence, from four layers of tokens (DPT, arXiv 2103.13413).
 
-Split where memory matters: ``project`` takes a layer's tokens as soon as the layer is done and keeps 1/8 to 1/2 of the
-channels; ``decode`` needs the four projections of the same images. Every image is on its own, so any chunking is exact.
+Split where memory matters: ``project`` takes a layer's tokens as soon as the layer is done and
+keeps 1/8 to 1/2 of the channels; ``decode`` needs the four projections of the same images. Every
+image is on its own, so any chunking is exact.
 """
 
 import math
@@ -18,7 +19,9 @@ _UV_RATIO = 0.1
 
 
 class ResidualUnit(nn.Module):
-    """Two 3x3 convolutions on relu(x), added to relu(x): the released unit's first ReLU works in place."""
+    """Two 3x3 convolutions on relu(x), added to relu(x): the released unit's first ReLU works in
+    place.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
@@ -32,7 +35,9 @@ class ResidualUnit(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Add a finer level to the coarser path and refine; the deepest level has nothing to add to."""
+    """Add a finer level to the coarser path and refine; the deepest level has nothing to add
+    to.
+    """
 
     def __init__(self, channels: int, deepest: bool):
         super().__init__()
@@ -45,7 +50,8 @@ class Fusion(nn.Module):
         """Both [n, channels, h, w]; the result has ``size``."""
         if finer is not None:
             path = self.resConfUnit1(finer).add_(path)
-        # A 1x1 convolution and an interpolation whose weights sum to 1 commute; before upsampling it costs a quarter.
+        # A 1x1 convolution and an interpolation whose weights sum to 1 commute; before upsampling
+        # it costs a quarter.
         return _resize(self.out_conv(self.resConfUnit2(path)), size)
 
 
@@ -55,11 +61,15 @@ class Refinement(nn.Module):
     def __init__(self, channels: tuple[int, ...], features: int, outputs: int):
         super().__init__()
         for level, width in enumerate(channels, start=1):
-            self.add_module(f"layer{level}_rn", nn.Conv2d(width, features, 3, padding=1, bias=False))
+            self.add_module(
+                f"layer{level}_rn", nn.Conv2d(width, features, 3, padding=1, bias=False)
+            )
             self.add_module(f"refinenet{level}", Fusion(features, deepest=level == len(channels)))
         self.output_conv1 = nn.Conv2d(features, features // 2, 3, padding=1)
         self.output_conv2 = nn.Sequential(
-            nn.Conv2d(features // 2, _HIDDEN, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(_HIDDEN, outputs, 1)
+            nn.Conv2d(features // 2, _HIDDEN, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(_HIDDEN, outputs, 1),
         )
 
 
@@ -83,17 +93,25 @@ class DenseHead(nn.Module):
         self.scratch = Refinement(channels, config.dense_features, outputs)
 
     def project(self, level: int, patches: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Patch tokens [n, rows * columns, channels] of a tapped layer -> [n, rows * columns, level's channels]."""
+        """Patch tokens [n, rows * columns, channels] of a tapped layer -> [n, rows * columns,
+        level's channels].
+        """
         convolution = self.projects[level]
         patches = self.norm(patches.to(self.norm.weight.dtype))
         projected = F.linear(patches, convolution.weight.flatten(1), convolution.bias)
         _add_uv_embedding(projected.unflatten(1, grid), self._aspect(grid))
         return projected
 
-    def decode(self, projections: list[Tensor], grid: tuple[int, int], progress: Progress) -> Tensor:
-        """Four projections [n, rows * columns, channels] -> raw outputs [n, outputs, H, W], float32."""
+    def decode(
+        self, projections: list[Tensor], grid: tuple[int, int], progress: Progress
+    ) -> Tensor:
+        """Four projections [n, rows * columns, channels] -> raw outputs [n, outputs, H, W],
+        float32.
+        """
         levels = []
-        for index, (resize, tokens) in enumerate(zip(self.resize_layers, projections, strict=True), start=1):
+        for index, (resize, tokens) in enumerate(
+            zip(self.resize_layers, projections, strict=True), start=1
+        ):
             image = tokens.unflatten(1, grid).permute(0, 3, 1, 2)
             levels.append(self.scratch.get_submodule(f"layer{index}_rn")(resize(image)))
             progress.check()
@@ -102,8 +120,12 @@ class DenseHead(nn.Module):
         for index in (4, 3, 2, 1):
             fusion = self.scratch.get_submodule(f"refinenet{index}")
             level = levels.pop()
-            finer_size = levels[-1].shape[-2:] if levels else [2 * side for side in level.shape[-2:]]
-            path = fusion(level if path is None else path, None if path is None else level, tuple(finer_size))
+            finer_size = (
+                levels[-1].shape[-2:] if levels else [2 * side for side in level.shape[-2:]]
+            )
+            path = fusion(
+                level if path is None else path, None if path is None else level, tuple(finer_size)
+            )
             progress.check()
 
         path = self.scratch.output_conv1(path)
@@ -120,12 +142,16 @@ class DenseHead(nn.Module):
 
 
 def depth_and_confidence(raw: Tensor) -> tuple[Tensor, Tensor]:
-    """Raw [n, 2, H, W] -> depth [n, H, W] along the optical axis in scene units, confidence [n, H, W] above 1."""
+    """Raw [n, 2, H, W] -> depth [n, H, W] along the optical axis in scene units, confidence [n, H,
+    W] above 1.
+    """
     return raw[:, 0].exp(), 1 + raw[:, 1].exp()
 
 
 def points_and_confidence(raw: Tensor) -> tuple[Tensor, Tensor]:
-    """Raw [n, 4, H, W] -> points [n, H, W, 3] in the world frame in scene units, confidence [n, H, W] above 1."""
+    """Raw [n, 4, H, W] -> points [n, H, W, 3] in the world frame in scene units, confidence [n, H,
+    W] above 1.
+    """
     values = raw[:, :3].permute(0, 2, 3, 1)
     return values.sign() * values.abs().expm1(), 1 + raw[:, 3].exp()
 
@@ -135,10 +161,12 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _add_uv_embedding(cells: Tensor, aspect: float) -> None:
-    """Add to cells [n, rows, columns, channels] a sine-cosine code of where each lies in the image, scaled by 0.1.
+    """Add to cells [n, rows, columns, channels] a sine-cosine code of where each lies in the
+    image, scaled by 0.1.
 
-    Cell centres run over a rectangle of the image's aspect (width over height) whose half diagonal is 1. The first half of
-    the channels codes the column, the second the row; within each, sines then cosines of frequencies 100^-(i/n).
+    Cell centres run over a rectangle of the image's aspect (width over height) whose half diagonal
+    is 1. The first half of the channels codes the column, the second the row; within each, sines
+    then cosines of frequencies 100^-(i/n).
     """
     rows, columns, channels = cells.shape[1:]
     diagonal = math.hypot(aspect, 1.0)
@@ -148,7 +176,9 @@ def _add_uv_embedding(cells: Tensor, aspect: float) -> None:
     def code(count: int, half_span: float) -> Tensor:
         edge = half_span * (count - 1) / count
         angle = torch.linspace(-edge, edge, count, dtype=torch.float64)[:, None] * omega
-        return (torch.cat((angle.sin(), angle.cos()), dim=1) * _UV_RATIO).to(cells.device, cells.dtype)
+        return (torch.cat((angle.sin(), angle.cos()), dim=1) * _UV_RATIO).to(
+            cells.device, cells.dtype
+        )
 
     across, down = cells.split(channels // 2, dim=-1)
     across.add_(code(columns, aspect / diagonal))

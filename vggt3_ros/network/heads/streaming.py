@@ -1,4 +1,6 @@
-"""Feeds the dense heads while the trunk runs: tapped layers are projected at once, images are decoded after the last one."""
+"""Feeds the dense heads while the trunk runs: tapped layers are projected at once, images are
+decoded after the last one.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +14,8 @@ from ..scratch import Scratch
 from ..token_store import Placement, TokenStore, open_store
 from .dense import DenseHead
 
-Activation = Callable[[Tensor], tuple[Tensor, Tensor]]  # raw [n, outputs, H, W] -> values [n, H, W, ..], confidence [n, H, W]
+# raw [n, outputs, H, W] -> values [n, H, W, ..], confidence [n, H, W]
+Activation = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class DenseStream:
@@ -43,21 +46,34 @@ class DenseStream:
         self._stores: list[TokenStore | None] = [
             None  # the last tapped layer is decoded on the spot
             if layer == max(self._tapped)
-            else open_store(placement, (len(frames), patches, width), weight.device, weight.dtype, f"{name}{level}")
-            for level, (layer, width) in enumerate(zip(self._tapped, config.dense_channels, strict=True))
+            else open_store(
+                placement,
+                (len(frames), patches, width),
+                weight.device,
+                weight.dtype,
+                f"{name}{level}",
+            )
+            for level, (layer, width) in enumerate(
+                zip(self._tapped, config.dense_channels, strict=True)
+            )
         ]
-        self.values: Tensor | None = None  # [frames, H, W, ..] float32 on the CPU, filled as images are decoded
+        # [frames, H, W, ..] float32 on the CPU, filled as images are decoded
+        self.values: Tensor | None = None
         self.confidence: Tensor | None = None
 
     def observe(self, layer: int, part: slice, frame: Tensor, joined: Tensor) -> None:
         """Take what the head needs of these images' tokens after this layer."""
         if layer not in self._tapped:
             return
-        first, last = torch.searchsorted(self._frames, torch.tensor([part.start, part.stop])).tolist()
+        first, last = torch.searchsorted(
+            self._frames, torch.tensor([part.start, part.stop])
+        ).tolist()
         for begin in range(first, last, self._decode_images):
             rows = slice(begin, min(begin + self._decode_images, last))
             images = (self._frames[rows] - part.start).to(frame.device)
-            patches = torch.cat((frame[images], joined[images]), dim=-1)[:, self._layout.special_tokens :]
+            patches = torch.cat((frame[images], joined[images]), dim=-1)[
+                :, self._layout.special_tokens :
+            ]
             fresh = {
                 level: self._head.project(level, patches, self._layout.grid)
                 for level, tapped in enumerate(self._tapped)
@@ -71,7 +87,8 @@ class DenseStream:
 
     def _decode(self, rows: slice, fresh: dict[int, Tensor]) -> None:
         projections = [
-            fresh[level] if store is None else store.read(rows, self._scratch) for level, store in enumerate(self._stores)
+            fresh[level] if store is None else store.read(rows, self._scratch)
+            for level, store in enumerate(self._stores)
         ]
         raw = self._head.decode(projections, self._layout.grid, self._progress)
         values, confidence = self._activation(raw)
@@ -80,7 +97,8 @@ class DenseStream:
             pinned = raw.device.type == "cuda"
             self.values = torch.empty(count, *values.shape[1:], pin_memory=pinned)
             self.confidence = torch.empty(count, *confidence.shape[1:], pin_memory=pinned)
-        # Pinned memory: the device goes on meanwhile. The poses, which are copied last, wait for all of it.
+        # Pinned memory: the device goes on meanwhile. The poses, which are copied last, wait for
+        # all of it.
         self.values[rows].copy_(values, non_blocking=True)
         self.confidence[rows].copy_(confidence, non_blocking=True)
         self._progress.advance(values.shape[0] * DECODE_COST, "dense heads")

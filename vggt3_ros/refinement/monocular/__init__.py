@@ -1,1 +1,3 @@
-"""Keyframes without a depth camera: sparse structure from motion, a bundle adjustment, dense depth."""
+"""Keyframes without a depth camera: sparse structure from motion, a bundle adjustment, dense
+depth.
+"""

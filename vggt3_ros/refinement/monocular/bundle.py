@@ -1,4 +1,6 @@
-"""Bundle adjustment (GTSAM): keyframe poses and track points that explain the pixels best, held to scale by the odometry."""
+"""Bundle adjustment (GTSAM): keyframe poses and track points that explain the pixels best, held to
+scale by the odometry.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -13,15 +15,18 @@ PIXEL_SIGMA = 1.0
 KERNEL = 1.0  # Huber, in pixels
 LEAST_ANGLE = np.radians(1.5)  # less parallax says nothing about depth
 NEAREST = 0.01  # metres before a camera
-ROUNDS = ((40.0, 10), (12.0, 12), (4.0, 12), (2.5, 25))  # an observation farther off than this many px is left out; iterations then
+# an observation farther off than this many px is left out; iterations then
+ROUNDS = ((40.0, 10), (12.0, 12), (4.0, 12), (2.5, 25))
 PER_IMAGE = 250  # tracks kept so that every image has about so many: what more would add is time
 
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """T_map_cam (N, 4, 4); observations that agree and their points (tracks, 3) in the map; reprojection_px: their median.
-    problem: (gtsam graph, its Values, keys of the points in it) that the poses were solved from, without points that say nothing of them; None
-    where they were given."""
+    """T_map_cam (N, 4, 4); observations that agree and their points (tracks, 3) in the map;
+    reprojection_px: their median. problem: (gtsam graph, its Values, keys of the points in it)
+    that the poses were solved from, without points that say nothing of them; None where they were
+    given.
+    """
 
     T_map_cam: np.ndarray
     observations: object
@@ -30,12 +35,25 @@ class Bundle:
     problem: tuple | None = None
 
 
-def adjust(T_odom_cam, odometry_noise, cameras, observations, config, initial=None, edges=(), progress=None, anchor=0):
-    """(N, 4, 4) odometry, (N, 6, 6) covariance of each step, N Cameras without distortion, Observations, PoseGraphConfig -> Bundle.
+def adjust(
+    T_odom_cam,
+    odometry_noise,
+    cameras,
+    observations,
+    config,
+    initial=None,
+    edges=(),
+    progress=None,
+    anchor=0,
+):
+    """(N, 4, 4) odometry, (N, 6, 6) covariance of each step, N Cameras without distortion,
+    Observations, PoseGraphConfig -> Bundle.
 
-    edges: measured motions (pose_graph.Edge) that hold beside. initial: poses to start from; that of `anchor` stays. Points are eliminated before poses
-    (Schur complement), so the cost grows with images that see the same, not with points. Which observations hold is found in
-    rounds: what lies too far off is left out, all points are triangulated again and observations is solved again.
+    edges: measured motions (pose_graph.Edge) that hold beside. initial: poses to start from; that
+    of `anchor` stays. Points are eliminated before poses (Schur complement), so the cost grows
+    with images that see the same, not with points. Which observations hold is found in rounds:
+    what lies too far off is left out, all points are triangulated again and observations is solved
+    again.
     """
     T_map_cam = np.array(T_odom_cam if initial is None else initial)
     for round_, (limit, iterations) in enumerate(ROUNDS):
@@ -70,7 +88,7 @@ def _spread(observations, points, images):
     start = np.searchsorted(observations.track, np.arange(observations.tracks + 1))
     have, chosen = np.zeros(images, np.int64), np.zeros(observations.tracks, bool)
     for track in order:
-        seen_by = observations.image[start[track]:start[track + 1]]
+        seen_by = observations.image[start[track] : start[track + 1]]
         if have[seen_by].min() < PER_IMAGE:
             have[seen_by] += 1
             chosen[track] = True
@@ -114,15 +132,25 @@ def _values(T_map_cam, points):
 def _projections(observations, cameras, first):
     """A factor for each observation; the key of track 0 is `first`."""
     calibration = {id(c): gtsam.Cal3_S2(c.fx, c.fy, 0, c.cx, c.cy) for c in cameras}
-    noise = gtsam.noiseModel.Robust.Create(gtsam.noiseModel.mEstimator.Huber.Create(KERNEL),
-                                           gtsam.noiseModel.Isotropic.Sigma(2, PIXEL_SIGMA))
-    return [gtsam.GenericProjectionFactorCal3_S2(pixel, noise, image, first + track, calibration[id(cameras[image])])
-            for track, image, pixel in zip(observations.track.tolist(), observations.image.tolist(), observations.pixels)]
+    noise = gtsam.noiseModel.Robust.Create(
+        gtsam.noiseModel.mEstimator.Huber.Create(KERNEL),
+        gtsam.noiseModel.Isotropic.Sigma(2, PIXEL_SIGMA),
+    )
+    return [
+        gtsam.GenericProjectionFactorCal3_S2(
+            pixel, noise, image, first + track, calibration[id(cameras[image])]
+        )
+        for track, image, pixel in zip(
+            observations.track.tolist(), observations.image.tolist(), observations.pixels
+        )
+    ]
 
 
 def placed(observations, cameras, T_map_cam, points):
-    """Mask (tracks,) of the points whose observations say where they are: to less than their distance (one sigma), before every camera. What
-    left its cameras' views while all moved would make the whole system singular, and tells nothing of the poses."""
+    """Mask (tracks,) of the points whose observations say where they are: to less than their
+    distance (one sigma), before every camera. What left its cameras' views while all moved would
+    make the whole system singular, and tells nothing of the poses.
+    """
     information, nearest = np.zeros((len(points), 3, 3)), np.full(len(points), np.inf)
     for i in np.unique(observations.image):
         of = observations.track[observations.image == i]

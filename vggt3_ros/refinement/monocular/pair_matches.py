@@ -1,4 +1,6 @@
-"""Matches between pairs of keyframes, found once: all of them in the store, those used last in memory too."""
+"""Matches between pairs of keyframes, found once: all of them in the store, those used last in
+memory too.
+"""
 
 import zlib
 
@@ -17,11 +19,16 @@ OVERHEAD = 200  # bytes of a small array beside its data
 
 
 class PairMatches:
-    """frames: FrameSource, or any function from a keyframe id to its Frame: then nothing is kept in a store. limit: bytes in memory."""
+    """frames: FrameSource, or any function from a keyframe id to its Frame: then nothing is kept
+    in a store. limit: bytes in memory.
+    """
 
     def __init__(self, frames, limit):
         self.frames, self._held = frames, BoundedCache(limit)
-        self._store, self._version = getattr(frames, "store", None), f"{VERSION}/{getattr(frames, 'version', '')}"
+        self._store, self._version = (
+            getattr(frames, "store", None),
+            f"{VERSION}/{getattr(frames, 'version', '')}",
+        )
 
     @property
     def nbytes(self):
@@ -29,7 +36,9 @@ class PairMatches:
         return self._held.nbytes
 
     def __call__(self, source, target):
-        """Keyframe ids -> (M, 2) uint16 keypoint indices that agree on an epipolar geometry; none where too few do."""
+        """Keyframe ids -> (M, 2) uint16 keypoint indices that agree on an epipolar geometry; none
+        where too few do.
+        """
         known = self._held.get(source)
         if known is None:
             known = self._read(source)
@@ -43,15 +52,24 @@ class PairMatches:
         return known[key]
 
     def _hold(self, source, known):
-        self._held.put(source, known, sum(matches.nbytes + OVERHEAD for matches in known.values()) + OVERHEAD)
+        self._held.put(
+            source, known, sum(matches.nbytes + OVERHEAD for matches in known.values()) + OVERHEAD
+        )
 
     def _read(self, source):
         """{target/fingerprint: matches} from the store; what is damaged there is made again."""
         blob = None if self._store is None else self._store.get_cache(source, NAME, self._version)
         try:
-            found = {} if blob is None else {key: matches.copy() for key, matches in safetensors.numpy.load(blob).items()}
+            found = (
+                {}
+                if blob is None
+                else {key: matches.copy() for key, matches in safetensors.numpy.load(blob).items()}
+            )
             most = len(self.frames(source).features.keypoints) if found else 0
-            usable = all(v.dtype == np.uint16 and v.ndim == 2 and v.shape[1] == 2 and (v[:, 0] < most).all() for v in found.values())
+            usable = all(
+                v.dtype == np.uint16 and v.ndim == 2 and v.shape[1] == 2 and (v[:, 0] < most).all()
+                for v in found.values()
+            )
             return found if usable else {}
         except (SafetensorError, ValueError):
             return {}
@@ -60,9 +78,17 @@ class PairMatches:
         first, second = self.frames(source), self.frames(target)
         matches = mutual_nearest(first.features, second.features)[0]
         if len(matches) >= LEAST_MATCHES:
-            pixels = first.features.keypoints[matches[:, 0]], second.features.keypoints[matches[:, 1]]
-            _, found = poselib.estimate_relative_pose(*(p.astype(np.float64) for p in pixels), first.camera.pinhole, second.camera.pinhole,
-                                                      {"max_epipolar_error": EPIPOLAR_PX, "max_iterations": 500, "seed": 0}, {})
+            pixels = (
+                first.features.keypoints[matches[:, 0]],
+                second.features.keypoints[matches[:, 1]],
+            )
+            _, found = poselib.estimate_relative_pose(
+                *(p.astype(np.float64) for p in pixels),
+                first.camera.pinhole,
+                second.camera.pinhole,
+                {"max_epipolar_error": EPIPOLAR_PX, "max_iterations": 500, "seed": 0},
+                {},
+            )
             matches = matches[np.asarray(found["inliers"], bool)]
         return (matches if len(matches) >= LEAST_MATCHES else matches[:0]).astype(np.uint16)
 

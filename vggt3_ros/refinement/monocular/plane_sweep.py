@@ -1,10 +1,13 @@
-"""Depth of a keyframe without a depth camera: plane sweep against posed neighbours, coarse on features, fine on image patches.
+"""Depth of a keyframe without a depth camera: plane sweep against posed neighbours, coarse on
+features, fine on image patches.
 
-Coarse: XFeat's dense maps (1/8 of the image) are compared on planes of constant depth (Collins, CVPR 1996); features are forgiving, so
-the whole depth range can be searched. Fine: around the coarse surface, 7x7 patches at half resolution are compared by zero-mean
-normalized cross-correlation. Both volumes are regularised by semi-global matching (Hirschmuller, PAMI 2008) and read off between planes
-by a parabola. Sharp: patches of the whole image, laid along the surface found so far, correct it within a pixel. Everything is in inverse
-depth, in which errors are even.
+Coarse: XFeat's dense maps (1/8 of the image) are compared on planes of constant depth (Collins,
+CVPR 1996); features are forgiving, so the whole depth range can be searched. Fine: around the
+coarse surface, 7x7 patches at half resolution are compared by zero-mean normalized
+cross-correlation. Both volumes are regularised by semi-global matching (Hirschmuller, PAMI 2008)
+and read off between planes by a parabola. Sharp: patches of the whole image, laid along the
+surface found so far, correct it within a pixel. Everything is in inverse depth, in which errors
+are even.
 """
 
 from dataclasses import dataclass
@@ -19,7 +22,8 @@ from vggt3_ros.geometry import se3
 PATCH = 7
 FINE_STEPS = 12  # hypotheses to either side of the coarse surface
 FINE_STEP_PX = 0.6  # between two of them, in the neighbour that moves most
-SHARP_ROUNDS, SHARP_STEPS, SHARP_STEP_PX = 2, 2, 0.5  # the same of the last comparison, in pixels of the whole image
+# the same of the last comparison, in pixels of the whole image
+SHARP_ROUNDS, SHARP_STEPS, SHARP_STEP_PX = 2, 2, 0.5
 COARSE_PENALTIES = 0.03, 0.25  # of a step of one plane, of a larger one, in units of similarity
 FINE_PENALTIES = 0.06, 0.4
 TINY = 1e-6
@@ -27,7 +31,9 @@ TINY = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class SweepView:
-    """A posed image: camera without distortion, gray (H, W) uint8, dense (C, h, w) features, T_map_cam (4, 4)."""
+    """A posed image: camera without distortion, gray (H, W) uint8, dense (C, h, w) features,
+    T_map_cam (4, 4).
+    """
 
     camera: object
     gray: np.ndarray
@@ -37,8 +43,10 @@ class SweepView:
 
 @dataclass(frozen=True, eq=False)
 class InverseDepth:
-    """At half resolution: inverse (H/2, W/2) float32 1/m; similarity there, averaged over the better half of the neighbours, in
-    [-1, 1]; step: the inverse depth that moves a pixel of that resolution by one in the neighbour that moves most, 1/m."""
+    """At half resolution: inverse (H/2, W/2) float32 1/m; similarity there, averaged over the
+    better half of the neighbours, in [-1, 1]; step: the inverse depth that moves a pixel of that
+    resolution by one in the neighbour that moves most, 1/m.
+    """
 
     inverse: np.ndarray
     similarity: np.ndarray
@@ -47,7 +55,9 @@ class InverseDepth:
 
 @torch.inference_mode()
 def sweep(reference, neighbours, near, far, planes=64, device="cpu"):
-    """SweepView and its neighbours -> InverseDepth, searched from `near` to `far` metres. Neighbours need a baseline."""
+    """SweepView and its neighbours -> InverseDepth, searched from `near` to `far` metres.
+    Neighbours need a baseline.
+    """
     device = torch.device(device)
     inverse = torch.linspace(1 / far, 1 / near, planes, device=device)
     coarse = _coarse(reference, neighbours, inverse, device)
@@ -66,8 +76,11 @@ def _coarse(reference, neighbours, inverse, device):
         other = _unit(view.dense, device)
         rays, shift = _epipolar(reference, view, (width, height), other.shape[:0:-1], device)
         at = rays.reshape(3, -1, 1) + shift[:, None, None] * inverse  # (3, h w, D)
-        # All cells with all cells, then a look-up: a tenth of the time of sampling 64 features on every plane.
-        similarity = _looked_up(dense.flatten(1).T @ other.flatten(1), at, other.shape[2], other.shape[1])
+        # All cells with all cells, then a look-up: a tenth of the time of sampling 64 features on
+        # every plane.
+        similarity = _looked_up(
+            dense.flatten(1).T @ other.flatten(1), at, other.shape[2], other.shape[1]
+        )
         volumes.append(similarity.T.reshape(len(inverse), height, width))
     volume = _better_half(volumes)
     index, _ = _read_off(_semi_global(volume, *COARSE_PENALTIES))
@@ -77,31 +90,60 @@ def _coarse(reference, neighbours, inverse, device):
 def _fine(reference, neighbours, coarse, limits, device):
     gray = _half(reference.gray, device)
     height, width = gray.shape[-2:]
-    start = F.interpolate(coarse[None, None], size=(height, width), mode="bilinear", align_corners=False)[0, 0]
+    start = F.interpolate(
+        coarse[None, None], size=(height, width), mode="bilinear", align_corners=False
+    )[0, 0]
     moved = []
     for view in neighbours:
-        rays, shift = _epipolar(reference, view, (width, height), (view.gray.shape[1] // 2, view.gray.shape[0] // 2), device)
-        moved.append((rays, shift, _pixels(rays + (start + 1e-3) * shift[:, None, None]) - _pixels(rays + start * shift[:, None, None])))
-    per_inverse = max(float(torch.median(torch.linalg.vector_norm(d, dim=0))) for _, _, d in moved) / 1e-3  # pixels per 1/m
+        rays, shift = _epipolar(
+            reference,
+            view,
+            (width, height),
+            (view.gray.shape[1] // 2, view.gray.shape[0] // 2),
+            device,
+        )
+        moved.append(
+            (
+                rays,
+                shift,
+                _pixels(rays + (start + 1e-3) * shift[:, None, None])
+                - _pixels(rays + start * shift[:, None, None]),
+            )
+        )
+    # pixels per 1/m
+    per_inverse = (
+        max(float(torch.median(torch.linalg.vector_norm(d, dim=0))) for _, _, d in moved) / 1e-3
+    )
     step = FINE_STEP_PX / max(per_inverse, TINY)
     offsets = torch.arange(-FINE_STEPS, FINE_STEPS + 1, device=device) * step
     inverse = (start + offsets[:, None, None]).clamp(*limits)
-    volume = _better_half([_correlation(gray, _half(view.gray, device), rays, shift, inverse)
-                           for view, (rays, shift, _) in zip(neighbours, moved)])
+    volume = _better_half(
+        [
+            _correlation(gray, _half(view.gray, device), rays, shift, inverse)
+            for view, (rays, shift, _) in zip(neighbours, moved)
+        ]
+    )
     index, _ = _read_off(_semi_global(volume, *FINE_PENALTIES))
     return (start + (index - FINE_STEPS) * step).clamp(*limits), step / FINE_STEP_PX
 
 
 def _sharpened(reference, neighbours, fine, step, limits, device):
-    """The fine surface once more with patches of the whole image, which follow it; what lies within a pixel of it is compared.
+    """The fine surface once more with patches of the whole image, which follow it; what lies
+    within a pixel of it is compared.
 
-    step: as in InverseDepth, of the half resolution, at which inverse depth and similarity (H/2, W/2) are returned.
+    step: as in InverseDepth, of the half resolution, at which inverse depth and similarity (H/2,
+    W/2) are returned.
     """
     gray = _whole(reference.gray, device)
     height, width = gray.shape[-2:]
-    smooth = torch.from_numpy(cv2.medianBlur(fine.cpu().numpy(), 5)).to(device)  # patches that follow noise compare noise
-    start = F.interpolate(smooth[None, None], size=(height, width), mode="bilinear", align_corners=False)[0, 0]
-    offsets = torch.arange(-SHARP_STEPS, SHARP_STEPS + 1, device=device) * (SHARP_STEP_PX / 2 * step)
+    # patches that follow noise compare noise
+    smooth = torch.from_numpy(cv2.medianBlur(fine.cpu().numpy(), 5)).to(device)
+    start = F.interpolate(
+        smooth[None, None], size=(height, width), mode="bilinear", align_corners=False
+    )[0, 0]
+    offsets = torch.arange(-SHARP_STEPS, SHARP_STEPS + 1, device=device) * (
+        SHARP_STEP_PX / 2 * step
+    )
     inverse = (start + offsets[:, None, None]).clamp(*limits)
     volumes = []
     for view in neighbours:
@@ -111,30 +153,40 @@ def _sharpened(reference, neighbours, fine, step, limits, device):
     index, similarity = _read_off(volume)
     sharp = start + (index - SHARP_STEPS) * (SHARP_STEP_PX / 2 * step)
     size = fine.shape
-    return [F.interpolate(x[None, None], size=size, mode="area")[0, 0] for x in (sharp.clamp(*limits), similarity)]
+    return [
+        F.interpolate(x[None, None], size=size, mode="area")[0, 0]
+        for x in (sharp.clamp(*limits), similarity)
+    ]
 
 
 def _correlation(gray, other, rays, shift, inverse):
-    """Zero-mean normalized cross-correlation (D, H, W) of patches of gray (1, 1, H, W) with those of `other` at inverse depths (D, H, W);
-    NaN outside."""
+    """Zero-mean normalized cross-correlation (D, H, W) of patches of gray (1, 1, H, W) with those
+    of `other` at inverse depths (D, H, W); NaN outside.
+    """
     mean, variance = _patch_statistics(gray)
-    sampled, inside = _sample(other, rays[None] + inverse[:, None] * shift[:, None, None])  # (D, 1, H, W)
+    # (D, 1, H, W)
+    sampled, inside = _sample(other, rays[None] + inverse[:, None] * shift[:, None, None])
     other_mean, other_variance = _patch_statistics(sampled)
     covariance = _box(sampled * gray) - other_mean * mean
-    similarity = covariance / torch.sqrt((variance + 1.0) * (other_variance + 1.0))  # 1 grey level of noise
+    # 1 grey level of noise
+    similarity = covariance / torch.sqrt((variance + 1.0) * (other_variance + 1.0))
     return torch.where(inside, similarity[:, 0], torch.nan)
 
 
 def _epipolar(reference, view, size, other_size, device):
-    """A pixel x of the reference at inverse depth w lies at rays(x) + w shift in the other image (homogeneous): (3, h, w), (3,)."""
+    """A pixel x of the reference at inverse depth w lies at rays(x) + w shift in the other image
+    (homogeneous): (3, h, w), (3,).
+    """
     T_view_reference = se3.inverse(view.T_map_cam) @ reference.T_map_cam
     matrix, other = reference.camera.scaled(*size).matrix, view.camera.scaled(*other_size).matrix
     y, x = np.indices(size[::-1])
     pixels = np.stack([x, y, np.ones_like(x)]).reshape(3, -1)
     rays = other @ T_view_reference[:3, :3] @ np.linalg.inv(matrix) @ pixels
     shift = other @ T_view_reference[:3, 3]
-    return (torch.tensor(rays.reshape(3, *size[::-1]), dtype=torch.float32, device=device),
-            torch.tensor(shift, dtype=torch.float32, device=device))
+    return (
+        torch.tensor(rays.reshape(3, *size[::-1]), dtype=torch.float32, device=device),
+        torch.tensor(shift, dtype=torch.float32, device=device),
+    )
 
 
 def _pixels(homogeneous):
@@ -148,32 +200,50 @@ def _sample(image, at):
     x, y = at[:, 0] / z.clamp(min=TINY), at[:, 1] / z.clamp(min=TINY)
     inside = (z > TINY) & (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
     grid = torch.stack([x * (2 / (width - 1)) - 1, y * (2 / (height - 1)) - 1], -1)
-    return F.grid_sample(image.expand(len(at), -1, -1, -1), grid, align_corners=True, padding_mode="border"), inside
+    return F.grid_sample(
+        image.expand(len(at), -1, -1, -1), grid, align_corners=True, padding_mode="border"
+    ), inside
 
 
 def _looked_up(similarity, at, width, height):
-    """similarity (P, height width) of P cells with all of another image, at homogeneous (3, P, D) in it -> (P, D), NaN outside."""
+    """similarity (P, height width) of P cells with all of another image, at homogeneous (3, P, D)
+    in it -> (P, D), NaN outside.
+    """
     x, y = at[0] / at[2].clamp(min=TINY), at[1] / at[2].clamp(min=TINY)
     inside = (at[2] > TINY) & (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
     x, y = x.clamp(0, width - 1.001), y.clamp(0, height - 1.001)
     left, top = x.long(), y.long()
     right, down = x - left, y - top
     corner = top * width + left
-    found = (similarity.gather(1, corner) * (1 - right) + similarity.gather(1, corner + 1) * right) * (1 - down)
-    found += (similarity.gather(1, corner + width) * (1 - right) + similarity.gather(1, corner + width + 1) * right) * down
+    found = (
+        similarity.gather(1, corner) * (1 - right) + similarity.gather(1, corner + 1) * right
+    ) * (1 - down)
+    found += (
+        similarity.gather(1, corner + width) * (1 - right)
+        + similarity.gather(1, corner + width + 1) * right
+    ) * down
     return torch.where(inside, found, torch.nan)
 
 
 def _better_half(volumes):
-    """V of (D, H, W) similarities with NaN outside -> (D, H, W): mean of the better half of those inside, so that a neighbour from which
-    the surface is hidden has no say; 0 where no neighbour sees it."""
+    """V of (D, H, W) similarities with NaN outside -> (D, H, W): mean of the better half of those
+    inside, so that a neighbour from which the surface is hidden has no say; 0 where no neighbour
+    sees it.
+    """
     ordered = [volume.nan_to_num(-2.0) for volume in volumes]
-    for end in range(len(ordered) - 1, 0, -1):  # sorting a few large arrays this way takes a third of what torch.sort does
+    # sorting a few large arrays this way takes a third of what torch.sort does
+    for end in range(len(ordered) - 1, 0, -1):
         for i in range(end):
-            ordered[i], ordered[i + 1] = torch.maximum(ordered[i], ordered[i + 1]), torch.minimum(ordered[i], ordered[i + 1])
+            ordered[i], ordered[i + 1] = (
+                torch.maximum(ordered[i], ordered[i + 1]),
+                torch.minimum(ordered[i], ordered[i + 1]),
+            )
     count = sum((volume > -1.5).to(torch.int8) for volume in ordered)
     half = (count + 1) // 2
-    total = sum(torch.where(half > rank, volume, 0) for rank, volume in enumerate(ordered[:(len(ordered) + 1) // 2]))
+    total = sum(
+        torch.where(half > rank, volume, 0)
+        for rank, volume in enumerate(ordered[: (len(ordered) + 1) // 2])
+    )
     return total / half.clamp(min=1)
 
 
@@ -183,7 +253,11 @@ def _semi_global(similarity, small, large):
     for dim in (1, 2):
         line = similarity.movedim(dim, 0).transpose(1, 2).contiguous()  # (steps, across, D)
         for reverse in (False, True):
-            total += _path(line.flip(0) if reverse else line, small, large, reverse).transpose(1, 2).movedim(0, dim)
+            total += (
+                _path(line.flip(0) if reverse else line, small, large, reverse)
+                .transpose(1, 2)
+                .movedim(0, dim)
+            )
     return total
 
 

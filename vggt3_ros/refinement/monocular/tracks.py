@@ -1,4 +1,6 @@
-"""Matches between pairs of keyframes -> tracks: the keypoints of several images that show one point of the scene; and its position."""
+"""Matches between pairs of keyframes -> tracks: the keypoints of several images that show one
+point of the scene; and its position.
+"""
 
 from dataclasses import dataclass
 
@@ -11,7 +13,9 @@ from vggt3_ros.geometry import se3
 
 @dataclass(frozen=True, eq=False)
 class Observations:
-    """(M,) each: track, image index and keypoint index of what was seen; pixels (M, 2) float64. Sorted by track."""
+    """(M,) each: track, image index and keypoint index of what was seen; pixels (M, 2) float64.
+    Sorted by track.
+    """
 
     track: np.ndarray
     image: np.ndarray
@@ -23,27 +27,39 @@ class Observations:
         return int(self.track.max()) + 1 if len(self.track) else 0
 
     def only(self, mask):
-        """Those under a mask (M,) whose track keeps two or more; tracks are numbered anew. -> (Observations, old track numbers)."""
+        """Those under a mask (M,) whose track keeps two or more; tracks are numbered anew. ->
+        (Observations, old track numbers).
+        """
         enough = np.bincount(self.track[mask], minlength=self.tracks) >= 2
         mask = mask & enough[self.track]
         kept = np.flatnonzero(enough)
         number = np.cumsum(enough) - 1
-        return Observations(number[self.track[mask]], self.image[mask], self.keypoint[mask], self.pixels[mask]), kept
+        return Observations(
+            number[self.track[mask]], self.image[mask], self.keypoint[mask], self.pixels[mask]
+        ), kept
 
 
 def build_tracks(keypoints, matches):
-    """keypoints: list of (K, 2) pixels an image; matches: {(i, j): (M, 2) keypoint indices of i and j} -> Observations.
+    """keypoints: list of (K, 2) pixels an image; matches: {(i, j): (M, 2) keypoint indices of i
+    and j} -> Observations.
 
-    Tracks are connected components of the matches. One that holds two keypoints of one image is wrong somewhere: those images' keypoints
-    are left out, the rest stays.
+    Tracks are connected components of the matches. One that holds two keypoints of one image is
+    wrong somewhere: those images' keypoints are left out, the rest stays.
     """
     start = np.concatenate([[0], np.cumsum([len(k) for k in keypoints])])
-    edges = [(start[i] + pairs[:, 0], start[j] + pairs[:, 1]) for (i, j), pairs in matches.items() if len(pairs)]
+    edges = [
+        (start[i] + pairs[:, 0], start[j] + pairs[:, 1])
+        for (i, j), pairs in matches.items()
+        if len(pairs)
+    ]
     if not edges:
         empty = np.zeros(0, np.int64)
         return Observations(empty, empty, empty, np.zeros((0, 2)))
     source, target = (np.concatenate(side) for side in zip(*edges))
-    _, component = connected_components(coo_matrix((np.ones(len(source), bool), (source, target)), shape=(start[-1],) * 2), directed=False)
+    _, component = connected_components(
+        coo_matrix((np.ones(len(source), bool), (source, target)), shape=(start[-1],) * 2),
+        directed=False,
+    )
     image = np.repeat(np.arange(len(keypoints)), np.diff(start))
     both = component.astype(np.int64) * len(keypoints) + image
     _, inverse, count = np.unique(both, return_inverse=True, return_counts=True)
@@ -57,22 +73,29 @@ def build_tracks(keypoints, matches):
 
 
 def triangulate(observations, cameras, T_map_cam):
-    """Points (tracks, 3) in the map that are nearest to all their rays, and the widest angle (tracks,) rad between two of them.
+    """Points (tracks, 3) in the map that are nearest to all their rays, and the widest angle
+    (tracks,) rad between two of them.
 
-    Least squares of the distances to the rays (each weighted by 1 / its length at the second round, which makes it one of angles).
-    Points behind a camera or without parallax are as they come: look at the angle and the reprojection.
+    Least squares of the distances to the rays (each weighted by 1 / its length at the second
+    round, which makes it one of angles). Points behind a camera or without parallax are as they
+    come: look at the angle and the reprojection.
     """
     rays = np.empty((len(observations.track), 3))
     for i in np.unique(observations.image):
         of = observations.image == i
-        rays[of] = cameras[i].unproject(observations.pixels[of], np.ones(of.sum())) @ T_map_cam[i, :3, :3].T
+        rays[of] = (
+            cameras[i].unproject(observations.pixels[of], np.ones(of.sum()))
+            @ T_map_cam[i, :3, :3].T
+        )
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     centres = T_map_cam[observations.image, :3, 3]
     across = np.eye(3) - rays[:, :, None] * rays[:, None, :]
     weights = np.ones(len(rays))
     for _ in range(2):
         normal = _sum_by_track(observations, weights[:, None, None] * across)
-        right = _sum_by_track(observations, weights[:, None] * np.einsum("nij,nj->ni", across, centres))
+        right = _sum_by_track(
+            observations, weights[:, None] * np.einsum("nij,nj->ni", across, centres)
+        )
         points = np.linalg.solve(normal + 1e-9 * np.eye(3), right[..., None])[..., 0]
         weights = 1 / np.maximum(((points[observations.track] - centres) ** 2).sum(1), 1e-4)
     mean = _sum_by_track(observations, rays)
@@ -84,7 +107,9 @@ def triangulate(observations, cameras, T_map_cam):
 
 
 def reprojection(observations, cameras, T_map_cam, points):
-    """Pixels (M,) each observation is off; infinite behind the camera. And its depth (M,) metres along z."""
+    """Pixels (M,) each observation is off; infinite behind the camera. And its depth (M,) metres
+    along z.
+    """
     error, depth = np.full(len(observations.track), np.inf), np.zeros(len(observations.track))
     for i in np.unique(observations.image):
         of = np.flatnonzero(observations.image == i)

@@ -1,1 +1,3 @@
-"""What a feed-forward network says about the keyframes, checked against odometry and depth sensors."""
+"""What a feed-forward network says about the keyframes, checked against odometry and depth
+sensors.
+"""

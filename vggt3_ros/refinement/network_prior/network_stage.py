@@ -1,4 +1,6 @@
-"""One stage of a refinement: what the network says about the keyframes, checked against odometry and depth sensors before it is used."""
+"""One stage of a refinement: what the network says about the keyframes, checked against odometry
+and depth sensors before it is used.
+"""
 
 import logging
 from dataclasses import dataclass, field
@@ -12,11 +14,23 @@ from vggt3_ros.geometry.alignment import DegenerateMotion, align
 from vggt3_ros.network.keyframe_view import KeyframeViewer, load_network
 from vggt3_ros.network.memory_plan import NotEnoughMemory
 from vggt3_ros.refinement.network_prior.network_scene import NetworkScene
-from vggt3_ros.refinement.network_prior.pose_convention import TURN_TOLERANCE, contradiction, disagreement
-from vggt3_ros.refinement.network_prior.prior import covisible, make_prior, metric_depth, place_query, scale_from_depth
+from vggt3_ros.refinement.network_prior.pose_convention import (
+    TURN_TOLERANCE,
+    contradiction,
+    disagreement,
+)
+from vggt3_ros.refinement.network_prior.prior import (
+    covisible,
+    make_prior,
+    metric_depth,
+    place_query,
+    scale_from_depth,
+)
 
-LEAST_SCALE_SIGMA = 0.005  # relative: the network's depth and its poses share one scale no better than this
-SAME_SCALE, CHANGED_SCALE = 0.005, 0.03  # relative: depth is rewritten beyond the first, loops on it are measured again beyond the second
+# relative: the network's depth and its poses share one scale no better than this
+LEAST_SCALE_SIGMA = 0.005
+# relative: depth is rewritten beyond the first, loops on it are measured again beyond the second
+SAME_SCALE, CHANGED_SCALE = 0.005, 0.03
 LEAST_GAP = 10  # keyframes between two that are worth a loop; nearer ones are tried anyway
 GRID = (12, 16)  # rows, columns of depth that say whether two keyframes see the same surface
 
@@ -29,8 +43,10 @@ class Refused(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Advice:
-    """edges: tuple of pose_graph.Edge; candidates: (i, j) keyframe indices, i > j, that see the same surface, most of it first;
-    fresh: ids of keyframes whose depth is new, or of another scale than before; report: figures with a summary, or why it is not used."""
+    """edges: tuple of pose_graph.Edge; candidates: (i, j) keyframe indices, i > j, that see the
+    same surface, most of it first; fresh: ids of keyframes whose depth is new, or of another scale
+    than before; report: figures with a summary, or why it is not used.
+    """
 
     edges: tuple = ()
     candidates: tuple = ()
@@ -44,30 +60,45 @@ class Advice:
 
 
 class NetworkStage:
-    """stage(poses, step) -> Advice. frames: FrameSource, which gets the depth; other arguments as for NetworkScene."""
+    """stage(poses, step) -> Advice. frames: FrameSource, which gets the depth; other arguments as
+    for NetworkScene.
+    """
 
     def __init__(self, viewer, store, frames, config):
         self.scene, self.frames, self.config = NetworkScene(viewer, store, config), frames, config
-        self._wrong_reading = ""  # why no look at the keyframes is of use before network.pose_convention is corrected
-        self._placing = None  # (ids, their poses in the network's frame, Alignment): place() reads it from other threads
+        # why no look at the keyframes is of use before network.pose_convention is corrected
+        self._wrong_reading = ""
+        # (ids, their poses in the network's frame, Alignment): place() reads it from other threads
+        self._placing = None
         if self.scene.last is not None:
             self._resume(store.poses())
 
     def __call__(self, poses, step):
-        """StoredPoses of all keyframes; step(fraction) may raise to stop. A network of no use is no error: the report says why."""
+        """StoredPoses of all keyframes; step(fraction) may raise to stop. A network of no use is
+        no error: the report says why.
+        """
         try:
             if len(poses) < 3:
                 raise Refused(f"{len(poses)} keyframes are too few to align it to the odometry")
             if self._wrong_reading:
                 raise Refused(self._wrong_reading)
             ids = [int(i) for i in poses.ids]
-            without_depth = {i for i in ids if not _measured(self.frames(i))} if self.config.estimate_depth else set()
+            without_depth = (
+                {i for i in ids if not _measured(self.frames(i))}
+                if self.config.estimate_depth
+                else set()
+            )
             last = self.scene.last
             seen, mapped = self.scene.look(ids, without_depth, step, poses.T_odom_cam)
             if mapped:
                 self._check_reading(seen, poses.T_odom_cam)
                 self.scene.sensor_scale = self._scale_by_sensors(seen)
-            prior = make_prior(poses.T_odom_cam, seen.view.T_network_cam, seen.view.confidence, self.scene.sensor_scale)
+            prior = make_prior(
+                poses.T_odom_cam,
+                seen.view.T_network_cam,
+                seen.view.confidence,
+                self.scene.sensor_scale,
+            )
             self._check(prior.alignment, seen.view.confidence > 0, poses.T_odom_cam)
         except (DegenerateMotion, Refused, NotEnoughMemory, AdapterError) as error:
             _log.warning("the network is not used in this refinement: %s", error)
@@ -77,50 +108,87 @@ class NetworkStage:
         self._placing = seen.ids, seen.view.T_network_cam, prior.alignment
         if mapped or last.ids != seen.ids:
             self.scene.save()
-        edges = () if seen.view.given_poses else prior.edges  # else the odometry would vouch for itself
+        # else the odometry would vouch for itself
+        edges = () if seen.view.given_poses else prior.edges
         report = _report(seen, prior, self.scene.sensor_scale)
         if mapped:
             _log.info("the network: %s", report["summary"])
         return Advice(edges, tuple(self._covisible(poses, prior)), frozenset(fresh), report)
 
     def _resume(self, poses):
-        """Place images from the start on, where the last refinement's view of the keyframes still fits the store."""
-        last, row = self.scene.last, {int(keyframe_id): k for k, keyframe_id in enumerate(poses.ids)}
+        """Place images from the start on, where the last refinement's view of the keyframes still
+        fits the store.
+        """
+        last, row = (
+            self.scene.last,
+            {int(keyframe_id): k for k, keyframe_id in enumerate(poses.ids)},
+        )
         try:
             T_odom_cam = poses.T_odom_cam[[row[keyframe_id] for keyframe_id in last.ids]]
-            alignment = align(T_odom_cam, last.view.T_network_cam, last.view.confidence, known_scale=self.scene.sensor_scale)
+            alignment = align(
+                T_odom_cam,
+                last.view.T_network_cam,
+                last.view.confidence,
+                known_scale=self.scene.sensor_scale,
+            )
             self._placing = last.ids, last.view.T_network_cam, alignment
         except (KeyError, DegenerateMotion) as error:
-            _log.warning("the network maps the keyframes anew: what it saw of them does not fit the store: %s", error)
+            _log.warning(
+                "the network maps the keyframes anew: what it saw of them does not fit the store: %s",
+                error,
+            )
             self.scene.last = None
 
     def place(self, image, camera, snapshot):
-        """Where the network sees an image (height, width, 3) uint8 RGB in the snapshot's map: T_map_cam (4, 4), or None."""
-        placing, T_map_cam = self._placing, dict(zip(map(int, snapshot.keyframe_ids), snapshot.T_map_cam))
+        """Where the network sees an image (height, width, 3) uint8 RGB in the snapshot's map:
+        T_map_cam (4, 4), or None.
+        """
+        placing, T_map_cam = (
+            self._placing,
+            dict(zip(map(int, snapshot.keyframe_ids), snapshot.T_map_cam)),
+        )
         if placing is None or not set(placing[0]) <= set(T_map_cam):
             return None
         ids, T_network_cam, alignment = placing
         query = self.scene.place(image, camera)
-        return None if query is None else place_query(query, T_network_cam, np.array([T_map_cam[i] for i in ids]), alignment)
+        return (
+            None
+            if query is None
+            else place_query(
+                query, T_network_cam, np.array([T_map_cam[i] for i in ids]), alignment
+            )
+        )
 
     def _scale_by_sensors(self, seen):
-        """(metres per unit, relative standard deviation) of the network's depth by measured depth; None without enough of it."""
+        """(metres per unit, relative standard deviation) of the network's depth by measured depth;
+        None without enough of it.
+        """
         scales = []
         for index, maps in seen.view.depth.items():
             frame = self.frames(seen.ids[index])
             if _measured(frame):
                 rows, columns = frame.cell_depth.shape
-                depth, confidence = (cv2.resize(a, (columns, rows), interpolation=cv2.INTER_AREA) for a in maps)
+                depth, confidence = (
+                    cv2.resize(a, (columns, rows), interpolation=cv2.INTER_AREA) for a in maps
+                )
                 scales.append(scale_from_depth(frame.cell_depth, depth, confidence))
         logarithms = np.log([scale for scale in scales if np.isfinite(scale)])
         if len(logarithms) < 3:
             return None
         spread = 1.5 * float(np.median(np.abs(logarithms - np.median(logarithms))))
-        return float(np.exp(np.median(logarithms))), max(LEAST_SCALE_SIGMA, spread / np.sqrt(len(logarithms)))
+        return float(np.exp(np.median(logarithms))), max(
+            LEAST_SCALE_SIGMA, spread / np.sqrt(len(logarithms))
+        )
 
     def _check_reading(self, seen, T_odom_cam):
         view = seen.view
-        wrong = contradiction(T_odom_cam, view.T_network_cam, view.confidence, view.pose_convention, self.config.max_disagreement)
+        wrong = contradiction(
+            T_odom_cam,
+            view.T_network_cam,
+            view.confidence,
+            view.pose_convention,
+            self.config.max_disagreement,
+        )
         if wrong:
             self._wrong_reading = f"{wrong}: correct network.pose_convention, or what the adapter says its poses are, and start anew"
             raise Refused(self._wrong_reading)
@@ -128,22 +196,33 @@ class NetworkStage:
     def _check(self, alignment, seen, T_odom_cam):
         metres, radians, extent = disagreement(alignment, seen, T_odom_cam)
         if metres > self.config.max_disagreement * extent or radians > TURN_TOLERANCE:
-            raise Refused(f"half of the keyframes disagree with the odometry by more than {metres:.2f} m and "
-                          f"{np.degrees(radians):.1f} deg, on a path of {extent:.2f} m extent (network.max_disagreement)")
+            raise Refused(
+                f"half of the keyframes disagree with the odometry by more than {metres:.2f} m and "
+                f"{np.degrees(radians):.1f} deg, on a path of {extent:.2f} m extent (network.max_disagreement)"
+            )
 
     def _hand_out_depth(self, seen, mapped, prior):
-        """Metric depth to frames without a measured one -> ids of those for which it is new or changed much."""
+        """Metric depth to frames without a measured one -> ids of those for which it is new or
+        changed much.
+        """
         if not self.config.estimate_depth:
             return set()
         scale, known = prior.metres_per_unit, self.frames.estimated
-        fresh, change = set(), 1.0 if mapped or self.scene.depth_scale is None else scale / self.scene.depth_scale
+        fresh, change = (
+            set(),
+            1.0 if mapped or self.scene.depth_scale is None else scale / self.scene.depth_scale,
+        )
         for index, maps in seen.view.depth.items():
             keyframe_id = seen.ids[index]
             if prior.trusted[index] and not _measured(self.frames(keyframe_id)):
-                before, after = known.get(keyframe_id), metric_depth(*maps, scale, self.config.depth_confidence)
+                before, after = (
+                    known.get(keyframe_id),
+                    metric_depth(*maps, scale, self.config.depth_confidence),
+                )
                 fresh |= {keyframe_id} if _changed(before, after) else set()
                 self.frames.estimate(keyframe_id, after)
-        if abs(change - 1) > SAME_SCALE:  # what was looked at in earlier refinements follows the alignment
+        # what was looked at in earlier refinements follows the alignment
+        if abs(change - 1) > SAME_SCALE:
             for keyframe_id in set(seen.ids) - {seen.ids[index] for index in seen.view.depth}:
                 before = known.get(keyframe_id)
                 if before is not None:
@@ -160,12 +239,15 @@ class NetworkStage:
         width, height = frames[0].camera.width, frames[0].camera.height
         depth = np.stack([_at_grid(frame.cell_depth) for frame in frames])
         matrices = np.stack([frame.camera.scaled(width, height).matrix for frame in frames])
-        pairs = covisible(prior.T_odom_cam[trusted], matrices, depth, (height, width), least_gap=LEAST_GAP)
+        pairs = covisible(
+            prior.T_odom_cam[trusted], matrices, depth, (height, width), least_gap=LEAST_GAP
+        )
         return [(int(trusted[i]), int(trusted[j])) for i, j, _ in pairs]
 
 
 def network_stage(config, device, store, frames, network=None):
-    """The NetworkStage of a BackendConfig, or None where it names neither checkpoint nor adapter and no `network` is given.
+    """The NetworkStage of a BackendConfig, or None where it names neither checkpoint nor adapter
+    and no `network` is given.
 
     Raises CheckpointError, and ValueError where the adapter's program is missing.
     """
@@ -173,12 +255,24 @@ def network_stage(config, device, store, frames, network=None):
     if network is None and not chosen.checkpoint and not chosen.adapter:
         return None
     if network is None and chosen.adapter:
-        process = adapter_process(chosen.adapter, chosen.adapter_python, chosen.checkpoint, config.device, chosen.dtype, chosen.adapter_timeout)
+        process = adapter_process(
+            chosen.adapter,
+            chosen.adapter_python,
+            chosen.checkpoint,
+            config.device,
+            chosen.dtype,
+            chosen.adapter_timeout,
+        )
         viewer = AdapterViewer(process, chosen.image_side, chosen.adapter_inputs)
     else:
         network = network or load_network(chosen.checkpoint, str(device), chosen.dtype)
-        viewer = KeyframeViewer(network, chosen.image_side, chosen.memory_limit * 2**20 or None, chosen.pose_convention,
-                                chosen.checkpoint)
+        viewer = KeyframeViewer(
+            network,
+            chosen.image_side,
+            chosen.memory_limit * 2**20 or None,
+            chosen.pose_convention,
+            chosen.checkpoint,
+        )
     return NetworkStage(viewer, store, frames, chosen)
 
 
@@ -190,7 +284,9 @@ def _changed(before, after):
     if before is None or before.shape != after.shape:
         return True
     known = (before > 0) & (after > 0)
-    return not known.any() or abs(float(np.median(after[known] / before[known])) - 1) > CHANGED_SCALE
+    return (
+        not known.any() or abs(float(np.median(after[known] / before[known])) - 1) > CHANGED_SCALE
+    )
 
 
 def _at_grid(cell_depth):
@@ -203,11 +299,20 @@ def _report(seen, prior, sensor_scale):
     trusted, metres = int(prior.trusted.sum()), float(np.median(alignment.residual_m[looked_at]))
     degrees = float(np.degrees(np.median(alignment.residual_rad[looked_at])))
     view, unit = seen.view, f"a unit is {alignment.scale:.4g} m +- {alignment.scale_sigma:.1%}"
-    return {"used": True, "keyframes": len(seen.ids), "trusted": trusted, "disagreement_m": metres, "disagreement_deg": degrees,
-            "summary": f"{trusted} of {len(seen.ids)} keyframes agree with the odometry, half of all to {metres:.3f} m and "
-                       f"{degrees:.1f} deg; {unit}{' where it claims metres' if view.metric else ''}; poses read as {view.pose_convention}"
-                       f"{', and given to it: it says nothing of motions' if view.given_poses else ''}",
-            "pose_convention": view.pose_convention, "metric": view.metric,
-            "metres_per_unit": float(alignment.scale), "scale_sigma": float(alignment.scale_sigma),
-            "segment_scales": [round(float(scale), 4) for scale in prior.segment_scales],
-            "scale_by_motion": float(alignment.motion_scale), "scale_by_sensor": sensor_scale[0] if sensor_scale else float("nan")}
+    return {
+        "used": True,
+        "keyframes": len(seen.ids),
+        "trusted": trusted,
+        "disagreement_m": metres,
+        "disagreement_deg": degrees,
+        "summary": f"{trusted} of {len(seen.ids)} keyframes agree with the odometry, half of all to {metres:.3f} m and "
+        f"{degrees:.1f} deg; {unit}{' where it claims metres' if view.metric else ''}; poses read as {view.pose_convention}"
+        f"{', and given to it: it says nothing of motions' if view.given_poses else ''}",
+        "pose_convention": view.pose_convention,
+        "metric": view.metric,
+        "metres_per_unit": float(alignment.scale),
+        "scale_sigma": float(alignment.scale_sigma),
+        "segment_scales": [round(float(scale), 4) for scale in prior.segment_scales],
+        "scale_by_motion": float(alignment.motion_scale),
+        "scale_by_sensor": sensor_scale[0] if sensor_scale else float("nan"),
+    }

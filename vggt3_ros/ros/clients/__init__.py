@@ -1,1 +1,3 @@
-"""Programs that talk to a running node: the demo, the replay of a sequence, processes with nodes in them."""
+"""Programs that talk to a running node: the demo, the replay of a sequence, processes with nodes
+in them.
+"""

@@ -15,16 +15,34 @@ from vggt3_ros.ros.clients.goal_client import GoalClient
 
 GOAL_SECONDS = 90.0  # until a goal is accepted
 BACKEND = "vggt3_ros.backend:Backend"
-UNCAUGHT = re.compile(r"Traceback \(most recent call last\)|a callback failed|failed unexpectedly|Fatal Python error")
+UNCAUGHT = re.compile(
+    r"Traceback \(most recent call last\)|a callback failed|failed unexpectedly|Fatal Python error"
+)
 
 
 @contextmanager
 def backend_process(log, parameters, remappings=(), backend=BACKEND):
-    """The node, its output in the file `log`; parameters: {name: value}; backend: module:class that refines. SIGINT at the end."""
+    """The node, its output in the file `log`; parameters: {name: value}; backend: module:class
+    that refines. SIGINT at the end.
+    """
     arguments = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
     with open(log, "w") as file:
-        process = subprocess.Popen([sys.executable, "-P", "-m", "vggt3_ros.ros.main", "--backend", backend, "--ros-args", *remappings,
-                                    *arguments], stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "vggt3_ros.ros.main",
+                "--backend",
+                backend,
+                "--ros-args",
+                *remappings,
+                *arguments,
+            ],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
             yield process
         finally:
@@ -52,7 +70,9 @@ def wait_until(condition, seconds, process, log, complaint):
 
 
 def wait_for(future, seconds):
-    """Result of an rclpy future that another thread's executor completes. RuntimeError when there is none in time."""
+    """Result of an rclpy future that another thread's executor completes. RuntimeError when there
+    is none in time.
+    """
     done = threading.Event()
     future.add_done_callback(lambda _: done.set())
     if not done.wait(seconds):
@@ -66,10 +86,16 @@ def refine_client(node):
 
 
 def refined(client, seconds, heard=lambda phase, fraction: None):
-    """Result of the refine action, asked of a GoalClient that another thread's executor serves; heard(phase, fraction) is called
-    meanwhile. RuntimeError when it fails or takes longer than `seconds`."""
-    goal = wait_for(client.send_goal_async(Refine.Goal(), lambda message: heard(message.feedback.phase, message.feedback.progress)),
-                    GOAL_SECONDS)
+    """Result of the refine action, asked of a GoalClient that another thread's executor serves;
+    heard(phase, fraction) is called meanwhile. RuntimeError when it fails or takes longer than
+    `seconds`.
+    """
+    goal = wait_for(
+        client.send_goal_async(
+            Refine.Goal(), lambda message: heard(message.feedback.phase, message.feedback.progress)
+        ),
+        GOAL_SECONDS,
+    )
     result = wait_for(goal.get_result_async(), seconds).result
     if result.error_code:
         raise RuntimeError(f"the refinement failed: {result.error_msg}")
@@ -78,7 +104,9 @@ def refined(client, seconds, heard=lambda phase, fraction: None):
 
 def uncaught(log):
     """How many exceptions nobody caught are in the file `log` of a process."""
-    return sum(bool(UNCAUGHT.search(line)) for line in log.read_text(errors="replace").splitlines())
+    return sum(
+        bool(UNCAUGHT.search(line)) for line in log.read_text(errors="replace").splitlines()
+    )
 
 
 def tail(path, lines=15):
@@ -103,7 +131,10 @@ class MemoryWatch:
     def _watch(self, process):
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
             try:
-                own, children = process.memory_info().rss, sum(map(_resident, process.children(recursive=True)))
+                own, children = (
+                    process.memory_info().rss,
+                    sum(map(_resident, process.children(recursive=True))),
+                )
             except psutil.NoSuchProcess:
                 return  # it has ended, and with it the watching
             self.samples.append((time.monotonic() - self._begin, own / 2**20, children / 2**20))

@@ -11,16 +11,22 @@ from vggt3_ros.ros.conversions import from_nanoseconds
 
 
 class SimulatedClock:
-    """Publishes its time `rate` times a second while the node is spun; it stands still until it is told to :meth:`run_to`."""
+    """Publishes its time `rate` times a second while the node is spun; it stands still until it is
+    told to :meth:`run_to`.
+    """
 
     def __init__(self, node, start_ns, rate):
         self._from_ns = self._to_ns = start_ns
         self._begin, self._seconds = time.monotonic(), 0.0
         self._publisher = node.create_publisher(Clock, "/clock", qos.EVENTS)
-        node.create_timer(1 / rate, self.publish, clock=NodeClock(clock_type=ClockType.STEADY_TIME))
+        node.create_timer(
+            1 / rate, self.publish, clock=NodeClock(clock_type=ClockType.STEADY_TIME)
+        )
 
     def run_to(self, stamp_ns, seconds):
-        """Reach stamp_ns evenly in so many seconds of real time, and wait there. Time never goes back."""
+        """Reach stamp_ns evenly in so many seconds of real time, and wait there. Time never goes
+        back.
+        """
         self._from_ns, self._to_ns = self.now_ns(), max(stamp_ns, self.now_ns())
         self._begin, self._seconds = time.monotonic(), seconds
 

@@ -1,4 +1,6 @@
-"""Transforms between the frames of a robot, from /tf_static and, where they move, from /tf. tf2_ros would do it too, but is on no wheel."""
+"""Transforms between the frames of a robot, from /tf_static and, where they move, from /tf.
+tf2_ros would do it too, but is on no wheel.
+"""
 
 import threading
 
@@ -12,22 +14,44 @@ from vggt3_ros.ros.input.intake import shown
 
 
 class FramesTopic:
-    """Calls changed() after each message. Transforms that make no sense are left out and logged. gap_ns() as of FrameTree.
+    """Calls changed() after each message. Transforms that make no sense are left out and logged.
+    gap_ns() as of FrameTree.
 
-    listener: the node that holds the subscriptions. topics: names of the two: of what is fixed, of what moves.
+    listener: the node that holds the subscriptions. topics: names of the two: of what is fixed, of
+    what moves.
     """
 
     def __init__(self, node, listener, callback_group, gap_ns, changed):
-        self._node, self._gap_ns, self._changed, self._lock = node, gap_ns, changed, threading.Lock()
+        self._node, self._gap_ns, self._changed, self._lock = (
+            node,
+            gap_ns,
+            changed,
+            threading.Lock(),
+        )
         self._frames = FrameTree(gap_ns(), matrix=to_matrix)
         self.topics = [node.resolve_topic_name(topic) for topic in ("/tf_static", "/tf")]
-        for topic, take, profile in (("/tf_static", self._take_static, qos.TF_STATIC), ("/tf", self._take_moving, qos.TF)):
-            listener.create_subscription(TFMessage, topic, take, qos.own(profile), callback_group=callback_group,
-                                         qos_overriding_options=qos.overridable())
+        for topic, take, profile in (
+            ("/tf_static", self._take_static, qos.TF_STATIC),
+            ("/tf", self._take_moving, qos.TF),
+        ):
+            listener.create_subscription(
+                TFMessage,
+                topic,
+                take,
+                qos.own(profile),
+                callback_group=callback_group,
+                qos_overriding_options=qos.overridable(),
+            )
 
     def _take_static(self, message):
         for entry in message.transforms:
-            self._take(self.topics[0], entry, lambda: self._frames.fix(entry.header.frame_id, entry.child_frame_id, to_matrix(entry.transform)))
+            self._take(
+                self.topics[0],
+                entry,
+                lambda: self._frames.fix(
+                    entry.header.frame_id, entry.child_frame_id, to_matrix(entry.transform)
+                ),
+            )
         self._changed()
 
     def _take_moving(self, message):
@@ -36,8 +60,17 @@ class FramesTopic:
         self._changed()
 
     def _move(self, entry):
-        if self._frames.move(entry.header.frame_id, entry.child_frame_id, to_nanoseconds(entry.header.stamp), entry.transform):
-            self._node.get_logger().warning(shown(f"'{entry.child_frame_id}' is on {self.topics[0]} and on {self.topics[1]}: the latter holds"))
+        if self._frames.move(
+            entry.header.frame_id,
+            entry.child_frame_id,
+            to_nanoseconds(entry.header.stamp),
+            entry.transform,
+        ):
+            self._node.get_logger().warning(
+                shown(
+                    f"'{entry.child_frame_id}' is on {self.topics[0]} and on {self.topics[1]}: the latter holds"
+                )
+            )
 
     def _take(self, topic, entry, use):
         try:

@@ -1,4 +1,6 @@
-"""What arrives on the input topics, and when nothing does: what is waited for, and why it may not come."""
+"""What arrives on the input topics, and when nothing does: what is waited for, and why it may not
+come.
+"""
 
 import time
 import traceback
@@ -6,7 +8,13 @@ import traceback
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.exceptions import InvalidHandle
-from rclpy.qos import DurabilityPolicy, QoSCompatibility, ReliabilityPolicy, qos_check_compatible, qos_policy_name_from_kind
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSCompatibility,
+    ReliabilityPolicy,
+    qos_check_compatible,
+    qos_policy_name_from_kind,
+)
 from rclpy.serialization import deserialize_message
 
 from vggt3_ros.messages.reading import to_nanoseconds
@@ -32,36 +40,61 @@ def decoded(data, kind):
 
 
 class Topic:
-    """One subscription and what came of it. Where its QoS leaves the reliability open (best available), it follows the publishers:
-    reliable when all of them are, so that large images do not get lost, else best effort. Bad messages (`callback` raises, or they
-    cannot be decoded at all) are counted, and refuse(reason) is called with each. listener: the node that holds the subscription."""
+    """One subscription and what came of it. Where its QoS leaves the reliability open (best
+    available), it follows the publishers: reliable when all of them are, so that large images do
+    not get lost, else best effort. Bad messages (`callback` raises, or they cannot be decoded at
+    all) are counted, and refuse(reason) is called with each. listener: the node that holds the
+    subscription.
+    """
 
     def __init__(self, node, listener, kind, name, callback, profile, group, refuse):
-        self._node, self._listener, self._callback, self._type, self._refuse = node, listener, callback, kind, refuse
+        self._node, self._listener, self._callback, self._type, self._refuse = (
+            node,
+            listener,
+            callback,
+            kind,
+            refuse,
+        )
         self.kind = name_of(kind)
         self.count = self.bad = 0
         self.reason = self.refused_policy = ""
         self._told_of_losses = False
-        self._heard = self._skew = None  # seconds of the node's clock from a message's stamp to its arrival
+        # seconds of the node's clock from a message's stamp to its arrival
+        self._heard = self._skew = None
         self.lost, self._profile, self._group = 0, qos.own(profile), group
         self._reliability = qos.asked_reliability(node, name, profile)
         follows = self._reliability == ReliabilityPolicy.BEST_AVAILABLE
-        self.subscription = self._subscribe(name, ReliabilityPolicy.BEST_EFFORT if follows else self._reliability)
+        self.subscription = self._subscribe(
+            name, ReliabilityPolicy.BEST_EFFORT if follows else self._reliability
+        )
 
     def _subscribe(self, name, reliability):
         profile = qos.own(self._profile)
         profile.reliability = reliability
-        events = SubscriptionEventCallbacks(incompatible_qos=self._incompatible, message_lost=self._message_lost)
+        events = SubscriptionEventCallbacks(
+            incompatible_qos=self._incompatible, message_lost=self._message_lost
+        )
         # Decoded here, at no more cost: rclpy drops without a word what it cannot decode.
-        return self._listener.create_subscription(self._type, name, self._take, profile, callback_group=self._group, raw=True,
-                                              event_callbacks=events, qos_overriding_options=qos.overridable_input())
+        return self._listener.create_subscription(
+            self._type,
+            name,
+            self._take,
+            profile,
+            callback_group=self._group,
+            raw=True,
+            event_callbacks=events,
+            qos_overriding_options=qos.overridable_input(),
+        )
 
     def follow(self):
         """Be as reliable as all the publishers are, unless the reliability is fixed."""
         fitting = [publisher for publisher in self.publishers if publisher.topic_type == self.kind]
         if self._reliability != ReliabilityPolicy.BEST_AVAILABLE or not fitting:
             return
-        reliable = all(publisher.qos_profile.reliability == ReliabilityPolicy.RELIABLE for publisher in fitting)
+        reliable = all(
+            publisher.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+            for publisher in fitting
+        )
         wanted = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         if wanted != self.subscription.qos_profile.reliability:
             before, self.subscription = self.subscription, self._subscribe(self.name, wanted)
@@ -77,14 +110,19 @@ class Topic:
         try:
             message = decoded(data, self._type)
             if hasattr(message, "header"):
-                self._skew = (self._node.get_clock().now().nanoseconds - to_nanoseconds(message.header.stamp)) / 1e9
+                self._skew = (
+                    self._node.get_clock().now().nanoseconds - to_nanoseconds(message.header.stamp)
+                ) / 1e9
             self._callback(message)
         except ValueError as error:
             self._bad(str(error))
         except InvalidHandle:
             raise  # deactivated meanwhile
-        except Exception as error:  # whatever comes over the network, the next message must be taken
-            self._node.get_logger().error(f"{self.name}: a message failed unexpectedly:\n{traceback.format_exc()}")
+        except Exception as error:
+            # whatever comes over the network, the next message must be taken
+            self._node.get_logger().error(
+                f"{self.name}: a message failed unexpectedly:\n{traceback.format_exc()}"
+            )
             self._bad(f"{type(error).__name__}: {error}")
 
     def _bad(self, reason):
@@ -97,26 +135,43 @@ class Topic:
 
     def _message_lost(self, event):
         self.lost += event.total_count_change
-        if not self._told_of_losses and self.lost >= LOSSES and self.lost >= LOST_SHARE * (self.lost + self.count):
+        if (
+            not self._told_of_losses
+            and self.lost >= LOSSES
+            and self.lost >= LOST_SHARE * (self.lost + self.count)
+        ):
             self._told_of_losses = True
             self._node.get_logger().warning(
                 f"{self.name}: {self.lost} of {self.lost + self.count} messages were lost on the way. Large ones need a reliable publisher, "
                 "compression (input.image_transport, input.depth_transport), or more room in the middleware: see 'Images get lost' in "
-                "docs/connect.md")
+                "docs/connect.md"
+            )
 
     def describe(self):
         """Type, QoS, publishers, count and age of its messages: one line."""
-        return f"{self.name} ({self.kind}; {_named(self.subscription.qos_profile)}): " + ", ".join(filter(None, [
-            self._publishers(), self._messages(), f"{self.bad} of them bad ({self.reason})" if self.bad else ""]))
+        return f"{self.name} ({self.kind}; {_named(self.subscription.qos_profile)}): " + ", ".join(
+            filter(
+                None,
+                [
+                    self._publishers(),
+                    self._messages(),
+                    f"{self.bad} of them bad ({self.reason})" if self.bad else "",
+                ],
+            )
+        )
 
     def _messages(self):
         if not self.count:
             return "no message" if self.publishers else ""
-        text = f"{self.count} messages, the last {time.monotonic() - self._heard:.1f} s ago" + (f", {self.lost} lost" if self.lost else "")
+        text = f"{self.count} messages, the last {time.monotonic() - self._heard:.1f} s ago" + (
+            f", {self.lost} lost" if self.lost else ""
+        )
         if self._skew is None or abs(self._skew) <= SKEW_SECONDS:
             return text
-        return text + (f" and stamped {abs(self._skew):.1f} s {'before' if self._skew > 0 else 'after'} this node's clock of then "
-                       "(is use_sim_time right?)")
+        return text + (
+            f" and stamped {abs(self._skew):.1f} s {'before' if self._skew > 0 else 'after'} this node's clock of then "
+            "(is use_sim_time right?)"
+        )
 
     @property
     def publishers(self):
@@ -125,7 +180,9 @@ class Topic:
     def _publishers(self):
         publishers = self.publishers
         wrong = [text for text in map(self._unfit, publishers) if text]
-        seen = {0: "no publisher", 1: "1 publisher"}.get(len(publishers), f"{len(publishers)} publishers")
+        seen = {0: "no publisher", 1: "1 publisher"}.get(
+            len(publishers), f"{len(publishers)} publishers"
+        )
         if not publishers and self.refused_policy:
             seen += f" now; one was refused for its {self.refused_policy}"
         return ", ".join([seen, *wrong])
@@ -135,11 +192,15 @@ class Topic:
         name = f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name}"
         if publisher.topic_type != self.kind:
             return f"{name} sends {publisher.topic_type}"
-        compatibility, reason = qos_check_compatible(publisher.qos_profile, self.subscription.qos_profile)
+        compatibility, reason = qos_check_compatible(
+            publisher.qos_profile, self.subscription.qos_profile
+        )
         if compatibility != QoSCompatibility.ERROR:
             return ""
-        return (f"incompatible QoS of {name}: {reason.strip(' ;').removeprefix('ERROR: ')} (it offers {_named(publisher.qos_profile)}; "
-                f"see qos_overrides.{self.name}.subscription)")
+        return (
+            f"incompatible QoS of {name}: {reason.strip(' ;').removeprefix('ERROR: ')} (it offers {_named(publisher.qos_profile)}; "
+            f"see qos_overrides.{self.name}.subscription)"
+        )
 
     @property
     def can_come(self):
@@ -148,21 +209,35 @@ class Topic:
 
 
 class InputMonitor:
-    """refuse(reason) counts bad messages. `notes()` adds what the input itself knows (list of texts). pauses: input that has come once
-    may stay away as long as a publisher is there (keyframes: the robot may stand still). listener: see Topic; `node` by default."""
+    """refuse(reason) counts bad messages. `notes()` adds what the input itself knows (list of
+    texts). pauses: input that has come once may stay away as long as a publisher is there
+    (keyframes: the robot may stand still). listener: see Topic; `node` by default.
+    """
 
-    def __init__(self, node, timeout, refuse, notes=lambda: [], pauses=False, listener=None):
+    def __init__(self, node, timeout, refuse, notes=list, pauses=False, listener=None):
         self._listener = listener or node
-        self._node, self._timeout, self._refuse, self._notes, self._pauses = node, timeout, refuse, notes, pauses
+        self._node, self._timeout, self._refuse, self._notes, self._pauses = (
+            node,
+            timeout,
+            refuse,
+            notes,
+            pauses,
+        )
         self.topics, self._others = [], []  # those that are waited for, those that need not come
         self._arrived, self._any = time.monotonic(), False
         self._warned = None
-        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.own(qos.EVENTS),
-                                                 qos_overriding_options=qos.overridable())
+        self._diagnostics = node.create_publisher(
+            DiagnosticArray,
+            "/diagnostics",
+            qos.own(qos.EVENTS),
+            qos_overriding_options=qos.overridable(),
+        )
 
     def subscribe(self, kind, name, callback, profile, group, needed=True):
         """The Topic. needed: it is missed when nothing comes."""
-        topic = Topic(self._node, self._listener, kind, name, callback, profile, group, self._refuse)
+        topic = Topic(
+            self._node, self._listener, kind, name, callback, profile, group, self._refuse
+        )
         (self.topics if needed else self._others).append(topic)
         return topic
 
@@ -171,7 +246,9 @@ class InputMonitor:
         self._arrived, self._any = time.monotonic(), True
 
     def check(self):
-        """Warn when input has been missing for too long, and publish diagnostics. Returns what is missing; empty: nothing."""
+        """Warn when input has been missing for too long, and publish diagnostics. Returns what is
+        missing; empty: nothing.
+        """
         for topic in (*self.topics, *self._others):
             topic.follow()
         text = self._complaint()
@@ -187,16 +264,30 @@ class InputMonitor:
 
     def _complaint(self):
         timeout, quiet = self._timeout(), time.monotonic() - self._arrived
-        if not timeout or quiet < timeout or (self._pauses and self._any and all(topic.can_come for topic in self.topics)):
+        if (
+            not timeout
+            or quiet < timeout
+            or (self._pauses and self._any and all(topic.can_come for topic in self.topics))
+        ):
             return ""
-        return f"no input for {quiet:.0f} s; waiting for " + "; ".join([topic.describe() for topic in self.topics] + self._notes())
+        return f"no input for {quiet:.0f} s; waiting for " + "; ".join(
+            [topic.describe() for topic in self.topics] + self._notes()
+        )
 
     def _publish(self, text):
         level = DiagnosticStatus.WARN if text else DiagnosticStatus.OK
-        values = [KeyValue(key=topic.name, value=topic.describe().split("): ", 1)[1]) for topic in (*self.topics, *self._others)]
+        values = [
+            KeyValue(key=topic.name, value=topic.describe().split("): ", 1)[1])
+            for topic in (*self.topics, *self._others)
+        ]
         values += [KeyValue(key="note", value=note) for note in self._notes()]
-        status = DiagnosticStatus(level=level, name=f"{self._node.get_fully_qualified_name().lstrip('/')}: input",
-                                  message=text or ("arrives" if self._any else "waiting"), hardware_id="vggt3_ros", values=values)
+        status = DiagnosticStatus(
+            level=level,
+            name=f"{self._node.get_fully_qualified_name().lstrip('/')}: input",
+            message=text or ("arrives" if self._any else "waiting"),
+            hardware_id="vggt3_ros",
+            values=values,
+        )
         message = DiagnosticArray(status=[status])
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._diagnostics.publish(message)
@@ -208,7 +299,15 @@ class InputMonitor:
 
 
 def _named(profile):
-    reliability = {ReliabilityPolicy.RELIABLE: "reliable", ReliabilityPolicy.BEST_EFFORT: "best effort"}
-    durability = {DurabilityPolicy.VOLATILE: "volatile", DurabilityPolicy.TRANSIENT_LOCAL: "transient local"}
-    return (f"{reliability.get(profile.reliability, profile.reliability.name.lower())}, "
-            f"{durability.get(profile.durability, profile.durability.name.lower())}")
+    reliability = {
+        ReliabilityPolicy.RELIABLE: "reliable",
+        ReliabilityPolicy.BEST_EFFORT: "best effort",
+    }
+    durability = {
+        DurabilityPolicy.VOLATILE: "volatile",
+        DurabilityPolicy.TRANSIENT_LOCAL: "transient local",
+    }
+    return (
+        f"{reliability.get(profile.reliability, profile.reliability.name.lower())}, "
+        f"{durability.get(profile.durability, profile.durability.name.lower())}"
+    )

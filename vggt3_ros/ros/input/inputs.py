@@ -19,8 +19,12 @@ class KeyframesInput:
 
     def __init__(self, node, core):
         self._intake = core.intake
-        self.monitor = InputMonitor(node, lambda: core.parameters.node.input.timeout, core.intake.refuse, pauses=True)
-        self.monitor.subscribe(Keyframe, "keyframes", self._take, qos.KEYFRAMES, MutuallyExclusiveCallbackGroup())
+        self.monitor = InputMonitor(
+            node, lambda: core.parameters.node.input.timeout, core.intake.refuse, pauses=True
+        )
+        self.monitor.subscribe(
+            Keyframe, "keyframes", self._take, qos.KEYFRAMES, MutuallyExclusiveCallbackGroup()
+        )
 
     def _take(self, message):
         self.monitor.arrived()

@@ -1,4 +1,6 @@
-"""Keyframe messages into the store: checked, acknowledged or refused with a reason; nothing bad stops the next good one. Needs no rclpy."""
+"""Keyframe messages into the store: checked, acknowledged or refused with a reason; nothing bad
+stops the next good one. Needs no rclpy.
+"""
 
 import json
 import threading
@@ -19,33 +21,48 @@ from vggt3_ros.store.stored_poses import chained
 
 ODOM_FRAME = "odom_frame"  # note in the store, so that TF is complete right after a restart
 T_KEPT_FRONTEND = "T_kept_frontend"  # likewise
-AHEAD_SECONDS = 3600.0  # a stamp farther ahead of every clock known here is refused: after it, all others would be too old
-SKIPPED = 64  # keyframes in a row that were not kept of which the motion's covariance is remembered: any of them may be sent again
+# a stamp farther ahead of every clock known here is refused: after it, all others would be too old
+AHEAD_SECONDS = 3600.0
+# keyframes in a row that were not kept of which the motion's covariance is remembered: any of them
+# may be sent again
+SKIPPED = 64
 SHOWN = 500  # characters of a refusal; the names in a message may have any length
 
 
 class Intake:
-    """Counts what comes. `added` is called after every keyframe that was stored or updated. Safe to use from several threads.
+    """Counts what comes. `added` is called after every keyframe that was stored or updated. Safe
+    to use from several threads.
 
-    T_kept_frontend (4, 4): the front end's frame as it is now, in that of the keyframes; identity until it jumps (see pose_track).
-    track: a number that changes when the keyframes so far are forgotten. input_msg: what the input waits for, for the status.
-    now_ns(): the node's clock, nanoseconds; 0: it has not begun. fault: why the last keyframe could not be stored; empty: it could.
-    Of those received, what is neither refused nor not_stored is on the disk: front ends take this as the acknowledgement.
+    T_kept_frontend (4, 4): the front end's frame as it is now, in that of the keyframes; identity
+    until it jumps (see pose_track). track: a number that changes when the keyframes so far are
+    forgotten. input_msg: what the input waits for, for the status. now_ns(): the node's clock,
+    nanoseconds; 0: it has not begun. fault: why the last keyframe could not be stored; empty: it
+    could. Of those received, what is neither refused nor not_stored is on the disk: front ends
+    take this as the acknowledgement.
     """
 
     def __init__(self, store, odom_frame, added, logger, map_frame="", now_ns=time.time_ns):
-        self._store, self._added, self._log, self._map_frame, self._now_ns = store, added, logger, map_frame, now_ns
+        self._store, self._added, self._log, self._map_frame, self._now_ns = (
+            store,
+            added,
+            logger,
+            map_frame,
+            now_ns,
+        )
         self._lock = threading.Lock()
         self._configured_frame = odom_frame
-        self.odom_frame = odom_frame or store.get_note(ODOM_FRAME) or ""  # empty: that of the first keyframe
+        # empty: that of the first keyframe
+        self.odom_frame = odom_frame or store.get_note(ODOM_FRAME) or ""
         self.camera_frame = ""
         self.received = self.updated = self.refused = self.not_stored = self.images_dropped = 0
         self.last_refusal = self.fault = ""
         self.newest_stamp_ns = self._newest()
         self._instead, self._why_not = None, ""
-        # (stamp, T_odom_cam, covariance since the last that was kept) of those that were not, the last two None where unknown
+        # (stamp, T_odom_cam, covariance since the last that was kept) of those that were not, the
+        # last two None where unknown
         self._skipped = deque(maxlen=SKIPPED)
-        self._spanning = set()  # ids whose covariance spans such ones: not to be replaced when they are sent again
+        # ids whose covariance spans such ones: not to be replaced when they are sent again
+        self._spanning = set()
         self.levels = self._noted_levels()
         self.input_msg, self.track = "", 0
         self.T_kept_frontend = self._noted_jump()
@@ -82,8 +99,9 @@ class Intake:
             self._why_not = reason
 
     def take(self, message):
-        """One vggt3_ros/Keyframe -> the Keyframe as it was taken, None where it was refused. Never raises: a refusal is counted, kept in
-        last_refusal and logged."""
+        """One vggt3_ros/Keyframe -> the Keyframe as it was taken, None where it was refused. Never
+        raises: a refusal is counted, kept in last_refusal and logged.
+        """
         with self._lock:
             try:
                 if self._why_not:
@@ -93,7 +111,9 @@ class Intake:
                 keyframe = with_stereo_depth(sent)
                 if self._instead is not None:
                     self.odom_frame = message.header.frame_id
-                    self._skip(keyframe.stamp_ns, keyframe.T_odom_cam, keyframe.odometry_covariance)
+                    self._skip(
+                        keyframe.stamp_ns, keyframe.T_odom_cam, keyframe.odometry_covariance
+                    )
                     self._instead(keyframe)
                     self.received += 1
                     self.not_stored += 1
@@ -102,9 +122,15 @@ class Intake:
                 if not self.odom_frame:
                     self._store.note(ODOM_FRAME, message.header.frame_id)
                     self.odom_frame = message.header.frame_id
-                outcome = self._store.put(self._spanned(keyframe), encoded, message.compressed_image.format)
+                outcome = self._store.put(
+                    self._spanned(keyframe), encoded, message.compressed_image.format
+                )
             except (ValueError, OverflowError, MemoryError, cv2.error) as error:
-                self.fault = f"keyframes cannot be stored: {error}" if isinstance(error, StoreError) else self.fault
+                self.fault = (
+                    f"keyframes cannot be stored: {error}"
+                    if isinstance(error, StoreError)
+                    else self.fault
+                )
                 self._leave_out(message)
                 self._refuse(f"keyframe {message.id}: {error}")
                 return None
@@ -121,37 +147,63 @@ class Intake:
         return keyframe
 
     def _leave_out(self, message):
-        """A message was refused. If it was the next keyframe, the one after it says how well the motion from there is known, no more."""
-        if self.odom_frame and message.header.frame_id != self.odom_frame or message.id in self._spanning:
+        """A message was refused. If it was the next keyframe, the one after it says how well the
+        motion from there is known, no more.
+        """
+        if (
+            self.odom_frame and message.header.frame_id != self.odom_frame
+        ) or message.id in self._spanning:
             return
         stamp_ns = to_nanoseconds(message.header.stamp)
         if stamp_ns <= self.newest_stamp_ns:
             return
         try:
             covariance = np.asarray(message.odometry_covariance, float).reshape(6, 6)
-            self._skip(stamp_ns, to_transform(message.t_odom_camera), check_covariance(covariance) if covariance.any() else None)
+            self._skip(
+                stamp_ns,
+                to_transform(message.t_odom_camera),
+                check_covariance(covariance) if covariance.any() else None,
+            )
         except ValueError:
             self._skip(stamp_ns, None, None)
 
     def _skip(self, stamp_ns, T_odom_cam, covariance):
         before = self._skipped_before(stamp_ns)
-        self._skipped.append((stamp_ns, T_odom_cam, covariance if before is None else _chained(before, T_odom_cam, covariance)))
+        self._skipped.append(
+            (
+                stamp_ns,
+                T_odom_cam,
+                covariance if before is None else _chained(before, T_odom_cam, covariance),
+            )
+        )
 
     def _skipped_before(self, stamp_ns):
-        """(T_odom_cam, covariance) of the last that was not kept before this stamp, or None: one that is sent again is not before itself."""
+        """(T_odom_cam, covariance) of the last that was not kept before this stamp, or None: one
+        that is sent again is not before itself.
+        """
         while self._skipped and self._skipped[-1][0] >= stamp_ns:
             self._skipped.pop()
         return self._skipped[-1][1:] if self._skipped else None
 
     def _spanned(self, keyframe):
-        """The Keyframe with the covariance of its motion since the last that was kept; None where that is not known."""
+        """The Keyframe with the covariance of its motion since the last that was kept; None where
+        that is not known.
+        """
         if keyframe.id in self._spanning:
             return replace(keyframe, odometry_covariance=None)  # the store keeps the one it has
         if keyframe.stamp_ns <= self.newest_stamp_ns:
             return keyframe
         before = self._skipped_before(keyframe.stamp_ns)
-        return keyframe if before is None else replace(
-            keyframe, odometry_covariance=_chained(before, keyframe.T_odom_cam, keyframe.odometry_covariance))
+        return (
+            keyframe
+            if before is None
+            else replace(
+                keyframe,
+                odometry_covariance=_chained(
+                    before, keyframe.T_odom_cam, keyframe.odometry_covariance
+                ),
+            )
+        )
 
     def refuse(self, reason):
         """Count what could not even become a Keyframe message."""
@@ -193,23 +245,36 @@ class Intake:
     def _check_order(self, message):
         if not message.header.frame_id:
             raise ValueError("header.frame_id is empty: the odometry frame is needed")
-        if len(message.header.frame_id) > MAX_FRAME_NAME or not message.header.frame_id.isprintable():
-            raise ValueError(f"header.frame_id must be at most {MAX_FRAME_NAME} printable characters, got {len(message.header.frame_id)}")
+        if (
+            len(message.header.frame_id) > MAX_FRAME_NAME
+            or not message.header.frame_id.isprintable()
+        ):
+            raise ValueError(
+                f"header.frame_id must be at most {MAX_FRAME_NAME} printable characters, got {len(message.header.frame_id)}"
+            )
         if message.header.frame_id == self._map_frame:
-            raise ValueError(f"header.frame_id is '{self._map_frame}', the name of this node's map frame: give one of them another name "
-                             "(parameter map_frame), so that TF can hold what lies between")
+            raise ValueError(
+                f"header.frame_id is '{self._map_frame}', the name of this node's map frame: give one of them another name "
+                "(parameter map_frame), so that TF can hold what lies between"
+            )
         if self.odom_frame and message.header.frame_id != self.odom_frame:
-            raise ValueError(f"header.frame_id is '{message.header.frame_id}', the poses so far are in '{self.odom_frame}'")
+            raise ValueError(
+                f"header.frame_id is '{message.header.frame_id}', the poses so far are in '{self.odom_frame}'"
+            )
 
     def _check_stamp(self, keyframe):
         now_ns = self._now_ns()
         ahead = (keyframe.stamp_ns - max(now_ns, self.newest_stamp_ns)) / 1e9
         if now_ns and ahead > AHEAD_SECONDS:
-            raise ValueError(f"header.stamp {keyframe.stamp_ns / 1e9:.3f} is {ahead:.0f} s ahead of this node's clock and of every "
-                             "keyframe before: is the clock of one of them wrong, or use_sim_time?")
+            raise ValueError(
+                f"header.stamp {keyframe.stamp_ns / 1e9:.3f} is {ahead:.0f} s ahead of this node's clock and of every "
+                "keyframe before: is the clock of one of them wrong, or use_sim_time?"
+            )
         if keyframe.stamp_ns < self.newest_stamp_ns and self._store.find(keyframe.id) is None:
-            raise ValueError(f"header.stamp {keyframe.stamp_ns / 1e9:.6f} is {(self.newest_stamp_ns - keyframe.stamp_ns) / 1e9:.3f} s "
-                             "before the newest keyframe's: did the clock or the bag restart? call reset, or set_mode with new_session")
+            raise ValueError(
+                f"header.stamp {keyframe.stamp_ns / 1e9:.6f} is {(self.newest_stamp_ns - keyframe.stamp_ns) / 1e9:.3f} s "
+                "before the newest keyframe's: did the clock or the bag restart? call reset, or set_mode with new_session"
+            )
 
 
 def _chained(skipped, T_odom_cam, covariance):

@@ -9,18 +9,27 @@ from vggt3_ros.ros.spinner import Spinner
 
 
 class Listener(Node):
-    """A node NAME_input beside the node `owner`, which resolves its topics and holds its parameters.
+    """A node NAME_input beside the node `owner`, which resolves its topics and holds its
+    parameters.
 
-    For each message rclpy's executor goes through all there is on its nodes. Beside what the back end offers, a camera of 30 Hz with depth
-    and odometry kept the interpreter busy for two thirds of the time, 70 % of it in the executor: on two loaded cores 687 of 750 images
-    found no pose in time. On a node of few subscriptions it is a quarter of the time, and of 1500 images 2 were dropped.
+    For each message rclpy's executor goes through all there is on its nodes. Beside what the back
+    end offers, a camera of 30 Hz with depth and odometry kept the interpreter busy for two thirds
+    of the time, 70 % of it in the executor: on two loaded cores 687 of 750 images found no pose in
+    time. On a node of few subscriptions it is a quarter of the time, and of 1500 images 2 were
+    dropped.
     """
 
     def __init__(self, owner):
         self._owner = None
-        super().__init__(f"{owner.get_name()}_input", context=owner.context, namespace=owner.get_namespace(), use_global_arguments=False,
-                         enable_rosout=False, start_parameter_services=False,
-                         parameter_overrides=[Parameter("start_type_description_service", value=False)])
+        super().__init__(
+            f"{owner.get_name()}_input",
+            context=owner.context,
+            namespace=owner.get_namespace(),
+            use_global_arguments=False,
+            enable_rosout=False,
+            start_parameter_services=False,
+            parameter_overrides=[Parameter("start_type_description_service", value=False)],
+        )
         self._owner, self._spinner = owner, None
 
     def begin(self):
@@ -35,7 +44,9 @@ class Listener(Node):
         return (self._owner or super()).get_parameter(name)
 
     def create_subscription(self, kind, topic, *arguments, **options):
-        return super().create_subscription(kind, self._owner.resolve_topic_name(topic), *arguments, **options)
+        return super().create_subscription(
+            kind, self._owner.resolve_topic_name(topic), *arguments, **options
+        )
 
     def _failed(self):
         self._owner.get_logger().error(f"a callback failed:\n{traceback.format_exc()}")

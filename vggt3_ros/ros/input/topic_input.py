@@ -1,4 +1,6 @@
-"""Keyframes out of plain topics: images with camera_info, depth and the front end's poses, brought together and selected."""
+"""Keyframes out of plain topics: images with camera_info, depth and the front end's poses, brought
+together and selected.
+"""
 
 import time
 
@@ -26,8 +28,11 @@ from vggt3_ros.ros.input.input_monitor import InputMonitor
 from vggt3_ros.ros.input.listener import Listener
 from vggt3_ros.ros.input.tracks import Between, Optional, Timeless
 
-POSES = {"odometry": (Odometry, "odometry"), "pose": (PoseStamped, "frontend_pose"),
-         "pose_with_covariance": (PoseWithCovarianceStamped, "frontend_pose")}
+POSES = {
+    "odometry": (Odometry, "odometry"),
+    "pose": (PoseStamped, "frontend_pose"),
+    "pose_with_covariance": (PoseWithCovarianceStamped, "frontend_pose"),
+}
 IMAGES = {"raw": (Image, "image"), "compressed": (CompressedImage, "image/compressed")}
 DEPTHS = {"raw": (Image, "depth"), "compressedDepth": (CompressedImage, "depth/compressedDepth")}
 RIGHTS = {"raw": (Image, "right/image"), "compressed": (CompressedImage, "right/image/compressed")}
@@ -35,37 +40,71 @@ REFUSED_SECONDS = 1.0  # after a refusal: no need to hear of the same fault with
 
 
 class TopicInput:
-    """Subscribes as parameters input.* say and hands keyframes to core.intake. jumped() is called when the front end jumps."""
+    """Subscribes as parameters input.* say and hands keyframes to core.intake. jumped() is called
+    when the front end jumps.
+    """
 
     def __init__(self, node, core, jumped):
         self._core, self._jumped, self._log = core, jumped, node.get_logger()
         config = self._config
-        group = MutuallyExclusiveCallbackGroup()  # one for all: what belongs together is put together in one thread
+        # one for all: what belongs together is put together in one thread
+        group = MutuallyExclusiveCallbackGroup()
         self._selector = KeyframeSelector()
         self._last_pose, self._quiet_until, self._track = None, 0.0, core.intake.track
         self._odom_frame = self._body_frame = self._camera_frame = None
         self._poses = PoseTrack(0, T_kept_frontend=core.intake.T_kept_frontend)
         self._info = self._right_info = self._depth_info = None
         self._last_image_ns, self._repeated, self._late, self._depth_frame = None, 0, 0, ""
-        self._depth = Nearest(0, 2 * config.sync_queue)  # depth, or the right image that it comes from
+        # depth, or the right image that it comes from
+        self._depth = Nearest(0, 2 * config.sync_queue)
         self._mount = Between(self._T_body_cam)
-        tracks = {"camera_info": Timeless(lambda: self._info), "poses": self._poses, "transform": self._mount}
+        tracks = {
+            "camera_info": Timeless(lambda: self._info),
+            "poses": self._poses,
+            "transform": self._mount,
+        }
         self._listener = Listener(node)
-        self.monitor = InputMonitor(node, lambda: self._config.timeout, core.intake.refuse, self._notes, listener=self._listener)
-        self.monitor.subscribe(*IMAGES[config.image_transport], self._take_image, qos.IMAGES, group)
+        self.monitor = InputMonitor(
+            node,
+            lambda: self._config.timeout,
+            core.intake.refuse,
+            self._notes,
+            listener=self._listener,
+        )
+        self.monitor.subscribe(
+            *IMAGES[config.image_transport], self._take_image, qos.IMAGES, group
+        )
         self.monitor.subscribe(CameraInfo, "camera_info", self._take_info, qos.IMAGES, group)
         self.monitor.subscribe(*POSES[config.source], self._take_pose, qos.ODOMETRY, group)
         if config.depth_transport == "stereo":
             tracks.update(right=self._depth, right_info=Timeless(lambda: self._right_info))
-            self.monitor.subscribe(*RIGHTS[config.image_transport], self._take_depth, qos.IMAGES, group)
-            self.monitor.subscribe(CameraInfo, "right/camera_info", self._take_right_info, qos.IMAGES, group)
+            self.monitor.subscribe(
+                *RIGHTS[config.image_transport], self._take_depth, qos.IMAGES, group
+            )
+            self.monitor.subscribe(
+                CameraInfo, "right/camera_info", self._take_right_info, qos.IMAGES, group
+            )
         elif config.depth_transport != "none":
-            self.monitor.subscribe(*DEPTHS[config.depth_transport], self._take_depth, qos.IMAGES, group)
-            calibration = self.monitor.subscribe(CameraInfo, "depth/camera_info", self._take_depth_info, qos.IMAGES, group, needed=False)
-            tracks.update(depth=self._depth, depth_info=Optional(lambda: self._depth_info, lambda: calibration.can_come),
-                          depth_transform=Between(self._T_cam_depth))
+            self.monitor.subscribe(
+                *DEPTHS[config.depth_transport], self._take_depth, qos.IMAGES, group
+            )
+            calibration = self.monitor.subscribe(
+                CameraInfo,
+                "depth/camera_info",
+                self._take_depth_info,
+                qos.IMAGES,
+                group,
+                needed=False,
+            )
+            tracks.update(
+                depth=self._depth,
+                depth_info=Optional(lambda: self._depth_info, lambda: calibration.can_come),
+                depth_transform=Between(self._T_cam_depth),
+            )
         self._frames = None  # unless something has to be asked of it
-        self._listen_to_frames = lambda: FramesTopic(node, self._listener, group, lambda: self._config.gap_ns, self._proceed)
+        self._listen_to_frames = lambda: FramesTopic(
+            node, self._listener, group, lambda: self._config.gap_ns, self._proceed
+        )
         if config.T_base_camera() is None and (config.source == "odometry" or config.base_frame):
             self._frames = self._listen_to_frames()
         self._sync = Synchronizer(tracks, config.sync_queue)
@@ -79,12 +118,17 @@ class TopicInput:
         self._listener.close()
         self.monitor.destroy()
 
-    # topics -----------------------------------------------------------------------------------------------------------
+    # topics
+    # -----------------------------------------------------------------------------------------------------------
 
     def _take_image(self, message):
         self._follow_resets()
         _check_frame(message.header.frame_id)
-        self._camera_frame = self._config.camera_frame or message.header.frame_id or (self._info.header.frame_id if self._info else "")
+        self._camera_frame = (
+            self._config.camera_frame
+            or message.header.frame_id
+            or (self._info.header.frame_id if self._info else "")
+        )
         stamp_ns = to_stamp(message.header)
         if stamp_ns == self._last_image_ns:
             self._repeated += 1  # not refused: two that send the same image are no fault
@@ -113,40 +157,62 @@ class TopicInput:
 
     def _take_pose(self, message):
         given = message.pose if isinstance(message, PoseStamped) else message.pose.pose
-        covariance = None if isinstance(message, PoseStamped) else np.reshape(message.pose.covariance, (6, 6))
+        covariance = (
+            None
+            if isinstance(message, PoseStamped)
+            else np.reshape(message.pose.covariance, (6, 6))
+        )
         self._follow_resets()
         stamp_ns = to_stamp(message.header)
         try:
-            pose = to_transform(given, "odometry" if isinstance(message, Odometry) else "frontend_pose")
+            pose = to_transform(
+                given, "odometry" if isinstance(message, Odometry) else "frontend_pose"
+            )
         except ValueError:
             self._poses.lose(stamp_ns)  # images there have no pose
             raise
         for frame in (message.header.frame_id, getattr(message, "child_frame_id", "")):
             _check_frame(frame)
         self._body_frame = self._config.base_frame or getattr(message, "child_frame_id", "")
-        if isinstance(message, Odometry) and not self._body_frame and self._config.T_base_camera() is None:
-            raise ValueError("odometry.child_frame_id is empty, so that it is not known what moves: set input.base_frame to the frame whose "
-                             "poses these are (that of the images where it is the camera's), or input.base_to_camera")
+        if (
+            isinstance(message, Odometry)
+            and not self._body_frame
+            and self._config.T_base_camera() is None
+        ):
+            raise ValueError(
+                "odometry.child_frame_id is empty, so that it is not known what moves: set input.base_frame to the frame whose "
+                "poses these are (that of the images where it is the camera's), or input.base_to_camera"
+            )
         if message.header.frame_id != self._odom_frame:
             self._odom_frame = message.header.frame_id
             self._poses.clear()
         self._poses.gap_ns = self._config.gap_ns
-        self._poses.jump_translation, self._poses.jump_rotation = self._config.jump_translation, self._config.jump_rotation
-        jump = self._poses.add(stamp_ns, pose, covariance if covariance is not None and covariance.any() else None)
+        self._poses.jump_translation, self._poses.jump_rotation = (
+            self._config.jump_translation,
+            self._config.jump_rotation,
+        )
+        jump = self._poses.add(
+            stamp_ns, pose, covariance if covariance is not None and covariance.any() else None
+        )
         if jump is not None:
-            self._log.warning(f"the poses in '{self._odom_frame}' jumped by {jump[0]:.2f} m, {jump[1]:.2f} rad: bridged")
+            self._log.warning(
+                f"the poses in '{self._odom_frame}' jumped by {jump[0]:.2f} m, {jump[1]:.2f} rad: bridged"
+            )
             self._core.intake.moved(self._poses.T_kept_frontend)
             self._jumped()
         self._proceed()
 
-    # sets -------------------------------------------------------------------------------------------------------------
+    # sets
+    # -------------------------------------------------------------------------------------------------------------
 
     def _proceed(self):
         self._depth.tolerance_ns = self._config.tolerance_ns
         for stamp_ns, image, found in self._sync.ready():
             self.monitor.arrived()
             self._consider(stamp_ns, image, found)
-        self._core.intake.images_dropped = sum(self._sync.missed.values()) + self._repeated + self._late
+        self._core.intake.images_dropped = (
+            sum(self._sync.missed.values()) + self._repeated + self._late
+        )
 
     def _T_body_cam(self, stamp_ns):
         """(4, 4), or None while it is not known; see FrameTree.at."""
@@ -155,10 +221,16 @@ class TopicInput:
             return transform
         if self._body_frame in ("", self._camera_frame):
             return np.eye(4)
-        return None if self._frames is None else self._frames.at(self._body_frame, self._camera_frame, stamp_ns)
+        return (
+            None
+            if self._frames is None
+            else self._frames.at(self._body_frame, self._camera_frame, stamp_ns)
+        )
 
     def _T_cam_depth(self, stamp_ns):
-        """(4, 4) of the depth camera in the image's, identity where they are one frame; None while it is not known."""
+        """(4, 4) of the depth camera in the image's, identity where they are one frame; None while
+        it is not known.
+        """
         if not self._is_apart():
             return np.eye(4)
         if self._frames is None:
@@ -175,7 +247,9 @@ class TopicInput:
         info, pose, T_body_cam = (found[name] for name in ("camera_info", "poses", "transform"))
         try:
             camera, T_kept_cam = to_camera(info), pose.T_kept_body @ T_body_cam
-            if not self._selector.reason(stamp_ns, T_kept_cam, camera, self._core.parameters.node.selection):
+            if not self._selector.reason(
+                stamp_ns, T_kept_cam, camera, self._core.parameters.node.selection
+            ):
                 self._late += stamp_ns < self._selector.newest_ns
                 return
             message = self._keyframe(stamp_ns, image, found, camera, T_kept_cam)
@@ -183,7 +257,11 @@ class TopicInput:
             self._core.intake.refuse(f"keyframe {self._core.store.next_public_id()}: {error}")
             self._quiet_until = time.monotonic() + REFUSED_SECONDS
             return
-        covariance = None if self._last_pose is None else motion_covariance(self._last_pose, pose, T_body_cam)
+        covariance = (
+            None
+            if self._last_pose is None
+            else motion_covariance(self._last_pose, pose, T_body_cam)
+        )
         if covariance is not None:
             message.odometry_covariance = covariance.ravel()
         self._last_pose = pose  # also where it is refused: the intake knows what was left out
@@ -194,27 +272,43 @@ class TopicInput:
             self._selector.keep(stamp_ns, T_kept_cam, camera, keyframe.depth)
 
     def _keyframe(self, stamp_ns, image, found, camera, T_kept_cam):
-        """What belongs together as a vggt3_ros/Keyframe: the intake reads it as it reads those of a front end."""
-        message = Keyframe(header=Header(stamp=from_nanoseconds(stamp_ns), frame_id=self._odom_frame), id=self._core.store.next_public_id(),
-                           camera_info=found["camera_info"], camera_frame_id=self._camera_frame, t_odom_camera=from_transform(T_kept_cam))
+        """What belongs together as a vggt3_ros/Keyframe: the intake reads it as it reads those of
+        a front end.
+        """
+        message = Keyframe(
+            header=Header(stamp=from_nanoseconds(stamp_ns), frame_id=self._odom_frame),
+            id=self._core.store.next_public_id(),
+            camera_info=found["camera_info"],
+            camera_frame_id=self._camera_frame,
+            t_odom_camera=from_transform(T_kept_cam),
+        )
         _set_image(message, "", image)
         if "right" in found:
             _set_image(message, "right_", _not_empty(found["right"], "right_image"))
             message.right_camera_info = found["right_info"]
         elif "depth" in found:
-            message.depth = self._registered(_not_empty(found["depth"], "depth"), found, image, camera)
+            message.depth = self._registered(
+                _not_empty(found["depth"], "depth"), found, image, camera
+            )
         return message
 
     def _registered(self, depth, found, image, camera):
         """Image or CompressedImage of depth -> Image, as the camera of `image` sees it."""
         info = found["depth_info"]
-        register = registration(self._depth_frame, None if info is None else to_camera(info, "depth/camera_info"), self._camera_frame, camera,
-                                lambda: found["depth_transform"])
+        register = registration(
+            self._depth_frame,
+            None if info is None else to_camera(info, "depth/camera_info"),
+            self._camera_frame,
+            camera,
+            lambda: found["depth_transform"],
+        )
         if register is not None:
             metres = to_depth(depth) if isinstance(depth, Image) else decompress_depth(depth)
             return from_depth(register(metres), image.header)
         if not isinstance(depth, Image):
-            return from_depth(decompress_depth(depth, size=(camera.width, camera.height)), image.header)
+            return from_depth(
+                decompress_depth(depth, size=(camera.width, camera.height)), image.header
+            )
         depth.header = image.header  # one frame, by whatever name
         return depth
 
@@ -230,25 +324,43 @@ class TopicInput:
 
     def _notes(self):
         notes = []
-        if self._frames is not None and self._camera_frame is not None and self._body_frame not in (None, "", self._camera_frame):
+        if (
+            self._frames is not None
+            and self._camera_frame is not None
+            and self._body_frame not in (None, "", self._camera_frame)
+        ):
             static, moving = self._frames.topics
             if not self._frames.connected(self._body_frame, self._camera_frame):
-                notes.append(f"{moving} or {static} to say where '{self._camera_frame}' sits on '{self._body_frame}' "
-                             "(or set input.base_to_camera)")
+                notes.append(
+                    f"{moving} or {static} to say where '{self._camera_frame}' sits on '{self._body_frame}' "
+                    "(or set input.base_to_camera)"
+                )
             elif self._mount.late:
                 notes.append(f"{moving}: {self._mount.late}")
         paired = next((name for name in ("depth", "right") if name in self._sync.tracks), None)
         if paired:
-            notes.append(f"{paired} within sync_tolerance {self._config.sync_tolerance} s of the image")
-        if self._is_apart() and self._frames is not None and not self._frames.connected(self._camera_frame, self._depth_frame):
-            notes.append(f"{self._frames.topics[1]} or {self._frames.topics[0]} to say where '{self._depth_frame}' of the depth sits on "
-                         f"'{self._camera_frame}' of the image")
+            notes.append(
+                f"{paired} within sync_tolerance {self._config.sync_tolerance} s of the image"
+            )
+        if (
+            self._is_apart()
+            and self._frames is not None
+            and not self._frames.connected(self._camera_frame, self._depth_frame)
+        ):
+            notes.append(
+                f"{self._frames.topics[1]} or {self._frames.topics[0]} to say where '{self._depth_frame}' of the depth sits on "
+                f"'{self._camera_frame}' of the image"
+            )
         if self._repeated:
             notes.append(f"images dropped: {self._repeated} with the stamp of the image before")
         if self._late:
-            notes.append(f"images dropped: {self._late} that came after a keyframe of a later stamp")
+            notes.append(
+                f"images dropped: {self._late} that came after a keyframe of a later stamp"
+            )
         if self._poses.late:
-            notes.append(f"poses left out: {self._poses.late} stamped no later than the one before")
+            notes.append(
+                f"poses left out: {self._poses.late} stamped no later than the one before"
+            )
         if self._sync.missed:
             counts = ", ".join(f"{count} for {name}" for name, count in self._sync.missed.items())
             notes.append(f"images dropped: {counts}; the last for {self._sync.last_miss}")
@@ -257,12 +369,16 @@ class TopicInput:
 
 def _check_frame(name):
     if len(name) > MAX_FRAME_NAME or not name.isprintable():
-        raise ValueError(f"frame ids must be at most {MAX_FRAME_NAME} printable characters, got {len(name)}")
+        raise ValueError(
+            f"frame ids must be at most {MAX_FRAME_NAME} printable characters, got {len(name)}"
+        )
 
 
 def _set_image(message, name, image):
     """Image or CompressedImage into its field of a vggt3_ros/Keyframe."""
-    setattr(message, f"{name}image" if isinstance(image, Image) else f"{name}compressed_image", image)
+    setattr(
+        message, f"{name}image" if isinstance(image, Image) else f"{name}compressed_image", image
+    )
 
 
 def _not_empty(image, name):

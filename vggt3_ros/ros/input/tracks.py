@@ -1,4 +1,6 @@
-"""What the synchronizer asks beside topics of images and poses: calibrations, and where frames lie. Needs no ROS."""
+"""What the synchronizer asks beside topics of images and poses: calibrations, and where frames
+lie. Needs no ROS.
+"""
 
 from vggt3_ros.frontend.synchronizer import WAIT, Miss
 from vggt3_ros.geometry.frame_tree import NotYet, Unknown
@@ -16,7 +18,9 @@ class Timeless:
 
 
 class Optional(Timeless):
-    """What may be missing for good: waited for while somebody is there to send it. None: it is missing."""
+    """What may be missing for good: waited for while somebody is there to send it. None: it is
+    missing.
+    """
 
     def __init__(self, value, can_come):
         super().__init__(value)
@@ -28,7 +32,9 @@ class Optional(Timeless):
 
 
 class Between:
-    """Where one frame lies in another at a stamp: a camera on a head that turns is elsewhere with every image."""
+    """Where one frame lies in another at a stamp: a camera on a head that turns is elsewhere with
+    every image.
+    """
 
     def __init__(self, at):
         self._at, self.late = at, ""  # why the last answer has to wait; empty: it has not

@@ -1,4 +1,6 @@
-"""What every load tool needs: a context of rclpy in a namespace of its own, and a node that has come up."""
+"""What every load tool needs: a context of rclpy in a namespace of its own, and a node that has
+come up.
+"""
 
 import time
 from contextlib import contextmanager
@@ -11,7 +13,8 @@ from vggt3_ros.msg import Status
 from vggt3_ros.ros.clients.processes import wait_until
 from vggt3_ros.system.environment import take_short_turns
 
-NAMESPACE = ["-r", "__ns:=/vggt3_load", "-r", "/tf:=tf"]  # a robot that happens to be in reach must not hear of this
+# a robot that happens to be in reach must not hear of this
+NAMESPACE = ["-r", "__ns:=/vggt3_load", "-r", "/tf:=tf"]
 START_SECONDS = 120.0
 
 
@@ -20,12 +23,26 @@ def ros():
     """A context of rclpy of its own, in a namespace of its own. Ctrl-C stays Python's."""
     take_short_turns()  # what this process does besides must not make it hear late
     context = Context()
-    with rclpy.init(args=["--ros-args", *NAMESPACE], context=context, signal_handler_options=SignalHandlerOptions.NO):
+    with rclpy.init(
+        args=["--ros-args", *NAMESPACE],
+        context=context,
+        signal_handler_options=SignalHandlerOptions.NO,
+    ):
         yield context
 
 
 def ready(observer, backend, log):
     """Until the node and its worker are up and know this process."""
-    wait_until(lambda: observer.status is not None and observer.status.state == Status.IDLE and observer.keyframes.get_subscription_count()
-               and observer.localizer.service_is_ready(), START_SECONDS, backend, log, "the back end does not come up")
+    wait_until(
+        lambda: (
+            observer.status is not None
+            and observer.status.state == Status.IDLE
+            and observer.keyframes.get_subscription_count()
+            and observer.localizer.service_is_ready()
+        ),
+        START_SECONDS,
+        backend,
+        log,
+        "the back end does not come up",
+    )
     time.sleep(1.0)

@@ -1,4 +1,6 @@
-"""What befalls a node in a soak: its worker is killed, broken messages come, requests make no sense. Each in a thread of its own."""
+"""What befalls a node in a soak: its worker is killed, broken messages come, requests make no
+sense. Each in a thread of its own.
+"""
 
 import random
 import time
@@ -13,14 +15,16 @@ from vggt3_ros.ros.input.input_monitor import decoded
 from vggt3_ros.ros.load.malformed import noise, spoil
 from vggt3_ros.srv import Localize
 
-RECOVERY_SECONDS = 600.0  # within which a refinement must complete after a kill; without it none is killed again
+# within which a refinement must complete after a kill; without it none is killed again
+RECOVERY_SECONDS = 600.0
 KILL_PAUSE = 10.0, 60.0  # seconds from one recovery to the next kill
 BROKEN_IDS = 2**61  # of broken keyframes, so that none stands for a good one
 
 
 class WorkerKiller:
-    """SIGKILLs the worker of the node `pid` at random moments; `recoveries`: seconds from each kill to the next refinement that
-    completed, None where none did."""
+    """SIGKILLs the worker of the node `pid` at random moments; `recoveries`: seconds from each
+    kill to the next refinement that completed, None where none did.
+    """
 
     def __init__(self, observer, pid, seed):
         self._observer, self._node, self._rng = observer, psutil.Process(pid), random.Random(seed)
@@ -36,7 +40,10 @@ class WorkerKiller:
             worker.kill()
             self.kills += 1
             killed, generation = time.monotonic(), self._observer.status.generation
-            while self._observer.status.generation <= generation and time.monotonic() - killed < RECOVERY_SECONDS:
+            while (
+                self._observer.status.generation <= generation
+                and time.monotonic() - killed < RECOVERY_SECONDS
+            ):
                 if closing.wait(0.2):
                     self.kills -= 1  # the end came first: nothing is known
                     return
@@ -50,10 +57,17 @@ class WorkerKiller:
 
 
 class Vandal:
-    """Sends broken keyframes and nonsensical requests; sent: broken keyframes, each of which must be refused."""
+    """Sends broken keyframes and nonsensical requests; sent: broken keyframes, each of which must
+    be refused.
+    """
 
     def __init__(self, observer, stream, period, seed):
-        self._observer, self._stream, self._period, self._rng = observer, stream, period, random.Random(seed)
+        self._observer, self._stream, self._period, self._rng = (
+            observer,
+            stream,
+            period,
+            random.Random(seed),
+        )
         self._publisher = observer.create_publisher(Keyframe, "keyframes", qos.KEYFRAMES)
         self.sent = self.asked = self.unanswered = 0
         observer.start(self._run)
@@ -86,7 +100,9 @@ class Vandal:
 
 
 def unusable(candidate):
-    """Whether a keyframe, or bytes that should be one, cannot be read. What else reading raises is a fault, and ends the run."""
+    """Whether a keyframe, or bytes that should be one, cannot be read. What else reading raises is
+    a fault, and ends the run.
+    """
     try:
         message = decoded(candidate, Keyframe) if isinstance(candidate, bytes) else candidate
         to_keyframe(message)

@@ -1,4 +1,6 @@
-"""What a robot sees of the back end: how old map->odom gets, whether and how fast localize answers, what became of its keyframes."""
+"""What a robot sees of the back end: how old map->odom gets, whether and how fast localize
+answers, what became of its keyframes.
+"""
 
 import random
 import threading
@@ -11,8 +13,8 @@ from tf2_msgs.msg import TFMessage
 from vggt3_ros.messages.reading import to_nanoseconds
 from vggt3_ros.msg import Keyframe, KeyframePoses, Status
 from vggt3_ros.ros import qos
-from vggt3_ros.ros.spinner import Spinner
 from vggt3_ros.ros.conversions import from_camera
+from vggt3_ros.ros.spinner import Spinner
 from vggt3_ros.srv import Localize
 
 ANSWER_SECONDS = 10.0  # then a request counts as lost
@@ -23,8 +25,9 @@ IN_FLIGHT = qos.KEYFRAME_QUEUE // 2
 class Observer(Node):
     """Publishes keyframes, listens, and asks, spinning in threads of its own until :meth:`close`.
 
-    context: of rclpy. tolerance: transform_tolerance of the node, seconds. greatest_age: of map->odom at any moment, seconds.
-    answers: seconds each localize request took; codes: Counter of their error codes, "lost" without an answer.
+    context: of rclpy. tolerance: transform_tolerance of the node, seconds. greatest_age: of
+    map->odom at any moment, seconds. answers: seconds each localize request took; codes: Counter
+    of their error codes, "lost" without an answer.
     """
 
     def __init__(self, name, context, tolerance=0.1):
@@ -36,13 +39,20 @@ class Observer(Node):
         self.keyframes = self.create_publisher(Keyframe, "keyframes", qos.KEYFRAMES)
         self.acknowledged = []  # (monotonic seconds, keyframes taken) of every status
         self.create_subscription(Status, "status", self._take_status, qos.LATCHED)
-        self.create_subscription(KeyframePoses, "keyframe_poses", lambda message: setattr(self, "poses", message), qos.LATCHED)
+        self.create_subscription(
+            KeyframePoses,
+            "keyframe_poses",
+            lambda message: setattr(self, "poses", message),
+            qos.LATCHED,
+        )
         self.create_subscription(TFMessage, "tf", self._take_transform, qos.TF)
         self.localizer = self.create_client(Localize, "localize")
         self._threads, self._spinner = [], Spinner(self)
 
     def start(self, work):
-        """Run `work` in a thread that ends soon after `closing` is set, and before the node does."""
+        """Run `work` in a thread that ends soon after `closing` is set, and before the node
+        does.
+        """
         self._threads.append(threading.Thread(target=work, daemon=True))
         self._threads[-1].start()
 
@@ -59,24 +69,30 @@ class Observer(Node):
         self.status = message
         self.acknowledged.append((time.monotonic(), stored(message)))
 
-    # transforms -------------------------------------------------------------------------------------------------------
+    # transforms
+    # -------------------------------------------------------------------------------------------------------
 
     def _take_transform(self, message):
         """Just before it comes the last one is at its oldest."""
         now_ns, stamp_ns = time.time_ns(), to_nanoseconds(message.transforms[0].header.stamp)
         if self._stamp_ns is not None:
-            self.greatest_age = max(self.greatest_age, (now_ns - self._stamp_ns) / 1e9 + self._tolerance)
+            self.greatest_age = max(
+                self.greatest_age, (now_ns - self._stamp_ns) / 1e9 + self._tolerance
+            )
         self._stamp_ns = stamp_ns
 
     def forget_ages(self):
         self.greatest_age = 0.0
 
-    # keyframes --------------------------------------------------------------------------------------------------------
+    # keyframes
+    # --------------------------------------------------------------------------------------------------------
 
     def send(self, stream, count, pace, waiting):
-        """Publish `count` keyframes, the k-th pace(k) seconds after the first, and when fewer than `waiting` are not acknowledged yet
-        (None: whatever is). Returns the seconds until all were, or until it is clear that some never will be. RuntimeError when the
-        back end does not go on."""
+        """Publish `count` keyframes, the k-th pace(k) seconds after the first, and when fewer than
+        `waiting` are not acknowledged yet (None: whatever is). Returns the seconds until all were,
+        or until it is clear that some never will be. RuntimeError when the back end does not go
+        on.
+        """
         begin, before = time.monotonic(), self._taken()
         for k in range(count):
             time.sleep(max(0.0, begin + pace(k) - time.monotonic()))
@@ -97,10 +113,13 @@ class Observer(Node):
             time.sleep(0.002)
         return condition()
 
-    # localization -----------------------------------------------------------------------------------------------------
+    # localization
+    # -----------------------------------------------------------------------------------------------------
 
     def ask_forever(self, stream, period, seed=0):
-        """A thread that asks where random images were taken, `period` seconds apart, once there is a map."""
+        """A thread that asks where random images were taken, `period` seconds apart, once there is
+        a map.
+        """
         self.start(lambda: self._ask_forever(stream, period, random.Random(seed)))
 
     def _ask_forever(self, stream, period, rng):
@@ -108,7 +127,11 @@ class Observer(Node):
         while not self.closing.wait(period * rng.uniform(0.5, 1.5)):
             if self.status is None or not self.status.generation:
                 continue
-            self.ask(Localize.Request(image=stream.image(rng.randrange(len(stream))), camera_info=info, verify=True))
+            self.ask(
+                Localize.Request(
+                    image=stream.image(rng.randrange(len(stream))), camera_info=info, verify=True
+                )
+            )
 
     def ask(self, request, count=True):
         """The response, None when there is none in time; counted unless told otherwise."""

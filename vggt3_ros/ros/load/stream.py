@@ -1,4 +1,6 @@
-"""The keyframes of a Sequence as messages: there and back, again and again, or once from first to last."""
+"""The keyframes of a Sequence as messages: there and back, again and again, or once from first to
+last.
+"""
 
 from dataclasses import replace
 
@@ -11,13 +13,17 @@ MOST = 150  # keyframes of a sequence that are kept in memory: 1.5 MB each
 
 
 class Stream:
-    """message(count, stamp_ns) is the count-th vggt3_ros/Keyframe, its id `count`. truth: (N, 4, 4) of the sequence, or None."""
+    """message(count, stamp_ns) is the count-th vggt3_ros/Keyframe, its id `count`. truth: (N, 4,
+    4) of the sequence, or None.
+    """
 
     def __init__(self, sequence, odom_frame="odom"):
         keyframes = [keyframe for keyframe, _ in zip(sequence.keyframes, range(MOST))]
         self.camera = sequence.camera
         self.T_odom_cam = np.array([keyframe.T_odom_cam for keyframe in keyframes])
-        self.truth = None if sequence.groundtruth is None else sequence.groundtruth[:len(keyframes)]
+        self.truth = (
+            None if sequence.groundtruth is None else sequence.groundtruth[: len(keyframes)]
+        )
         self._messages = [from_keyframe(keyframe, odom_frame, "camera") for keyframe in keyframes]
 
     def index(self, count):
@@ -34,10 +40,21 @@ class Stream:
         stamp = from_nanoseconds(stamp_ns)
         camera = self.camera.scaled(64, 48)
         rng = np.random.default_rng(index)
-        keyframe = Keyframe(1, 1, rng.integers(0, 256, (48, 64, 3), np.uint8), camera, self.T_odom_cam[index],
-                            rng.uniform(0.5, 5.0, (48, 64)).astype(np.float32))
+        keyframe = Keyframe(
+            1,
+            1,
+            rng.integers(0, 256, (48, 64, 3), np.uint8),
+            camera,
+            self.T_odom_cam[index],
+            rng.uniform(0.5, 5.0, (48, 64)).astype(np.float32),
+        )
         message = from_keyframe(keyframe, self._messages[index].header.frame_id, "camera")
-        for header in (message.header, message.image.header, message.depth.header, message.camera_info.header):
+        for header in (
+            message.header,
+            message.image.header,
+            message.depth.header,
+            message.camera_info.header,
+        ):
             header.stamp = stamp
         return message
 
@@ -48,13 +65,20 @@ class Stream:
         index, stamp = self.index(count), from_nanoseconds(stamp_ns)
         message = self._messages[index]
         message.id, message.t_odom_camera = count, from_transform(self.T_odom_cam[index])
-        for header in (message.header, message.image.header, message.depth.header, message.camera_info.header):
+        for header in (
+            message.header,
+            message.image.header,
+            message.depth.header,
+            message.camera_info.header,
+        ):
             header.stamp = stamp
         return message
 
 
 class Walk:
-    """The keyframes of a Sequence once, from first to last, each read when it is sent. Serves as an Observer's stream."""
+    """The keyframes of a Sequence once, from first to last, each read when it is sent. Serves as
+    an Observer's stream.
+    """
 
     def __init__(self, sequence):
         self.camera, self._keyframes, self.sent = sequence.camera, sequence.keyframes, 0
@@ -63,7 +87,9 @@ class Walk:
         return max(1, self.sent)
 
     def message(self, count, stamp_ns):
-        message = from_keyframe(replace(self._keyframes[self.sent], stamp_ns=stamp_ns), "odom", "camera")
+        message = from_keyframe(
+            replace(self._keyframes[self.sent], stamp_ns=stamp_ns), "odom", "camera"
+        )
         self.sent += 1
         return message
 

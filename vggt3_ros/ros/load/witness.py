@@ -1,4 +1,6 @@
-"""A front end and its robot that live through restarts of the node: keyframes go on, and what a restarted node serves is looked at."""
+"""A front end and its robot that live through restarts of the node: keyframes go on, and what a
+restarted node serves is looked at.
+"""
 
 import threading
 import time
@@ -16,60 +18,89 @@ from vggt3_ros.ros.load.observer import IN_FLIGHT, Observer
 from vggt3_ros.srv import GetTrajectory, Localize
 
 RETRY_SECONDS = 5.0  # DDS can lose an answer sent before server and client know each other fully
-STATES = {None: "before it was active", Status.STARTING: "while its worker started", Status.IDLE: "idle", Status.REFINING: "refining",
-          Status.DISTILLING: "while it used idle time",
-          Status.FAULT: "in fault"}
+STATES = {
+    None: "before it was active",
+    Status.STARTING: "while its worker started",
+    Status.IDLE: "idle",
+    Status.REFINING: "refining",
+    Status.DISTILLING: "while it used idle time",
+    Status.FAULT: "in fault",
+}
 
 
 class Witness(Observer):
-    """Of one life of the node. sent: ids of the keyframes published in it, in order; path, cloud: the latest messages; transforms:
-    (parent, child, (4, 4)) of every map->odom heard."""
+    """Of one life of the node. sent: ids of the keyframes published in it, in order; path, cloud:
+    the latest messages; transforms: (parent, child, (4, 4)) of every map->odom heard.
+    """
 
     def __init__(self, context, stream):
         self.path = self.cloud = None
         self.transforms, self.sent, self._stream = [], [], stream
         super().__init__("vggt3_witness", context)
-        self.create_subscription(Path, "path", lambda message: setattr(self, "path", message), qos.LATCHED)
-        self.create_subscription(PointCloud2, "map", lambda message: setattr(self, "cloud", message), qos.LATCHED)
+        self.create_subscription(
+            Path, "path", lambda message: setattr(self, "path", message), qos.LATCHED
+        )
+        self.create_subscription(
+            PointCloud2, "map", lambda message: setattr(self, "cloud", message), qos.LATCHED
+        )
         self._trajectory = self.create_client(GetTrajectory, "get_trajectory")
         self._parameters = self.create_client(SetParameters, "vggt3_ros/set_parameters")
 
     def _take_transform(self, message):
         found = message.transforms[0]
-        self.transforms.append((found.header.frame_id, found.child_frame_id, to_matrix(found.transform)))
+        self.transforms.append(
+            (found.header.frame_id, found.child_frame_id, to_matrix(found.transform))
+        )
 
     def send_forever(self, first_id, rate):
-        """A thread that publishes keyframes first_id, first_id + 1, ... while few of them wait to be acknowledged."""
+        """A thread that publishes keyframes first_id, first_id + 1, ... while few of them wait to
+        be acknowledged.
+        """
         self.start(lambda: self._send_forever(first_id, rate))
 
     def _send_forever(self, first_id, rate):
         while not self.closing.wait(1 / rate):
-            if self.status is not None and self.keyframes.get_subscription_count() and len(self.sent) - self._taken() < IN_FLIGHT:
+            if (
+                self.status is not None
+                and self.keyframes.get_subscription_count()
+                and len(self.sent) - self._taken() < IN_FLIGHT
+            ):
                 self.sent.append(first_id + len(self.sent))
                 self.keyframes.publish(self._stream.message(self.sent[-1], time.time_ns()))
 
     def acknowledged_ids(self):
         """Of the keyframes that the node counted: it takes them in order."""
-        return self.sent[:self._taken() if self.status is not None else 0]
+        return self.sent[: self._taken() if self.status is not None else 0]
 
-    # questions, answered or None once this is closing -----------------------------------------------------------------
+    # questions, answered or None once this is closing
+    # -----------------------------------------------------------------
 
     def stored_ids(self):
         """Ids of all keyframes in the node's store, as get_trajectory has them."""
-        answer = self._answer(self._trajectory, GetTrajectory.Request(source=GetTrajectory.Request.ODOMETRY))
+        answer = self._answer(
+            self._trajectory, GetTrajectory.Request(source=GetTrajectory.Request.ODOMETRY)
+        )
         return None if answer is None else set(answer.ids)
 
     def place(self, keyframe_id):
         """The first answer of localize that a worker gave about the image of a keyframe."""
-        request = Localize.Request(image=self._stream.image(self._stream.index(keyframe_id)), camera_info=from_camera(self._stream.camera),
-                                   verify=True)
+        request = Localize.Request(
+            image=self._stream.image(self._stream.index(keyframe_id)),
+            camera_info=from_camera(self._stream.camera),
+            verify=True,
+        )
         while (answer := self._answer(self.localizer, request)) is not None:
             if answer.error_code not in (Localize.Response.NO_WORKER, Localize.Response.TIMEOUT):
                 return answer
             self.closing.wait(0.05)
 
     def set(self, **parameters):
-        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg() for name, value in parameters.items()])
+        request = SetParameters.Request(
+            parameters=[
+                Parameter(name, value=value).to_parameter_msg()
+                for name, value in parameters.items()
+            ]
+        )
         answer = self._answer(self._parameters, request)
         return answer is not None and all(result.successful for result in answer.results)
 
@@ -90,14 +121,18 @@ class Witness(Observer):
 def differences(witness, snapshot, answer):
     """In words: what was heard of the node that is not `snapshot`."""
     poses, path, cloud = witness.poses, witness.path, witness.cloud
-    if poses.generation != snapshot.generation or set(poses.ids) != set(snapshot.keyframe_ids.tolist()):
+    if poses.generation != snapshot.generation or set(poses.ids) != set(
+        snapshot.keyframe_ids.tolist()
+    ):
         yield f"keyframe_poses are of generation {poses.generation}, {len(poses.ids)} keyframes"
     if len(path.poses) != len(snapshot):
         yield f"path has {len(path.poses)} poses"
     if cloud.width * cloud.height != len(snapshot.cloud):
         yield f"map has {cloud.width * cloud.height} points"
     for parent, child, T_map_odom in list(witness.transforms):
-        if (parent, child) != ("map", "odom") or not np.allclose(T_map_odom, snapshot.T_map_odom, atol=1e-6):
+        if (parent, child) != ("map", "odom") or not np.allclose(
+            T_map_odom, snapshot.T_map_odom, atol=1e-6
+        ):
             yield f"TF {parent} -> {child} is {np.round(T_map_odom, 4).tolist()}"
             break
     if answer.error_code != Localize.Response.NONE or answer.generation != snapshot.generation:

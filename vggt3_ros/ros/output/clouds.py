@@ -9,22 +9,39 @@ LAYOUT = np.dtype([("x", "f4"), ("y", "f4"), ("z", "f4"), ("rgb", "u4"), ("confi
 
 
 def to_cloud(point_map, header):
-    """PointMap -> PointCloud2 of x y z (metres from its origin on), rgb (packed 0x00RRGGBB in a float32, as PCL and RViz read it), confidence 0..1."""
+    """PointMap -> PointCloud2 of x y z (metres from its origin on), rgb (packed 0x00RRGGBB in a
+    float32, as PCL and RViz read it), confidence 0..1.
+    """
     points = np.empty(len(point_map), LAYOUT)
     points["x"], points["y"], points["z"] = point_map.around_origin.T
     red, green, blue = np.asarray(point_map.colors).astype(np.uint32).T
     points["rgb"] = red << 16 | green << 8 | blue
     points["confidence"] = point_map.confidence
-    message = PointCloud2(header=header, height=1, width=len(points), is_dense=True, is_bigendian=sys.byteorder == "big",
-                          point_step=LAYOUT.itemsize, row_step=LAYOUT.itemsize * len(points))
-    message.fields = [PointField(name=name, offset=LAYOUT.fields[name][1], datatype=PointField.FLOAT32, count=1)
-                      for name in LAYOUT.names]
+    message = PointCloud2(
+        header=header,
+        height=1,
+        width=len(points),
+        is_dense=True,
+        is_bigendian=sys.byteorder == "big",
+        point_step=LAYOUT.itemsize,
+        row_step=LAYOUT.itemsize * len(points),
+    )
+    message.fields = [
+        PointField(name=name, offset=LAYOUT.fields[name][1], datatype=PointField.FLOAT32, count=1)
+        for name in LAYOUT.names
+    ]
     message.data.frombytes(points.tobytes())
     return message
 
 
 def from_cloud(message):
-    """What :func:`to_cloud` made -> structured array of x y z rgb confidence. ValueError for another layout."""
-    if message.point_step != LAYOUT.itemsize or [field.name for field in message.fields] != list(LAYOUT.names):
-        raise ValueError(f"cloud has fields {[field.name for field in message.fields]}, expected {list(LAYOUT.names)}")
+    """What :func:`to_cloud` made -> structured array of x y z rgb confidence. ValueError for
+    another layout.
+    """
+    if message.point_step != LAYOUT.itemsize or [field.name for field in message.fields] != list(
+        LAYOUT.names
+    ):
+        raise ValueError(
+            f"cloud has fields {[field.name for field in message.fields]}, expected {list(LAYOUT.names)}"
+        )
     return np.frombuffer(message.data, LAYOUT)

@@ -1,4 +1,6 @@
-"""What /diagnostics says beside the status: what waits, what the map rests on, what it moved. Needs no ROS."""
+"""What /diagnostics says beside the status: what waits, what the map rests on, what it moved.
+Needs no ROS.
+"""
 
 import numpy as np
 
@@ -6,8 +8,12 @@ import numpy as np
 def facts(core):
     """{name: text} of the node's Core."""
     network = core.parameters.backend.network
-    out = {"keyframes_waiting": str(core.refinery.waiting), "last_correction": core.last_correction or "none yet",
-           "model": network.adapter or network.checkpoint or "embedded", "device": core.parameters.backend.device}
+    out = {
+        "keyframes_waiting": str(core.refinery.waiting),
+        "last_correction": core.last_correction or "none yet",
+        "model": network.adapter or network.checkpoint or "embedded",
+        "device": core.parameters.backend.device,
+    }
     snapshot = core.snapshot
     if snapshot is None:
         return out

@@ -1,4 +1,6 @@
-"""map->odom as it is broadcast: what refinements correct within the gate's limits, or where localization mode sees the robot. No ROS."""
+"""map->odom as it is broadcast: what refinements correct within the gate's limits, or where
+localization mode sees the robot. No ROS.
+"""
 
 import threading
 
@@ -10,8 +12,9 @@ SIGHTINGS = 3  # images in a row that must agree before localization mode believ
 
 
 class MapOdom:
-    """T_map_odom (4, 4) is in force, None while localization mode has not found the robot. withheld: why the newest correction is not
-    in force; empty: it is. Threads may share it."""
+    """T_map_odom (4, 4) is in force, None while localization mode has not found the robot.
+    withheld: why the newest correction is not in force; empty: it is. Threads may share it.
+    """
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -22,7 +25,9 @@ class MapOdom:
             self.T_map_odom, self.withheld, self._jump, self._sightings = T_map_odom, "", None, 0
 
     def correct(self, snapshot, gate):
-        """Put a Snapshot's correction in force unless `gate` (GateConfig) objects; returns what was in force before (None: nothing was)."""
+        """Put a Snapshot's correction in force unless `gate` (GateConfig) objects; returns what
+        was in force before (None: nothing was).
+        """
         with self._lock:
             before = self.T_map_odom
             self.withheld = "" if before is None else objection(snapshot, before, gate)
@@ -31,22 +36,35 @@ class MapOdom:
             return before
 
     def see(self, T_map_odom, T_odom_cam, gate):
-        """An image localized in the map places the robot so. Whether that is believed: a far jump has to be seen several times."""
+        """An image localized in the map places the robot so. Whether that is believed: a far jump
+        has to be seen several times.
+        """
         with self._lock:
-            metres = 0.0 if self.T_map_odom is None else jump(self.T_map_odom, T_map_odom, T_odom_cam)[0]
+            metres = (
+                0.0
+                if self.T_map_odom is None
+                else jump(self.T_map_odom, T_map_odom, T_odom_cam)[0]
+            )
             if gate.relocalization and metres > gate.relocalization:
-                again = self._jump is not None and jump(self._jump, T_map_odom, T_odom_cam)[0] <= gate.relocalization
+                again = (
+                    self._jump is not None
+                    and jump(self._jump, T_map_odom, T_odom_cam)[0] <= gate.relocalization
+                )
                 self._jump, self._sightings = T_map_odom, self._sightings + 1 if again else 1
                 if self._sightings < SIGHTINGS:
-                    self.withheld = (f"localization jumps {metres:.2f} m, gate.relocalization is {gate.relocalization:.2f}: "
-                                     f"seen by {self._sightings} of {SIGHTINGS} images in a row")
+                    self.withheld = (
+                        f"localization jumps {metres:.2f} m, gate.relocalization is {gate.relocalization:.2f}: "
+                        f"seen by {self._sightings} of {SIGHTINGS} images in a row"
+                    )
                     return False
             self.T_map_odom, self.withheld, self._jump, self._sightings = T_map_odom, "", None, 0
             return True
 
 
 def objection(snapshot, T_map_odom, gate):
-    """Why the correction of `snapshot` against T_map_odom (4, 4) is beyond `gate` (GateConfig); empty when it is within."""
+    """Why the correction of `snapshot` against T_map_odom (4, 4) is beyond `gate` (GateConfig);
+    empty when it is within.
+    """
     if not len(snapshot):
         return ""
     metres, radians = jump(T_map_odom, snapshot.T_map_odom, snapshot.T_odom_cam[snapshot.newest])

@@ -12,15 +12,25 @@ from vggt3_ros.surface.grid import UNKNOWN, Grid, occupancy
 
 
 class GridOutput:
-    """`core` is the node's Core. Looks every `period` seconds whether there is a newer map, or another grid wanted, and a subscriber."""
+    """`core` is the node's Core. Looks every `period` seconds whether there is a newer map, or
+    another grid wanted, and a subscriber.
+    """
 
     def __init__(self, node, core, period):
         self._node, self._core, self._shown = node, core, (None, None)
-        self._publisher = node.create_publisher(OccupancyGrid, "occupancy_grid", qos.own(qos.LATCHED),
-                                                qos_overriding_options=qos.overridable())
+        self._publisher = node.create_publisher(
+            OccupancyGrid,
+            "occupancy_grid",
+            qos.own(qos.LATCHED),
+            qos_overriding_options=qos.overridable(),
+        )
         # A group of its own: a grid of many rooms takes seconds.
-        self._timer = node.create_timer(period, self._update, callback_group=MutuallyExclusiveCallbackGroup(),
-                                        clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer = node.create_timer(
+            period,
+            self._update,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
+        )
 
     def _update(self):
         snapshot, config = self._core.snapshot, self._core.parameters.node.grid
@@ -28,7 +38,10 @@ class GridOutput:
         if shown or not self._publisher.get_subscription_count():
             return
         self._shown = snapshot, config
-        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self._core.parameters.node.map_frame)
+        header = Header(
+            stamp=self._node.get_clock().now().to_msg(),
+            frame_id=self._core.parameters.node.map_frame,
+        )
         try:
             message = to_message(self._grid(snapshot, config), header)
         except (ValueError, KeyError) as error:  # KeyError: a keyframe was forgotten meanwhile
@@ -40,7 +53,13 @@ class GridOutput:
         if snapshot is None:
             return Grid(np.full((0, 0), UNKNOWN, np.int8), config.resolution, np.eye(4))
         cameras = [self._core.store.camera(int(id)).undistorted() for id in snapshot.keyframe_ids]
-        return occupancy(snapshot.cloud.points, snapshot.T_map_cam, cameras, config, self._core.parameters.backend.map.max_depth)
+        return occupancy(
+            snapshot.cloud.points,
+            snapshot.T_map_cam,
+            cameras,
+            config,
+            self._core.parameters.backend.map.max_depth,
+        )
 
     def destroy(self):
         self._node.destroy_timer(self._timer)
@@ -51,14 +70,21 @@ def _same(snapshot, other):
     """Whether two Snapshots, or None, hold the same map: idle time changes only the memory."""
     if snapshot is None or other is None:
         return snapshot is other
-    return np.array_equal(snapshot.T_map_cam, other.T_map_cam) and len(snapshot.cloud) == len(other.cloud)
+    return np.array_equal(snapshot.T_map_cam, other.T_map_cam) and len(snapshot.cloud) == len(
+        other.cloud
+    )
 
 
 def to_message(grid, header):
     """Grid -> nav_msgs/OccupancyGrid."""
     rows, columns = grid.cells.shape
-    info = MapMetaData(map_load_time=header.stamp, resolution=float(grid.resolution), width=columns, height=rows,
-                       origin=from_transform(grid.T_map_grid))
+    info = MapMetaData(
+        map_load_time=header.stamp,
+        resolution=float(grid.resolution),
+        width=columns,
+        height=rows,
+        origin=from_transform(grid.T_map_grid),
+    )
     message = OccupancyGrid(header=header, info=info)
     message.data.frombytes(grid.cells.tobytes())
     return message

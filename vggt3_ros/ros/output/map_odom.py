@@ -1,4 +1,6 @@
-"""TF map->odom: re-broadcast with a stamp ahead of now, because a refinement takes long; identity before the first one."""
+"""TF map->odom: re-broadcast with a stamp ahead of now, because a refinement takes long; identity
+before the first one.
+"""
 
 import threading
 import time
@@ -13,33 +15,47 @@ from vggt3_ros.ros.conversions import from_nanoseconds, to_transform_message
 
 
 class Stamps:
-    """Stamps that grow while time stands still, as simulated time does in a pause: of two transforms with one stamp tf2 keeps the first,
-    and with it the correction before the last."""
+    """Stamps that grow while time stands still, as simulated time does in a pause: of two
+    transforms with one stamp tf2 keeps the first, and with it the correction before the last.
+    """
 
     def __init__(self):
         self._wanted_ns = self._last_ns = -1
 
     def after(self, wanted_ns):
-        """The stamp wanted, or the next nanosecond that is free. Time that goes back (the simulation began again) is followed."""
+        """The stamp wanted, or the next nanosecond that is free. Time that goes back (the
+        simulation began again) is followed.
+        """
         back, self._wanted_ns = wanted_ns < self._wanted_ns, wanted_ns
         self._last_ns = wanted_ns if back else max(wanted_ns, self._last_ns + 1)
         return self._last_ns
 
 
 class MapOdomBroadcaster:
-    """`transform()` gives (4, 4) T_map_odom, `frames()` (map, odom). While the transform is None or odom, before the first keyframe, is
-    empty, nothing is sent."""
+    """`transform()` gives (4, 4) T_map_odom, `frames()` (map, odom). While the transform is None
+    or odom, before the first keyframe, is empty, nothing is sent.
+    """
 
     def __init__(self, node, rate, transform, frames, tolerance, enabled):
-        self._node, self._transform, self._frames, self._tolerance, self._enabled = node, transform, frames, tolerance, enabled
-        self._publisher = node.create_publisher(TFMessage, "/tf", qos.own(qos.TF), qos_overriding_options=qos.overridable())
+        self._node, self._transform, self._frames, self._tolerance, self._enabled = (
+            node,
+            transform,
+            frames,
+            tolerance,
+            enabled,
+        )
+        self._publisher = node.create_publisher(
+            TFMessage, "/tf", qos.own(qos.TF), qos_overriding_options=qos.overridable()
+        )
         self._stamps, self._sending = Stamps(), threading.Lock()
         self._period, self._stopped = 1.0 / rate, threading.Event()
         self._thread = threading.Thread(target=self._rebroadcast, daemon=True, name="map_odom")
         self._thread.start()
 
     def _rebroadcast(self):
-        """In a thread of its own and by the steady clock: neither a busy executor nor a paused simulation may make map->odom stale."""
+        """In a thread of its own and by the steady clock: neither a busy executor nor a paused
+        simulation may make map->odom stale.
+        """
         due = time.monotonic()
         while not self._stopped.wait(max(0.0, due - time.monotonic())):
             due = max(due + self._period, time.monotonic())
@@ -48,7 +64,9 @@ class MapOdomBroadcaster:
             except Exception:
                 if not self._node.context.ok():
                     return
-                self._node.get_logger().error(f"map->odom was not sent:\n{traceback.format_exc()}", throttle_duration_sec=5.0)
+                self._node.get_logger().error(
+                    f"map->odom was not sent:\n{traceback.format_exc()}", throttle_duration_sec=5.0
+                )
 
     def broadcast(self):
         """Send what holds now, with a stamp beyond the last one's. Any thread may ask for it."""
@@ -56,11 +74,15 @@ class MapOdomBroadcaster:
             parent, child = self._frames()
             transform = self._transform()
             now_ns = self._node.get_clock().now().nanoseconds
-            if transform is None or not child or not self._enabled() or now_ns == 0:  # simulated time has not begun
+            # simulated time has not begun
+            if transform is None or not child or not self._enabled() or now_ns == 0:
                 return
             stamp = from_nanoseconds(self._stamps.after(now_ns + int(self._tolerance() * 1e9)))
-            message = TransformStamped(header=Header(stamp=stamp, frame_id=parent), child_frame_id=child,
-                                       transform=to_transform_message(transform))
+            message = TransformStamped(
+                header=Header(stamp=stamp, frame_id=parent),
+                child_frame_id=child,
+                transform=to_transform_message(transform),
+            )
             self._publisher.publish(TFMessage(transforms=[message]))
 
     def destroy(self):

@@ -1,8 +1,9 @@
-"""Topics status, status_marker and /diagnostics: what the back end does, what it took and refused, what went wrong."""
+"""Topics status, status_marker and /diagnostics: what the back end does, what it took and refused,
+what went wrong.
+"""
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
@@ -23,15 +24,26 @@ class StatusPublisher:
 
     def __init__(self, node, core, localize):
         self._node, self._core, self._localize = node, core, localize
-        self._status = node.create_publisher(Status, "status", qos.own(qos.LATCHED), qos_overriding_options=qos.overridable())
-        self._marker = node.create_publisher(Marker, "status_marker", qos.own(qos.LATCHED), qos_overriding_options=qos.overridable())
-        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.own(qos.EVENTS),
-                                                 qos_overriding_options=qos.overridable())
+        self._status = node.create_publisher(
+            Status, "status", qos.own(qos.LATCHED), qos_overriding_options=qos.overridable()
+        )
+        self._marker = node.create_publisher(
+            Marker, "status_marker", qos.own(qos.LATCHED), qos_overriding_options=qos.overridable()
+        )
+        self._diagnostics = node.create_publisher(
+            DiagnosticArray,
+            "/diagnostics",
+            qos.own(qos.EVENTS),
+            qos_overriding_options=qos.overridable(),
+        )
         self._state, self._received = None, 0
 
     def publish_if_changed(self):
         """Also once in a few keyframes: front ends that wait for them to be counted go on."""
-        if self._state != self._current_state() or self._core.intake.received - self._received >= ACKNOWLEDGED:
+        if (
+            self._state != self._current_state()
+            or self._core.intake.received - self._received >= ACKNOWLEDGED
+        ):
             self.publish()
 
     def publish(self):
@@ -59,41 +71,98 @@ class StatusPublisher:
         return Status.DISTILLING if worker.distilling else Status.IDLE
 
     def message(self):
-        core, intake, refinery, worker = self._core, self._core.intake, self._core.refinery, self._core.worker
+        core, intake, refinery, worker = (
+            self._core,
+            self._core.intake,
+            self._core.refinery,
+            self._core.worker,
+        )
         message = Status(
-            stamp=self._node.get_clock().now().to_msg(), state=self._current_state(), phase=refinery.phase,
-            progress=float(refinery.progress), keyframes=len(core.store), received=intake.received, updated=intake.updated,
-            not_stored=intake.not_stored, refused=intake.refused, last_refusal=intake.last_refusal, input_msg=intake.input_msg, refinement_seconds=refinery.seconds,
-            refinement_age=refinery.age, worker_restarts=worker.restarts, worker_memory_mb=int(worker.memory_mb),
-            mode=Status.LOCALIZATION if core.localizing else Status.MAPPING, withheld=core.map_odom.withheld,
-            localizations=self._localize.asked + core.tracker.asked, localized=self._localize.localized + core.tracker.localized,
-            error_msg=worker.fault or intake.fault or refinery.error, set_aside=_named(core.store), memory_msg=worker.memory_msg,
-            device_memory_mb=int(worker.device_mb), images_dropped=core.intake.images_dropped, running_on=worker.running_on)
+            stamp=self._node.get_clock().now().to_msg(),
+            state=self._current_state(),
+            phase=refinery.phase,
+            progress=float(refinery.progress),
+            keyframes=len(core.store),
+            received=intake.received,
+            updated=intake.updated,
+            not_stored=intake.not_stored,
+            refused=intake.refused,
+            last_refusal=intake.last_refusal,
+            input_msg=intake.input_msg,
+            refinement_seconds=refinery.seconds,
+            refinement_age=refinery.age,
+            worker_restarts=worker.restarts,
+            worker_memory_mb=int(worker.memory_mb),
+            mode=Status.LOCALIZATION if core.localizing else Status.MAPPING,
+            withheld=core.map_odom.withheld,
+            localizations=self._localize.asked + core.tracker.asked,
+            localized=self._localize.localized + core.tracker.localized,
+            error_msg=worker.fault or intake.fault or refinery.error,
+            set_aside=_named(core.store),
+            memory_msg=worker.memory_msg,
+            device_memory_mb=int(worker.device_mb),
+            images_dropped=core.intake.images_dropped,
+            running_on=worker.running_on,
+        )
         snapshot = core.snapshot
         if snapshot is not None:
             accepted = sum(loop.accepted for loop in snapshot.loops)
-            message.generation, message.keyframes_refined, message.map_points = snapshot.generation, len(snapshot), len(snapshot.cloud)
-            message.odometry_msg = _last([str(broken) for broken in self._breaks(snapshot)], "earlier breaks of the odometry")
-            message.loops_accepted, message.loops_rejected = accepted, len(snapshot.loops) - accepted
+            message.generation, message.keyframes_refined, message.map_points = (
+                snapshot.generation,
+                len(snapshot),
+                len(snapshot.cloud),
+            )
+            message.odometry_msg = _last(
+                [str(broken) for broken in self._breaks(snapshot)],
+                "earlier breaks of the odometry",
+            )
+            message.loops_accepted, message.loops_rejected = (
+                accepted,
+                len(snapshot.loops) - accepted,
+            )
         return message
 
     def _breaks(self, snapshot):
-        return told(snapshot.report, self._core.store.public_ids()) if told(snapshot.report) else ()
+        return (
+            told(snapshot.report, self._core.store.public_ids()) if told(snapshot.report) else ()
+        )
 
     def _as_diagnostics(self, message):
-        level = {Status.FAULT: DiagnosticStatus.ERROR, Status.STARTING: DiagnosticStatus.WARN}.get(message.state, DiagnosticStatus.OK)
+        level = {Status.FAULT: DiagnosticStatus.ERROR, Status.STARTING: DiagnosticStatus.WARN}.get(
+            message.state, DiagnosticStatus.OK
+        )
         level = DiagnosticStatus.ERROR if self._core.intake.fault else level
         snapshot = self._core.snapshot
         empty = snapshot.report.get("empty", ()) if snapshot is not None else ()
         lost = message.odometry_msg if _just_broke(snapshot) else ""
-        reasons = [text for text in (message.error_msg, message.withheld, message.set_aside, message.memory_msg, lost, *empty) if text]
+        reasons = [
+            text
+            for text in (
+                message.error_msg,
+                message.withheld,
+                message.set_aside,
+                message.memory_msg,
+                lost,
+                *empty,
+            )
+            if text
+        ]
         if reasons and level == DiagnosticStatus.OK:
             level = DiagnosticStatus.WARN
         text = ": ".join([STATES[message.state], *reasons])
-        values = {n: str(getattr(message, n)) for n in message.get_fields_and_field_types() if n not in HIDDEN}
+        values = {
+            n: str(getattr(message, n))
+            for n in message.get_fields_and_field_types()
+            if n not in HIDDEN
+        }
         values |= facts(self._core)
-        status = DiagnosticStatus(level=level, name=f"{self._node.get_fully_qualified_name().lstrip('/')}: back end", message=text,
-                                  hardware_id="vggt3_ros", values=[KeyValue(key=n, value=v) for n, v in values.items()])
+        status = DiagnosticStatus(
+            level=level,
+            name=f"{self._node.get_fully_qualified_name().lstrip('/')}: back end",
+            message=text,
+            hardware_id="vggt3_ros",
+            values=[KeyValue(key=n, value=v) for n, v in values.items()],
+        )
         out = DiagnosticArray(status=[status])
         out.header.stamp = message.stamp
         return out
@@ -105,7 +174,9 @@ class StatusPublisher:
 
 
 def _just_broke(snapshot):
-    """Whether odometry broke before one of the newest keyframes of a Snapshot (None: there is none)."""
+    """Whether odometry broke before one of the newest keyframes of a Snapshot (None: there is
+    none).
+    """
     if snapshot is None:
         return False
     newest = snapshot.keyframe_ids[np.lexsort((snapshot.stamps_ns, snapshot.sessions))[-RECENT:]]
@@ -118,10 +189,17 @@ def _named(store):
     if not aside:
         return ""
     public_ids = store.public_ids()
-    return _last([f"keyframe {public_ids.get(id, id)} is set aside: {reason}" for id, reason in sorted(aside.items())],
-                 "more keyframes are set aside")
+    return _last(
+        [
+            f"keyframe {public_ids.get(id, id)} is set aside: {reason}"
+            for id, reason in sorted(aside.items())
+        ],
+        "more keyframes are set aside",
+    )
 
 
 def _last(texts, others):
     """The last few texts in one line, and how many `others` there are."""
-    return "; ".join(([f"{len(texts) - NAMED} {others}"] if len(texts) > NAMED else []) + texts[-NAMED:])
+    return "; ".join(
+        ([f"{len(texts) - NAMED} {others}"] if len(texts) > NAMED else []) + texts[-NAMED:]
+    )

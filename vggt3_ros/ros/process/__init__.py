@@ -1,1 +1,3 @@
-"""The worker process as the node sees it: when it refines, what it published, what it localizes. Needs no rclpy."""
+"""The worker process as the node sees it: when it refines, what it published, what it localizes.
+Needs no rclpy.
+"""

@@ -1,4 +1,6 @@
-"""When to refine: after N keyframes, after T seconds with a new one, or on request. Never blocks; needs no ROS."""
+"""When to refine: after N keyframes, after T seconds with a new one, or on request. Never blocks;
+needs no ROS.
+"""
 
 import threading
 import time
@@ -9,18 +11,22 @@ from vggt3_ros.worker.client import WorkerError
 
 
 class Refinery:
-    """Asks `worker` (WorkerClient) for refinements. `limits()` gives (keyframes, seconds) that start one, 0: never.
+    """Asks `worker` (WorkerClient) for refinements. `limits()` gives (keyframes, seconds) that
+    start one, 0: never.
 
-    waiting: keyframes not refined yet at the start. on_change() is called when a refinement starts, advances or ends. A refinement that
-    those who wished for it withdrew from is cancelled; the keyframes in it then start none by themselves until as many more have come.
+    waiting: keyframes not refined yet at the start. on_change() is called when a refinement
+    starts, advances or ends. A refinement that those who wished for it withdrew from is cancelled;
+    the keyframes in it then start none by themselves until as many more have come.
     """
 
     def __init__(self, worker, limits, waiting, on_change, logger):
         self._worker, self._limits, self._on_change, self._log = worker, limits, on_change, logger
         self._lock = threading.RLock()
         self._new, self._running, self._requested = waiting, None, []
-        self._served, self._cancelling = [], False  # wishes that the running refinement grants, and whether all were withdrawn
-        self._declined = 0  # of the keyframes waiting, those that were in a refinement that was withdrawn from
+        # wishes that the running refinement grants, and whether all were withdrawn
+        self._served, self._cancelling = [], False
+        # of the keyframes waiting, those that were in a refinement that was withdrawn from
+        self._declined = 0
         self._began = self._ended = time.monotonic()
         self._paused = False
         self.phase, self.progress = "", 0.0
@@ -52,8 +58,10 @@ class Refinery:
         self.tick()
 
     def request(self, listener=None):
-        """Future of the generation that a refinement of everything stored by now yields; raises WorkerError.
-        listener(phase, fraction) hears of its progress. :meth:`withdraw` it, rather than cancel it."""
+        """Future of the generation that a refinement of everything stored by now yields; raises
+        WorkerError. listener(phase, fraction) hears of its progress. :meth:`withdraw` it, rather
+        than cancel it.
+        """
         wish = Future()
         wish.set_running_or_notify_cancel()
         wish.listener = listener or (lambda phase, fraction: None)
@@ -63,8 +71,10 @@ class Refinery:
         return wish
 
     def withdraw(self, wish):
-        """Whoever made this wish no longer wants it: it ends with WorkerError("cancelled"). So does the refinement that runs for it, unless
-        others wait for the same one; one that started by itself goes on."""
+        """Whoever made this wish no longer wants it: it ends with WorkerError("cancelled"). So
+        does the refinement that runs for it, unless others wait for the same one; one that started
+        by itself goes on.
+        """
         with self._lock:
             if self._cancelling and wish in self._served:
                 return
@@ -72,14 +82,18 @@ class Refinery:
                 self._cancelling = True  # and the wish is told when the worker has stopped
                 self._worker.cancel(self._running)
                 return
-            wishes = next((wishes for wishes in (self._requested, self._served) if wish in wishes), None)
+            wishes = next(
+                (wishes for wishes in (self._requested, self._served) if wish in wishes), None
+            )
             if wishes is None:
                 return
             wishes.remove(wish)
         wish.set_exception(WorkerError("cancelled", "cancelled by the client"))
 
     def pause(self):
-        """Cancel the refinement that runs, drop the wishes for another, and start none until :meth:`resume`."""
+        """Cancel the refinement that runs, drop the wishes for another, and start none until
+        :meth:`resume`.
+        """
         with self._lock:
             self._paused = True
             dropped, self._requested = self._requested, []
@@ -102,7 +116,9 @@ class Refinery:
                 return
             keyframes, seconds = self._limits()
             fresh = self._new - self._declined
-            due = (keyframes and fresh >= keyframes) or (seconds and fresh > 0 and time.monotonic() - self._began >= seconds)
+            due = (keyframes and fresh >= keyframes) or (
+                seconds and fresh > 0 and time.monotonic() - self._began >= seconds
+            )
             if not (due or self._requested):
                 return
             self._served, self._requested = self._requested, []
@@ -134,7 +150,8 @@ class Refinery:
                 self.seconds = self._ended - self._began
             else:
                 self.error = "" if error.code == "cancelled" else str(error)
-                if error.code in ("died", "cancelled"):  # nothing is wrong with the keyframes: they still wait
+                # nothing is wrong with the keyframes: they still wait
+                if error.code in ("died", "cancelled"):
                     self._new += covered
             if self._cancelling and error is not None and error.code == "cancelled":
                 self._declined, self._began = covered, time.monotonic()

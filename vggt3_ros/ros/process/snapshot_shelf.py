@@ -1,4 +1,6 @@
-"""The Snapshot in force, read from the store's folder in a thread of its own as the worker publishes them. Needs no ROS."""
+"""The Snapshot in force, read from the store's folder in a thread of its own as the worker
+publishes them. Needs no ROS.
+"""
 
 import threading
 import traceback
@@ -8,15 +10,27 @@ from vggt3_ros.store.snapshot import Snapshot
 
 
 class SnapshotShelf:
-    """store: KeyframeStore that the snapshots are of. adopted(snapshot, previous) is called in the shelf's thread for each that comes into force.
-    The newest stored one that can be read is in force at once; `current` is None while there is none."""
+    """store: KeyframeStore that the snapshots are of. adopted(snapshot, previous) is called in the
+    shelf's thread for each that comes into force. The newest stored one that can be read is in
+    force at once; `current` is None while there is none.
+    """
 
     def __init__(self, store, adopted, logger):
-        self._store, self._folder, self._adopted, self._log = store, store.snapshots, adopted, logger
+        self._store, self._folder, self._adopted, self._log = (
+            store,
+            store.snapshots,
+            adopted,
+            logger,
+        )
         self._lock = threading.Lock()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="snapshot_loader")
-        stored = sorted((int(path.name) for path in self._folder.glob("*") if path.name.isdigit()), reverse=True)
-        self.current = next((snapshot for snapshot in map(self._read, stored) if snapshot is not None), None)
+        stored = sorted(
+            (int(path.name) for path in self._folder.glob("*") if path.name.isdigit()),
+            reverse=True,
+        )
+        self.current = next(
+            (snapshot for snapshot in map(self._read, stored) if snapshot is not None), None
+        )
 
     def announced(self, generation):
         """The worker has published it: a Future that ends when it is in force."""
@@ -28,7 +42,9 @@ class SnapshotShelf:
         """What `adopted` raised would else be seen by nobody who does not ask."""
         error = done.exception()
         if error is not None:
-            self._log.error(f"a new snapshot was not taken up: {''.join(traceback.format_exception(error))}")
+            self._log.error(
+                f"a new snapshot was not taken up: {''.join(traceback.format_exception(error))}"
+            )
 
     def wait(self, timeout=None):
         """Until all that were announced are in force."""

@@ -1,4 +1,6 @@
-"""Localization mode: each keyframe is looked for in the map, and map->odom follows what is found. Nothing is stored. No ROS."""
+"""Localization mode: each keyframe is looked for in the map, and map->odom follows what is found.
+Nothing is stored. No ROS.
+"""
 
 import threading
 
@@ -8,11 +10,19 @@ from vggt3_ros.geometry import se3
 
 
 class Tracker:
-    """worker: WorkerClient; map_odom: MapOdom; gate() -> GateConfig; found(stamp_ns, T_map_cam, covariance) is called with every pose
-    that is believed. One image is asked about at a time; of those that come meanwhile, the newest is next."""
+    """worker: WorkerClient; map_odom: MapOdom; gate() -> GateConfig; found(stamp_ns, T_map_cam,
+    covariance) is called with every pose that is believed. One image is asked about at a time; of
+    those that come meanwhile, the newest is next.
+    """
 
     def __init__(self, worker, map_odom, gate, found, logger):
-        self._worker, self._map_odom, self._gate, self._found, self._log = worker, map_odom, gate, found, logger
+        self._worker, self._map_odom, self._gate, self._found, self._log = (
+            worker,
+            map_odom,
+            gate,
+            found,
+            logger,
+        )
         self._lock = threading.Lock()
         self._running = self._asking = False
         self._next = None
@@ -52,7 +62,9 @@ class Tracker:
             if done.exception() is not None:
                 self._log.warning(f"not localized: {done.exception()}", throttle_duration_sec=5.0)
             elif done.result()["code"] != "ok":
-                self._log.info(f"not localized: {done.result()['message']}", throttle_duration_sec=5.0)
+                self._log.info(
+                    f"not localized: {done.result()['message']}", throttle_duration_sec=5.0
+                )
             else:
                 self._place(keyframe, done.result())
         self._ask()

@@ -1,4 +1,6 @@
-"""Services save_map, load_map, reset and set_mode: error code and text in every answer, never an exception."""
+"""Services save_map, load_map, reset and set_mode: error code and text in every answer, never an
+exception.
+"""
 
 from concurrent.futures import TimeoutError as FutureTimeout
 
@@ -14,8 +16,13 @@ from vggt3_ros.worker.client import WorkerError
 
 RESET_SECONDS = 30.0
 LOAD_SECONDS = 600.0  # a thousand keyframes are copied at the disk's pace
-LOAD_CODES = {"ok": LoadMap.Response.NONE, "unreadable": LoadMap.Response.UNREADABLE, "conflict": LoadMap.Response.CONFLICT,
-              "no_map": LoadMap.Response.NO_MAP, "not_localized": LoadMap.Response.NOT_LOCALIZED}
+LOAD_CODES = {
+    "ok": LoadMap.Response.NONE,
+    "unreadable": LoadMap.Response.UNREADABLE,
+    "conflict": LoadMap.Response.CONFLICT,
+    "no_map": LoadMap.Response.NO_MAP,
+    "not_localized": LoadMap.Response.NOT_LOCALIZED,
+}
 
 
 class MapServices:
@@ -25,11 +32,19 @@ class MapServices:
         self._node, self._core = node, core
         # One group each: none waits for another.
         self._services = [
-            node.create_service(kind, name, answering(node, handler, code), callback_group=MutuallyExclusiveCallbackGroup())
+            node.create_service(
+                kind,
+                name,
+                answering(node, handler, code),
+                callback_group=MutuallyExclusiveCallbackGroup(),
+            )
             for kind, name, handler, code in (
                 (SaveMap, "save_map", self._save_map, SaveMap.Response.WRITE_FAILED),
                 (LoadMap, "load_map", self._load_map, LoadMap.Response.FAILED),
-                (Reset, "reset", self._reset, Reset.Response.FAILED), (SetMode, "set_mode", self._set_mode, SetMode.Response.BAD_MODE))]
+                (Reset, "reset", self._reset, Reset.Response.FAILED),
+                (SetMode, "set_mode", self._set_mode, SetMode.Response.BAD_MODE),
+            )
+        ]
 
     def destroy(self):
         for service in self._services:
@@ -42,7 +57,13 @@ class MapServices:
         if not keyframes:
             return failed(response, kinds.NOTHING, "there is no keyframe to save")
         try:
-            folder = save_map(self._core.store, snapshot, self._core.parameters.node.map_folder, request.name, request.images)
+            folder = save_map(
+                self._core.store,
+                snapshot,
+                self._core.parameters.node.map_folder,
+                request.name,
+                request.images,
+            )
         except BadName as error:
             return failed(response, kinds.BAD_NAME, str(error))
         except FileExistsError as error:
@@ -58,7 +79,9 @@ class MapServices:
         kinds = LoadMap.Response
         response.t_map_loaded = to_transform_message(np.eye(4))
         if request.mode not in (LoadMap.Request.REPLACE, LoadMap.Request.MERGE):
-            return failed(response, kinds.BAD_NAME, f"mode must be REPLACE or MERGE, got {request.mode}")
+            return failed(
+                response, kinds.BAD_NAME, f"mode must be REPLACE or MERGE, got {request.mode}"
+            )
         try:
             folder = map_to_load(self._core.parameters.node.map_folder, request.name)
             answer = self._core.load(folder, request.mode == LoadMap.Request.MERGE, LOAD_SECONDS)
@@ -69,10 +92,18 @@ class MapServices:
         except Refused as error:
             return failed(response, kinds.CONFLICT, str(error))
         except (WorkerError, OSError, ValueError, FutureTimeout) as error:
-            return failed(response, kinds.FAILED, str(error) or f"the worker did not answer within {LOAD_SECONDS:.0f} s")
+            return failed(
+                response,
+                kinds.FAILED,
+                str(error) or f"the worker did not answer within {LOAD_SECONDS:.0f} s",
+            )
         if answer["code"] != "ok":
             return failed(response, LOAD_CODES[answer["code"]], answer["message"])
-        response.keyframes, response.added, response.generation = answer["keyframes"], answer["added"], answer["generation"]
+        response.keyframes, response.added, response.generation = (
+            answer["keyframes"],
+            answer["added"],
+            answer["generation"],
+        )
         response.t_map_loaded = to_transform_message(np.reshape(answer["T_map_loaded"], (4, 4)))
         self._node.get_logger().info(f"loaded {answer['added']} keyframes from {folder}")
         return response
@@ -81,7 +112,11 @@ class MapServices:
         try:
             response.keyframes = self._core.reset(RESET_SECONDS)
         except (WorkerError, ValueError, FutureTimeout) as error:
-            return failed(response, Reset.Response.FAILED, str(error) or f"the worker did not answer within {RESET_SECONDS:.0f} s")
+            return failed(
+                response,
+                Reset.Response.FAILED,
+                str(error) or f"the worker did not answer within {RESET_SECONDS:.0f} s",
+            )
         return response
 
     def _set_mode(self, request, response):
@@ -90,10 +125,18 @@ class MapServices:
         try:
             if request.mode not in (SetMode.Request.MAPPING, SetMode.Request.LOCALIZATION):
                 raise Refused("mode", f"mode must be MAPPING or LOCALIZATION, got {request.mode}")
-            self._core.set_mode(request.mode == SetMode.Request.LOCALIZATION, RESET_SECONDS, request.new_session)
+            self._core.set_mode(
+                request.mode == SetMode.Request.LOCALIZATION, RESET_SECONDS, request.new_session
+            )
         except Refused as error:
             response = failed(response, codes.get(error.code, kinds.BAD_MODE), str(error))
         except (WorkerError, ValueError, FutureTimeout) as error:
-            response = failed(response, kinds.FAILED, str(error) or f"the worker did not answer within {RESET_SECONDS:.0f} s")
-        response.mode = SetMode.Request.LOCALIZATION if self._core.localizing else SetMode.Request.MAPPING
+            response = failed(
+                response,
+                kinds.FAILED,
+                str(error) or f"the worker did not answer within {RESET_SECONDS:.0f} s",
+            )
+        response.mode = (
+            SetMode.Request.LOCALIZATION if self._core.localizing else SetMode.Request.MAPPING
+        )
         return response

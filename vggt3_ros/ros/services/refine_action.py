@@ -1,4 +1,6 @@
-"""Action refine: starts a refinement (after the one that runs, if any), reports its phases. Each goal can be cancelled without the others."""
+"""Action refine: starts a refinement (after the one that runs, if any), reports its phases. Each
+goal can be cancelled without the others.
+"""
 
 import threading
 
@@ -9,7 +11,11 @@ from vggt3_ros.action import Refine
 from vggt3_ros.system import strict_json
 from vggt3_ros.worker.client import WorkerError
 
-CODES = {"invalid": Refine.Result.NOTHING_TO_REFINE, "cancelled": Refine.Result.CANCELED, "died": Refine.Result.NO_WORKER}
+CODES = {
+    "invalid": Refine.Result.NOTHING_TO_REFINE,
+    "cancelled": Refine.Result.CANCELED,
+    "died": Refine.Result.NO_WORKER,
+}
 LARGEST_GOALS = 4  # each waits in a thread of the executor
 
 
@@ -19,8 +25,15 @@ class RefineAction:
     def __init__(self, node, core):
         self._core, self._log = core, node.get_logger()
         self._goals, self._lock = 0, threading.Lock()
-        self._server = ActionServer(node, Refine, "refine", self._execute, goal_callback=self._accept,
-                                    cancel_callback=lambda goal: CancelResponse.ACCEPT, callback_group=ReentrantCallbackGroup())
+        self._server = ActionServer(
+            node,
+            Refine,
+            "refine",
+            self._execute,
+            goal_callback=self._accept,
+            cancel_callback=lambda goal: CancelResponse.ACCEPT,
+            callback_group=ReentrantCallbackGroup(),
+        )
 
     def destroy(self):
         self._server.destroy()
@@ -43,11 +56,16 @@ class RefineAction:
     def _refine(self, goal):
         result = Refine.Result()
         if self._core.localizing:
-            result.error_code, result.error_msg = Refine.Result.FAILED, "the mode is localization: the map stays as it is"
+            result.error_code, result.error_msg = (
+                Refine.Result.FAILED,
+                "the mode is localization: the map stays as it is",
+            )
             goal.abort()
             return result
         finished = threading.Event()
-        wish = self._core.refinery.request(lambda phase, fraction: self._feedback(goal, finished, phase, fraction))
+        wish = self._core.refinery.request(
+            lambda phase, fraction: self._feedback(goal, finished, phase, fraction)
+        )
         wish.add_done_callback(lambda _: finished.set())
         while not finished.wait(0.05):
             if goal.is_cancel_requested:
@@ -55,11 +73,18 @@ class RefineAction:
         try:
             snapshot = self._core.load_snapshot(wish.result())
         except WorkerError as error:
-            result.error_code, result.error_msg = CODES.get(error.code, Refine.Result.FAILED), str(error)
+            result.error_code, result.error_msg = (
+                CODES.get(error.code, Refine.Result.FAILED),
+                str(error),
+            )
         except ValueError as error:  # the snapshot cannot be read
             result.error_code, result.error_msg = Refine.Result.FAILED, str(error)
         else:
-            result.generation, result.keyframes, result.map_points = snapshot.generation, len(snapshot), len(snapshot.cloud)
+            result.generation, result.keyframes, result.map_points = (
+                snapshot.generation,
+                len(snapshot),
+                len(snapshot.cloud),
+            )
             result.loops_accepted = sum(loop.accepted for loop in snapshot.loops)
             result.loops_rejected = len(snapshot.loops) - result.loops_accepted
             result.seconds = self._core.refinery.seconds

@@ -1,4 +1,6 @@
-"""One folder with everything: keyframes, the newest snapshot with its memory, the cloud and the trajectory. Needs no ROS."""
+"""One folder with everything: keyframes, the newest snapshot with its memory, the cloud and the
+trajectory. Needs no ROS.
+"""
 
 import re
 import shutil
@@ -14,7 +16,9 @@ from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.store.snapshot import PointMap
 from vggt3_ros.surface.export import write_ply
 
-NO_CLOUD = PointMap(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
+NO_CLOUD = PointMap(
+    np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32)
+)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -33,14 +37,17 @@ def map_to_load(root, name):
         raise FileNotFoundError(f"{folder} is a link out of {root}")
     for entry in folder.rglob("*"):
         mode = entry.lstat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # links lead elsewhere; reading a pipe never ends
+        # links lead elsewhere; reading a pipe never ends
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise FileNotFoundError(f"{entry} is a link or no file: a saved map has none")
     return folder
 
 
 def _checked(root, name):
     if not NAME.fullmatch(name):
-        raise BadName(f"name must be 1 to 100 letters, digits or . _ - and start with a letter or digit, got '{name[:120]}'")
+        raise BadName(
+            f"name must be 1 to 100 letters, digits or . _ - and start with a letter or digit, got '{name[:120]}'"
+        )
     return Path(root).expanduser()
 
 
@@ -60,14 +67,20 @@ def _without_cloud(folder):
     """The snapshot in `folder`, its other files as they are, with an empty cloud."""
     with np.load(folder / "arrays.npz", allow_pickle=False) as file:
         arrays = dict(file)
-    np.savez(folder / "arrays.npz", **arrays | {name: getattr(NO_CLOUD, name) for name in ("points", "colors", "confidence")})
+    np.savez(
+        folder / "arrays.npz",
+        **arrays | {name: getattr(NO_CLOUD, name) for name in ("points", "colors", "confidence")},
+    )
 
 
 def save_map(store, snapshot, root, name, images=True):
-    """Write root/name; complete or not at all, whether the process is killed or the power cut. Keyframes go on coming in. Returns its Path.
+    """Write root/name; complete or not at all, whether the process is killed or the power cut.
+    Keyframes go on coming in. Returns its Path.
 
-    images: False leaves out all that shows the place: images, depth, features and the cloud. Poses, cameras and the scene memory are left, which
-    serve localization. Raises BadName, FileExistsError when there is such a folder, ValueError when it cannot be written or a snapshot not be read.
+    images: False leaves out all that shows the place: images, depth, features and the cloud.
+    Poses, cameras and the scene memory are left, which serve localization. Raises BadName,
+    FileExistsError when there is such a folder, ValueError when it cannot be written or a snapshot
+    not be read.
     """
     root = _checked(root, name)
     folder, partial = root / name, root / f".{name}.partial"
@@ -87,12 +100,19 @@ def save_map(store, snapshot, root, name, images=True):
                 _without_cloud(partial / "snapshots" / generation)
             write_ply(partial / "map.ply", snapshot.cloud if images else NO_CLOUD)
             order = snapshot.stamps_ns.argsort(kind="stable")
-            write_trajectory_tum(partial / "trajectory.txt", snapshot.stamps_ns[order], snapshot.T_map_cam[order], "T_map_cam")
+            write_trajectory_tum(
+                partial / "trajectory.txt",
+                snapshot.stamps_ns[order],
+                snapshot.T_map_cam[order],
+                "T_map_cam",
+            )
         durable.rename(partial, folder)
     except FileExistsError as error:
         raise ValueError(f"{error.filename} is in the way") from error
     except (OSError, StoreError) as error:
-        raise ValueError(f"{folder} is not saved: {_reason(error)}. Make it writable, or room on it, or choose another map_folder") from error
+        raise ValueError(
+            f"{folder} is not saved: {_reason(error)}. Make it writable, or room on it, or choose another map_folder"
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder

@@ -17,9 +17,12 @@ class TrajectoryService:
 
     def __init__(self, node, core):
         self._node, self._core = node, core
-        self._service = node.create_service(GetTrajectory, "get_trajectory",
-                                            answering(node, self._answer, GetTrajectory.Response.BAD_REQUEST),
-                                            callback_group=MutuallyExclusiveCallbackGroup())
+        self._service = node.create_service(
+            GetTrajectory,
+            "get_trajectory",
+            answering(node, self._answer, GetTrajectory.Response.BAD_REQUEST),
+            callback_group=MutuallyExclusiveCallbackGroup(),
+        )
 
     def destroy(self):
         self._node.destroy_service(self._service)
@@ -28,13 +31,27 @@ class TrajectoryService:
         kinds, snapshot = GetTrajectory.Response, self._core.snapshot
         start, end = to_nanoseconds(request.start), to_nanoseconds(request.end)
         if end and end < start:
-            return failed(response, kinds.BAD_REQUEST, f"end, {end / 1e9:.3f} s, is before start, {start / 1e9:.3f} s")
+            return failed(
+                response,
+                kinds.BAD_REQUEST,
+                f"end, {end / 1e9:.3f} s, is before start, {start / 1e9:.3f} s",
+            )
         if request.source == GetTrajectory.Request.ODOMETRY:
             poses = self._core.store.poses()
-            poses = poses.only(poses.sessions == self._core.store.session)  # others have odometry frames of their own
-            ids, stamps, transforms, frame = poses.ids, poses.stamps_ns, poses.T_odom_cam, self._core.intake.odom_frame
+            # others have odometry frames of their own
+            poses = poses.only(poses.sessions == self._core.store.session)
+            ids, stamps, transforms, frame = (
+                poses.ids,
+                poses.stamps_ns,
+                poses.T_odom_cam,
+                self._core.intake.odom_frame,
+            )
         elif request.source != GetTrajectory.Request.CORRECTED:
-            return failed(response, kinds.BAD_REQUEST, f"source must be CORRECTED or ODOMETRY, got {request.source}")
+            return failed(
+                response,
+                kinds.BAD_REQUEST,
+                f"source must be CORRECTED or ODOMETRY, got {request.source}",
+            )
         elif snapshot is None:
             return failed(response, kinds.NO_MAP, "nothing was refined yet")
         else:
@@ -49,8 +66,14 @@ class TrajectoryService:
 
 
 def to_path(stamps_ns, transforms, order, frame):
-    """Poses (N, 4, 4) of stamps (N,) at the indices `order` -> nav_msgs/Path, stamped as its last pose."""
-    path = Path(header=Header(stamp=from_nanoseconds(stamps_ns[order[-1]] if len(order) else 0), frame_id=frame))
+    """Poses (N, 4, 4) of stamps (N,) at the indices `order` -> nav_msgs/Path, stamped as its last
+    pose.
+    """
+    path = Path(
+        header=Header(
+            stamp=from_nanoseconds(stamps_ns[order[-1]] if len(order) else 0), frame_id=frame
+        )
+    )
     for at in order:
         header = Header(stamp=from_nanoseconds(stamps_ns[at]), frame_id=frame)
         path.poses.append(PoseStamped(header=header, pose=from_transform(transforms[at])))

@@ -1,7 +1,9 @@
-"""A refined map as a COLMAP project: undistorted images and a text model, as image_undistorter leaves them for MVS or splatting.
+"""A refined map as a COLMAP project: undistorted images and a text model, as image_undistorter
+leaves them for MVS or splatting.
 
-Format: https://colmap.github.io/format.html. COLMAP's pixel centres lie at halves, ours at integers; its poses are world to camera,
-quaternions w first. The points come from depth and carry no tracks.
+Format: https://colmap.github.io/format.html. COLMAP's pixel centres lie at halves, ours at
+integers; its poses are world to camera, quaternions w first. The points come from depth and carry
+no tracks.
 """
 
 from pathlib import Path
@@ -16,8 +18,8 @@ from vggt3_ros.geometry.camera import undistort
 def write_colmap(folder, store, snapshot, cloud, progress=lambda steps: steps):
     """Write folder/images/*.jpg and folder/sparse/0/{cameras,images,points3D}.txt.
 
-    store: KeyframeStore with the snapshot's keyframes; cloud: PointMap. Image ids are keyframe ids plus one. Raises ValueError when
-    `folder` holds anything already.
+    store: KeyframeStore with the snapshot's keyframes; cloud: PointMap. Image ids are keyframe ids
+    plus one. Raises ValueError when `folder` holds anything already.
     """
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
@@ -27,20 +29,39 @@ def write_colmap(folder, store, snapshot, cloud, progress=lambda steps: steps):
         needed.mkdir(parents=True, exist_ok=True)
     cameras, lines = {}, []
     translations, quaternions = se3.to_quaternion(se3.inverse(snapshot.T_map_cam))
-    for id, t, (x, y, z, w) in progress(list(zip(snapshot.keyframe_ids.tolist(), translations, quaternions))):
+    for id, t, (x, y, z, w) in progress(
+        list(zip(snapshot.keyframe_ids.tolist(), translations, quaternions))
+    ):
         keyframe = store.get(id)
         image = undistort(keyframe.image, keyframe.camera)
         camera = cameras.setdefault(keyframe.camera.undistorted(), len(cameras) + 1)
         name = f"{id:08d}.jpg"
-        if not cv2.imwrite(str(folder / "images" / name), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95]):
+        if not cv2.imwrite(
+            str(folder / "images" / name), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95]
+        ):
             raise OSError(f"cannot write {folder / 'images' / name}")
         values = " ".join(f"{value:.12g}" for value in (w, x, y, z, *t))
-        lines.append(f"{id + 1} {values} {camera} {name}\n\n")  # the second line would list its points
-    (model / "images.txt").write_text("# IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, then POINTS2D\n" + "".join(lines))
-    (model / "cameras.txt").write_text("# CAMERA_ID MODEL WIDTH HEIGHT fx fy cx cy\n" + "".join(
-        f"{number} PINHOLE {c.width} {c.height} {c.fx:.12g} {c.fy:.12g} {c.cx + 0.5:.12g} {c.cy + 0.5:.12g}\n"
-        for c, number in cameras.items()))
+        # the second line would list its points
+        lines.append(f"{id + 1} {values} {camera} {name}\n\n")
+    (model / "images.txt").write_text(
+        "# IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, then POINTS2D\n" + "".join(lines)
+    )
+    (model / "cameras.txt").write_text(
+        "# CAMERA_ID MODEL WIDTH HEIGHT fx fy cx cy\n"
+        + "".join(
+            f"{number} PINHOLE {c.width} {c.height} {c.fx:.12g} {c.fy:.12g} {c.cx + 0.5:.12g} {c.cy + 0.5:.12g}\n"
+            for c, number in cameras.items()
+        )
+    )
     with open(model / "points3D.txt", "w") as file:
         file.write("# POINT3D_ID X Y Z R G B ERROR TRACK[]\n")
-        rows = np.concatenate([np.arange(1, len(cloud) + 1)[:, None], cloud.points, cloud.colors, np.zeros((len(cloud), 1))], axis=1)
+        rows = np.concatenate(
+            [
+                np.arange(1, len(cloud) + 1)[:, None],
+                cloud.points,
+                cloud.colors,
+                np.zeros((len(cloud), 1)),
+            ],
+            axis=1,
+        )
         np.savetxt(file, rows, fmt="%d %.6f %.6f %.6f %d %d %d %g")

@@ -1,4 +1,6 @@
-"""A refined map as a glTF scene (trimesh): points, the trajectory, and a frustum for every camera."""
+"""A refined map as a glTF scene (trimesh): points, the trajectory, and a frustum for every
+camera.
+"""
 
 from pathlib import Path
 
@@ -11,13 +13,16 @@ from vggt3_ros.geometry.local_frame import shifted
 
 FRUSTUM = 0.1  # metres from the camera's centre to its drawn image plane
 TRAJECTORY, CAMERAS = (230, 60, 30, 255), (40, 90, 220, 255)
-Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # glTF's up is y, the map's (REP 103) z
+# glTF's up is y, the map's (REP 103) z
+Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 
 
 def write_gltf(path, snapshot, cloud, camera):
-    """Write a .glb (one file) or .gltf (with its buffers beside it). camera: Camera whose opening the frustums have.
+    """Write a .glb (one file) or .gltf (with its buffers beside it). camera: Camera whose opening
+    the frustums have.
 
-    glTF is float32: what lies far from the map's origin is written from that of the cloud on, and the node says where that is.
+    glTF is float32: what lies far from the map's origin is written from that of the cloud on, and
+    the node says where that is.
     """
     path = Path(path)
     if path.suffix not in (".glb", ".gltf"):
@@ -25,10 +30,18 @@ def write_gltf(path, snapshot, cloud, camera):
     scene, T_local_cam = trimesh.Scene(), shifted(snapshot.T_map_cam, -cloud.origin)
     placed = Y_UP @ se3.from_rotation_translation(np.eye(3), cloud.origin)
     if len(cloud):
-        scene.add_geometry(trimesh.PointCloud(cloud.around_origin, colors=cloud.colors), geom_name="points", transform=placed)
+        scene.add_geometry(
+            trimesh.PointCloud(cloud.around_origin, colors=cloud.colors),
+            geom_name="points",
+            transform=placed,
+        )
     if len(snapshot) > 1:
-        scene.add_geometry(_lines([T_local_cam[:, :3, 3]], TRAJECTORY), geom_name="trajectory", transform=placed)
-    scene.add_geometry(_lines(_frustums(T_local_cam, camera), CAMERAS), geom_name="cameras", transform=placed)
+        scene.add_geometry(
+            _lines([T_local_cam[:, :3, 3]], TRAJECTORY), geom_name="trajectory", transform=placed
+        )
+    scene.add_geometry(
+        _lines(_frustums(T_local_cam, camera), CAMERAS), geom_name="cameras", transform=placed
+    )
     if path.suffix == ".glb":
         path.write_bytes(scene.export(file_type="glb"))
         return
@@ -38,7 +51,14 @@ def write_gltf(path, snapshot, cloud, camera):
 
 def _frustums(T_map_cam, camera):
     """Two polylines a camera, (k, 3) each, in the map frame."""
-    corners = np.array([[-0.5, -0.5], [camera.width - 0.5, -0.5], [camera.width - 0.5, camera.height - 0.5], [-0.5, camera.height - 0.5]])
+    corners = np.array(
+        [
+            [-0.5, -0.5],
+            [camera.width - 0.5, -0.5],
+            [camera.width - 0.5, camera.height - 0.5],
+            [-0.5, camera.height - 0.5],
+        ]
+    )
     a, b, c, d = camera.unproject(corners, np.full(4, FRUSTUM))
     centre = np.zeros(3)
     outline = [np.array([a, b, c, d, a, centre, b]), np.array([c, centre, d])]
@@ -47,5 +67,8 @@ def _frustums(T_map_cam, camera):
 
 def _lines(polylines, color):
     ends = np.cumsum([len(line) for line in polylines])
-    entities = [trimesh.path.entities.Line(np.arange(end - len(line), end), color=color) for line, end in zip(polylines, ends)]
+    entities = [
+        trimesh.path.entities.Line(np.arange(end - len(line), end), color=color)
+        for line, end in zip(polylines, ends)
+    ]
     return trimesh.path.Path3D(entities, np.concatenate(polylines), process=False)

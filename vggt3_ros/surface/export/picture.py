@@ -1,4 +1,6 @@
-"""A refined map as a picture: points, trajectory and loops, seen from behind and above. Needs no display."""
+"""A refined map as a picture: points, trajectory and loops, seen from behind and above. Needs no
+display.
+"""
 
 import cv2
 import numpy as np
@@ -7,7 +9,13 @@ from vggt3_ros.datasets.image_files import write_image
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
 
-BACKGROUND, TRAJECTORY, ACCEPTED, START = (250, 250, 250), (230, 60, 30), (40, 170, 70), (40, 90, 220)  # RGB
+# RGB
+BACKGROUND, TRAJECTORY, ACCEPTED, START = (
+    (250, 250, 250),
+    (230, 60, 30),
+    (40, 170, 70),
+    (40, 90, 220),
+)
 FIELD_OF_VIEW, MARGIN = np.radians(50), 1.1
 SEEN = 0.96  # share of the points that fit into the picture: a few lie far outside
 TILT = np.radians(55)  # the view's, below the horizon
@@ -19,7 +27,9 @@ def write_picture(path, snapshot, cloud, size=(1280, 960)):
 
 
 def draw(snapshot, cloud, size=(1280, 960), T_map_view=None):
-    """(height, width, 3) uint8 RGB. T_map_view (4, 4): the viewer's optical frame in the map; None: one that shows everything."""
+    """(height, width, 3) uint8 RGB. T_map_view (4, 4): the viewer's optical frame in the map;
+    None: one that shows everything.
+    """
     width, height = size
     focal = 0.5 * min(width, height) / np.tan(FIELD_OF_VIEW / 2)
     camera = Camera(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
@@ -29,24 +39,46 @@ def draw(snapshot, cloud, size=(1280, 960), T_map_view=None):
         T_map_view = viewpoint(points, _up(snapshot.T_map_cam))
     T_view_map = se3.inverse(T_map_view)
     picture = np.full((height, width, 3), BACKGROUND, np.uint8)
-    _splat(picture, camera, se3.transform_points(T_view_map, cloud.points.astype(float)), cloud.colors)
+    _splat(
+        picture, camera, se3.transform_points(T_view_map, cloud.points.astype(float)), cloud.colors
+    )
     position = dict(zip(map(int, snapshot.keyframe_ids), centres))
     for loop in snapshot.loops:
         if loop.accepted and loop.source_id in position and loop.target_id in position:
-            _line(picture, camera, T_view_map, np.array([position[loop.source_id], position[loop.target_id]]), ACCEPTED, 1)
+            _line(
+                picture,
+                camera,
+                T_view_map,
+                np.array([position[loop.source_id], position[loop.target_id]]),
+                ACCEPTED,
+                1,
+            )
     in_order = centres[np.argsort(snapshot.stamps_ns, kind="stable")]
     _line(picture, camera, T_view_map, in_order, TRAJECTORY, 2)
     seen = se3.transform_points(T_view_map, in_order[:1])
     if len(seen) and seen[0, 2] > 0:
-        cv2.circle(picture, tuple(int(value) for value in np.rint(camera.project(seen)[0])), 6, START, -1, cv2.LINE_AA)
+        cv2.circle(
+            picture,
+            tuple(int(value) for value in np.rint(camera.project(seen)[0])),
+            6,
+            START,
+            -1,
+            cv2.LINE_AA,
+        )
     return picture
 
 
 def viewpoint(points, up):
-    """T_map_view (4, 4) looking down on points (N, 3), metres, so that nearly all are seen. up (3,): a unit vector in the map."""
+    """T_map_view (4, 4) looking down on points (N, 3), metres, so that nearly all are seen. up
+    (3,): a unit vector in the map.
+    """
     middle = np.median(points, axis=0)
     level = points - middle - np.outer((points - middle) @ up, up)
-    across = np.linalg.svd(level - level.mean(axis=0), full_matrices=False)[2][0] if len(points) > 2 else np.zeros(3)
+    across = (
+        np.linalg.svd(level - level.mean(axis=0), full_matrices=False)[2][0]
+        if len(points) > 2
+        else np.zeros(3)
+    )
     across -= up * (across @ up)
     if np.linalg.norm(across) < 1e-6:
         across = np.cross(up, np.eye(3)[np.argmin(np.abs(up))])
@@ -57,7 +89,9 @@ def viewpoint(points, up):
     x, y, z = ((points - middle) @ rotation).T
     # How far back each point wants the viewer, so that it is within the narrower side's opening.
     wanted = MARGIN * np.maximum(np.abs(x), np.abs(y)) / np.tan(FIELD_OF_VIEW / 2) - z
-    return se3.from_rotation_translation(rotation, middle - forward * max(np.quantile(wanted, SEEN), 0.5))
+    return se3.from_rotation_translation(
+        rotation, middle - forward * max(np.quantile(wanted, SEEN), 0.5)
+    )
 
 
 def _up(T_map_cam):
@@ -83,4 +117,10 @@ def _line(picture, camera, T_view_map, points, color, thickness):
     pixels = camera.project(seen)
     for begin, end, near in zip(pixels[:-1], pixels[1:], np.minimum(seen[:-1, 2], seen[1:, 2])):
         if near > 0.05 and np.abs([begin, end]).max() < 10 * max(camera.width, camera.height):
-            cv2.line(picture, *(tuple(int(value) for value in np.rint(pixel)) for pixel in (begin, end)), color, thickness, cv2.LINE_AA)
+            cv2.line(
+                picture,
+                *(tuple(int(value) for value in np.rint(pixel)) for pixel in (begin, end)),
+                color,
+                thickness,
+                cv2.LINE_AA,
+            )

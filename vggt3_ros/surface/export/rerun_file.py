@@ -1,4 +1,6 @@
-"""A refined map as a .rrd file for the rerun viewer (rerun-sdk, Apache-2.0 or MIT: an optional extra)."""
+"""A refined map as a .rrd file for the rerun viewer (rerun-sdk, Apache-2.0 or MIT: an optional
+extra).
+"""
 
 import cv2
 import numpy as np
@@ -11,21 +13,27 @@ MAX_WIDTH = 640  # of the images in the file, pixels
 
 
 def write_rerun(path, store, snapshot, cloud, progress=lambda steps: steps):
-    """Write points and trajectory, and every keyframe's camera with its image on the timeline "stamp". ValueError without rerun-sdk.
+    """Write points and trajectory, and every keyframe's camera with its image on the timeline
+    "stamp". ValueError without rerun-sdk.
 
-    rerun's coordinates are float32: those of a map far from its origin are from that of the cloud on.
+    rerun's coordinates are float32: those of a map far from its origin are from that of the cloud
+    on.
     """
     try:
         import rerun as rr
     except ImportError as error:
-        raise ValueError("rerun files need rerun-sdk: pip install 'vggt3_ros[rerun]' or scripts/run pip install rerun-sdk") from error
+        raise ValueError(
+            "rerun files need rerun-sdk: pip install 'vggt3_ros[rerun]' or scripts/run pip install rerun-sdk"
+        ) from error
     recording = rr.RecordingStream("vggt3_ros", send_properties=False)
     recording.save(str(path))
     recording.log("map", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
     recording.log("map/points", rr.Points3D(cloud.around_origin, colors=cloud.colors), static=True)
     T_local_cam = shifted(snapshot.T_map_cam, -cloud.origin)
     recording.log("map/trajectory", rr.LineStrips3D([T_local_cam[:, :3, 3]]), static=True)
-    for id, stamp_ns, pose in progress(list(zip(snapshot.keyframe_ids.tolist(), snapshot.stamps_ns.tolist(), T_local_cam))):
+    for id, stamp_ns, pose in progress(
+        list(zip(snapshot.keyframe_ids.tolist(), snapshot.stamps_ns.tolist(), T_local_cam))
+    ):
         keyframe = store.get(id)
         image, camera = undistort(keyframe.image, keyframe.camera), keyframe.camera.undistorted()
         if camera.width > MAX_WIDTH:
@@ -33,9 +41,19 @@ def write_rerun(path, store, snapshot, cloud, progress=lambda steps: steps):
             image = cv2.resize(image, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
         recording.set_time("stamp", timestamp=np.datetime64(stamp_ns, "ns"))
         recording.log("map/camera", rr.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3]))
-        recording.log("map/camera", rr.Pinhole(image_from_camera=camera.matrix, resolution=[camera.width, camera.height],
-                                               camera_xyz=rr.ViewCoordinates.RDF))
-        encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-        recording.log("map/camera", rr.EncodedImage(contents=encoded.tobytes(), media_type="image/jpeg"))
+        recording.log(
+            "map/camera",
+            rr.Pinhole(
+                image_from_camera=camera.matrix,
+                resolution=[camera.width, camera.height],
+                camera_xyz=rr.ViewCoordinates.RDF,
+            ),
+        )
+        encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[
+            1
+        ]
+        recording.log(
+            "map/camera", rr.EncodedImage(contents=encoded.tobytes(), media_type="image/jpeg")
+        )
     recording.flush()
     recording.disconnect()

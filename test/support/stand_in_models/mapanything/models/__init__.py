@@ -1,4 +1,6 @@
-"""Shapes, types and rules of MapAnything.infer and of the factory's models, as mapanything has them."""
+"""Shapes, types and rules of MapAnything.infer and of the factory's models, as mapanything has
+them.
+"""
 
 import scene_of_stand_ins as scene
 import torch
@@ -21,8 +23,16 @@ class MapAnything(torch.nn.Module):
         assert not with_poses or with_poses[0] == 0
         out = []
         for view, pose in zip(views, scene.poses(len(views))):
-            assert set(view) <= ALLOWED and {"img", "data_norm_type"} <= set(view) and view["data_norm_type"] == ["dinov2"]
-            assert view["img"].dtype == torch.float32 and view["img"].shape[:2] == (1, 3) and view["img"].min() < 0
+            assert (
+                set(view) <= ALLOWED
+                and {"img", "data_norm_type"} <= set(view)
+                and view["data_norm_type"] == ["dinov2"]
+            )
+            assert (
+                view["img"].dtype == torch.float32
+                and view["img"].shape[:2] == (1, 3)
+                and view["img"].min() < 0
+            )
             height, width = view["img"].shape[2:]
             if "depth_z" in view:
                 assert "intrinsics" in view and view["depth_z"].shape == (1, height, width)
