@@ -8,12 +8,31 @@ import shutil
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import settings
+
+from vggt3_ros.system import memory_limits
 
 # how long an example takes says nothing on a busy one
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+
+
+_kept_mb = [0]
+
+
+@pytest.fixture(autouse=True)
+def memory_given_back():
+    """jemalloc, as the package sets it, keeps what is freed. The worker gives it back after each
+    job; a test process that does not grows by gigabytes with each refinement without depth, until
+    two of them thrash a machine of 24 GB.
+    """
+    yield
+    process = psutil.Process()
+    if process.memory_info().rss / 2**20 > _kept_mb[0] + 500:
+        memory_limits.give_back()
+        _kept_mb[0] = process.memory_info().rss / 2**20
 
 
 @dataclass(frozen=True, eq=False)
