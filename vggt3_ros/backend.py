@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vggt3_ros.config import BackendConfig
+from vggt3_ros.config import BackendConfig, MapConfig
 from vggt3_ros.features.encoding import encode_all
 from vggt3_ros.features.frame import FrameSource
 from vggt3_ros.features.matching import Matcher
@@ -21,6 +21,8 @@ from vggt3_ros.refinement.joining import join
 from vggt3_ros.refinement.monocular.structure import Structure
 from vggt3_ros.refinement.network_prior.network_stage import network_stage
 from vggt3_ros.refinement.places import place_index
+from vggt3_ros.refinement.scene_scale import REPORT as SCENE_SCALE
+from vggt3_ros.refinement.scene_scale import SceneScale, described, in_scale, scene_scale
 from vggt3_ros.refinement.sessions import in_one_frame
 from vggt3_ros.store.sessions import begin_session, placed_sessions
 from vggt3_ros.store.snapshot import Snapshot
@@ -65,6 +67,7 @@ class Backend:
             self.keeper.load,
             config.resources.snapshots_kept,
         )
+        self._use(SceneScale(self._last_scale or 1.0, float("nan")))
 
     @property
     def touched(self):
@@ -126,9 +129,11 @@ class Backend:
             self.fusion.start()
             stored = self._encoded(stages)
             poses, T_map_cam, waiting = self._in_one_frame(stored, stages)
+            self._measure(poses)
             places = self._recognisable(poses, stages)
             advice = self._advice(poses, T_map_cam, stages)
             closing = self._closed(poses, T_map_cam, places, advice, stages)
+            self._measure(poses)  # again: depth from motion is known by now
             cloud = self._fused(poses, closing.T_map_cam, stages)
             memory = self._remembered(poses, closing.T_map_cam, stages)
             report = closing.report | self._report(poses, waiting, cloud, memory)
@@ -188,6 +193,25 @@ class Backend:
 
         return in_one_frame(stored, self.snapshot, placed_sessions(self.store), localized, step)
 
+    @property
+    def _last_scale(self):
+        """Of the last snapshot; None without one."""
+        return self.snapshot.report.get(SCENE_SCALE) if self.snapshot else None
+
+    def _measure(self, poses):
+        """Take the lengths that the depth of the keyframes asks for."""
+        last = self._scale.scale if self._last_scale else None
+        found = scene_scale(self.frames, poses.ids.tolist(), MapConfig().max_depth, last)
+        if found.scale != self._scale.scale and not self.config.scene_scale:
+            _log.info("%s", described(found, in_scale(self.config, found.scale)))
+        self._use(found)
+
+    def _use(self, found):
+        self._scale = replace(found, scale=self.config.scene_scale or found.scale)
+        self._fitted = in_scale(self.config, self._scale.scale)
+        self.localizer.configure(self._fitted.localizer)
+        self.keeper.configure(self._fitted.memory, self._scale.scale)
+
     def _recognisable(self, poses, stages):
         """PlaceIndex of the keyframes."""
         with stages("features") as step:
@@ -220,7 +244,7 @@ class Backend:
                 places,
                 self.matcher,
                 self.localizer,
-                self.config,
+                self._fitted,
                 stages,
                 advice,
                 T_map_cam,
@@ -243,7 +267,7 @@ class Backend:
                     poses.ids.tolist(),
                     T_map_cam,
                     read,
-                    self.config.map,
+                    self._fitted.map,
                     self.frames.renewed,
                     progress=step,
                 )
@@ -255,7 +279,10 @@ class Backend:
     def _remembered(self, poses, T_map_cam, stages):
         """SceneMemory, None where there is nothing to remember."""
         with stages("memory") as step:
-            return self.keeper.kept(self._scenes.memory, poses.ids.tolist(), T_map_cam, step)
+            # What lay out of reach of the lengths so far was not remembered.
+            fits = (self._last_scale or 1.0) == self._scale.scale
+            memory = self._scenes.memory if fits else None
+            return self.keeper.kept(memory, poses.ids.tolist(), T_map_cam, step)
 
     def _report(self, poses, waiting, cloud, memory):
         """Numbers for people, beside those of the loops."""
@@ -268,7 +295,8 @@ class Backend:
             slots=len(memory) if memory else 0,
             sessions=len(set(poses.sessions.tolist())),
             sessions_waiting=waiting,
-            empty=why_all_empty(self.frames, ids, cloud, memory, self.config),
+            empty=why_all_empty(self.frames, ids, cloud, memory, self._fitted),
+            **{SCENE_SCALE: self._scale.scale, "scene_depth_m": self._scale.depth_m},
         )
 
     # ------------------------------------------------------------------------------------------------------------------

@@ -467,6 +467,14 @@ class BackendConfig(Nested):
     fixed_poses: bool = value(
         False, "Trust the incoming poses: map and localize, correct nothing", live=False
     )
+    scene_scale: float = value(
+        0.0,
+        "Lengths that are left at their defaults, those of an indoor robot, are taken so many times: voxels, "
+        "greatest depths, reach of proximity, allowance for drift; 0: measured by the depth of the keyframes",
+        "",
+        0.0,
+        20.0,
+    )
     features: FeatureConfig = field(default_factory=FeatureConfig)
     loops: LoopConfig = field(default_factory=LoopConfig)
     pose_graph: PoseGraphConfig = field(default_factory=PoseGraphConfig)

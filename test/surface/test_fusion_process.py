@@ -224,8 +224,8 @@ def test_a_keyframe_has_moved_when_what_it_sees_has():
             )
         ]
     )
-    assert moved(held, [1, 2, 3, 4, 5], now, 0.005) == [1, 4]
-    assert moved({}, [1], now[:1], 0.005) == []
+    assert moved(held, [1, 2, 3, 4, 5], now, MapConfig(moved=0.005)) == [1, 4]
+    assert moved({}, [1], now[:1], MapConfig(moved=0.005)) == []
 
 
 @pytest.fixture

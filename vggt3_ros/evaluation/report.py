@@ -68,6 +68,12 @@ def table(result):
         + (f", median error {100 * error:.2f} cm" if error is not None else ""),
     ]
     lines += [f"warning: {text}" for text in result.get("empty", ())]
+    if result.get("scene", {}).get("scene_scale", 1) != 1:
+        scene = result["scene"]
+        lines.append(
+            f"scene {scene['scene_scale']:.2g} times as large as a room (four fifths of the depth "
+            f"within {scene['scene_depth_m']:.1f} m): lengths left at their defaults grew with it"
+        )
     if "sim3" in result:
         lines += ["", _after_sim3(result["sim3"])]
     seconds = result["seconds"]

@@ -10,6 +10,8 @@ from vggt3_ros.evaluation.cloud import cloud_error, surface_error
 from vggt3_ros.evaluation.localization import score_localizations
 from vggt3_ros.evaluation.trajectory import trajectory_error
 from vggt3_ros.geometry import se3
+from vggt3_ros.refinement.scene_scale import REPORT as SCENE_SCALE
+from vggt3_ros.refinement.scene_scale import in_scale
 from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.surface.fusion import fuse
 from vggt3_ros.system.memory_use import peak_mb
@@ -67,6 +69,7 @@ def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None,
         result["map"] = {"points": len(snapshot.cloud)}
         if snapshot.report.get("empty"):
             result["empty"] = snapshot.report["empty"]
+        result["scene"] = {name: snapshot.report[name] for name in (SCENE_SCALE, "scene_depth_m")}
         map_error = _map_judge(sequence, snapshot, config, surfaces, progress)
         if map_error is not None:
             result["map"]["median_error_m"] = map_error(corrected)
@@ -121,7 +124,7 @@ def _map_judge(sequence, snapshot, config, surfaces, progress):
     truth = fuse(
         sequence.keyframes,
         sequence.groundtruth,
-        config.map,
+        in_scale(config, snapshot.report[SCENE_SCALE]).map,
         progress=lambda f: progress("true map", f),
     )
     if not len(truth):  # no measured depth

@@ -45,7 +45,12 @@ class MemoryKeeper:
             config.localizer,
             device,
         )
+        self._scale = 1.0
         self._settled = set()  # keyframes held out around which idle time gained nothing
+
+    def configure(self, config, scale):
+        """Use another MemoryConfig, in a scene `scale` times as large as a room."""
+        self._config, self._scale = config, scale
 
     def load(self, folder, snapshot):
         """The SceneMemory saved in a snapshot's folder, placed where its keyframes are, or None;
@@ -89,7 +94,7 @@ class MemoryKeeper:
             },
         )
         memory = memory.placed(pose_of)
-        memory = without(memory, strained(memory))
+        memory = without(memory, strained(memory, self._scale))
         held = set(memory.keyframe_ids.tolist())
         new = [i for i in map(int, ids) if i not in held]
         folding = Folding(memory, self._config.max_depth)
@@ -238,15 +243,16 @@ def without(memory, ids):
     )
 
 
-def strained(memory):
+def strained(memory, scale=1.0):
     """Ids of the keyframes, the worst first, that moved against those around them since they were
-    folded in.
+    folded in. scale: of the scene, see refinement/scene_scale.py.
     """
+    lever = LEVER_M * scale
     now, then = memory.T_map_anchor, memory.T_folded
     if len(now) <= AROUND:
         return []
     # A turn of a radian shares as little as a metre and a half of motion.
-    where = np.concatenate([then[:, :3, 3], LEVER_M * then[:, :3, 2]], axis=1)
+    where = np.concatenate([then[:, :3, 3], lever * then[:, :3, 2]], axis=1)
     around = cKDTree(where).query(where, AROUND + 1)[1][:, 1:]
     apart = (
         se3.inverse(se3.inverse(then[:, None]) @ then[around])
@@ -254,10 +260,10 @@ def strained(memory):
         @ now[around]
     )
     strain = np.median(
-        np.linalg.norm(apart[..., :3, 3], axis=2) + LEVER_M * se3.rotation_angle(apart), axis=1
+        np.linalg.norm(apart[..., :3, 3], axis=2) + lever * se3.rotation_angle(apart), axis=1
     )
     worst = np.argsort(-strain)[:REFOLDED]
-    return memory.keyframe_ids[worst[strain[worst] > STRAIN_M]].tolist()
+    return memory.keyframe_ids[worst[strain[worst] > STRAIN_M * scale]].tolist()
 
 
 def _poses(ids, T_map_cam):

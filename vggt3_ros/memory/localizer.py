@@ -57,8 +57,12 @@ class Localizer:
     """localize() may be called from any thread, while refinements run."""
 
     def __init__(self, config, encoder, matcher):
-        self.config, self.encoder, self.matcher = config, encoder, matcher
-        self.verification = Verification(config)
+        self.encoder, self.matcher = encoder, matcher
+        self.configure(config)
+
+    def configure(self, config):
+        """Use another LocalizerConfig from the next request on."""
+        self.config, self.verification = config, Verification(config)
 
     def localize(self, scene, image, camera, hint=None, verify=True):
         """(height, width, 3) uint8 RGB and its Camera -> Localization in the scene's map.

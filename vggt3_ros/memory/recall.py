@@ -25,7 +25,9 @@ RIVALS = 8  # keypoints nearby that a slot is compared with
 ALIKE = 0.7
 # px around where a slot is expected, px within which it then agrees
 SECOND_LOOKS = ((16.0, 6.0), (6.0, 4.0))
-REACH_M = 15.0  # slots of keyframes farther from a pose are not looked for
+# slots of keyframes farther from a pose are not looked for: so many metres, or times the depth of
+# the farthest slot where scenes are larger than rooms
+REACH_M, REACH = 15.0, 2.5
 # cosine: a slot seen from a direction farther from the camera's than this looks different
 HALF_VIEW = 0.5
 SHARED = 0.1  # of a keyframe's slots that are expected must agree for the others to be missed
@@ -156,7 +158,8 @@ def expected_slots(memory, camera, T_map_cam, margin=0.0):
     """Slots that a camera should see, none hidden behind others or known from another side only,
     and their pixels (N, 2).
     """
-    near = np.linalg.norm(memory.T_map_anchor[:, :3, 3] - T_map_cam[:3, 3], axis=1) < REACH_M
+    reach = max(REACH_M, REACH * memory.points[:, 2].max(initial=0.0))
+    near = np.linalg.norm(memory.T_map_anchor[:, :3, 3] - T_map_cam[:3, 3], axis=1) < reach
     near &= memory.T_map_anchor[:, :3, 2] @ T_map_cam[:3, 2] > HALF_VIEW - 0.5
     slots = np.flatnonzero(near[memory.anchors])
     T_cam_map = se3.inverse(T_map_cam)

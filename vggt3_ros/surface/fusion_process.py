@@ -36,7 +36,8 @@ NICENESS = 10  # a localization goes first
 WAITING = 4  # keyframes on their way: decoded here while fused there
 POLL_SECONDS = 0.1
 SILENT_SECONDS = 120.0
-REACH_M = 2.5  # metres at which surfaces usually are: a turn moves them by so much a radian
+# of map.max_depth, where surfaces usually are: a turn moves them by so much a radian
+USUALLY = 0.5
 DEAR = 3  # keyframes fused anew in the time that one takes to be taken out and fused again
 
 _log = logging.getLogger(__name__)
@@ -180,12 +181,12 @@ class FusionProcess:
             self._held.get(i) is not None for i in renewed
         ):
             return True
-        return DEAR * len(moved(self._held, ids, T_map_cam, config.moved)) > len(ids)
+        return DEAR * len(moved(self._held, ids, T_map_cam, config)) > len(ids)
 
     def _bring_up_to_date(self, ids, T_map_cam, keyframe, renewed, config, progress):
         pose_of = dict(zip(ids, T_map_cam))
         todo = [i for i in ids if i not in self._held or i in renewed] + moved(
-            self._held, ids, T_map_cam, config.moved
+            self._held, ids, T_map_cam, config
         )
         for sent, i in enumerate(todo, 1):
             seen = keyframe(i)
@@ -249,15 +250,16 @@ class FusionProcess:
         return answer
 
 
-def moved(held, ids, T_map_cam, bound):
-    """Those of the ids, held at {id: pose or None}, whose surfaces moved by more than `bound`
-    metres to T_map_cam (N, 4, 4).
+def moved(held, ids, T_map_cam, config):
+    """Those of the ids, held at {id: pose or None}, whose surfaces moved by more than MapConfig's
+    `moved` to T_map_cam (N, 4, 4).
     """
     known = [k for k, i in enumerate(ids) if held.get(i) is not None]
     if not known:
         return []
     motion = se3.inverse(np.array([held[ids[k]] for k in known])) @ np.asarray(T_map_cam)[known]
-    far = np.linalg.norm(motion[:, :3, 3], axis=1) + REACH_M * se3.rotation_angle(motion) > bound
+    turned = USUALLY * config.max_depth * se3.rotation_angle(motion)
+    far = np.linalg.norm(motion[:, :3, 3], axis=1) + turned > config.moved
     return [ids[k] for k, is_far in zip(known, far) if is_far]
 
 

@@ -6,6 +6,8 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from std_msgs.msg import Header
 
+from vggt3_ros.refinement.scene_scale import REPORT as SCENE_SCALE
+from vggt3_ros.refinement.scene_scale import in_scale
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.conversions import from_transform
 from vggt3_ros.surface.grid import UNKNOWN, Grid, occupancy
@@ -52,13 +54,14 @@ class GridOutput:
     def _grid(self, snapshot, config):
         if snapshot is None:
             return Grid(np.full((0, 0), UNKNOWN, np.int8), config.resolution, np.eye(4))
+        backend = in_scale(self._core.parameters.backend, snapshot.report.get(SCENE_SCALE) or 1.0)
         cameras = [self._core.store.camera(int(id)).undistorted() for id in snapshot.keyframe_ids]
         return occupancy(
             snapshot.cloud.points,
             snapshot.T_map_cam,
             cameras,
             config,
-            self._core.parameters.backend.map.max_depth,
+            backend.map.max_depth,
         )
 
     def destroy(self):
