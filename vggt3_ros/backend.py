@@ -80,7 +80,8 @@ class Backend:
     @property
     def running_on(self):
         """For people: device, numbers, prior and the licence of its weights."""
-        return running_on(self._device_name, self.network)
+        prior = None if self.network is None else self.network.scene.viewer.prior()
+        return running_on(self._device_name, prior)
 
     @property
     def snapshot(self):

@@ -14,7 +14,7 @@ from ros_graph import Graph  # noqa: E402
 
 from vggt3_ros.system import environment  # noqa: E402
 
-environment.take_short_turns()  # as the node does in its own process
+environment.shorten_switch_interval()  # as the node does in its own process
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,4 @@
-"""A child process outlives the thread that asked for it, and nothing else: not its owner, not this
-process.
-"""
+"""A child process outlives the thread that requested it, but neither its owner nor this process."""
 
 import gc
 import os
@@ -69,9 +67,9 @@ def test_it_ends_with_its_owner_and_says_how_it_ended():
     os.kill(pid, signal.SIGKILL)
     until(lambda: child.pid is None)
     assert child.end == "SIGKILL"
-    child = ChildProcess(MODULE)
-    pid = child.pid
-    del child
+    forgotten = ChildProcess(MODULE)
+    pid = forgotten.pid
+    del forgotten
     gc.collect()
     assert not psutil.pid_exists(pid)
 

@@ -1,14 +1,12 @@
-"""Out of memory in its many words; plans that need less; what processes hold."""
+"""Running out of memory as each library reports it; the configured limit; freed memory returned."""
 
 import errno
-import os
 import subprocess
 import sys
 
 import pytest
 
-from vggt3_ros.config import BackendConfig
-from vggt3_ros.system import memory_limits, memory_use
+from vggt3_ros.system import memory_limits
 
 
 @pytest.mark.parametrize(
@@ -48,52 +46,29 @@ def test_what_the_libraries_really_raise_is_recognised():
         assert not memory_limits.out_of_memory(other)
 
 
-def test_each_plan_is_smaller_than_the_one_before_and_valid():
-    config = BackendConfig()
-    assert memory_limits.shrunk(config, 0) == config
-    plans = [
-        memory_limits.shrunk(config, level) for level in range(memory_limits.SMALLEST_PLAN + 1)
-    ]
-    for before, after in zip(plans, plans[1:]):
-        assert (
-            after.resources.frame_cache_mb < before.resources.frame_cache_mb
-            and after.memory.max_slots < before.memory.max_slots
-        )
-        assert after.map.voxel_size >= before.map.voxel_size and memory_limits.plan_text(
-            after
-        ) != memory_limits.plan_text(before)
-    tiny = BackendConfig.from_flat(
-        {"resources.frame_cache_mb": 16, "memory.max_slots": 10_000, "map.voxel_size": 1.0}
-    )
-    memory_limits.shrunk(tiny, memory_limits.SMALLEST_PLAN)  # stays within the ranges
-
-
 def test_the_limit_is_the_one_set_or_a_share_of_the_machine():
-    assert (
-        memory_limits.limit_mb(
-            BackendConfig.from_flat({"resources.memory_limit_mb": 1234}).resources
-        )
-        == 1234
-    )
-    assert (
-        0 < memory_limits.limit_mb(BackendConfig().resources) < memory_limits.machine_memory_mb()
-    )
+    assert memory_limits.limit_mb(1234) == 1234
+    assert 0 < memory_limits.limit_mb(0) < memory_limits.machine_memory_mb()
 
 
-def test_a_process_is_measured_with_its_children_and_gives_back_what_it_freed():
+def test_freed_memory_goes_back_to_the_system_and_kills_are_counted():
     code = (
-        "import subprocess, sys, time; from vggt3_ros.system import memory_limits, memory_use; data = bytearray(b'x') * 200_000_000;"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; data = bytearray(b\"x\") * 100_000_000; print(1, flush=True);"
-        " time.sleep(60)'], stdout=subprocess.PIPE); child.stdout.readline(); print(memory_use.resident_mb());"
-        "del data; memory_limits.give_back(); print(memory_use.resident_mb()); child.kill()"
+        "from vggt3_ros.system import memory_limits, memory_use; blocks = [bytearray(b'x') * 100_000 for _ in range(2000)];"
+        "before = memory_use.resident_mb(); del blocks; memory_limits.give_back(); print(before, memory_use.resident_mb())"
     )
-    both, after = map(
+    before, after = map(
         float,
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         ).stdout.split(),
     )
-    assert both > 300 and after < both - 180  # of the 200 freed; the child keeps its 100
-    assert (
-        memory_use.resident_mb(2**22 + 1) == 0.0 and memory_limits.oom_kills() >= 0 and os.getpid()
-    )
+    assert after < before - 180  # of the 200 freed
+    assert memory_limits.oom_kills() >= 0
+
+
+def test_no_gpu_memory_is_reserved_without_torch():
+    code = "from vggt3_ros.system import memory_limits; print(memory_limits.device_mb())"
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert float(printed) == 0.0

@@ -22,7 +22,7 @@ def hand(*keyframes, phase="features", query=""):
 
 
 def test_a_keyframe_is_set_aside_after_three_deaths_also_across_restarts(store):
-    for death in range(FATAL):
+    for _ in range(FATAL):
         assert store.poses().ids.tolist() == [0, 1, 2, 3, 4, 5]
         assert Suspects(store).died(hand(3), "SIGSEGV")
     assert (
@@ -58,14 +58,14 @@ def walk(suspects, rng, deadly=None):
 
 def test_random_kills_set_nothing_aside_although_no_refinement_ever_completes(store):
     suspects, rng = Suspects(store), np.random.default_rng(0)
-    for kill in range(60):
+    for _ in range(60):
         assert walk(suspects, rng)
     assert not store.aside()
 
 
 def test_a_deadly_keyframe_is_found_among_random_kills(store):
     suspects, rng = Suspects(store), np.random.default_rng(1)
-    for kill in range(60):
+    for _ in range(60):
         if not store.aside():
             walk(suspects, rng, deadly=4)
     assert list(store.aside()) == [4]
@@ -101,10 +101,10 @@ def test_an_image_is_refused_after_three_deaths_and_cleared_by_an_answer(store):
     image = make_keyframe(0).image
     asked = digest(image, CAMERA)
     assert asked == digest(image.copy(), CAMERA) != digest(255 - image, CAMERA)
-    for death in range(FATAL - 1):
+    for _ in range(FATAL - 1):
         suspects.died(hand(query=asked), "SIGSEGV")
     suspects.answered(asked)
-    for death in range(FATAL):
+    for _ in range(FATAL):
         assert not Suspects(store).refuses(asked)
         suspects.died(hand(query=asked), "SIGSEGV")
     assert Suspects(store).refuses(asked) and not suspects.refuses("another")
@@ -112,7 +112,7 @@ def test_an_image_is_refused_after_three_deaths_and_cleared_by_an_answer(store):
 
 def test_of_an_image_and_a_keyframe_always_there_together_the_image_goes_first(store):
     suspects = Suspects(store)
-    for death in range(FATAL):
+    for _ in range(FATAL):
         suspects.died(hand(2, query="image"), "SIGSEGV")
     assert suspects.refuses("image") and not store.aside()
     suspects.died(hand(2), "SIGSEGV")

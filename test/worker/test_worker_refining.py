@@ -66,8 +66,10 @@ def test_images_are_localized_while_a_map_is_fused_and_a_memory_distilled(worker
     answered = []
     for phase in ("fusion", "memory"):
         refinement.wait_for(phase)
-        for image in rendered.queries[:3]:
-            answered.append(worker.localize(image, rendered.camera).result(120)["code"])
+        answered += [
+            worker.localize(image, rendered.camera).result(120)["code"]
+            for image in rendered.queries[:3]
+        ]
     assert answered.count("ok") >= 4 and not refinement.future.done()
     worker.cancel(refinement.future)
     with pytest.raises(WorkerError, match="cancelled during memory"):

@@ -13,7 +13,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.utilities import remove_ros_args
 
 from vggt3_ros.ros.node import BackendNode
-from vggt3_ros.system.environment import take_short_turns
+from vggt3_ros.system.environment import shorten_switch_interval
 
 # what node and worker write shows where people live: the user's own, unless given to others with
 # chmod
@@ -40,7 +40,7 @@ def main(argv=None):
     try:
         arguments = parser.parse_args(remove_ros_args(argv)[1:])
         os.umask(os.umask(0) | PRIVATE)
-        take_short_turns()
+        shorten_switch_interval()
         rclpy.init(args=argv)
         node = BackendNode(arguments.backend)
         executor = MultiThreadedExecutor(THREADS)

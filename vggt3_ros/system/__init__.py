@@ -1,3 +1,3 @@
-"""The machine and the process: memory, threads, devices, child processes, messages between
+"""Processes and their resources: memory, threads, devices, child processes, and messages between
 processes.
 """

@@ -1,31 +1,40 @@
-"""The values used last, as many as fit into a number of bytes."""
+"""A cache of the most recently used values, bounded by their total size in bytes."""
 
 from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
 
-class BoundedCache:
-    """limit: bytes; the newest value is held even where it alone is larger. Not thread-safe."""
+class BoundedCache(Generic[Key, Value]):
+    """Least-recently-used cache of at most `limit` bytes. Not thread-safe.
 
-    def __init__(self, limit):
-        self.limit, self.nbytes, self._held = limit, 0, OrderedDict()
+    The newest value is kept even if it alone exceeds the limit.
+    """
 
-    def __len__(self):
+    def __init__(self, limit: int) -> None:
+        self.limit, self.nbytes = limit, 0
+        self._held: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
+
+    def __len__(self) -> int:
         return len(self._held)
 
-    def values(self):
-        """Of all that is held, the one used last at the end."""
+    def values(self) -> list[Value]:
+        """Return all values, the most recently used last."""
         return [value for value, _ in self._held.values()]
 
-    def get(self, key):
-        """The value, from now on the one used last; None where it is not held."""
+    def get(self, key: Key) -> Value | None:
+        """Return the value and mark it as the most recently used; None if it is not cached."""
         if key not in self._held:
             return None
         self._held.move_to_end(key)
         return self._held[key][0]
 
-    def put(self, key, value, nbytes):
-        """Hold a value of so many bytes in place of the one before; those not used for longest
-        go.
+    def put(self, key: Key, value: Value, nbytes: int) -> None:
+        """Store a value of `nbytes` bytes under `key`, replacing any previous one, and evict the
+        least recently used values until the limit holds.
         """
         self.pop(key)
         self._held[key] = value, nbytes
@@ -33,10 +42,12 @@ class BoundedCache:
         while self.nbytes > self.limit and len(self._held) > 1:
             self.pop(next(iter(self._held)))
 
-    def pop(self, key):
-        """Let a value go, if it is held."""
-        self.nbytes -= self._held.pop(key, (None, 0))[1]
+    def pop(self, key: Key) -> None:
+        """Remove the value under `key`, if there is one."""
+        if key in self._held:
+            self.nbytes -= self._held.pop(key)[1]
 
-    def clear(self):
+    def clear(self) -> None:
+        """Remove all values."""
         self._held.clear()
         self.nbytes = 0

@@ -1,5 +1,5 @@
-"""A process of this package with a socket to it: started so that it ends with this process, its
-end told in words.
+"""Child processes that run a module of this package, connected by a socket, and that never
+outlive this process.
 """
 
 import os
@@ -8,25 +8,28 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
 
 from vggt3_ros.system.environment import end_with_parent, worker_environment
 from vggt3_ros.system.program import Program
 
-EXIT_SECONDS = 2.0  # that a process whose socket is closed has to end by itself
-_starters = {}  # process id -> the thread that starts its children
+EXIT_SECONDS = 2.0  # grace period for a child whose socket was closed, before it is killed
+_starters: dict[int, ThreadPoolExecutor] = {}  # process id -> the thread that starts its children
 
 
 class ChildProcess(Program):
-    """`python -m module --channel FD argument...`, which talks over :attr:`connection` and ends
-    when that is closed.
+    """Run `python -m module --channel FD argument...`, which communicates over :attr:`connection`
+    and exits when that is closed.
 
-    It is killed by the kernel when this process ends, in whatever way. The kernel watches the
-    thread that started it, so that one thread starts them all, and lives as long as this process:
-    who asked for it may end before. own_session: not in this process's group, so that a Ctrl-C
-    meant for this one does not end it.
+    The kernel kills the child when this process ends for any reason. The kernel in fact watches
+    the thread that started the child. All children are therefore started by one thread that lives
+    as long as this process, and the calling thread may end earlier. With own_session the child is
+    in a session of its own, so that Ctrl-C in the terminal does not reach it. Raises OSError if
+    the process cannot be started.
     """
 
-    def __init__(self, module, *arguments, own_session=False):
+    def __init__(self, module: str, *arguments: object, own_session: bool = False) -> None:
         self.connection, theirs = socket.socketpair()
         with theirs:
             command = [
@@ -54,35 +57,38 @@ class ChildProcess(Program):
                 self.connection.close()
                 raise
 
-    def hang_up(self):
-        """Whoever reads from the connection, here or there, finds that it is closed."""
-        try:
+    def hang_up(self) -> None:
+        """Shut the connection down, so that readers on both ends see end of file."""
+        with suppress(OSError):  # already shut down
             self.connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it is already
 
-    def wait(self):
-        """Until it has ended, in EXIT_SECONDS or by a kill; then :attr:`end` says how."""
+    def wait(self) -> None:
+        """Wait up to EXIT_SECONDS for the child to exit, then kill it; :attr:`end` says how it
+        ended.
+        """
         if not self.ends_within(EXIT_SECONDS):
             self.kill()
             self.ends_within(None)
 
 
-def _start(*arguments, **options):
-    return _starter().submit(subprocess.Popen, *arguments, **options).result()
+def _start(command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
+    def start() -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(command, **options)
+
+    return _starter().submit(start).result()
 
 
-def _starter():
-    """The thread that starts children of this process; a forked one has none of its parent's
-    threads.
+def _starter() -> ThreadPoolExecutor:
+    """Return the thread that starts this process's children. It is per process, because a fork
+    does not inherit its parent's threads.
     """
-    # its thread begins when it is used
+    # setdefault may construct a second executor; it has no thread until it is used
     return _starters.setdefault(os.getpid(), ThreadPoolExecutor(1, thread_name_prefix="starter"))
 
 
 if __name__ == "__main__":
-    end_with_parent()  # before anything that takes long is imported
+    end_with_parent()  # before any slow import
     if os.getppid() != int(sys.argv[1]):
-        sys.exit()  # it ended before the kernel was asked
+        sys.exit()  # the parent ended before the kernel was told to watch it
     del sys.argv[:2]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -1,29 +1,32 @@
-"""Which device the back end runs on, and how people are told."""
+"""The torch device of the back end, and its description for users."""
 
 import torch
 
 EMBEDDED = "embedded networks (XFeat, LighterGlue; Apache-2.0)"
 
 
-def device_named(name):
-    """The torch.device of "auto", "cpu", "cuda", "cuda:0", ... ValueError where there is none."""
+def device_named(name: str) -> torch.device:
+    """Return the torch.device for "auto" (a GPU if there is one), "cpu", "cuda", "cuda:0", ...
+
+    Raises ValueError if torch does not know the name or finds no GPU for it.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(
-            f"device '{name}' is none that torch knows: auto, cpu, cuda, cuda:0, ..."
+            f"torch does not know the device '{name}': use auto, cpu, cuda, cuda:0, ..."
         ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            f"device '{name}' was asked for but torch finds no GPU: use auto or cpu, or install torch with CUDA"
+            f"device '{name}' was requested but torch finds no GPU: use auto or cpu, or install torch with CUDA"
         )
     return device
 
 
-def device_name(device):
-    """Of a torch.device, with the model of a GPU."""
+def device_name(device: torch.device) -> str:
+    """Return the device's name, for a GPU with its model."""
     return (
         f"{device} ({torch.cuda.get_device_name(device)})"
         if device.type == "cuda"
@@ -31,9 +34,11 @@ def device_name(device):
     )
 
 
-def running_on(name, stage):
-    """Of device_name and the NetworkStage, None without a prior: one line for status, /diagnostics
-    and the log, which says the device, the numbers, the prior and the licence of its weights.
+def running_on(device: str, prior: str | None) -> str:
+    """Return one line for status, /diagnostics and the log: the device (of :func:`device_name`),
+    the number format, the embedded networks, and the network that supplies the prior with the
+    licence of its weights (None: no prior).
     """
-    prior = "no prior" if stage is None else f"prior {stage.scene.viewer.prior()}"
-    return f"{name}, float32, {EMBEDDED}; {prior}"
+    return (
+        f"{device}, float32, {EMBEDDED}; {'no prior' if prior is None else 'prior ' + str(prior)}"
+    )

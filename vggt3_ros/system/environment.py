@@ -1,16 +1,19 @@
-"""The process environment torch needs on a CPU; scripts/environment.sh sets the same for the
-shell.
+"""The environment that torch needs to be fast on a CPU. scripts/environment.sh sets the same
+variables for the shell.
 
-glibc gives large tensors back to the kernel after every training step and faults them in again:
-ten times slower than with jemalloc told to keep them. libgomp spins at barriers, so that one other
-busy process makes it twenty times slower. numpy's own threads beside torch's only wait for a core:
-a product of half a millisecond took up to a hundred.
+- Allocator: glibc returns large tensors to the kernel after every training step and faults them in
+  again, ten times slower than jemalloc configured to keep them.
+- OpenMP: libgomp spins at barriers. With one other busy process, that makes torch twenty times
+  slower.
+- OpenBLAS: numpy's own threads beside torch's only compete for cores. A matrix product of half a
+  millisecond took up to a hundred.
 """
 
 import ctypes
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
@@ -26,22 +29,22 @@ FOLDERS = (
 )
 
 
-SWITCH_SECONDS = 5e-5  # Python's default: 5e-3
+SWITCH_SECONDS = 5e-5  # Python's default is 5e-3
 
 
-def take_short_turns():
-    """Let Python's threads pass the interpreter on a hundred times as often as by default.
+def shorten_switch_interval() -> None:
+    """Make Python switch threads a hundred times as often as by default.
 
-    A callback that stores an image or asks torch gives the interpreter away for each piece of
-    native work, and waited up to 5 ms to have it back from the executor or a refinement: 59
-    keyframes a second were taken in, now 99 to 117 (`vggt3 benchmark node`).
+    A callback that stores an image or calls torch releases the interpreter lock for each native
+    operation, and then waited up to 5 ms to get it back from the executor or a refinement. The
+    node took in 59 keyframes a second before, 99 to 117 with this (`vggt3 benchmark node`).
     """
     sys.setswitchinterval(SWITCH_SECONDS)
 
 
-def worker_environment(base=None):
-    """A copy of `base` (default: this process's environment) with the settings added where they
-    are missing.
+def worker_environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return a copy of `base` (default: this process's environment) with the missing settings
+    added.
     """
     environment = dict(os.environ if base is None else base)
     environment.setdefault("OMP_WAIT_POLICY", OMP_WAIT_POLICY)
@@ -49,17 +52,16 @@ def worker_environment(base=None):
     allocator = next(
         (path for folder in FOLDERS if (path := Path(folder) / "libjemalloc.so.2").exists()), None
     )
-    if allocator and "jemalloc" not in environment.get("LD_PRELOAD", ""):
-        environment["LD_PRELOAD"] = " ".join(
-            filter(None, [str(allocator), environment.get("LD_PRELOAD")])
-        )
+    preloaded = environment.get("LD_PRELOAD", "")
+    if allocator and "jemalloc" not in preloaded:
+        environment["LD_PRELOAD"] = f"{allocator} {preloaded}".strip()
         environment.setdefault("MALLOC_CONF", MALLOC_CONF)
     return environment
 
 
-def foreign_environment():
-    """A copy of this process's environment for other programs: without the allocator that torch
-    needs here, on which ORB-SLAM3 crashed.
+def foreign_environment() -> dict[str, str]:
+    """Return a copy of this process's environment for programs of others, without jemalloc: it
+    crashed ORB-SLAM3.
     """
     return {
         name: value
@@ -68,17 +70,17 @@ def foreign_environment():
     }
 
 
-def restart_with_settings():
-    """Replace this process by one of the same command line, once, when the settings are missing:
-    both are read before Python starts.
+def restart_with_settings() -> None:
+    """Re-execute this process with the same command line if settings are missing: the dynamic
+    linker and the libraries read them at start-up only.
     """
     wanted = worker_environment()
     if wanted != dict(os.environ):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], wanted)
 
 
-def end_with_parent():
-    """Have the kernel end this process when the thread that started it ends (child_process.py), in
-    whatever way: nothing works on for nobody.
+def end_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it ends for any reason, so
+    that no orphan keeps computing (see child_process.py).
     """
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

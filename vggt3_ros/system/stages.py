@@ -1,30 +1,36 @@
-"""The stages of a refinement: timed, reported, and where it can be cancelled."""
+"""The stages of a refinement: timed, reported, and cancellable between steps."""
 
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
 class Cancelled(Exception):
-    """The caller's cancelled() said so; nothing was changed."""
+    """The caller cancelled the work; nothing was changed."""
 
 
 class Stages:
-    """with stages("name") as step: ... times the stage; step(fraction) reports it and raises
-    Cancelled when asked to stop.
+    """Time named stages, report their progress and cancel them on request.
 
-    progress(name, fraction) and cancelled() -> bool may be None. seconds: of each stage, and
-    "total".
+    with stages("name") as step: ... times a stage; step(fraction) reports progress in [0, 1] and
+    raises Cancelled if cancelled() returns true. progress(name, fraction) and cancelled() -> bool
+    may be None. seconds: duration of each finished stage by name, and "total" since construction.
     """
 
-    def __init__(self, progress, cancelled):
+    def __init__(
+        self,
+        progress: Callable[[str, float], object] | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> None:
         self.progress, self.cancelled = progress, cancelled or (lambda: False)
-        self.seconds, self._started = {}, time.perf_counter()
+        self.seconds: dict[str, float] = {}
+        self._started = time.perf_counter()
 
     @contextmanager
-    def __call__(self, name):
+    def __call__(self, name: str) -> Iterator[Callable[[float], None]]:
         started = time.perf_counter()
 
-        def step(fraction):
+        def step(fraction: float) -> None:
             if self.cancelled():
                 raise Cancelled(f"cancelled during {name}")
             if self.progress:

@@ -1,19 +1,20 @@
-"""JSON for others to read: what has no number is null. Python's own writes NaN and Infinity, which
-no other parser takes.
+"""Strict JSON for other parsers: NaN and infinities become null. Python's json module writes them
+as NaN and Infinity, which RFC 8259 forbids.
 """
 
 import json
 import math
+from typing import Any
 
 
-def dumps(value, **options):
-    """Text of dicts, lists, numbers (numpy's too), texts. options: of json.dumps."""
+def dumps(value: object, **options: Any) -> str:
+    """Serialize dicts, lists, numbers (numpy's too) and strings. options: those of json.dumps."""
     return json.dumps(finite(value), allow_nan=False, **options)
 
 
-def finite(value):
-    """The same with None for numbers that are not finite, lists for arrays."""
-    if hasattr(value, "tolist"):  # numpy's
+def finite(value: object) -> object:
+    """Return `value` with None for each non-finite number and lists for numpy arrays."""
+    if hasattr(value, "tolist"):  # numpy
         value = value.tolist()
     if isinstance(value, dict):
         return {key: finite(entry) for key, entry in value.items()}

@@ -10,7 +10,7 @@ import sys
 from vggt3_ros import worker
 from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.store.sessions import drop_arrivals
-from vggt3_ros.system.environment import take_short_turns
+from vggt3_ros.system.environment import shorten_switch_interval
 from vggt3_ros.worker.serving import serve
 
 
@@ -36,7 +36,7 @@ def main(argv=None):
     def make_backend(store, config):
         return getattr(importlib.import_module(module), name)(store, config)
 
-    take_short_turns()
+    shorten_switch_interval()
     with KeyframeStore(arguments.store) as store:
         drop_arrivals(store)  # of a worker that was killed while it merged
         serve(socket.socket(fileno=arguments.channel), store, make_backend)

@@ -12,8 +12,9 @@ from dataclasses import asdict
 
 import numpy as np
 
-from vggt3_ros.system import memory_limits, wire
+from vggt3_ros.system import wire
 from vggt3_ros.system.child_process import ChildProcess
+from vggt3_ros.worker import plans
 from vggt3_ros.worker.suspects import FATAL, digest
 
 FIRST_RESTART_SECONDS = 0.5
@@ -406,9 +407,9 @@ class WorkerClient:
         killed_for_memory = (
             self._child is not None and self._child.killed_for_memory and "SIGKILL" in reason
         )
-        if killed_for_memory and self._shrink < memory_limits.SMALLEST_PLAN:
+        if killed_for_memory and self._shrink < plans.SMALLEST_PLAN:
             self._shrink += 1
-            plan = memory_limits.plan_text(memory_limits.shrunk(self._config, self._shrink))
+            plan = plans.plan_text(plans.shrunk(self._config, self._shrink))
             self.memory_msg = (
                 f"the kernel was out of memory and {reason}; it goes on with less: {plan}"
             )

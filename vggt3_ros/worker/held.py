@@ -7,6 +7,7 @@ import threading
 
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.system import memory_limits
+from vggt3_ros.worker import plans
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class HeldBackend:
         """Make another one; config: a BackendConfig, None for the same."""
         config = self.config if config is None else config
         try:
-            self._backend = self._make(self._store, memory_limits.shrunk(config, self._shrink))
+            self._backend = self._make(self._store, plans.shrunk(config, self._shrink))
             self._made(self._backend)
             self.config, self._fault = config, ""
         except Exception as error:
@@ -84,10 +85,10 @@ class HeldBackend:
         """Replace the back end by one that needs less; False when no plan is smaller. Where it
         cannot be made :meth:`get` says why.
         """
-        if self._shrink == memory_limits.SMALLEST_PLAN:
+        if self._shrink == plans.SMALLEST_PLAN:
             return False
         self._shrink += 1
-        text = f"{reason}; it goes on with less: {memory_limits.plan_text(memory_limits.shrunk(self.config, self._shrink))}"
+        text = f"{reason}; it goes on with less: {plans.plan_text(plans.shrunk(self.config, self._shrink))}"
         log.warning("%s", text)
         self._tell(self._shrink, text)
         self._there.clear()

@@ -167,7 +167,7 @@ class Jobs:
         """
         self._hand.step()
         self._give_way()
-        limit = memory_limits.limit_mb(self._held.config.resources)
+        limit = memory_limits.limit_mb(self._held.config.resources.memory_limit_mb)
         if self.used_mb > limit:
             used, self.used_mb = self.used_mb, 0.0  # until it is measured again
             raise MemoryError(

@@ -11,7 +11,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from vggt3_ros.msg import Status
 from vggt3_ros.ros.clients.processes import wait_until
-from vggt3_ros.system.environment import take_short_turns
+from vggt3_ros.system.environment import shorten_switch_interval
 
 # a robot that happens to be in reach must not hear of this
 NAMESPACE = ["-r", "__ns:=/vggt3_load", "-r", "/tf:=tf"]
@@ -21,7 +21,7 @@ START_SECONDS = 120.0
 @contextmanager
 def ros():
     """A context of rclpy of its own, in a namespace of its own. Ctrl-C stays Python's."""
-    take_short_turns()  # what this process does besides must not make it hear late
+    shorten_switch_interval()  # what this process does besides must not make it hear late
     context = Context()
     with rclpy.init(
         args=["--ros-args", *NAMESPACE],
