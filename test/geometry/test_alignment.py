@@ -69,7 +69,7 @@ def test_poses_that_have_nothing_to_do_with_each_other_are_refused():
         Rotation.random(len(truth), rng=3).as_matrix(),
         np.random.default_rng(4).standard_normal((len(truth), 3)),
     )
-    with pytest.raises(DegenerateMotion, match="do not turn alike"):
+    with pytest.raises(DegenerateMotion, match="share no rotation"):
         align(truth, network)
 
 

@@ -223,7 +223,7 @@ def test_what_drivers_write_otherwise_is_the_lens_that_they_mean(model, sent, me
 @pytest.mark.parametrize(
     "model, sent, message",
     [
-        ("equidistant", (), "without coefficients may mean a lens or a rectified image"),
+        ("equidistant", (), "without coefficients is ambiguous"),
         ("fisheye", (), "'fisheye' without coefficients"),
         ("equidistant", (0.1, 0, 0, 0, 0.01), "takes 4 coefficients, got 5"),
         ("plumb_bob", (0.1,) * 6, "takes 4 or 5 coefficients, got 6"),
@@ -292,5 +292,5 @@ def test_an_image_without_distortion_stays_as_it_is(model, coefficients):
 
 
 def test_an_image_of_another_size_is_refused():
-    with pytest.raises(ValueError, match="image is 320x240, its camera 640x480"):
+    with pytest.raises(ValueError, match="image is 320x240, but its camera is 640x480"):
         undistort(np.zeros((240, 320, 3), np.uint8), Camera(**GOOD))

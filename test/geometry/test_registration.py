@@ -100,7 +100,7 @@ def test_coarse_depth_has_no_gaps_and_unknown_stays_unknown():
 
 
 def test_a_size_that_is_not_the_cameras_is_refused():
-    with pytest.raises(ValueError, match="depth is 80x60, its camera_info says 160x120"):
+    with pytest.raises(ValueError, match="depth is 80x60, but its camera_info says 160x120"):
         registered_depth(np.ones((60, 80), np.float32), DEPTH, COLOR, np.eye(4))
 
 

@@ -100,7 +100,7 @@ def test_depth_is_registered_to_the_image_as_it_came():
 
 def test_images_of_another_size_are_refused():
     pair = StereoPair(LENS, LENS, T_RIGHT_LEFT)
-    with pytest.raises(ValueError, match="the right image is 100x50, its camera 376x240"):
+    with pytest.raises(ValueError, match="the right image is 100x50, but its camera is 376x240"):
         pair.depth(np.zeros((240, 376), np.uint8), np.zeros((50, 100), np.uint8))
 
 
@@ -167,7 +167,7 @@ def test_camera_infos_say_how_the_two_stand(tmp_path):
     ):
         to_stereo_pair(right, left)
     right.r = 2 * right.r
-    with pytest.raises(ValueError, match="right_camera_info.r is no rotation"):
+    with pytest.raises(ValueError, match="right_camera_info.r is not a rotation"):
         to_stereo_pair(left, right)
 
 

@@ -1,1 +1,1 @@
-"""Rigid motions, cameras and alignment: pure numpy, float64, no torch, no ROS."""
+"""Rigid transforms, cameras, stereo and alignment, on numpy arrays. No torch, no ROS."""

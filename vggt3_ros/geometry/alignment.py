@@ -1,21 +1,23 @@
-"""Robust Sim(3) between two trajectories of the same cameras, from their positions and
+"""Robust Sim(3) alignment of two trajectories of the same cameras, from positions and
 orientations.
 
-Every camera gives a full estimate of the rotation between the two frames, so a straight line is no
-degenerate case (with positions alone it is: Umeyama 1991). What stays undetermined is the scale of
-a camera that hardly moves: that is refused.
+Each camera determines the rotation between the two frames by itself, so motion along a straight
+line is not degenerate (with positions alone it is: Umeyama 1991). The scale of a camera that
+hardly moves is undetermined and therefore refused.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.se3 import Floats
 
-_MAD = 1.4826  # times the median absolute deviation: a normal distribution's standard deviation
+_MAD = 1.4826  # standard deviation / median absolute deviation, for a normal distribution
 _TRIALS = 500
-_SEARCHED = 300  # poses among which the first rotation is looked for
+_SEARCHED = 300  # poses considered for the initial rotation and translation
 
 
 class DegenerateMotion(ValueError):
@@ -24,31 +26,32 @@ class DegenerateMotion(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """x_target = scale * rotation @ x_source + translation, with how well each pose follows it.
+    """x_target = scale * rotation @ x_source + translation, with the residuals of each pose.
 
-    rotation (3, 3); translation (3,) metres; residual_m, residual_rad (N,); trusted (N,) mask:
-    neither residual is an outlier; sigma_m, sigma_rad: robust standard deviations of the trusted
-    residuals; scale_sigma: of the scale, relative to it. motion_scale: what the trajectories alone
-    would have given; not positive where they give none.
+    rotation (3, 3); translation (3,) metres; residual_m, residual_rad (N,); trusted (N,) mask of
+    poses of which neither residual is an outlier; sigma_m, sigma_rad: robust standard deviations
+    of the residuals; scale_sigma: relative standard deviation of the scale. motion_scale: the
+    scale from the trajectories alone, not positive if they determine none.
     """
 
     scale: float
-    rotation: np.ndarray
-    translation: np.ndarray
-    residual_m: np.ndarray
-    residual_rad: np.ndarray
+    rotation: Floats
+    translation: Floats
+    residual_m: Floats
+    residual_rad: Floats
     trusted: np.ndarray
     sigma_m: float
     sigma_rad: float
     scale_sigma: float
     motion_scale: float
 
-    def points(self, points):
-        """(..., 3) in the source frame -> (..., 3) metres in the target frame."""
-        return self.scale * np.asarray(points) @ self.rotation.T + self.translation
+    def points(self, points: ArrayLike) -> Floats:
+        """Map points (..., 3) in the source frame to the target frame, metres."""
+        turned: Floats = np.asarray(points) @ self.rotation.T
+        return self.scale * turned + self.translation
 
-    def poses(self, T_source_cam):
-        """T_source_cam (..., 4, 4) -> T_target_cam (..., 4, 4)."""
+    def poses(self, T_source_cam: ArrayLike) -> Floats:
+        """Map poses T_source_cam (..., 4, 4) to T_target_cam (..., 4, 4), metres."""
         T_source_cam = np.asarray(T_source_cam, float)
         return se3.from_rotation_translation(
             self.rotation @ T_source_cam[..., :3, :3], self.points(T_source_cam[..., :3, 3])
@@ -56,16 +59,20 @@ class Alignment:
 
 
 def align(
-    T_target_cam, T_source_cam, confidence=None, max_scale_sigma=0.1, seed=0, known_scale=None
-):
-    """Poses (N, 4, 4) of the same cameras in two frames, confidence (N,) >= 0 of each source pose
-    -> Alignment.
+    T_target_cam: ArrayLike,
+    T_source_cam: ArrayLike,
+    confidence: ArrayLike | None = None,
+    max_scale_sigma: float = 0.1,
+    seed: int = 0,
+    known_scale: tuple[float, float] | None = None,
+) -> Alignment:
+    """Align poses (N, 4, 4) of the same cameras in two frames.
 
-    Up to half of the source poses may be arbitrarily wrong. known_scale: (scale, its relative
-    standard deviation) by other means, joined with the motion's own by their variances. Raises
-    DegenerateMotion where fewer than three poses are given, no rotation is shared by half of them,
-    or the motion is so small that the scale's standard deviation exceeds `max_scale_sigma`
-    (relative).
+    confidence (N,) >= 0 weights the source poses; up to half of them may be arbitrarily wrong.
+    known_scale: (scale, its relative standard deviation) from another source, fused with that of
+    the motion by inverse variance. Raises DegenerateMotion for fewer than three usable poses, if
+    no rotation is shared by half of them, or if the motion is so small that the relative standard
+    deviation of the scale exceeds `max_scale_sigma`.
     """
     target, source = np.asarray(T_target_cam, float), np.asarray(T_source_cam, float)
     weights = np.ones(len(target)) if confidence is None else np.asarray(confidence, float)
@@ -82,12 +89,12 @@ def align(
     )
     motion_scale = scale
     if known_scale is not None:
-        scale, scale_sigma = _joined((scale, scale_sigma), known_scale)
+        scale, scale_sigma = _fused((scale, scale_sigma), known_scale)
         translation, residual_m, sigma_m = _translation(centres - scale * turned, weights)
     if not scale > 0 or not scale_sigma <= max_scale_sigma:
         raise DegenerateMotion(
-            f"the motion does not determine the scale: {scale:.3g} with a relative standard deviation of {scale_sigma:.0%}, "
-            f"positions agreeing to {sigma_m:.3g} m over a path whose spread is {_spread(centres, weights):.3g} m"
+            f"the motion does not determine the scale: {scale:.3g} with a relative standard deviation of {scale_sigma:.0%}; "
+            f"positions agree to {sigma_m:.3g} m on a path with a spread of {_spread(centres, weights):.3g} m"
         )
     trusted = usable & (residual_m <= 4 * sigma_m) & (residual_rad <= 4 * sigma_rad)
     return Alignment(
@@ -104,13 +111,15 @@ def align(
     )
 
 
-def segment_scales(alignment, T_target_cam, T_source_cam, length=20):
-    """Scale of each stretch of `length` poses over the alignment's, NaN where the stretch does not
-    determine it.
+def segment_scales(
+    alignment: Alignment, T_target_cam: np.ndarray, T_source_cam: np.ndarray, length: int = 20
+) -> Floats:
+    """Return the scale of each segment of `length` poses relative to the alignment's; NaN for a
+    segment that does not determine it.
 
-    1 everywhere means that one scale holds; a trend shows that the source's scale drifts.
+    Ratios near 1 mean that one scale fits all; a trend means that the source's scale drifts.
     """
-    ratios = []
+    ratios: list[float] = []
     for first in range(0, len(T_target_cam), length):
         part = np.arange(first, min(first + length, len(T_target_cam)))
         part = part[alignment.trusted[part]]
@@ -124,9 +133,9 @@ def segment_scales(alignment, T_target_cam, T_source_cam, length=20):
     return np.array(ratios)
 
 
-def _rotation(target, source, weights):
-    """Rotation (3, 3) that most cameras agree on, residual angles (N,), their robust standard
-    deviation.
+def _rotation(target: Floats, source: Floats, weights: Floats) -> tuple[Floats, Floats, float]:
+    """Return the rotation (3, 3) that most cameras agree on, the residual angles (N,) and their
+    robust standard deviation, radians.
     """
     votes = target @ np.swapaxes(source, 1, 2)
     index = np.flatnonzero(weights > 0)
@@ -136,7 +145,7 @@ def _rotation(target, source, weights):
     mean = votes[searched[np.argmin(np.median(angles, axis=1))]]
     for _ in range(20):
         residual = _angles(votes, mean)
-        # the length of a 3-vector, not one of its components
+        # / 1.5: the residual is the norm of a 3-vector, sigma that of one component
         sigma = max(_MAD * np.median(residual[index]), 1e-6) / 1.5
         robust = weights / (1 + (residual / (2 * sigma)) ** 2)
         u, _, vt = np.linalg.svd(np.einsum("n,nij->ij", robust, votes))
@@ -145,18 +154,21 @@ def _rotation(target, source, weights):
     sigma = max(_MAD * np.median(residual[index]) / 1.5, 1e-6)
     if np.median(residual[index]) > 0.5:
         raise DegenerateMotion(
-            f"the two trajectories do not turn alike: half of the orientations disagree by more than {np.median(residual[index]):.2f} rad"
+            f"the trajectories share no rotation: half of the orientations disagree by more than {np.median(residual[index]):.2f} rad"
         )
     return mean, residual, sigma
 
 
-def _angles(votes, mean):
-    return Rotation.from_matrix(votes @ mean.T).magnitude()
+def _angles(votes: Floats, mean: Floats) -> Floats:
+    angles: Floats = Rotation.from_matrix(votes @ mean.T).magnitude()
+    return angles
 
 
-def _scale_and_translation(target, source, weights, seed):
-    """Scale s and translation t minimising robust |target - s source - t|, residuals (N,), their
-    sigma, relative sigma of s.
+def _scale_and_translation(
+    target: Floats, source: Floats, weights: Floats, seed: int
+) -> tuple[float, Floats, Floats, float, float]:
+    """Minimise the robust norm of target - s source - t; return the scale s, the translation t,
+    the residuals (N,), their standard deviation, and the relative standard deviation of s.
     """
     s, t = _least_median(target, source, weights, seed)
     for _ in range(30):
@@ -174,8 +186,8 @@ def _scale_and_translation(target, source, weights, seed):
     return s, t, residual, sigma, relative_sigma
 
 
-def _joined(first, second):
-    """Two (scale, relative standard deviation) -> the same of both together."""
+def _fused(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
+    """Fuse two estimates (scale, relative standard deviation) by inverse variance."""
     known = [
         (np.log(scale), sigma**-2)
         for scale, sigma in (first, second)
@@ -187,27 +199,30 @@ def _joined(first, second):
     return float(np.exp(np.average(logarithms, weights=weights))), float(weights.sum() ** -0.5)
 
 
-def _translation(apart, weights):
-    """Robust mean (3,) of apart (N, 3), residuals (N,), their sigma."""
-    t = np.median(apart[weights > 0], axis=0)
+def _translation(offsets: Floats, weights: Floats) -> tuple[Floats, Floats, float]:
+    """Return the robust mean (3,) of offsets (N, 3), the residuals (N,) and their sigma."""
+    t: Floats = np.median(offsets[weights > 0], axis=0)
     for _ in range(20):
-        residual = np.linalg.norm(apart - t, axis=1)
+        residual = np.linalg.norm(offsets - t, axis=1)
         sigma = max(_MAD * np.median(residual[weights > 0]) / 1.5, 1e-9)
-        t = np.average(apart, axis=0, weights=weights / (1 + (residual / (2 * sigma)) ** 2))
-    residual = np.linalg.norm(apart - t, axis=1)
+        t = np.average(offsets, axis=0, weights=weights / (1 + (residual / (2 * sigma)) ** 2))
+    residual = np.linalg.norm(offsets - t, axis=1)
     return t, residual, max(_MAD * np.median(residual[weights > 0]) / 1.5, 1e-9)
 
 
-def _weighted_fit(target, source, weights):
+def _weighted_fit(target: Floats, source: Floats, weights: Floats) -> tuple[float, Floats]:
+    """Return the weighted least-squares scale and translation (Umeyama 1991, without rotation)."""
     a, b = (np.average(x, axis=0, weights=weights) for x in (target, source))
     spread = (weights[:, None] * np.square(source - b)).sum()
     s = (weights[:, None] * (target - a) * (source - b)).sum() / spread if spread > 0 else 0.0
     return s, a - s * b
 
 
-def _least_median(target, source, weights, seed):
-    """Scale and translation through the pair of poses with the least median residual (least median
-    of squares).
+def _least_median(
+    target: Floats, source: Floats, weights: Floats, seed: int
+) -> tuple[float, Floats]:
+    """Return the scale and translation of the pair of poses with the smallest median residual
+    (least median of squares, Rousseeuw 1984).
     """
     rng = np.random.default_rng(seed)
     index = np.flatnonzero(weights > 0)
@@ -230,7 +245,7 @@ def _least_median(target, source, weights, seed):
     )
 
 
-def _spread(centres, weights):
+def _spread(centres: Floats, weights: Floats) -> float:
     return float(
         np.sqrt(
             np.average(

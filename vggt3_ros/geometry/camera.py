@@ -2,15 +2,19 @@
 down, z forward.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TypedDict
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
-MAX_SIDE = 16384  # pixels; a larger image is a broken message, not a camera
-# of an image that comes from outside; a flat JPEG of the longest sides is 4 MB, and 800 MB once it
-# is decoded
+from vggt3_ros.geometry.se3 import Floats
+
+MAX_SIDE = 16384  # pixels; a larger size is a broken message, not a camera
+# Limit for images from outside: a uniform JPEG of MAX_SIDE x MAX_SIDE has 4 MB, and 800 MB decoded.
 MAX_PIXELS = 2**26
 MAX_COEFFICIENTS = 14
 COEFFICIENTS = {
@@ -20,19 +24,29 @@ COEFFICIENTS = {
     "rational_polynomial": (8, 12, 14),
     "equidistant": (4,),
 }
-# camera_calibration before Noetic, librealsense
+# names used by camera_calibration before Noetic and by librealsense
 OTHER_NAMES = {"fisheye": "equidistant", "kannala_brandt4": "equidistant"}
-LARGEST_SKEW = 0.2  # of the focal length; sensors have a hundredth of it, a transposed matrix more
+# relative to the focal length; sensors have a hundredth of it, a transposed matrix exceeds it
+LARGEST_SKEW = 0.2
+
+
+class PinholeDict(TypedDict):
+    """A camera without distortion, as poselib takes it."""
+
+    model: str
+    width: int
+    height: int
+    params: list[float]
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Intrinsics in pixels; `distortion` are the coefficients in CameraInfo.d of the named model;
-    skew: K[0, 1].
+    """Intrinsics in pixels, and a distortion model with its coefficients (CameraInfo.d). skew:
+    K[0, 1].
 
-    What drivers write otherwise with one meaning is brought to that meaning, see
-    :func:`canonical_distortion`. Raises ValueError naming the field when a size, focal length,
-    principal point or coefficient makes no sense.
+    Variants that drivers write for the same lens are normalised by :func:`canonical_distortion`.
+    Raises ValueError that names the field if a size, focal length, principal point or coefficient
+    is implausible.
     """
 
     width: int
@@ -42,10 +56,10 @@ class Camera:
     cx: float
     cy: float
     distortion_model: str = ""
-    distortion: tuple = ()
+    distortion: tuple[float, ...] = ()
     skew: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("width", "height"):
             if not 1 <= getattr(self, name) <= MAX_SIDE:
                 raise ValueError(
@@ -70,13 +84,13 @@ class Camera:
         object.__setattr__(self, "distortion", coefficients)
 
     @property
-    def matrix(self):
-        """K, (3, 3) float64."""
+    def matrix(self) -> Floats:
+        """The intrinsic matrix K, (3, 3) float64."""
         return np.array([[self.fx, self.skew, self.cx], [0, self.fy, self.cy], [0, 0, 1.0]])
 
     @property
-    def pinhole(self):
-        """Without distortion, as poselib takes it."""
+    def pinhole(self) -> PinholeDict:
+        """The camera without distortion and skew, as poselib takes it."""
         return {
             "model": "PINHOLE",
             "width": self.width,
@@ -85,20 +99,20 @@ class Camera:
         }
 
     @property
-    def is_distorted(self):
-        """Whether its images differ from those of a pinhole. An equidistant lens is none, whatever
-        its coefficients.
+    def is_distorted(self) -> bool:
+        """Whether images differ from those of a pinhole camera. Those of an equidistant lens always
+        do, even if all coefficients are zero.
         """
         return any(self.distortion) or self.distortion_model == "equidistant" or bool(self.skew)
 
-    def undistorted(self):
-        """The same camera without distortion and skew (same size and focal lengths): what images
-        look like after :func:`undistort`.
+    def undistorted(self) -> "Camera":
+        """Return the camera of images after :func:`undistort`: the same size, focal lengths and
+        principal point, no distortion and no skew.
         """
         return replace(self, distortion_model="", distortion=(), skew=0.0)
 
-    def scaled(self, width, height):
-        """The camera of the same image resized to width x height (pixel centres at integers)."""
+    def scaled(self, width: int, height: int) -> "Camera":
+        """Return the camera of images resized to width x height (pixel centres at integers)."""
         sx, sy = width / self.width, height / self.height
         return replace(
             self,
@@ -111,79 +125,86 @@ class Camera:
             cy=(self.cy + 0.5) * sy - 0.5,
         )
 
-    def project(self, points):
-        """Points (..., 3) in the camera frame, metres -> pixels (..., 2); distortion is not
-        applied.
+    def project(self, points: ArrayLike) -> Floats:
+        """Project points (..., 3) in the camera frame, metres, to pixels (..., 2), without
+        distortion and skew.
         """
         points = np.asarray(points, float)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return points[..., :2] / points[..., 2:] * (self.fx, self.fy) + (self.cx, self.cy)
+            pixels: Floats = points[..., :2] / points[..., 2:] * (self.fx, self.fy)
+            return pixels + (self.cx, self.cy)
 
-    def projection_jacobian(self, points):
-        """(N, 2, 3) of :meth:`project` by points (N, 3) before the camera: pixels by metre."""
+    def projection_jacobian(self, points: ArrayLike) -> Floats:
+        """Return the Jacobian (N, 2, 3) of :meth:`project` at points (N, 3) in front of the camera,
+        pixels per metre.
+        """
         x, y, z = np.asarray(points, float).T
         out = np.zeros((len(z), 2, 3))
         out[:, 0, 0], out[:, 0, 2] = self.fx / z, -self.fx * x / z**2
         out[:, 1, 1], out[:, 1, 2] = self.fy / z, -self.fy * y / z**2
         return out
 
-    def unproject(self, pixels, depth):
-        """Undistorted pixels (..., 2) and depth along z (...,), metres -> points (..., 3) in the
-        camera frame.
+    def unproject(self, pixels: ArrayLike, depth: ArrayLike) -> Floats:
+        """Return the points (..., 3) in the camera frame, metres, of undistorted pixels (..., 2)
+        with depth (...,) along z, metres.
         """
         pixels, depth = np.asarray(pixels, float), np.asarray(depth, float)
         rays = (pixels - (self.cx, self.cy)) / (self.fx, self.fy)
         return np.concatenate([rays * depth[..., None], depth[..., None]], axis=-1)
 
 
-def canonical_distortion(model, coefficients):
-    """(distortion_model, d) of a CameraInfo -> (one of COEFFICIENTS, tuple of as many floats), the
-    same lens.
+def canonical_distortion(
+    model: str, coefficients: Sequence[float]
+) -> tuple[str, tuple[float, ...]]:
+    """Normalise distortion_model and d of a CameraInfo to a name in COEFFICIENTS and as many
+    coefficients as that model has, for the same lens.
 
-    Coefficients come in OpenCV's order, so that surplus zeros say nothing (Orbbec's plumb_bob of
-    8, the five of RealSense's fisheye), a plumb_bob with more than that is what OpenCV calls
-    rational_polynomial, and one of these with 4 or 5 a plumb_bob. ValueError for what has no
-    meaning, or two.
+    Coefficients are in OpenCV's order, so trailing zeros carry no information (plumb_bob with 8
+    from Orbbec, fisheye with 5 from RealSense). A plumb_bob with more nonzero coefficients is what
+    OpenCV calls rational_polynomial, and a rational_polynomial with 4 or 5 is a plumb_bob. Raises
+    ValueError if the meaning is unknown or ambiguous.
     """
     if len(coefficients) > MAX_COEFFICIENTS:
         raise ValueError(
             f"camera distortion must have at most {MAX_COEFFICIENTS} coefficients, got {len(coefficients)}"
         )
-    given, coefficients = model, tuple(float(d) for d in coefficients)
+    given, d = model, tuple(float(value) for value in coefficients)
     model = OTHER_NAMES.get(model, model)
     if model not in COEFFICIENTS:
         known = ", ".join(sorted(filter(None, [*COEFFICIENTS, *OTHER_NAMES])))
         raise ValueError(f"camera distortion_model '{model[:80]}' is unknown; known: {known}")
-    if not np.all(np.isfinite(coefficients)):
+    if not np.all(np.isfinite(d)):
         raise ValueError("camera distortion holds NaN or infinity")
-    if model == "equidistant" and not coefficients:
+    if model == "equidistant" and not d:
         raise ValueError(
-            f"camera distortion_model '{given}' without coefficients may mean a lens or a rectified image: give four, zeros if "
-            "need be, or plumb_bob for a rectified image"
+            f"camera distortion_model '{given}' without coefficients is ambiguous: give four coefficients (zeros are allowed), or "
+            "plumb_bob if the image is rectified"
         )
-    if model != "equidistant" and not any(coefficients):
-        return model, coefficients
+    if model != "equidistant" and not any(d):
+        return model, d
     most = COEFFICIENTS[model][-1]
-    if not any(coefficients[most:]):
-        coefficients = coefficients[:most]
+    if not any(d[most:]):
+        d = d[:most]
     for other, counts in COEFFICIENTS.items():
-        if {model, other} == {"plumb_bob", "rational_polynomial"} and len(coefficients) in counts:
+        if {model, other} == {"plumb_bob", "rational_polynomial"} and len(d) in counts:
             model = other
             break
-    if len(coefficients) not in COEFFICIENTS[model]:
+    if len(d) not in COEFFICIENTS[model]:
         expected = " or ".join(map(str, COEFFICIENTS[model]))
         raise ValueError(
-            f"camera distortion_model '{given}' takes {expected} coefficients, got {len(coefficients)}"
+            f"camera distortion_model '{given}' takes {expected} coefficients, got {len(d)}"
         )
-    return model, coefficients
+    return model, d
 
 
-def rectifying_maps(camera, rotation, projection):
-    """Where the pixels of another pinhole lie in the image of `camera`: x, y (height, width)
-    float32.
+def rectifying_maps(
+    camera: Camera, rotation: np.ndarray, projection: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return maps x, y (height, width) float32 for cv2.remap: where each pixel of a rectified
+    pinhole camera lies in the image of `camera`.
 
-    rotation (3, 3): from this camera to the other; projection (3, 3) or (3, 4): K of the other, of
-    the same size.
+    rotation (3, 3): from `camera` to the rectified camera; projection (3, 3) or (3, 4): K of the
+    rectified camera, which has the same image size.
     """
     make = (
         cv2.fisheye.initUndistortRectifyMap
@@ -192,13 +213,15 @@ def rectifying_maps(camera, rotation, projection):
     )
     size, coefficients = (camera.width, camera.height), np.array(camera.distortion)
     x, y = make(camera.matrix, coefficients, rotation, projection, size, cv2.CV_32FC1)
-    # OpenCV knows of no skew
+    # OpenCV does not model skew
     return x + np.float32(camera.skew / camera.fy) * (y - np.float32(camera.cy)), y
 
 
-def undistorted_rays(camera, pixels, rotation=np.eye(3)):
-    """Pixels (..., 2) as the camera saw them -> (..., 2) x / z and y / z of their rays, turned by
-    rotation (3, 3).
+def undistorted_rays(
+    camera: Camera, pixels: ArrayLike, rotation: np.ndarray | None = None
+) -> Floats:
+    """Return x / z and y / z (..., 2) of the rays of distorted pixels (..., 2), rotated by
+    `rotation` (3, 3) if given.
     """
     pixels = np.array(pixels, float)
     pixels[..., 0] -= camera.skew / camera.fy * (pixels[..., 1] - camera.cy)
@@ -208,28 +231,30 @@ def undistorted_rays(camera, pixels, rotation=np.eye(3)):
         else cv2.undistortPoints
     )
     rays = undistort_points(
-        pixels.reshape(-1, 1, 2), camera.matrix, np.array(camera.distortion), R=rotation
+        pixels.reshape(-1, 1, 2),
+        camera.matrix,
+        np.array(camera.distortion),
+        R=np.eye(3) if rotation is None else rotation,
     )
-    return rays.reshape(pixels.shape)
+    return np.asarray(rays, float).reshape(pixels.shape)
 
 
 @lru_cache(maxsize=16)
-def _undistortion_maps(camera, nearest):
+def _undistortion_maps(camera: Camera, nearest: bool) -> tuple[np.ndarray, np.ndarray]:
     maps = rectifying_maps(camera, np.eye(3), camera.undistorted().matrix)
-    # rounded for the nearest: as they come they are cut off
+    # without nninterpolation, cv2.remap would truncate the coordinates instead of rounding them
     return cv2.convertMaps(*maps, cv2.CV_16SC2, nninterpolation=nearest)
 
 
-def undistort(image, camera, nearest=False):
-    """Image (height, width[, 3]) as the camera saw it -> as `camera.undistorted()` would have seen
-    it.
+def undistort(image: np.ndarray, camera: Camera, nearest: bool = False) -> np.ndarray:
+    """Resample an image (height, width[, 3]) of `camera` to that of `camera.undistorted()`.
 
-    `nearest` keeps depth maps free of values mixed across edges. Raises ValueError when the size
-    differs from the camera's.
+    nearest: for depth maps, whose values must not be interpolated across edges. Raises ValueError
+    if the size differs from the camera's.
     """
     if image.shape[:2] != (camera.height, camera.width):
         raise ValueError(
-            f"image is {image.shape[1]}x{image.shape[0]}, its camera {camera.width}x{camera.height}"
+            f"image is {image.shape[1]}x{image.shape[0]}, but its camera is {camera.width}x{camera.height}"
         )
     if not camera.is_distorted:
         return image

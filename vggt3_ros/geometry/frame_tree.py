@@ -1,61 +1,76 @@
-"""Where frames sit on one another: fixed ones as /tf_static says, moving ones at any time as /tf
-says, live or in a bag.
+"""A tree of coordinate frames: fixed transforms from /tf_static and moving ones from /tf,
+interpolated in time. For live topics and bags.
 """
 
 from bisect import bisect_left, insort
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.se3 import Floats
 
-MAX_FRAMES, MAX_MOVING = 10_000, 500  # more are no robot's
-# transforms kept of a moving frame: ten seconds of 200 Hz, and tf2 keeps ten seconds
+MAX_FRAMES, MAX_MOVING = 10_000, 500  # limits against hostile input; no robot has more
+# transforms kept per moving frame: ten seconds, as tf2 keeps, at 200 Hz
 HISTORY = 2000
-RESTART_NS = 1_000_000_000  # stamps that go back by more begin anew
-STILL_M, STILL_RAD = 1e-3, 1e-3  # what moved by no more between two stamps has not moved
+RESTART_NS = 1_000_000_000  # stamps that go back by more restart the history
+STILL_M, STILL_RAD = 1e-3, 1e-3  # a frame that moved by no more between two stamps stood still
+
+Value = TypeVar("Value")
 
 
 class NotYet(LookupError):
-    """A later transform may still tell."""
+    """The transform is not known yet; a later message may supply it."""
 
 
 class Unknown(LookupError):
-    """Nothing tells, and nothing will."""
+    """The transform is not known, and no later message can supply it."""
 
 
-class FrameTree:
-    """Not thread-safe. Frame names may begin with a slash, as ROS 1 drivers still write them.
+class FrameTree(Generic[Value]):
+    """Collect transforms between frames and look them up at any time. Not thread-safe. A leading
+    slash of a frame name is ignored; ROS 1 drivers still write it.
 
-    gap_ns: between transforms farther apart nothing is interpolated, unless the frame stood still.
-    history: how many are kept of a frame, None: all. matrix(value) -> (4, 4) of what :meth:`move`
-    is given, asked for those alone that are needed; ValueError when it is none.
+    gap_ns: transforms farther apart are not interpolated, unless the frame stood still between
+    them. history: how many transforms are kept per moving frame, None: all. matrix(value) -> (4, 4)
+    converts what :meth:`move` is given, when it is needed; it raises ValueError for an invalid
+    value.
     """
 
-    def __init__(self, gap_ns, history=HISTORY, matrix=lambda value: value):
+    def __init__(
+        self,
+        gap_ns: int,
+        history: int | None = HISTORY,
+        matrix: Callable[[Value], Floats] = np.asarray,
+    ) -> None:
         self.gap_ns, self._history, self._matrix = gap_ns, history, matrix
-        # child -> (parent, T_parent_child); child -> (parent, [(stamp_ns, value), ...])
-        self._fixed, self._moving = {}, {}
+        # child -> (parent, T_parent_child)
+        self._fixed: dict[str, tuple[str, Floats]] = {}
+        # child -> (parent, [(stamp_ns, value), ...])
+        self._moving: dict[str, tuple[str, list[tuple[int, Value]]]] = {}
 
-    def fix(self, parent, child, T_parent_child):
-        """The newest word on a child holds, unless it moves. T_parent_child (4, 4). ValueError
-        when there are too many to be a robot's.
+    def fix(self, parent: str, child: str, T_parent_child: Floats) -> None:
+        """Set a fixed transform (4, 4), replacing an earlier one. A moving transform of the same
+        child takes precedence. Raises ValueError for more than MAX_FRAMES frames.
         """
         parent, child = _bare(parent), _bare(child)
         if len(self._fixed) >= MAX_FRAMES and child not in self._fixed:
-            raise ValueError(f"{MAX_FRAMES} frames are known already")
+            raise ValueError(f"too many frames: {MAX_FRAMES} are already known")
         self._fixed[child] = parent, T_parent_child
 
-    def move(self, parent, child, stamp_ns, value):
-        """Where a child is at a stamp. Whether it was believed to be fixed until now: from now on
-        it moves. ValueError as :meth:`fix`.
+    def move(self, parent: str, child: str, stamp_ns: int, value: Value) -> bool:
+        """Add the transform of a moving frame at a stamp. Return whether the frame was fixed until
+        now; from now on it moves. Raises ValueError for more than MAX_MOVING moving frames.
         """
         parent, child = _bare(parent), _bare(child)
-        held, series = self._moving.get(child, (parent, None))
-        if series is None and len(self._moving) >= MAX_MOVING:
-            raise ValueError(f"{MAX_MOVING} moving frames are known already")
-        if series is None or held != parent or stamp_ns < series[-1][0] - RESTART_NS:
+        known = self._moving.get(child)
+        if known is None and len(self._moving) >= MAX_MOVING:
+            raise ValueError(f"too many moving frames: {MAX_MOVING} are already known")
+        if known is None or known[0] != parent or stamp_ns < known[1][-1][0] - RESTART_NS:
             self._moving[child] = parent, [(stamp_ns, value)]
-            return series is None and child in self._fixed
+            return known is None and child in self._fixed
+        series = known[1]
         at = bisect_left(series, stamp_ns, key=_stamp)
         if at == len(series) or series[at][0] != stamp_ns:
             insort(series, (stamp_ns, value), key=_stamp)
@@ -63,18 +78,18 @@ class FrameTree:
             del series[: self._history // 4]
         return False
 
-    def connected(self, target, source):
-        """Whether anything says how the two lie to each other, at whatever time."""
+    def connected(self, target: str, source: str) -> bool:
+        """Tell whether transforms connect the two frames, at whatever time."""
         return self._paths(target, source) is not None
 
-    def moves(self, target, source):
-        """Whether anything between the two moves, or they are not connected."""
+    def moves(self, target: str, source: str) -> bool:
+        """Tell whether a frame between the two moves, or they are not connected."""
         paths = self._paths(target, source)
         return paths is None or any(frame in self._moving for path in paths for frame in path)
 
-    def at(self, target, source, stamp_ns):
-        """T_target_source (4, 4) at a stamp, None while the two are not connected. Raises NotYet,
-        Unknown.
+    def at(self, target: str, source: str, stamp_ns: int) -> Floats | None:
+        """Return T_target_source (4, 4) at a stamp, None while the two are not connected. Raises
+        NotYet before the transform is known, Unknown if it never will be.
         """
         paths = self._paths(target, source)
         if paths is None:
@@ -82,9 +97,9 @@ class FrameTree:
         T_common_target, T_common_source = (self._along(path, stamp_ns) for path in paths)
         return se3.orthonormalize(se3.inverse(T_common_target) @ T_common_source)
 
-    def _paths(self, target, source):
-        """The frames from target, and from source, up to the nearest that is above both, itself
-        left out; None without one.
+    def _paths(self, target: str, source: str) -> tuple[list[str], list[str]] | None:
+        """Return the frames from `target` and from `source` up to their lowest common ancestor,
+        without it; None if they have none.
         """
         to_target, to_source = self._ancestors(_bare(target)), self._ancestors(_bare(source))
         common = next((frame for frame in to_target if frame in to_source), None)
@@ -94,28 +109,29 @@ class FrameTree:
             else (to_target[: to_target.index(common)], to_source[: to_source.index(common)])
         )
 
-    def _ancestors(self, frame):
-        """A frame and those above it, nearest first; a loop of frames ends the walk."""
+    def _ancestors(self, frame: str) -> list[str]:
+        """Return a frame and its ancestors, nearest first, up to the first that repeats."""
         found = [frame]
         while (parent := self._parent(frame)) is not None and parent not in found:
             found.append(frame := parent)
         return found
 
-    def _parent(self, frame):
-        return (self._moving.get(frame) or self._fixed.get(frame) or (None,))[0]
+    def _parent(self, frame: str) -> str | None:
+        found = self._moving.get(frame) or self._fixed.get(frame)
+        return found[0] if found else None
 
-    def _along(self, path, stamp_ns):
-        """T_common_first (4, 4), first being the one that a path begins with."""
-        transform = np.eye(4)
+    def _along(self, path: Sequence[str], stamp_ns: int) -> Floats:
+        """Return T_common_first (4, 4), where `first` is the first frame of the path."""
+        transform: Floats = np.eye(4)
         for frame in path:
             transform = (
                 self._moved(frame, stamp_ns) if frame in self._moving else self._fixed[frame][1]
             ) @ transform
         return transform
 
-    def _moved(self, frame, stamp_ns):
-        """T_parent_frame (4, 4) of a moving frame at a stamp: between two transforms along the
-        motion from one to the other.
+    def _moved(self, frame: str, stamp_ns: int) -> Floats:
+        """Return T_parent_frame (4, 4) of a moving frame at a stamp, interpolated along the motion
+        between its neighbours in time.
         """
         parent, series = self._moving[frame]
         after = bisect_left(series, stamp_ns, key=_stamp)
@@ -128,8 +144,8 @@ class FrameTree:
             return self._read(named, series[after][1])
         if after == 0:
             raise Unknown(f"it is older than the first transform {named}")
-        (begin, earlier), (end, later) = series[after - 1 : after + 1]
-        earlier, later = self._read(named, earlier), self._read(named, later)
+        (begin, before), (end, behind) = series[after - 1 : after + 1]
+        earlier, later = self._read(named, before), self._read(named, behind)
         motion = se3.log(se3.inverse(earlier) @ later)
         if end - begin > self.gap_ns and (
             np.linalg.norm(motion[:3]) > STILL_M or np.linalg.norm(motion[3:]) > STILL_RAD
@@ -139,21 +155,21 @@ class FrameTree:
             )
         return earlier @ se3.exp(motion * ((stamp_ns - begin) / (end - begin)))
 
-    def _read(self, named, value):
+    def _read(self, named: str, value: Value) -> Floats:
         try:
             return self._matrix(value)
         except ValueError as error:
             raise Unknown(f"{named}: {error}") from error
 
 
-def same_frame(a, b):
-    """Whether two names are of one frame; what has no name may be in any."""
+def same_frame(a: str, b: str) -> bool:
+    """Tell whether two names mean the same frame. An empty name matches any."""
     return not a or not b or _bare(a) == _bare(b)
 
 
-def _bare(frame):
+def _bare(frame: str) -> str:
     return frame.lstrip("/")
 
 
-def _stamp(entry):
+def _stamp(entry: tuple[int, object]) -> int:
     return entry[0]

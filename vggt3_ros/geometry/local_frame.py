@@ -1,22 +1,26 @@
-"""An origin near the data, for what is computed and kept in float32: surfaces, clouds, optimizers.
+"""A local origin near the data, for what is computed and stored in float32: surfaces, clouds,
+optimizers.
 
-Coordinates may be those of a country (UTM: millions of metres), where float32 knows half a metre.
+Coordinates may be national (UTM: millions of metres), where float32 resolves half a metre.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-# origins are multiples of it, so that a map near the odometry's own origin has that one; float32
-# knows 0.06 mm so far away
+from vggt3_ros.geometry.se3 import Floats
+
+# Origins are multiples of this, so that a map near the odometry's origin keeps that one. float32
+# resolves 0.06 mm at this distance.
 CELL_M = 1000.0
-KEPT_M = 1000.0  # an origin is kept until what it was chosen for has moved so far from it
-# from an origin: beyond, float32 does not know half a voxel, and blocks of voxels run out of
-# numbers at twice that
+KEPT_M = 1000.0  # an origin is kept until the data has moved this far from it
+# Distance from an origin beyond which float32 no longer resolves half a voxel. Indices of voxel
+# blocks overflow at twice that.
 FARTHEST_VOXELS = 2**22
 
 
-def origin_near(position, held=None):
-    """(3,) metres -> (3,) float64, a multiple of a kilometre near it: zeros within half a
-    kilometre. held: one to keep if it is near enough.
+def origin_near(position: ArrayLike, held: Floats | None = None) -> Floats:
+    """Return an origin (3,) for data near `position` (3,), metres: a multiple of CELL_M, zero
+    within half of that. held: an existing origin, returned if it is near enough.
     """
     position = np.asarray(position, float)
     if held is not None and np.abs(position - held).max() <= KEPT_M:
@@ -24,15 +28,16 @@ def origin_near(position, held=None):
     return np.round(position / CELL_M) * CELL_M + 0.0  # no -0
 
 
-def too_far(positions, origin, voxel_size):
-    """Mask (N,) of the positions (N, 3), metres, around which a surface kept from `origin` on
-    cannot be told in float32.
+def too_far(positions: ArrayLike, origin: ArrayLike, voxel_size: float) -> np.ndarray:
+    """Return a mask (N,) of positions (N, 3), metres, too far from `origin` (3,) for float32 to
+    resolve a surface of voxels of `voxel_size`, metres.
     """
-    return np.abs(np.asarray(positions) - origin).max(axis=-1) > FARTHEST_VOXELS * voxel_size
+    distance: np.ndarray = np.abs(np.asarray(positions) - origin).max(axis=-1)
+    return distance > FARTHEST_VOXELS * voxel_size
 
 
-def shifted(transforms, offset):
-    """(..., 4, 4) with `offset` (3,) added to their positions."""
+def shifted(transforms: ArrayLike, offset: ArrayLike) -> Floats:
+    """Return transforms (..., 4, 4) with `offset` (3,), metres, added to their translations."""
     out = np.array(transforms, float)
     out[..., :3, 3] += offset
     return out

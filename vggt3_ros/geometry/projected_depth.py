@@ -1,19 +1,21 @@
-"""Depth images of a point cloud, for cameras that know no depth of their own."""
+"""Depth images rendered from a point cloud, for cameras without depth."""
 
 import numpy as np
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.camera import Camera
 
-CELL = 4  # pixels: clouds are thinner than images
-CHUNK = 1_000_000  # points projected at a time
+CELL = 4  # pixels along a side; clouds are sparser than images
+CHUNK = 1_000_000  # points projected at a time, to bound memory
 
 
-def projected_depth(points, T_world_cam, camera):
-    """Points (N, 3) in the world's frame -> (height, width) float32 depth along z of the nearest
-    in each CELL pixels, 0 where there is none.
+def projected_depth(points: np.ndarray, T_world_cam: np.ndarray, camera: Camera) -> np.ndarray:
+    """Return a depth image (height, width) float32, metres along z, of points (N, 3) in the world
+    frame; 0 where there is no point.
 
-    camera: without distortion. What shows through gaps of a nearer surface is left out where a
-    neighbouring cell is much nearer.
+    camera: without distortion. Each cell of CELL x CELL pixels has the depth of its nearest point.
+    A cell much deeper than the median of its neighbourhood is left empty: its points are visible
+    through gaps in a nearer surface.
     """
     rows, columns = -(-camera.height // CELL), -(-camera.width // CELL)
     nearest = np.full(rows * columns, np.inf)
@@ -25,7 +27,8 @@ def projected_depth(points, T_world_cam, camera):
         inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
         np.minimum.at(nearest, row[inside] * columns + column[inside], seen[inside, 2])
     depth = nearest.reshape(rows, columns)
-    padded = np.pad(depth, 1, constant_values=np.inf)
+    # repeated at the border: in a corner, five cells that are always empty would be the median
+    padded = np.pad(depth, 1, mode="edge")
     around = np.median(
         [
             padded[1 + dy : 1 + dy + rows, 1 + dx : 1 + dx + columns]

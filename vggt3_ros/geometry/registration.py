@@ -1,7 +1,7 @@
-"""Depth of one camera seen by another: each pixel as a patch of surface, the nearest in front.
+"""Depth registration: depth of one camera rendered into the image of another.
 
-As depth_image_proc's register does it, with the lens of the other camera: depth is registered to
-the image as that camera saw it.
+Each depth pixel is drawn as a patch, and the nearest patch wins, as in depth_image_proc's register
+node. In addition the target's lens is modelled: depth is registered to its distorted image.
 """
 
 import math
@@ -10,23 +10,26 @@ import cv2
 import numpy as np
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.geometry.camera import undistorted_rays
+from vggt3_ros.geometry.camera import Camera, undistorted_rays
+from vggt3_ros.geometry.se3 import Floats
 
 NEAREST_M = 0.01
-LARGEST_PATCH = 8  # pixels along a side: a depth camera that is coarser leaves gaps
-# times the width of the image from its middle: what a lens' polynomial does beyond is no image
-BENT = 4
+LARGEST_PATCH = 8  # pixels along a side; depth coarser than that leaves gaps
+# Pixels are clipped to this many image widths: a lens polynomial is meaningless beyond.
+OUTSIDE = 4
 
 
-def registered_depth(depth, depth_camera, camera, T_cam_depth):
-    """(h, w) metres along z of `depth_camera`, 0 where unknown -> (height, width) float32 along z
-    of `camera`, in its distorted pixels.
+def registered_depth(
+    depth: np.ndarray, depth_camera: Camera, camera: Camera, T_cam_depth: np.ndarray
+) -> np.ndarray:
+    """Register depth (h, w), metres along z of `depth_camera`, 0 where unknown, to the distorted
+    image of `camera`: (height, width) float32, metres along its z, 0 where unknown.
 
-    T_cam_depth (4, 4). ValueError where the depth has another size than its camera.
+    T_cam_depth (4, 4). Raises ValueError if the depth's size differs from its camera's.
     """
     if depth.shape != (depth_camera.height, depth_camera.width):
         raise ValueError(
-            f"depth is {depth.shape[1]}x{depth.shape[0]}, its camera_info says {depth_camera.width}x{depth_camera.height}"
+            f"depth is {depth.shape[1]}x{depth.shape[0]}, but its camera_info says {depth_camera.width}x{depth_camera.height}"
         )
     v, u = np.nonzero(np.isfinite(depth) & (depth > 0))
     z = depth[v, u].astype(float)
@@ -41,13 +44,13 @@ def registered_depth(depth, depth_camera, camera, T_cam_depth):
     if not len(points):
         return np.zeros_like(out)
     pixels, z = distorted_pixels(camera, points), points[:, 2]
-    # A pixel of the depth camera covers so many of this one.
+    # how many pixels of the target a pixel of the depth camera covers
     patch = min(
         LARGEST_PATCH,
         max(1, math.ceil(max(camera.fx / depth_camera.fx, camera.fy / depth_camera.fy) - 1e-3)),
     )
     corner = np.floor(pixels - (patch - 1) / 2 + 0.5).astype(np.int64)
-    order = np.argsort(-z, kind="stable")  # the nearest is written last
+    order = np.argsort(-z, kind="stable")  # nearest last, so that it overwrites the others
     corner, z = corner[order], z[order].astype(np.float32)
     for dy in range(patch):
         for dx in range(patch):
@@ -59,37 +62,34 @@ def registered_depth(depth, depth_camera, camera, T_cam_depth):
     return np.where(np.isfinite(out), out, 0)
 
 
-def distorted_pixels(camera, points):
-    """Points (N, 3) in front of the camera -> pixels (N, 2) of the image as it saw them; far
-    outside where its lens does not reach.
+def distorted_pixels(camera: Camera, points: np.ndarray) -> np.ndarray:
+    """Project points (N, 3) in front of the camera to pixels (N, 2) of its distorted image. Points
+    outside the lens's field of view are mapped far outside the image.
     """
-    points, coefficients, none = (
-        np.ascontiguousarray(points, float),
-        np.array(camera.distortion, float),
-        np.zeros(3),
-    )
+    points = np.ascontiguousarray(points, float)
+    coefficients, none = np.array(camera.distortion, float), np.zeros(3)
     straight = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1.0]])
+    pixels: Floats
     if camera.distortion_model == "equidistant":
-        pixels = cv2.fisheye.projectPoints(points[:, None], none, none, straight, coefficients)[0][
-            :, 0
-        ]
+        projected, _ = cv2.fisheye.projectPoints(
+            points[:, None], none, none, straight, coefficients
+        )
+        pixels = np.array(projected[:, 0], float)
     else:
-        pixels = cv2.projectPoints(
-            points, none, none, straight, coefficients if len(coefficients) else None
-        )[0][:, 0]
-        # Beyond the edge a polynomial may fold back into the image.
+        projected, _ = cv2.projectPoints(points, none, none, straight, coefficients)
+        pixels = np.array(projected[:, 0], float)
+        # Beyond the edge of the image, the polynomial may fold points back into it.
         flat = np.abs(points[:, :2] / points[:, 2:] * (camera.fx, camera.fy))
         edge = _edge(camera)
-        pixels = np.where((flat <= edge).all(axis=1)[:, None], pixels, -BENT * camera.width)
+        pixels = np.where((flat <= edge).all(axis=1)[:, None], pixels, -OUTSIDE * camera.width)
     pixels[:, 0] += camera.skew / camera.fy * (pixels[:, 1] - camera.cy)
-    return np.nan_to_num(pixels, nan=-BENT * camera.width).clip(
-        -BENT * camera.width, BENT * camera.width
-    )
+    farthest = OUTSIDE * camera.width
+    return np.nan_to_num(pixels, nan=-farthest).clip(-farthest, farthest)
 
 
-def _edge(camera):
-    """(2,) pixels from the principal point, without distortion, beyond which nothing lies in the
-    image.
+def _edge(camera: Camera) -> np.ndarray:
+    """Return the distances (2,) along x and y, in undistorted pixels from the principal point,
+    beyond which nothing lies in the image.
     """
     x, y = np.linspace(-0.5, camera.width - 0.5, 9), np.linspace(-0.5, camera.height - 0.5, 9)
     border = np.concatenate(
@@ -99,6 +99,6 @@ def _edge(camera):
         ]
     )
     rays = np.abs(undistorted_rays(camera, border)) * (camera.fx, camera.fy)
-    return 1.1 * rays[np.isfinite(rays).all(axis=1)].max(
-        axis=0, initial=max(camera.width, camera.height) / 2
-    )
+    known = rays[np.isfinite(rays).all(axis=1)]
+    farthest: Floats = known.max(axis=0, initial=max(camera.width, camera.height) / 2)
+    return 1.1 * farthest

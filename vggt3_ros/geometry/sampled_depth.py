@@ -1,11 +1,13 @@
-"""Depth images looked up at pixels, where the surface is sure."""
+"""Depth images sampled at pixels on smooth surfaces."""
 
 import numpy as np
 
 
-def sample_depth(depth, pixels, tolerance=0.04):
-    """Depth (H, W) at pixels (M, 2): median of 3x3, 0 where unknown or where the 3x3 spans an edge
-    (`tolerance`, relative).
+def sample_depth(depth: np.ndarray, pixels: np.ndarray, tolerance: float = 0.04) -> np.ndarray:
+    """Sample depth (H, W), metres, at pixels (M, 2): the median of 3x3 pixels, (M,).
+
+    0 where any of the nine is unknown, or where one differs from the median by `tolerance`
+    (relative) or more: at an edge.
     """
     height, width = depth.shape
     x = np.clip(np.rint(pixels[:, 0]).astype(int), 1, width - 2)

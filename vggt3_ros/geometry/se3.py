@@ -6,11 +6,14 @@ Twists are (tx, ty, tz, rx, ry, rz): metres, then radians, the order of ROS cova
 """
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
+Floats = NDArray[np.float64]
 
-def from_rotation_translation(rotation, translation):
-    """(..., 3, 3) and (..., 3) -> (..., 4, 4)."""
+
+def from_rotation_translation(rotation: ArrayLike, translation: ArrayLike) -> Floats:
+    """Combine rotations (..., 3, 3) and translations (..., 3) into transforms (..., 4, 4)."""
     rotation, translation = np.asarray(rotation, float), np.asarray(translation, float)
     transform = np.zeros(np.broadcast_shapes(rotation.shape[:-2], translation.shape[:-1]) + (4, 4))
     transform[..., :3, :3], transform[..., :3, 3], transform[..., 3, 3] = (
@@ -21,9 +24,9 @@ def from_rotation_translation(rotation, translation):
     return transform
 
 
-def from_quaternion(translation, quaternion_xyzw):
-    """(..., 3) metres and (..., 4) x y z w -> (..., 4, 4). Raises ValueError where a quaternion is
-    not of unit length.
+def from_quaternion(translation: ArrayLike, quaternion_xyzw: ArrayLike) -> Floats:
+    """Combine translations (..., 3), metres, and quaternions (..., 4) x y z w into transforms
+    (..., 4, 4). Raises ValueError if the length of a quaternion differs from 1 by 1 % or more.
     """
     quaternion = np.asarray(quaternion_xyzw, float)
     norm = np.linalg.norm(quaternion, axis=-1)
@@ -39,15 +42,18 @@ def from_quaternion(translation, quaternion_xyzw):
     return from_rotation_translation(flat, translation)
 
 
-def to_quaternion(transform):
-    """(..., 4, 4) -> (translation (..., 3), quaternion x y z w (..., 4) with w >= 0)."""
+def to_quaternion(transform: ArrayLike) -> tuple[Floats, Floats]:
+    """Split transforms (..., 4, 4) into translations (..., 3) and quaternions (..., 4) x y z w with
+    w >= 0.
+    """
     transform = np.asarray(transform, float)
-    flat = Rotation.from_matrix(transform[..., :3, :3].reshape(-1, 3, 3)).as_quat(canonical=True)
+    rotation = Rotation.from_matrix(transform[..., :3, :3].reshape(-1, 3, 3))
+    flat: Floats = rotation.as_quat(canonical=True)
     return transform[..., :3, 3].copy(), flat.reshape(transform.shape[:-2] + (4,))
 
 
-def inverse(transform):
-    """T_a_b -> T_b_a for (..., 4, 4), exact for rigid transforms."""
+def inverse(transform: ArrayLike) -> Floats:
+    """Invert rigid transforms T_a_b (..., 4, 4) to T_b_a, by transposing the rotation."""
     transform = np.asarray(transform, float)
     rotation = np.swapaxes(transform[..., :3, :3], -1, -2)
     return from_rotation_translation(
@@ -55,21 +61,22 @@ def inverse(transform):
     )
 
 
-def transform_points(transform, points):
-    """T_a_b (4, 4) applied to points (..., 3) in b -> (..., 3) in a."""
-    return np.asarray(points) @ transform[:3, :3].T + transform[:3, 3]
+def transform_points(transform: np.ndarray, points: ArrayLike) -> np.ndarray:
+    """Apply T_a_b (4, 4) to points (..., 3) in b; return them in a."""
+    moved: np.ndarray = np.asarray(points) @ transform[:3, :3].T + transform[:3, 3]
+    return moved
 
 
-def rotation_angle(transform):
-    """Angle of the rotation, radians in [0, pi], shape (...,)."""
+def rotation_angle(transform: ArrayLike) -> Floats:
+    """Return the rotation angle of transforms (..., 4, 4): radians in [0, pi], shape (...,)."""
     rotation = np.asarray(transform, float)[..., :3, :3]
-    flat = Rotation.from_matrix(rotation.reshape(-1, 3, 3)).magnitude()
+    flat: Floats = Rotation.from_matrix(rotation.reshape(-1, 3, 3)).magnitude()
     return flat.reshape(rotation.shape[:-2])
 
 
-def exp(twist):
-    """(..., 6) metres and radians -> (..., 4, 4), rotation and translation exponentiated apart
-    (SO(3) x R^3).
+def exp(twist: ArrayLike) -> Floats:
+    """Map twists (..., 6), metres and radians, to transforms (..., 4, 4). Rotation and translation
+    are independent (SO(3) x R^3).
     """
     twist = np.asarray(twist, float)
     rotation = (
@@ -80,8 +87,8 @@ def exp(twist):
     return from_rotation_translation(rotation, twist[..., :3])
 
 
-def log(transform):
-    """(..., 4, 4) -> (..., 6): the inverse of :func:`exp`."""
+def log(transform: ArrayLike) -> Floats:
+    """Map transforms (..., 4, 4) to twists (..., 6): the inverse of :func:`exp`."""
     transform = np.asarray(transform, float)
     rotvec = Rotation.from_matrix(transform[..., :3, :3].reshape(-1, 3, 3)).as_rotvec()
     return np.concatenate(
@@ -89,9 +96,9 @@ def log(transform):
     )
 
 
-def adjoint(transform):
-    """T_a_b (..., 4, 4) -> (..., 6, 6) that turns a small motion of frame b, seen in b, into the
-    same seen in a (first order).
+def adjoint(transform: ArrayLike) -> Floats:
+    """Return the (..., 6, 6) matrix of T_a_b (..., 4, 4) that maps a small twist expressed in b to
+    the same motion expressed in a (first order).
     """
     transform = np.asarray(transform, float)
     rotation, (x, y, z) = transform[..., :3, :3], np.moveaxis(transform[..., :3, 3], -1, 0)
@@ -103,8 +110,10 @@ def adjoint(transform):
     return out
 
 
-def orthonormalize(transform):
-    """Nearest rigid transform (SVD), to stop rounding errors from adding up along a chain."""
+def orthonormalize(transform: ArrayLike) -> Floats:
+    """Return the nearest rigid transforms (SVD), to stop rounding errors from accumulating along a
+    chain.
+    """
     transform = np.array(transform, float)
     u, _, vt = np.linalg.svd(transform[..., :3, :3])
     u[..., :, 2] *= np.sign(np.linalg.det(u @ vt))[..., None]
@@ -112,9 +121,11 @@ def orthonormalize(transform):
     return transform
 
 
-def mean_motion(T_target_cam, T_source_cam):
-    """The average T_target_source (4, 4) of cameras (N, 4, 4) known in both frames, taken in the
-    cameras' middle: there their rotation errors do not lever it away.
+def mean_motion(T_target_cam: ArrayLike, T_source_cam: ArrayLike) -> Floats:
+    """Average T_target_source (4, 4) over cameras (N, 4, 4) known in both frames.
+
+    The average is taken at the centroid of the cameras, where their rotation errors have no lever
+    arm.
     """
     T_target_cam, T_source_cam = np.asarray(T_target_cam, float), np.asarray(T_source_cam, float)
     middle = np.eye(4)
@@ -124,9 +135,9 @@ def mean_motion(T_target_cam, T_source_cam):
     return orthonormalize(T_target_middle[0] @ exp(steps.mean(axis=0)) @ inverse(middle))
 
 
-def check(transform, name="transform"):
-    """Return `transform` as a float64 (4, 4) or raise ValueError naming what is wrong with
-    `name`.
+def check(transform: ArrayLike, name: str = "transform") -> Floats:
+    """Return `transform` as a float64 (4, 4) rigid transform. Raises ValueError that says what is
+    wrong with `name`.
     """
     transform = np.asarray(transform, float)
     if transform.shape != (4, 4):

@@ -125,7 +125,7 @@ def test_a_camera_that_stands_still_is_refused_with_the_reason_and_the_rest_goes
         snapshot = backend.refine()
     found = snapshot.report["network"]
     assert not found["used"] and (
-        "do not turn alike" in found["summary"]
+        "share no rotation" in found["summary"]
         or "does not determine the scale" in found["summary"]
     )
     assert found["summary"].removeprefix("not used: ") in caplog.text

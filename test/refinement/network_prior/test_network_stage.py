@@ -247,7 +247,7 @@ def test_poses_that_have_nothing_to_do_with_the_odometry_are_refused(stage):
 
     advice = stage(Viewer(change=other))(odometry(), lambda fraction: None)
     assert not advice.report["used"] and (
-        "disagree" in advice.report["summary"] or "do not turn alike" in advice.report["summary"]
+        "disagree" in advice.report["summary"] or "share no rotation" in advice.report["summary"]
     )
 
 
