@@ -54,7 +54,7 @@ def test_a_store_of_format_2_is_brought_up_to_date_once_and_goes_on(old, caplog)
                 1,
             ]
             assert store.put(make_keyframe(7 + start, camera=store.camera(0))) == "added"
-    assert store.folder == old and caplog.text.count("brought from format 2 to 3") == 1
+    assert store.folder == old and caplog.text.count("migrated from format 2 to 3") == 1
 
 
 def test_a_migration_killed_at_any_step_leaves_one_format_or_the_other(tmp_path):
@@ -108,7 +108,7 @@ def test_a_store_of_format_1_is_read_and_goes_on(tmp_path, caplog):
         store.put(make_keyframe(5, stamp_ns=50))
         assert store.poses().sessions.tolist() == [0, 0, 1, 1, 1]
         assert_same(store.get(8), make_keyframe(8, stamp_ns=20))
-    assert "brought from format 1 to 3" in caplog.text
+    assert "migrated from format 1 to 3" in caplog.text
 
 
 def test_a_schema_of_an_older_format_with_more_in_it_is_refused(old):

@@ -292,7 +292,7 @@ def test_a_database_with_a_view_or_trigger_of_its_own_is_refused(saved_map, tmp_
         with sqlite3.connect(folder / "keyframes.db") as connection:
             connection.execute(statement)
         connection.close()
-        with pytest.raises(StoreError, match="damaged, or not ours"):
+        with pytest.raises(StoreError, match="damaged, or of another program"):
             KeyframeStore(folder, read_only=True)
 
 

@@ -286,6 +286,7 @@ def test_a_snapshot_of_keyframes_that_are_not_held_is_not_served(tmp_path):
             store.put(make_keyframe(id, stamp_ns=500 + id))
         assert SnapshotShelf(store, lambda *_: None, logging.getLogger("shelf")).current is None
         with pytest.raises(
-            ValueError, match="000001 is not of this store: 3 of its 3 keyframes are not held"
+            ValueError,
+            match="000001 does not belong to this store: 3 of its 3 keyframes are missing there",
         ):
             Snapshot.of(store, store.snapshots / "000001")

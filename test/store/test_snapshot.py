@@ -149,5 +149,5 @@ def test_a_rejected_loop_keeps_what_was_measured_and_breaks_are_told_by_the_fron
     text = json.loads((tmp_path / "000007" / "snapshot.json").read_text())
     text["loops"][0]["measured"] = False
     (tmp_path / "000007" / "snapshot.json").write_text(json.dumps(text))
-    with pytest.raises(ValueError, match="not all there"):
+    with pytest.raises(ValueError, match="some of its loops are missing"):
         Snapshot.load(tmp_path / "000007")

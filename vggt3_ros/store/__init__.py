@@ -1,3 +1,3 @@
-"""Keyframes, sessions and snapshots on disk: the contract between the node, the worker and the
-next start. Needs no torch.
+"""Keyframes, sessions and snapshots on disk: the contract between the node, the worker, and the
+next run. No torch.
 """

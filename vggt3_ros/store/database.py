@@ -1,5 +1,5 @@
-"""The SQLite file behind a KeyframeStore: made, recognised, brought up to date, read and written;
-its errors in words.
+"""The SQLite file behind a KeyframeStore: created, validated, migrated, read and written, with its
+errors explained.
 """
 
 import errno
@@ -8,8 +8,10 @@ import logging
 import os
 import sqlite3
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,21 +19,21 @@ from vggt3_ros.store import durable
 
 _log = logging.getLogger(__name__)
 APPLICATION_ID = 0x56473352  # "VG3R", in the file's header
-# 2 had no public_id: a new session gave the keyframes before it other ids. 1 had no sessions
-# either, but a note of SEGMENTS
+# Format 2 had no public_id: a new session changed the ids of earlier keyframes. Format 1 had no
+# sessions either, but a note of SEGMENTS.
 FORMAT = 3
-SESSION = "session"  # note: number of the session that new keyframes belong to; 0 without
-# note: JSON list of sessions whose odometry is in the map's frame, as merging put them there
+SESSION = "session"  # note: number of the session that new keyframes belong to; 0 if missing
+# note: JSON list of the sessions whose odometry is in the map frame, because merging transformed it
 PLACED = "placed"
-# note of format 1: JSON list of the keyframes that begin a stretch of odometry of their own
+# note of format 1: JSON list of the keyframes that begin a new odometry frame
 SEGMENTS = "segments"
 BUSY_SECONDS = 20.0  # how long one process waits while another writes
-PAGE_BYTES = 8192  # an image is written in half the time that SQLite's 4096 take
-LOG_BYTES = 2**24  # of the write-ahead log, before it goes into the file
+PAGE_BYTES = 8192  # an image is written in half the time of SQLite's default, 4096
+LOG_BYTES = 2**24  # size of the write-ahead log at which it is merged into the file
 MAX_VALUE_BYTES = 2**29  # of one image, depth map or cache entry
-# that a backup copies at a time, and has on the disk before it goes on
+# pages that a backup copies and flushes at a time
 COPY_PAGES = 2**24 // PAGE_BYTES
-FOLDER_MODE = 0o700  # images show where people live
+FOLDER_MODE = 0o700  # images may show private homes
 
 SCHEMA = """
 CREATE TABLE cameras (id INTEGER PRIMARY KEY, json TEXT NOT NULL UNIQUE);
@@ -49,9 +51,12 @@ INSERT INTO revision VALUES (0);
 """
 
 
-def _schema(connection):
-    """What a database consists of, to the letter: a view or a trigger in a foreign one would run
-    with our rights.
+Schema = list[tuple[str, str, str, str]]
+
+
+def _schema(connection: sqlite3.Connection) -> Schema:
+    """Return all definitions in a database. They are compared exactly, because a view or trigger in
+    a foreign file would run with our permissions.
     """
     return sorted(
         connection.execute(
@@ -60,7 +65,7 @@ def _schema(connection):
     )
 
 
-def _schema_of(script):
+def _schema_of(script: str) -> Schema:
     with closing(sqlite3.connect(":memory:")) as empty:
         empty.executescript(script)
         return _schema(empty)
@@ -82,25 +87,26 @@ SCHEMAS = {
 
 
 class StoreError(ValueError):
-    """The folder or its database cannot be used; the text says why."""
+    """The folder or its database cannot be used; the message says why."""
 
 
 class Database:
-    """`folder`/keyframes.db, created when missing. Threads may share it, and processes the file.
+    """Open `folder`/keyframes.db, created if missing. Threads may share the object, processes the
+    file.
 
-    format: of the file; an older one that is only read stays as it is, else it is brought up to
-    date, which the log says. Raises StoreError when the file is damaged, newer than this version
-    or not ours; nothing is then overwritten.
+    format: of the file. An older file is migrated, with a warning in the log, unless it is opened
+    read-only. Raises StoreError if the file is damaged, newer than this version or not ours;
+    nothing is overwritten then.
     """
 
-    def __init__(self, folder, read_only):
+    def __init__(self, folder: str | Path, read_only: bool) -> None:
         self.folder, self.read_only = Path(folder), read_only
         self.lock = threading.RLock()
         path = self.folder / "keyframes.db"
         with explained(path):
             if read_only:
-                # Without a write-ahead log beside it nobody is writing: then a folder that cannot
-                # be written to is readable too.
+                # Without a write-ahead log nobody is writing. The file is then immutable, which
+                # lets SQLite read it in a folder without write permission.
                 alone = "" if Path(f"{path}-wal").exists() else "&immutable=1"
                 self._uri = f"{path.resolve().as_uri()}?mode=ro{alone}"
                 self.connection = self._connect(self._uri)
@@ -120,14 +126,14 @@ class Database:
                 raise
 
     @staticmethod
-    def _connect(uri):
+    def _connect(uri: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
             uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
         return connection
 
-    def _open(self, path):
+    def _open(self, path: Path) -> None:
         connection = self.connection
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
@@ -136,12 +142,12 @@ class Database:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if not empty and version not in SCHEMAS:
             raise StoreError(
-                f"{path} has format {version}, this version of vggt3_ros reads 1 to {FORMAT}: "
-                "choose another folder, or the version that wrote it"
+                f"{path} has format {version}; this version of vggt3_ros reads 1 to {FORMAT}: "
+                "choose another folder, or use the version that wrote it"
             )
         if not empty and _schema(connection) != SCHEMAS[version]:
             raise StoreError(
-                f"{path} has tables, views or triggers that this version does not make: it is damaged, or not ours"
+                f"{path} has tables, views or triggers that this version does not create: it is damaged, or of another program"
             )
         self.format = version if self.read_only else FORMAT
         if self.read_only:
@@ -153,7 +159,7 @@ class Database:
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA wal_autocheckpoint={LOG_BYTES // PAGE_BYTES}")
-        # a log that grew while a map was saved shrinks again
+        # shrink a log that has grown while a map was saved
         connection.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
         with self.writing():
             if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
@@ -170,24 +176,22 @@ class Database:
         durable.sync(self.folder)
         if version < FORMAT:
             _log.warning(
-                "keyframe store %s: brought from format %d to %d; earlier versions of vggt3_ros no longer open it",
+                "keyframe store %s: migrated from format %d to %d; earlier versions of vggt3_ros cannot open it any more",
                 path,
                 version,
                 FORMAT,
             )
 
-    def _add_public_ids(self):
-        """From format 2: ids are what they were at that moment, and stay."""
+    def _add_public_ids(self) -> None:
+        """Migrate from format 2: every keyframe keeps its current id as public id."""
         self.connection.execute("ALTER TABLE keyframes ADD COLUMN public_id INTEGER")
         self.connection.execute("UPDATE keyframes SET public_id=id")
         self.connection.execute(
             "CREATE UNIQUE INDEX keyframes_by_public_id ON keyframes (public_id)"
         )
 
-    def _add_sessions(self):
-        """From format 1: what its note of segments says becomes sessions, the last one the running
-        one.
-        """
+    def _add_sessions(self) -> None:
+        """Migrate from format 1: its segments become sessions, the last one the current session."""
         rows = self.rows("SELECT id FROM keyframes ORDER BY stamp_ns, id")
         sessions = self.segments([row[0] for row in rows])
         self.connection.execute(
@@ -206,34 +210,40 @@ class Database:
         for name, text in ((SESSION, str(running)), (PLACED, json.dumps(list(range(running))))):
             self.connection.execute("INSERT OR REPLACE INTO notes VALUES (?,?)", (name, text))
 
-    def column(self, name):
-        """`name` of the keyframes table, or what stands for it in a file of an older format."""
+    def column(self, name: str) -> str:
+        """Return the SQL for a column of the keyframes table, or its substitute in a file of an
+        older format.
+        """
         return {
             "session": name if self.format > 1 else "id*0",
             "public_id": name if self.format > 2 else "id",
         }[name]
 
-    def segments(self, ids):
-        """Session of each keyframe, in the order of their stamps, by the note of format 1."""
+    def segments(self, ids: Sequence[int]) -> list[int]:
+        """Return the session of each keyframe, ordered by stamp, from the note of format 1."""
         note = self.rows("SELECT text FROM notes WHERE name=?", SEGMENTS)
         starts = set(json.loads(note[0][0])) if note else set()
-        return np.cumsum([k > 0 and id in starts for k, id in enumerate(ids)]).astype(int).tolist()
+        begins = [k > 0 and id in starts for k, id in enumerate(ids)]
+        return [int(session) for session in np.cumsum(begins)]
 
-    def rows(self, query, *values):
-        """All rows that a query finds."""
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
         with self.lock, explained(self.folder):
             return self.connection.execute(query, values).fetchall()
 
     @contextmanager
-    def writing(self, synced=True, foreign_keys=True):
-        """One transaction, all or nothing, on the connection it gives.
+    def writing(
+        self, synced: bool = True, foreign_keys: bool = True
+    ) -> Iterator[sqlite3.Connection]:
+        """Run one transaction on the yielded connection: committed at the end, rolled back on an
+        exception.
 
-        synced: on the disk when it ends, so that a power cut does not take it; else it may, for a
-        moment, with what is written later alone. foreign_keys: off, images may come before their
-        keyframes.
+        synced: flushed to the disk when it ends, so that it survives a power cut; without, the
+        most recent transactions may be lost, but the file stays consistent. foreign_keys: turned
+        off, images may be inserted before their keyframes.
         """
         with self.lock, explained(self.folder):
-            # Both hold for the connection, and cannot be set within a transaction.
+            # Both are settings of the connection and cannot be changed within a transaction.
             self.connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
             self.connection.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
             self.connection.execute("BEGIN IMMEDIATE")
@@ -245,15 +255,16 @@ class Database:
                     self.connection.execute("ROLLBACK")
                 raise
 
-    def backup(self, folder, progress=lambda: None):
-        """Write a consistent copy into another folder. Nobody waits for it: it reads on a
-        connection of its own, the state at its beginning, and has what it wrote on the disk piece
-        by piece, lest the next keyframe's turn come after all of it. progress() is called between
-        pieces.
+    def backup(self, folder: str | Path, progress: Callable[[], object] = lambda: None) -> None:
+        """Write a consistent copy into another folder, without blocking other readers and writers.
+
+        It reads the state at its beginning on a connection of its own. The copy is flushed in
+        pieces, so that the write of a keyframe never waits for a flush of the whole. progress() is
+        called after each piece.
         """
         path = Path(folder) / "keyframes.db"
 
-        def copied(status, remaining, total):
+        def copied(status: int, remaining: int, total: int) -> None:
             durable.sync(path)
             progress()
 
@@ -264,17 +275,18 @@ class Database:
         ):
             copy.execute("PRAGMA synchronous=OFF")
             source.execute("BEGIN")
-            # reads, and so holds, this state
+            # the first read fixes the state that the transaction sees
             source.execute("SELECT number FROM revision").fetchone()
             source.backup(copy, pages=COPY_PAGES, progress=copied)
 
-    def close(self):
+    def close(self) -> None:
+        """Close the connection."""
         with self.lock:
             self.connection.close()
 
 
-FULL, WRITABLE = "; make room on its disk", "; make it writable, or choose another folder"
-HINTS = {13: FULL, 10: "; is its disk full, or failing?"}  # SQLITE_FULL, SQLITE_IOERR
+FULL, WRITABLE = "; free space on its disk", "; make it writable, or choose another folder"
+HINTS = {13: FULL, 10: "; is its disk full or failing?"}  # SQLITE_FULL, SQLITE_IOERR
 FILE_HINTS = {
     errno.ENOSPC: FULL,
     errno.EDQUOT: FULL,
@@ -286,8 +298,8 @@ FILE_HINTS = {
 
 
 @contextmanager
-def explained(path):
-    """sqlite3 and file errors as StoreError."""
+def explained(path: str | Path) -> Iterator[None]:
+    """Turn errors of SQLite and the file system into StoreError with a hint what to do."""
     try:
         yield
     except sqlite3.Error as error:
@@ -295,5 +307,5 @@ def explained(path):
         raise StoreError(f"keyframe store {path}: {error}{hint}") from error
     except OSError as error:
         raise StoreError(
-            f"keyframe store {path}: {error.strerror or error}{FILE_HINTS.get(error.errno, '')}"
+            f"keyframe store {path}: {error.strerror or error}{FILE_HINTS.get(error.errno or 0, '')}"
         ) from error

@@ -1,13 +1,11 @@
-"""What is written so that a power cut cannot take it: files and folders reach the disk before a
-name says that they are there.
-"""
+"""Writes that survive a power cut: contents reach the disk before the name that refers to them."""
 
 import os
 from pathlib import Path
 
 
-def sync(path):
-    """Have the disk hold a file's content, or which names a folder holds."""
+def sync(path: str | Path) -> None:
+    """Flush a file's content, or the list of names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -15,8 +13,8 @@ def sync(path):
         os.close(descriptor)
 
 
-def make_folder(folder, mode=0o777):
-    """With its parents, where it is missing; each is named on the disk."""
+def make_folder(folder: str | Path, mode: int = 0o777) -> None:
+    """Create a folder and its missing parents, and flush the names of all to the disk."""
     folder = Path(folder)
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(mode=mode, parents=True, exist_ok=True)
@@ -24,9 +22,9 @@ def make_folder(folder, mode=0o777):
         sync(path.parent)
 
 
-def rename(source, target):
-    """Give a file or folder another name, once all that is in it is on the disk. After a power cut
-    `target` is whole, or not there.
+def rename(source: str | Path, target: str | Path) -> None:
+    """Rename a file or folder after flushing its whole content. After a power cut, `target` is
+    complete or does not exist.
     """
     source, target = Path(source), Path(target)
     for folder, _, files in os.walk(source, topdown=False):

@@ -1,6 +1,4 @@
-"""Depth that a network estimated for keyframes that came without, kept beside them in the
-store.
-"""
+"""Depth estimated for keyframes without a depth sensor, cached beside them in the store."""
 
 from dataclasses import replace
 
@@ -10,21 +8,25 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from vggt3_ros.geometry.camera import undistort
+from vggt3_ros.store.keyframe import Keyframe
+from vggt3_ros.store.keyframes import KeyframeStore
 
 NAME, VERSION = "estimated_depth", "1"
 
 
 class EstimatedDepth:
-    """Of the undistorted images, at the estimator's own resolution, metres along z, 0 =
+    """Estimated depth of undistorted images at the estimator's resolution, metres along z, 0 where
     unknown.
     """
 
-    def __init__(self, store):
+    def __init__(self, store: KeyframeStore) -> None:
         self.store = store
 
-    def put(self, keyframe_id, depth, sure=None):
-        """depth (h, w) metres; replaces what was there. sure: mask (h, w) of what may be mapped,
-        all by default. Half precision keeps 0.05 %; where it is not sure, the sign is negative.
+    def put(self, keyframe_id: int, depth: np.ndarray, sure: np.ndarray | None = None) -> None:
+        """Store depth (h, w), metres, replacing an earlier one. sure: mask (h, w) of the pixels
+        reliable enough to be mapped; None: all.
+
+        Half precision keeps the values to 0.05 %. Unreliable ones are stored with negative sign.
         """
         depth = (
             np.asarray(depth, np.float16)
@@ -38,27 +40,28 @@ class EstimatedDepth:
             safetensors.numpy.save({"depth": np.ascontiguousarray(depth)}),
         )
 
-    def get(self, keyframe_id, sure=False):
-        """(h, w) float32, or None; only what may be mapped, and 0 elsewhere, where `sure` says
-        so.
+    def get(self, keyframe_id: int, sure: bool = False) -> np.ndarray | None:
+        """Return depth (h, w) float32, metres; None if there is none. sure: only reliable pixels,
+        0 elsewhere. Raises ValueError if what is stored is damaged.
         """
         blob = self.store.get_cache(keyframe_id, NAME, VERSION)
         try:
-            depth = (
-                None if blob is None else safetensors.numpy.load(blob)["depth"].astype(np.float32)
-            )
-            if depth is not None and (
-                depth.ndim != 2 or not depth.size or not np.all(np.isfinite(depth))
-            ):
+            if blob is None:
+                return None
+            depth: np.ndarray = safetensors.numpy.load(blob)["depth"].astype(np.float32)
+            if depth.ndim != 2 or not depth.size or not np.all(np.isfinite(depth)):
                 raise ValueError(f"its shape is {depth.shape}, or it holds NaN or infinity")
-            return depth if depth is None else np.maximum(depth, 0) if sure else np.abs(depth)
+            kept: np.ndarray = np.maximum(depth, 0) if sure else np.abs(depth)
+            return kept
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"estimated depth of keyframe {keyframe_id} is damaged: {error}"
+                f"the estimated depth of keyframe {keyframe_id} is damaged: {error}"
             ) from error
 
-    def at_size(self, keyframe_id, width, height, sure=False):
-        """(height, width) float32 for an undistorted image of that size, or None."""
+    def at_size(
+        self, keyframe_id: int, width: int, height: int, sure: bool = False
+    ) -> np.ndarray | None:
+        """Return :meth:`get` resampled to (height, width)."""
         depth = self.get(keyframe_id, sure)
         return (
             None
@@ -66,9 +69,9 @@ class EstimatedDepth:
             else cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         )
 
-    def completed(self, keyframe):
-        """The Keyframe itself where its depth was measured or none was estimated; else
-        undistorted, with the estimated depth that may be mapped.
+    def completed(self, keyframe: Keyframe) -> Keyframe:
+        """Return a keyframe with depth: undistorted, with the reliable estimated depth. A keyframe
+        with measured depth, or without an estimate, is returned unchanged.
         """
         if keyframe.depth is not None and (keyframe.depth > 0).any():
             return keyframe

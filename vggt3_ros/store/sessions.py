@@ -1,19 +1,23 @@
-"""Runs of front ends in one store: a new one begun, keyframes of another store taken in."""
+"""Sessions (runs of the front end) in one store: begin a new one, or import the keyframes of
+another store.
+"""
 
 import json
+import sqlite3
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from vggt3_ros.store.database import PLACED, SESSION
-from vggt3_ros.store.keyframes import FIRST_ID, LOADED
+from vggt3_ros.store.keyframes import FIRST_ID, LOADED, KeyframeStore, Row
 
-# note: JSON [first, number] of the ids whose images come before their keyframes do
+# note: JSON [first, count] of the ids whose images are inserted before their keyframes
 ARRIVING = "arriving"
 
 
-def begin_session(store):
-    """A new run of a front end: its number. Keyframes held so far keep their ids, and get public
-    ids that no front end gives.
+def begin_session(store: KeyframeStore) -> int:
+    """Begin a new session and return its number. Existing keyframes keep their ids and get public
+    ids that no front end uses.
     """
     with store.database.writing() as connection:
         number = store.session + 1
@@ -32,17 +36,19 @@ def begin_session(store):
     return number
 
 
-def placed_sessions(store):
-    """List of the sessions whose odometry is in the map's frame."""
+def placed_sessions(store: KeyframeStore) -> list[int]:
+    """Return the sessions whose odometry is in the map frame."""
     text = store.get_note(PLACED)
     if text is None and store.database.format == 1:
-        # so it was when merging noted segments
+        # in format 1, merging put all segments but the last into the map frame
         return list(range(int(store.poses().sessions.max(initial=0))))
-    return json.loads(text or "[]")
+    return list(json.loads(text or "[]"))
 
 
-def held_already(store, other):
-    """How many keyframes of another KeyframeStore are here already: same stamp, same image."""
+def held_already(store: KeyframeStore, other: KeyframeStore) -> int:
+    """Return how many keyframes of another store are already in this one, with the same stamp and
+    image.
+    """
     ours = dict(store.database.rows("SELECT stamp_ns, id FROM keyframes"))
     pairs = [
         (id, ours[stamp])
@@ -56,10 +62,18 @@ def held_already(store, other):
     )
 
 
-def replace_all(store, other, T_odom_cam, sessions, notes):
-    """Forget what is held, and take all keyframes of another KeyframeStore with what is cached for
-    them: all or nothing, in one transaction, for which whoever writes has to wait. T_odom_cam (N,
-    4, 4), sessions (N,) in the order of other.ids(); notes: {name: text} to set as well.
+def replace_all(
+    store: KeyframeStore,
+    other: KeyframeStore,
+    T_odom_cam: np.ndarray,
+    sessions: Sequence[int] | np.ndarray,
+    notes: Mapping[str, str],
+) -> None:
+    """Replace the content of a store by the keyframes and cached data of another, in one
+    transaction, during which other writers wait.
+
+    T_odom_cam (N, 4, 4) and sessions (N,): in the order of other.ids(). notes: {name: text} to set
+    in the same transaction.
     """
     ids, public_ids = other.ids(), other.public_ids()
     with store.database.writing() as connection:
@@ -70,14 +84,22 @@ def replace_all(store, other, T_odom_cam, sessions, notes):
         _note(connection, notes)
 
 
-def add_all(store, other, ids, T_odom_cam, sessions, notes):
-    """Take keyframes of another KeyframeStore, and what is cached for them, under new ids: all or
-    nothing -> {id there: id here}.
+def add_all(
+    store: KeyframeStore,
+    other: KeyframeStore,
+    ids: Sequence[int] | np.ndarray,
+    T_odom_cam: np.ndarray,
+    sessions: Sequence[int] | np.ndarray,
+    notes: Mapping[str, str],
+) -> dict[int, int]:
+    """Add keyframes of another store and their cached data under new ids, all or none. Return
+    {id there: id here}.
 
-    Arguments as of :func:`replace_all`, ids: which keyframes, (N,). Their images come one by one,
-    and whoever else writes has a turn between two of them; nobody sees them before their keyframes
-    are there, which are few bytes and one transaction. What is left when this is ended in between
-    is dropped by :func:`drop_arrivals`, at the latest before others are added.
+    ids (N,): which keyframes; the other arguments as for :func:`replace_all`, in the order of ids.
+    Images are inserted one by one, so that other writers get a turn between them. They are
+    invisible until their keyframes, which are small, are inserted in one transaction. What an
+    interrupted call leaves behind is removed by :func:`drop_arrivals`, at the latest by the next
+    call.
     """
     drop_arrivals(store)
     with store.database.writing() as connection:
@@ -103,10 +125,16 @@ def add_all(store, other, ids, T_odom_cam, sessions, notes):
     return new_ids
 
 
-def add_without_images(store, other, new_ids, T_odom_cam, sessions, notes):
-    """Take keyframes of another KeyframeStore, their poses and cameras alone, in one transaction.
-    new_ids: {id there: id here}, from reserved ones; the other arguments are as of
-    :func:`add_all`.
+def add_without_images(
+    store: KeyframeStore,
+    other: KeyframeStore,
+    new_ids: Mapping[int, int],
+    T_odom_cam: np.ndarray,
+    sessions: Sequence[int] | np.ndarray,
+    notes: Mapping[str, str],
+) -> None:
+    """Add only the poses and cameras of keyframes of another store, in one transaction. new_ids:
+    {id there: reserved id here}; the other arguments as for :func:`add_all`.
     """
     with store.database.writing() as connection:
         for (old, new), pose, session in zip(
@@ -116,8 +144,8 @@ def add_without_images(store, other, new_ids, T_odom_cam, sessions, notes):
         _note(connection, notes)
 
 
-def drop_arrivals(store):
-    """Remove images whose keyframes never came: adding them was ended in between."""
+def drop_arrivals(store: KeyframeStore) -> None:
+    """Delete images whose keyframes never arrived because :func:`add_all` was interrupted."""
     note = store.get_note(ARRIVING)
     if note is None:
         return
@@ -134,7 +162,7 @@ def drop_arrivals(store):
     store.note(ARRIVING, None)
 
 
-def _row(other, id):
+def _row(other: KeyframeStore, id: int) -> Row:
     images = "JOIN images USING (id) " if other.has_images else ""
     return other.row(
         id,
@@ -143,7 +171,9 @@ def _row(other, id):
     )
 
 
-def _insert_keyframe(store, row, id, public_id, pose, session):
+def _insert_keyframe(
+    store: KeyframeStore, row: Row, id: int, public_id: int, pose: np.ndarray, session: int
+) -> None:
     stamp_ns, camera, covariance = row
     store.database.connection.execute(
         "INSERT INTO keyframes VALUES (?,?,?,?,?,?,?)",
@@ -159,8 +189,10 @@ def _insert_keyframe(store, row, id, public_id, pose, session):
     )
 
 
-def _insert_images(connection, other, old, new):
-    _row(other, old)  # raises where its image is missing
+def _insert_images(
+    connection: sqlite3.Connection, other: KeyframeStore, old: int, new: int
+) -> None:
+    _row(other, old)  # raises if its image is missing
     for table in ("images", "cache"):
         for _, *data in other.database.rows(f"SELECT * FROM {table} WHERE id=?", old):
             connection.execute(
@@ -168,7 +200,7 @@ def _insert_images(connection, other, old, new):
             )
 
 
-def _note(connection, notes):
+def _note(connection: sqlite3.Connection, notes: Mapping[str, str]) -> None:
     for name, text in notes.items():
         connection.execute("INSERT OR REPLACE INTO notes VALUES (?,?)", (name, text))
     connection.execute("UPDATE revision SET number=number+1")

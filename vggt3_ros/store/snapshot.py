@@ -1,19 +1,21 @@
-"""What one refinement produced: immutable, numbered, readable without torch."""
+"""The result of one refinement: immutable, numbered, readable without torch."""
 
 import json
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.se3 import Floats
 from vggt3_ros.store import durable
 from vggt3_ros.store.arrays import load_arrays
+from vggt3_ros.store.keyframes import KeyframeStore
 
 FORMAT, FAR_FORMAT = 2, 3
-# 1: one session, one memory of all keyframes; 3: as 2, but the points lie around an origin of
-# their own
+# 1: one session, one memory of all keyframes; 3: as 2, but the points are relative to an origin
 READABLE = 1, 2, 3
 MAX_TEXT_BYTES = 2**28  # of snapshot.json
 SHAPES = {
@@ -32,17 +34,18 @@ SHAPES = {
 }
 PLACES_FILE = "places.safetensors"
 MEMORY_FILE = "slots.safetensors"
-# what older versions wrote: MLPs, made anew from the keyframes
+# MLPs written by older versions; the memory is rebuilt from the keyframes
 OLD_MEMORIES = "memory.safetensors", "submaps"
 
 
 @dataclass(frozen=True, eq=False)
 class PointMap:
-    """points (M, 3) metres in map, colors (M, 3) uint8 RGB, confidence (M,) float32 in [0, 1].
+    """A point cloud: points (M, 3), metres in the map frame, colors (M, 3) uint8 RGB, confidence
+    (M,) float32 in [0, 1].
 
-    origin (3,) float64, metres in map: points are float32 where it is zero; in coordinates that
-    float32 cannot carry (UTM) they are float64, and `around_origin` gives float32 ones as they
-    were fused.
+    origin (3,) float64, metres in the map frame. If it is zero, the points are float32. In
+    coordinates that float32 cannot represent (UTM) they are float64; :attr:`around_origin` then
+    returns the float32 points as fused.
     """
 
     points: np.ndarray
@@ -50,12 +53,14 @@ class PointMap:
     confidence: np.ndarray
     origin: np.ndarray = field(default_factory=lambda: np.zeros(3))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.points)
 
     @classmethod
-    def around(cls, origin, points, colors, confidence):
-        """Of points (M, 3) float32 from `origin` (3,) on."""
+    def around(
+        cls, origin: np.ndarray, points: np.ndarray, colors: np.ndarray, confidence: np.ndarray
+    ) -> "PointMap":
+        """Build a map from points (M, 3) float32 relative to `origin` (3,)."""
         return cls(
             points + origin if np.any(origin) else points,
             colors,
@@ -64,16 +69,16 @@ class PointMap:
         )
 
     @property
-    def around_origin(self):
-        """(M, 3) float32: the points from `origin` on, as they were fused."""
+    def around_origin(self) -> np.ndarray:
+        """The points relative to `origin` as fused, (M, 3) float32."""
         return (
             (self.points - self.origin).astype(np.float32)
             if self.origin.any()
             else np.asarray(self.points, np.float32)
         )
 
-    def thinned(self, most):
-        """At most `most` of the points, drawn evenly: itself when there are no more."""
+    def thinned(self, most: int) -> "PointMap":
+        """Return a uniform random sample of `most` points; the map itself if it has no more."""
         if len(self) <= most:
             return self
         keep = np.sort(np.random.default_rng(0).choice(len(self), most, replace=False))
@@ -82,13 +87,14 @@ class PointMap:
 
 @dataclass(frozen=True, eq=False)
 class Loop:
-    """One attempt to close a loop. T_source_target is the measured motion (target camera -> source
-    camera), None where matches agree on none; a rejected loop may have one too: the next
-    refinement looks at it again.
+    """One loop candidate and its verification. source_id, target_id: keyframe ids.
 
-    reason is empty for an accepted loop. source_id, target_id: keyframe ids. origin: what proposed
-    it (memory, network, proximity, place, sequence). inliers: matches that agree with the motion.
-    residual_m, residual_rad: what the solved graph disagrees with it.
+    T_source_target: measured motion (4, 4), from the target camera to the source camera, None if
+    the matches agree on none. A rejected loop may have one, which the next refinement tests again.
+    information: (6, 6) inverse covariance of the motion. reason: why it was rejected, empty if
+    accepted. origin: what proposed it (memory, network, proximity, place, sequence). inliers:
+    matches that agree with the motion. residual_m, residual_rad: its difference from the solved
+    graph.
     """
 
     source_id: int
@@ -103,15 +109,25 @@ class Loop:
     residual_rad: float = float("nan")
 
 
+class Saved(Protocol):
+    """What is saved beside a snapshot: its SceneMemory and PlaceIndex."""
+
+    def save(self, path: Path) -> object:
+        """Write one file."""
+
+
+_ONE_SESSION = np.empty(0, np.int64)  # default of `sessions`, replaced by `session`
+
+
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """The refined state at one moment; a snapshot is never modified once published.
+    """The refined state at one moment. A snapshot is never modified after it is published.
 
     keyframe_ids, stamps_ns (N,) int64; T_map_cam, T_odom_cam (N, 4, 4); covariances (N, 6, 6) of
-    T_map_cam in the map frame, x y z rotX rotY rotZ (as ROS has it). loops: tuple of Loop. cloud:
-    PointMap. seconds: stage name -> seconds. report: numbers for people (counts, residuals, peak
-    memory). sessions (N,) int64: the run of a front end that a keyframe comes from (one run by
-    default); session: the one that is running, of which there may be no keyframe here yet.
+    T_map_cam in the map frame, x y z rotX rotY rotZ (ROS convention). seconds: duration by stage
+    name. report: figures for users (counts, residuals, peak memory). sessions (N,) int64: the
+    session of each keyframe; default: all `session`. session: the current session, which
+    may have no keyframe here yet.
     """
 
     generation: int
@@ -120,43 +136,48 @@ class Snapshot:
     T_map_cam: np.ndarray
     T_odom_cam: np.ndarray
     covariances: np.ndarray
-    loops: tuple
+    loops: tuple[Loop, ...]
     cloud: PointMap
-    seconds: dict = field(default_factory=dict)
-    report: dict = field(default_factory=dict)
-    sessions: np.ndarray | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+    sessions: np.ndarray = field(default_factory=lambda: _ONE_SESSION)
     session: int = 0
 
-    def __post_init__(self):
-        if self.sessions is None:
+    def __post_init__(self) -> None:
+        if self.sessions is _ONE_SESSION:
             object.__setattr__(
                 self, "sessions", np.full(len(self.keyframe_ids), self.session, np.int64)
             )
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.keyframe_ids)
 
     @property
-    def newest(self):
-        """Index of the newest keyframe of the last session."""
+    def newest(self) -> int:
+        """The index of the newest keyframe of the last session."""
         return int(np.lexsort((self.stamps_ns, self.sessions))[-1])
 
     @property
-    def places_odometry(self):
-        """Whether the running session is in the map, so that T_map_odom is of its odometry."""
+    def places_odometry(self) -> bool:
+        """Whether the map has keyframes of the current session, so that T_map_odom applies to its
+        odometry.
+        """
         return bool((self.sessions == self.session).any())
 
     @property
-    def T_map_odom(self):
-        """(4, 4) from the newest keyframe: T_map_cam @ T_odom_cam^-1, both at its stamp (REP 105
-        map->odom).
+    def T_map_odom(self) -> Floats:
+        """The transform map->odom (REP 105), (4, 4): T_map_cam @ T_odom_cam^-1 of the newest
+        keyframe.
         """
         newest = self.newest
         return se3.orthonormalize(self.T_map_cam[newest] @ se3.inverse(self.T_odom_cam[newest]))
 
-    def save(self, folder, memory=None, places=None):
-        """Write into `folder` (which must not exist), with its SceneMemory and PlaceIndex if
-        given; it appears whole or not at all, whether the process is killed or the power cut.
+    def save(
+        self, folder: str | Path, memory: Saved | None = None, places: Saved | None = None
+    ) -> None:
+        """Write the snapshot into `folder`, which must not exist, with its SceneMemory and
+        PlaceIndex if given. The folder appears complete or not at all, even if the process is
+        killed or the power is cut.
         """
         folder = Path(folder)
         partial = folder.with_name(folder.name + ".partial")
@@ -167,11 +188,11 @@ class Snapshot:
             self._write(partial, memory, places)
             durable.rename(partial, folder)
         except BaseException:
-            # on a full disk the next keyframe needs the room
+            # on a full disk, the next keyframe needs the space
             shutil.rmtree(partial, ignore_errors=True)
             raise
 
-    def _write(self, partial, memory, places):
+    def _write(self, partial: Path, memory: Saved | None, places: Saved | None) -> None:
         measured = [loop for loop in self.loops if loop.T_source_target is not None]
         arrays = {
             "keyframe_ids": self.keyframe_ids,
@@ -194,7 +215,7 @@ class Snapshot:
         if far:
             arrays["origin"] = self.cloud.origin
         with open(partial / "arrays.npz", "wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
         if memory is not None:
             memory.save(partial / MEMORY_FILE)
         if places is not None:
@@ -222,38 +243,40 @@ class Snapshot:
             "report": self.report,
         }
         with open(partial / "snapshot.json", "w") as file:
-            file.write(json.dumps(text))  # json.dump writes without the C encoder
+            file.write(json.dumps(text))  # json.dump would not use the C encoder
 
     @classmethod
-    def of(cls, store, folder):
-        """The saved snapshot of a KeyframeStore, as it is in the session that runs. ValueError as
-        :meth:`load`, and when it is of keyframes that the store does not hold: those of another
-        map, or of before it was cleared.
+    def of(cls, store: KeyframeStore, folder: str | Path) -> "Snapshot":
+        """Load a snapshot of a store and set its current session. Raises ValueError as :meth:`load`
+        does, or if the store lacks keyframes of the snapshot: it is of another map, or older than
+        a reset.
         """
         snapshot = cls.load(folder)
         lacking = store.lacks(snapshot.keyframe_ids, snapshot.stamps_ns)
         if lacking:
             raise ValueError(
-                f"{folder} is not of this store: {lacking} of its {len(snapshot)} keyframes are not held"
+                f"{folder} does not belong to this store: {lacking} of its {len(snapshot)} keyframes are missing there"
             )
         return replace(snapshot, session=store.session)
 
     @staticmethod
-    def renumber(folder, generation):
-        """Give a saved snapshot that nobody reads yet another number."""
+    def renumber(folder: str | Path, generation: int) -> None:
+        """Change the generation of a saved snapshot that nobody reads yet."""
         path = Path(folder) / "snapshot.json"
         path.write_text(
             json.dumps({**json.loads(path.read_text()), "generation": int(generation)})
         )
 
     @staticmethod
-    def remove(folder):
-        """Delete a saved snapshot; a reader that has it open keeps what it read."""
+    def remove(folder: str | Path) -> None:
+        """Delete a saved snapshot. A reader that has loaded it is not affected."""
         shutil.rmtree(folder, ignore_errors=True)
 
     @classmethod
-    def load(cls, folder):
-        """Read what :meth:`save` wrote; ValueError when it is of another format or incomplete."""
+    def load(cls, folder: str | Path) -> "Snapshot":
+        """Read what :meth:`save` wrote. Raises ValueError if it is damaged, incomplete or of another
+        format.
+        """
         folder = Path(folder)
         try:
             text = _read_text(folder / "snapshot.json")
@@ -266,11 +289,13 @@ class Snapshot:
             arrays.setdefault("origin", np.zeros(3))
             arrays, session = _checked(arrays), 0 if old else _count(text["session"])
             for row in text["loops"]:
-                row.setdefault("measured", row["accepted"])  # until rejected loops kept theirs
+                row.setdefault(
+                    "measured", row["accepted"]
+                )  # older versions kept no motion of rejected loops
             if sum(bool(row["measured"]) for row in text["loops"]) != len(arrays["loop_motions"]):
-                raise ValueError("its loops are not all there")
+                raise ValueError("some of its loops are missing")
             if any(row["accepted"] and not row["measured"] for row in text["loops"]):
-                raise ValueError("it accepts loops that nothing measured")
+                raise ValueError("it accepts loops without a measured motion")
             measured = iter(zip(arrays["loop_motions"], arrays["loop_information"]))
             loops = []
             for row in text["loops"]:
@@ -290,25 +315,20 @@ class Snapshot:
                     )
                 )
             return cls(
-                _count(text["generation"]),
-                *(
-                    arrays[k]
-                    for k in (
-                        "keyframe_ids",
-                        "stamps_ns",
-                        "T_map_cam",
-                        "T_odom_cam",
-                        "covariances",
-                    )
+                generation=_count(text["generation"]),
+                keyframe_ids=arrays["keyframe_ids"],
+                stamps_ns=arrays["stamps_ns"],
+                T_map_cam=arrays["T_map_cam"],
+                T_odom_cam=arrays["T_odom_cam"],
+                covariances=arrays["covariances"],
+                loops=tuple(loops),
+                cloud=PointMap.around(
+                    arrays["origin"], arrays["points"], arrays["colors"], arrays["confidence"]
                 ),
-                tuple(loops),
-                PointMap.around(
-                    *(arrays[k] for k in ("origin", "points", "colors", "confidence"))
-                ),
-                text["seconds"],
-                text["report"],
-                arrays["sessions"],
-                session,
+                seconds=text["seconds"],
+                report=text["report"],
+                sessions=arrays["sessions"],
+                session=session,
             )
         except (
             OSError,
@@ -323,31 +343,31 @@ class Snapshot:
             raise ValueError(f"{folder} is not a readable snapshot: {error}") from error
 
 
-def _read_text(path):
-    """snapshot.json; ValueError when it is too long, or another format's."""
+def _read_text(path: Path) -> dict[str, Any]:
+    """Read snapshot.json. Raises ValueError if it is too long or of another format."""
     if path.stat().st_size > MAX_TEXT_BYTES:
         raise ValueError(f"{path.name} has more than {MAX_TEXT_BYTES} bytes")
     text = json.loads(path.read_text())
     if not isinstance(text, dict):
-        raise ValueError(f"{path.name} holds a {type(text).__name__}")
+        raise ValueError(f"{path.name} must hold an object, got {type(text).__name__}")
     if text["format"] not in READABLE:
         raise ValueError(
-            f"format {text['format']}, this version reads {', '.join(map(str, READABLE))}"
+            f"format {text['format']}; this version reads {', '.join(map(str, READABLE))}"
         )
     if not (
         isinstance(text["loops"], list)
         and isinstance(text["seconds"], dict)
         and isinstance(text["report"], dict)
     ):
-        raise ValueError(f"{path.name} holds other things than a snapshot")
+        raise ValueError(f"{path.name} does not describe a snapshot")
     return text
 
 
-def _checked(arrays):
-    """The arrays of a snapshot, their shapes found to agree and their poses to be poses;
-    ValueError.
+def _checked(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays of a snapshot after checking that types and shapes agree and that poses
+    are rigid. Raises ValueError otherwise.
     """
-    sizes = {}
+    sizes: dict[str, int] = {}
     for name, (dtype, shape) in SHAPES.items():
         array = arrays[name]
         fits = array.ndim == len(shape) and all(
@@ -355,18 +375,17 @@ def _checked(arrays):
             for want, have in zip(shape, array.shape)
         )
         if array.dtype != np.dtype(dtype) or not fits:
-            raise ValueError(f"{name} is {array.dtype} {array.shape}, not {dtype} {shape}")
+            raise ValueError(f"{name} must be {dtype} {shape}, got {array.dtype} {array.shape}")
     for name in ("T_map_cam", "T_odom_cam", "loop_motions"):
         rotation = arrays[name][:, :3, :3]
-        # NaN is not below
         off = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max(initial=0)
-        if not (
+        if not (  # "not off < limit" also catches NaN
             off < 1e-3
             and np.all(np.isfinite(arrays[name]))
             and np.all(np.linalg.det(rotation) > 0)
             and np.all(arrays[name][:, 3] == (0, 0, 0, 1))
         ):
-            raise ValueError(f"{name} are not all rigid transforms")
+            raise ValueError(f"{name} holds matrices that are no rigid transforms")
     if not all(
         np.all(np.isfinite(arrays[name]))
         for name in ("covariances", "loop_information", "points", "confidence", "origin")
@@ -376,11 +395,11 @@ def _checked(arrays):
         len(np.unique(arrays["keyframe_ids"])) != sizes["N"]
         or min(arrays["keyframe_ids"].min(initial=0), arrays["stamps_ns"].min(initial=0)) < 0
     ):
-        raise ValueError("keyframe_ids are not unique, or stamps_ns negative")
+        raise ValueError("keyframe_ids are not unique, or ids or stamps_ns are negative")
     return arrays
 
 
-def _count(value, limit=2**32):
+def _count(value: object, limit: int = 2**32) -> int:
     if not isinstance(value, int) or not 0 <= value < limit:
         raise ValueError(f"{value!r:.80} is not a number from 0 to {limit - 1}")
     return value

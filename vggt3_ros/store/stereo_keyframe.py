@@ -1,6 +1,4 @@
-"""A keyframe whose depth a second camera's image says, and the one place where that depth is
-found.
-"""
+"""A keyframe with the image of a second camera, and the one place where its depth is computed."""
 
 from dataclasses import dataclass, replace
 
@@ -13,7 +11,7 @@ from vggt3_ros.store.keyframe import Keyframe
 @dataclass(frozen=True, eq=False)
 class StereoKeyframe:
     """A Keyframe without depth, the image (height, width, 3) uint8 RGB that the right camera took
-    with it, and how the two cameras stand.
+    at the same time, and the calibrated pair.
     """
 
     keyframe: Keyframe
@@ -21,9 +19,9 @@ class StereoKeyframe:
     pair: StereoPair
 
 
-def with_stereo_depth(sent):
-    """Keyframe or StereoKeyframe -> Keyframe. The depth of a StereoKeyframe is matched now, which
-    takes tens of milliseconds.
+def with_stereo_depth(sent: Keyframe | StereoKeyframe) -> Keyframe:
+    """Return a Keyframe. The depth of a StereoKeyframe is computed here, which takes tens of
+    milliseconds.
     """
     if not isinstance(sent, StereoKeyframe):
         return sent
