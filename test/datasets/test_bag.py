@@ -88,7 +88,7 @@ def test_an_image_of_another_size_is_left_out_and_named(tmp_path, caplog):
         return message
 
     assert len(open_dataset(write_plain(tmp_path / "bag", POSES, image=image), EVERY)) == 7
-    assert "image is 32x48, camera_info says 64x48" in caplog.text
+    assert "image is 32x48, but camera_info says 64x48" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -252,12 +252,12 @@ def test_depth_of_another_frame_is_registered_by_its_calibration_and_tf(tmp_path
         (
             {},
             [],
-            "depth is in 'depth', its image in 'camera', and neither /tf_static nor /tf says",
+            "depth is in 'depth', its image in 'camera', and neither /tf_static nor /tf connects",
         ),
         (
             {"info": False},
             [("camera", "depth", T_CAM_DEPTH)],
-            "the depth's own camera_info is missing",
+            "the depth has no camera_info of its own",
         ),
     ],
 )
@@ -324,6 +324,6 @@ def test_a_keyframe_whose_depth_names_another_frame_is_refused(tmp_path):
         message.depth.header = bag.header(START, "depth")
         bag.write("/keyframes", "vggt3_ros/msg/Keyframe", message, START)
     with pytest.raises(
-        ValueError, match="depth.header.frame_id is 'depth', that of its image 'camera'"
+        ValueError, match="depth.header.frame_id is 'depth', but its image is in 'camera'"
     ):
         open_dataset(tmp_path / "bag")

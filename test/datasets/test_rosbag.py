@@ -327,7 +327,7 @@ def test_a_message_of_another_size_is_refused(tmp_path):
         bag.write(
             "/odom", ODOMETRY, bag.odometry(np.eye(4), bag.header(START, "odom"), "camera"), START
         )
-    with pytest.raises(ValueError, match="30x20, camera_info says 64x48"):
+    with pytest.raises(ValueError, match="30x20, but camera_info says 64x48"):
         read_rosbag(tmp_path / "bag").load_image(0)
 
 

@@ -75,9 +75,9 @@ BROKEN = {
     ),
     "size": (
         lambda m: setattr(m.camera_info, "width", 32),
-        "image is 64x48, camera_info says 32x48",
+        "image is 64x48, but camera_info says 32x48",
     ),
-    "data cut": (lambda m: setattr(m.image, "data", m.image.data[:-1]), "image.data must hold"),
+    "data cut": (lambda m: setattr(m.image, "data", m.image.data[:-1]), "image.data must have"),
     "step": (lambda m: setattr(m.image, "step", 5), "image.step"),
     "NaN position": (
         lambda m: setattr(m.t_odom_camera.position, "y", float("nan")),
@@ -108,7 +108,7 @@ BROKEN = {
         ),
         "depth must be metres",
     ),
-    "depth size": (lambda m: setattr(m.depth, "width", 63), "depth is 63x48, its image 64x48"),
+    "depth size": (lambda m: setattr(m.depth, "width", 63), "depth is 63x48, but its image is 64x48"),
     "frame": (
         lambda m: setattr(m.header, "frame_id", "elsewhere"),
         "header.frame_id is 'elsewhere'",
@@ -150,7 +150,7 @@ def test_a_bomb_is_refused_from_its_header(graph):
     graph.keyframes.publish(message)
     until(lambda: backend._core.intake.refused)
     assert (
-        "compressed_image.data is 4000x48, camera_info says 64x48"
+        "compressed_image.data is 4000x48, but camera_info says 64x48"
         in backend._core.intake.last_refusal
     )
 

@@ -481,5 +481,5 @@ def test_depth_of_another_frame_without_its_calibration_is_refused(graph):
     publish_depth_camera(graph, calibrated=False)
     backend = start(graph, rig, input__depth_transport="raw")
     shoot_with_depth_beside(rig, range(3))
-    until(lambda: "the depth's own camera_info is missing" in backend._core.intake.last_refusal)
+    until(lambda: "the depth has no camera_info of its own" in backend._core.intake.last_refusal)
     assert not len(backend._core.store)

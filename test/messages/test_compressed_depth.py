@@ -56,26 +56,29 @@ def test_a_plain_16_bit_png_is_millimetres():
         (SimpleNamespace(format="16UC1; compressedDepth rvl", data=bytes(40)), "sides must be"),
         (
             SimpleNamespace(format="16UC1; compressedDepth png", data=bytes(40)),
-            "is no PNG, and the format does not say rvl",
+            "is not a PNG, and the format does not name rvl",
         ),
         (
             SimpleNamespace(
                 format="16UC1; compressedDepth rvl",
                 data=bytes(12) + struct.pack("<II", 9, 6) + bytes(40),
             ),
-            "is 9x6, its image 8x6",
+            "is 9x6, but its image is 8x6",
         ),
-        (SimpleNamespace(format="", data=b""), "is no PNG"),
-        (sent(COUNTS[:5], "16UC1; compressedDepth png"), "is 8x5, its image 8x6"),
-        (sent(COUNTS.astype(np.uint8), "16UC1; compressedDepth png"), "one channel of 16 bits"),
+        (SimpleNamespace(format="", data=b""), "is not a PNG"),
+        (sent(COUNTS[:5], "16UC1; compressedDepth png"), "is 8x5, but its image is 8x6"),
+        (
+            sent(COUNTS.astype(np.uint8), "16UC1; compressedDepth png"),
+            "16-bit PNG with one channel",
+        ),
         (sent(COUNTS, "bgr8; compressedDepth png"), "format must begin with"),
         (
             SimpleNamespace(format="16UC1; compressedDepth png", data=sent(COUNTS, "").data[:60]),
-            "one channel of 16 bits|cannot be decoded",
+            "16-bit PNG with one channel|cannot be decoded",
         ),
         (
             SimpleNamespace(format="16UC1; compressedDepth png", data=sent(COUNTS, "").data[:24]),
-            "is no PNG",
+            "is not a PNG",
         ),
     ],
 )

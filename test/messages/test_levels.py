@@ -55,7 +55,7 @@ def test_a_brighter_image_than_any_before_is_followed_and_said(caplog):
     levels.to_8_bits(scene(10))
     levels.to_8_bits(scene(14))
     levels.to_8_bits(scene(10))
-    assert heard == [10, 14] and "held 10 until now, and hold 14" in caplog.text
+    assert heard == [10, 14] and "used 10 bits until now and use 14" in caplog.text
 
 
 def test_an_image_to_be_localized_changes_nothing():

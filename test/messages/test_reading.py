@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vggt3_ros.geometry.camera import Camera
-from vggt3_ros.messages.reading import _say_once, to_camera
+from vggt3_ros.messages.reading import _log_once, to_camera
 
 FIVE = (-0.0306, 0.0352, -0.000138, -0.000146, -0.01204)
 EIGHT = (-4.093, 9.191, 0.00125, -0.00104, -8.917, -4.188, 9.557, -9.304)
@@ -75,7 +75,7 @@ def test_what_drivers_send_is_the_camera_that_they_mean(driver):
 
 
 def test_what_is_read_otherwise_than_written_is_said_once(caplog):
-    _say_once.cache_clear()
+    _log_once.cache_clear()
     for _ in range(3):
         to_camera(SENT["Orbbec Gemini"][0])
         to_camera(SENT["RealSense D400"][0])

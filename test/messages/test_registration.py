@@ -66,10 +66,10 @@ def test_another_frame_is_registered_by_the_transform_between_them():
 def test_what_is_missing_for_that_is_named():
     with pytest.raises(
         ValueError,
-        match="depth is in 'depth', its image in 'camera', and neither /tf_static nor /tf says",
+        match="depth is in 'depth', its image in 'camera', and neither /tf_static nor /tf connects",
     ):
         registration("depth", OTHER, "camera", COLOR, lambda: None)
-    with pytest.raises(ValueError, match="own camera_info is missing"):
+    with pytest.raises(ValueError, match="no camera_info of its own"):
         registration("depth", None, "camera", COLOR, lambda: APART)
 
 
@@ -98,6 +98,6 @@ def test_a_message_that_names_two_frames_is_refused():
     check_registered(sent("depth", "camera", "camera", data=b""))
     for compressed in (False, True):
         with pytest.raises(
-            ValueError, match="depth.header.frame_id is 'depth', that of its image 'camera'"
+            ValueError, match="depth.header.frame_id is 'depth', but its image is in 'camera'"
         ):
             check_registered(sent("depth", "camera", "camera", compressed))

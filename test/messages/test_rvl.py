@@ -99,7 +99,7 @@ def test_damaged_data_give_a_picture_or_a_reason(depth, data):
 @pytest.mark.parametrize(
     "data, text",
     [
-        (b"", "cut short"),
+        (b"", "truncated"),
         (struct.pack("<II", 10**6, 2), "sides must be"),
         (struct.pack("<II", 4, 4), "end after 0 of 16"),
         (struct.pack("<III", 4, 4, 0), "damaged at pixel 0"),

@@ -56,7 +56,7 @@ def test_of_a_compressed_image(kind, magic):
     cdr = bytes(TYPES.serialize_cdr(message, COMPRESSED))
     assert image_facts(cdr, compressed=True) == (START + 123_456_789, "camera", (40, 30))
     assert image_facts(cdr, compressed=True, sized=False).size is None
-    with pytest.raises(ValueError, match="cut short"):
+    with pytest.raises(ValueError, match="truncated"):
         image_facts(cdr[:-20], compressed=True)
 
 

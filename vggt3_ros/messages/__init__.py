@@ -1,3 +1,3 @@
-"""ROS messages to the values the library works with. Nothing here imports ROS: bags are read
-without an installation.
+"""Conversion of ROS messages to the library's values. Nothing here imports ROS, so bags can be
+read without an installation.
 """

@@ -1,6 +1,4 @@
-"""Depth as compressed_depth_image_transport sends it, PNG or RVL, or as a plain 16-bit PNG.
-Imports no ROS.
-"""
+"""Compressed depth: PNG or RVL of compressed_depth_image_transport, or a plain 16-bit PNG."""
 
 import struct
 
@@ -8,19 +6,22 @@ import cv2
 import numpy as np
 
 from vggt3_ros.geometry.camera import MAX_PIXELS, MAX_SIDE
+from vggt3_ros.messages.fields import CompressedImage
 from vggt3_ros.messages.rvl import decode_rvl, rvl_size
 
-HEADER = struct.Struct("<iff")  # kind of compression, then the two parameters of the inverse depth
+# of compressed_depth_image_transport: compression format, then the quantization of inverse depth
+HEADER = struct.Struct("<iff")
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def decompress_depth(message, name="depth", size=None):
-    """CompressedImage -> (height, width) float32 metres, 0 where unknown. size: (width, height)
-    that it must have, pixels.
+def decompress_depth(
+    message: CompressedImage, name: str = "depth", size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Decode a CompressedImage to depth (height, width) float32, metres, 0 where unknown. size:
+    required (width, height), pixels.
 
-    A 16UC1 image holds millimetres; a 32FC1 image holds v of z = A / (v - B), 0 where unknown, A
-    and B in its header. ValueError names the field that is wrong; the size is read from the header
-    before anything is decoded.
+    16UC1 holds millimetres. 32FC1 holds v of z = A / (v - B), 0 where unknown, with A and B in the
+    header. Raises ValueError that names the invalid field; the size is checked before decoding.
     """
     data, format_ = bytes(message.data), str(message.format)[:80]
     headed = not data.startswith(PNG)
@@ -33,7 +34,7 @@ def decompress_depth(message, name="depth", size=None):
         )
         if size is not None and found != size:
             raise ValueError(
-                f"is {found[0]}x{found[1]}, its image {size[0]}x{size[1]}; register it to the image"
+                f"is {found[0]}x{found[1]}, but its image is {size[0]}x{size[1]}; register it to the image"
             )
         stored = decode(coded)
     except ValueError as error:
@@ -48,31 +49,31 @@ def decompress_depth(message, name="depth", size=None):
     return np.where((stored > 0) & np.isfinite(depth) & (depth > 0), depth, 0).astype(np.float32)
 
 
-def _png_size(png):
-    """(width, height) by the header of a PNG of 16 bits. ValueError for another."""
+def _png_size(png: bytes) -> tuple[int, int]:
+    """Read (width, height) from the header of a 16-bit grey PNG. Raises ValueError for others."""
     if len(png) < 29 or png[12:16] != b"IHDR":
-        raise ValueError("is no PNG: it is cut short")
+        raise ValueError("is not a PNG: its header is truncated")
     width, height = struct.unpack(">II", png[16:24])
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
         raise ValueError(
-            f"is {width}x{height}: sides must be 1..{MAX_SIDE} pixels, at most {MAX_PIXELS} in all"
+            f"is {width}x{height}: sides must be 1..{MAX_SIDE} pixels, at most {MAX_PIXELS} pixels in total"
         )
     if (png[24], png[25]) != (16, 0):
-        raise ValueError("must be a PNG of one channel of 16 bits")
+        raise ValueError("must be a 16-bit PNG with one channel")
     return width, height
 
 
-def _decoded_png(png):
+def _decoded_png(png: bytes) -> np.ndarray:
     try:
         stored = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise ValueError(f"cannot be decoded: {error.err}") from error
     if stored is None or stored.dtype != np.uint16 or stored.ndim != 2:
-        raise ValueError("must be a PNG of one channel of 16 bits")
+        raise ValueError("must be a 16-bit PNG with one channel")
     return stored
 
 
-def _rvl_size(coded, format_):
+def _rvl_size(coded: bytes, format_: str) -> tuple[int, int]:
     if "rvl" not in format_.lower():
-        raise ValueError("is no PNG, and the format does not say rvl")
+        raise ValueError("is not a PNG, and the format does not name rvl")
     return rvl_size(coded)

@@ -1,8 +1,8 @@
-"""Raw pixels of a sensor_msgs/Image -> RGB or metres, for every encoding that ROS names for one
-camera.
+"""Conversion of raw sensor_msgs/Image pixels to RGB or depth, for every encoding that ROS defines
+for a single camera.
 
-Names and layouts: sensor_msgs/image_encodings.hpp. Sizes are checked against each other before
-memory is taken. Imports no ROS.
+Names and layouts are those of sensor_msgs/image_encodings.hpp. Sizes are checked before memory is
+allocated.
 """
 
 from typing import NamedTuple
@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 
 from vggt3_ros.geometry.camera import MAX_PIXELS, MAX_SIDE
+from vggt3_ros.messages.fields import Image, To8Bits
 
 
 class Layout(NamedTuple):
-    """dtype and channels of a pixel; conversion: OpenCV's code to RGB, None: is RGB; even: sides
-    that must be even (w, h); chroma_below: so many half rows for each row hold the chroma, below
-    the image.
+    """Memory layout of an encoding: dtype and channels of a pixel; conversion: OpenCV's code to
+    RGB, None: it is RGB; even: sides that must be even ("w", "h"); chroma_below: rows of chroma
+    below the image, in halves of the image height.
     """
 
     dtype: str
@@ -51,7 +52,7 @@ COLOR = {
     "nv24": Layout("u1", 1, cv2.COLOR_YUV2RGB_YUYV, "", 4),
 }
 for _order in ("RGGB", "BGGR", "GBRG", "GRBG"):
-    # OpenCV needs two rows and columns to interpolate between
+    # OpenCV needs at least two rows and columns to interpolate
     for _dtype, _bits in (("u1", 8), ("u2", 16)):
         COLOR[f"bayer_{_order.lower()}{_bits}"] = Layout(
             _dtype, 1, getattr(cv2, f"COLOR_Bayer{_order}2RGB"), "wh"
@@ -60,9 +61,14 @@ for _order in ("RGGB", "BGGR", "GBRG", "GRBG"):
 DEPTH = {"32FC1": ("f4", 1.0), "16UC1": ("u2", 1000.0), "mono16": ("u2", 1000.0)}
 
 
-def to_rgb(message, name="image", to_8_bits=lambda pixels: (pixels >> 8).astype(np.uint8)):
-    """Image -> (height, width, 3) uint8 RGB. to_8_bits: what becomes of 16 (see levels.Levels); by
-    default their upper 8 are kept. ValueError names the field of `name` that is wrong.
+def upper_8_bits(pixels: np.ndarray) -> np.ndarray:
+    """Return the upper 8 bits of uint16 pixels as uint8."""
+    return (pixels >> 8).astype(np.uint8)
+
+
+def to_rgb(message: Image, name: str = "image", to_8_bits: To8Bits = upper_8_bits) -> np.ndarray:
+    """Convert an Image to (height, width, 3) uint8 RGB. to_8_bits: conversion of 16-bit pixels (see
+    levels.Levels). Raises ValueError that names the invalid field of `name`.
     """
     if message.encoding not in COLOR:
         raise ValueError(
@@ -78,9 +84,9 @@ def to_rgb(message, name="image", to_8_bits=lambda pixels: (pixels >> 8).astype(
     return pixels if layout.conversion is None else cv2.cvtColor(pixels, layout.conversion)
 
 
-def _nv24(planes, height):
-    """OpenCV has no code for chroma as fine as the luma: each pixel becomes a pair in yuyv, of
-    which the first is kept.
+def _nv24(planes: np.ndarray, height: int) -> np.ndarray:
+    """Convert NV24, for which OpenCV has no code: double each pixel into a YUYV pair, convert, and
+    keep the first of each pair.
     """
     luma, chroma = planes[:height], planes[height:].reshape(height, -1, 2)
     packed = np.empty((height, 2 * luma.shape[1], 2), np.uint8)
@@ -92,8 +98,10 @@ def _nv24(planes, height):
     return np.ascontiguousarray(cv2.cvtColor(packed, cv2.COLOR_YUV2RGB_YUYV)[:, ::2])
 
 
-def to_depth(message, name="depth"):
-    """Image of 32FC1 metres or 16UC1 millimetres -> (height, width) float32 metres."""
+def to_depth(message: Image, name: str = "depth") -> np.ndarray:
+    """Convert an Image of 32FC1 (metres) or 16UC1 (millimetres) to (height, width) float32, metres.
+    Raises ValueError that names the invalid field of `name`.
+    """
     if message.encoding not in DEPTH:
         raise ValueError(
             f"{name}.encoding '{message.encoding[:80]}' is unknown; known: {', '.join(DEPTH)}"
@@ -107,9 +115,9 @@ def to_depth(message, name="depth"):
     )
 
 
-def read_pixels(message, layout, name):
-    """(rows, width[, channels]) of `layout` in this machine's byte order, a view where
-    possible.
+def read_pixels(message: Image, layout: Layout, name: str) -> np.ndarray:
+    """Return the pixels (rows, width[, channels]) in native byte order, as a view if possible.
+    Raises ValueError that names the invalid field of `name`.
     """
     height, width, step = message.height, message.width, message.step
     for side in ("width", "height"):
@@ -134,7 +142,7 @@ def read_pixels(message, layout, name):
         )
     if len(message.data) != step * rows:
         raise ValueError(
-            f"{name}.data must hold step x {rows} rows = {step * rows} bytes, got {len(message.data)}"
+            f"{name}.data must have step x {rows} rows = {step * rows} bytes, got {len(message.data)}"
         )
     octets = np.frombuffer(message.data, np.uint8).reshape(rows, step)[:, :row]
     if row != step:

@@ -1,26 +1,27 @@
-"""sensor_msgs Image and CompressedImage -> numpy. Sizes are checked against each other before
-memory is taken. Imports no ROS.
+"""Conversion of sensor_msgs Image and CompressedImage to numpy arrays. Sizes are checked before
+memory is allocated.
 """
 
 import cv2
 import numpy as np
 
-from vggt3_ros.geometry.camera import MAX_PIXELS, MAX_SIDE
+from vggt3_ros.geometry.camera import MAX_PIXELS, MAX_SIDE, Camera
 from vggt3_ros.messages.encodings import COLOR, read_pixels, to_depth, to_rgb
+from vggt3_ros.messages.fields import CompressedImage, Image, KeyframeMessage, To8Bits
 from vggt3_ros.store.codec import decode_encoded, encoded_size, image_kind
 
 __all__ = ["decompress", "encoded_size", "to_depth", "to_rgb"]
 
 
-def check_whole(message, camera):
-    """ValueError where the image or depth of a vggt3_ros/Keyframe is cut short or of another size;
-    nothing is decoded.
+def check_whole(message: KeyframeMessage, camera: Camera) -> None:
+    """Raise ValueError if the image or depth of a vggt3_ros/Keyframe is truncated, or if the image
+    does not have the camera's size. Nothing is decoded.
     """
     for name in ("image", "depth"):
         raw = getattr(message, name)
         if len(raw.data) < raw.step * raw.height:
             raise ValueError(
-                f"{name}.data holds {len(raw.data)} bytes for {raw.height} rows of {raw.step}"
+                f"{name}.data has {len(raw.data)} bytes for {raw.height} rows of {raw.step}"
             )
         if (
             len(raw.data)
@@ -28,7 +29,7 @@ def check_whole(message, camera):
             and (raw.width, raw.height) != (camera.width, camera.height)
         ):
             raise ValueError(
-                f"image is {raw.width}x{raw.height}, camera_info says {camera.width}x{camera.height}"
+                f"image is {raw.width}x{raw.height}, but camera_info says {camera.width}x{camera.height}"
             )
     if not len(message.image.data) and not len(message.compressed_image.data):
         raise ValueError("image and compressed_image are both empty")
@@ -36,22 +37,28 @@ def check_whole(message, camera):
         found = encoded_size(bytes(message.compressed_image.data))
         if found != (camera.width, camera.height):
             raise ValueError(
-                f"compressed_image.data is {found[0]}x{found[1]}, camera_info says {camera.width}x{camera.height}"
+                f"compressed_image.data is {found[0]}x{found[1]}, but camera_info says {camera.width}x{camera.height}"
             )
 
 
-def decompress(message, width, height, name="compressed_image", to_8_bits=None):
-    """CompressedImage -> ((height, width, 3) uint8 RGB, its bytes). The size is read from the
-    header before it is decoded.
+def decompress(
+    message: CompressedImage,
+    width: int,
+    height: int,
+    name: str = "compressed_image",
+    to_8_bits: To8Bits | None = None,
+) -> tuple[np.ndarray, bytes | None]:
+    """Decode a CompressedImage to ((height, width, 3) uint8 RGB, its encoded bytes). The size is
+    checked before decoding. Raises ValueError that names the field.
 
-    to_8_bits: what becomes of a PNG of 16 bits, instead of whose bytes None is returned; None:
-    OpenCV keeps the upper 8.
+    to_8_bits: conversion of a 16-bit PNG, for which None is returned instead of the bytes; None:
+    OpenCV keeps the upper 8 bits.
     """
     data = bytes(message.data)
     try:
         found = encoded_size(data)
         if found != (width, height):
-            raise ValueError(f"is {found[0]}x{found[1]}, camera_info says {width}x{height}")
+            raise ValueError(f"is {found[0]}x{found[1]}, but camera_info says {width}x{height}")
         if to_8_bits is not None and has_16_bits(data):
             return decode_16_bits(data, width, height, to_8_bits), None
         return decode_encoded(data, width, height), data
@@ -59,13 +66,18 @@ def decompress(message, width, height, name="compressed_image", to_8_bits=None):
         raise ValueError(f"{name}.data {error} (format '{message.format[:80]}')") from error
 
 
-def has_16_bits(data):
-    """Whether a JPEG or PNG is a PNG of 16 bits a channel."""
+def has_16_bits(data: bytes) -> bool:
+    """Tell whether an encoded image is a PNG with 16 bits per channel."""
     return image_kind(data) == "png" and len(data) > 24 and data[24] == 16
 
 
-def decode_16_bits(data, width, height, to_8_bits):
-    """PNG of 16 bits -> (height, width, 3) uint8 RGB."""
+def decode_16_bits(data: bytes, width: int, height: int, to_8_bits: To8Bits) -> np.ndarray:
+    """Decode a 16-bit PNG to (height, width, 3) uint8 RGB. Raises ValueError if it is damaged."""
+    return cv2.cvtColor(to_8_bits(_decoded_16_bits(data, width, height)), cv2.COLOR_BGR2RGB)
+
+
+def _decoded_16_bits(data: bytes, width: int, height: int) -> np.ndarray:
+    """Decode a 16-bit PNG to (height, width, 3) uint16 BGR."""
     try:
         pixels = cv2.imdecode(
             np.frombuffer(data, np.uint8),
@@ -75,12 +87,12 @@ def decode_16_bits(data, width, height, to_8_bits):
         raise ValueError(f"cannot be decoded: {error.err}") from error
     if pixels is None or pixels.shape != (height, width, 3) or pixels.dtype != np.uint16:
         raise ValueError(f"cannot be decoded ({len(data)} bytes)")
-    return cv2.cvtColor(to_8_bits(pixels), cv2.COLOR_BGR2RGB)
+    return pixels
 
 
-def wide(message):
-    """[pixels] (h, w[, c]) uint16 of an Image or CompressedImage of 16 bits; [] of others.
-    ValueError where it cannot be read.
+def wide(message: Image | CompressedImage) -> list[np.ndarray]:
+    """Return the pixels (h, w[, c]) uint16 of a 16-bit Image or CompressedImage in a list, empty
+    for other images. Raises ValueError if it cannot be read.
     """
     if not hasattr(message, "format"):
         layout = COLOR.get(message.encoding)
@@ -94,9 +106,7 @@ def wide(message):
         return []
     width, height = encoded_size(data)
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
-        raise ValueError(f"image is {width}x{height}")
-    pixels = []
-    decode_16_bits(
-        data, width, height, lambda found: pixels.append(found) or np.zeros(found.shape, np.uint8)
-    )
-    return pixels
+        raise ValueError(
+            f"image is {width}x{height}: sides must be 1..{MAX_SIDE} pixels, at most {MAX_PIXELS} pixels in total"
+        )
+    return [_decoded_16_bits(data, width, height)]

@@ -1,31 +1,43 @@
-"""Whether depth is registered to its image, by what the messages say of themselves; and how to
-make it so. One rule for topics and bags.
+"""Decide from frames and calibrations whether depth is registered to its image, and how to
+register it. The same rule for topics and bags.
 
-The frames and calibrations count: the same frame and the same K are one view, anything else is
-registered by both K and the transform between the frames, or refused. Depth without a frame is
-taken to be in that of its image.
+Depth with the frame and the K of its image is registered. Other depth is registered with both K
+and the transform between the frames, or refused. Depth without a frame is assumed to be in that of
+its image.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.camera import Camera
 from vggt3_ros.geometry.frame_tree import same_frame
 from vggt3_ros.geometry.registration import registered_depth
+from vggt3_ros.geometry.se3 import Floats
+from vggt3_ros.messages.fields import KeyframeMessage
 
-SAME_K = 1e-3  # of the width: calibrations whose numbers differ by less are one
-SAME_M, SAME_RAD = 1e-4, 1e-4  # frames that lie so near are one
-MEND = (
+SAME_K = 1e-3  # relative to the width: entries of K that differ by less count as equal
+SAME_M, SAME_RAD = 1e-4, 1e-4  # frames that differ by less count as equal
+REMEDY = (
     "let the driver align it (RealSense: align_depth.enable), or register it with depth_image_proc"
 )
 
 
-def registration(depth_frame, depth_camera, image_frame, camera, transform):
-    """None where depth is registered to the image, else a function (h, w) metres -> (height,
-    width) metres that does it.
+def registration(
+    depth_frame: str,
+    depth_camera: Camera | None,
+    image_frame: str,
+    camera: Camera,
+    transform: Callable[[], Floats | None],
+) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return None if depth is registered to the image, else a function that registers depth (h, w),
+    metres, to (height, width), metres.
 
-    depth_camera: Camera of the depth by its own CameraInfo, None where there is none; camera: that
-    of the image. transform() -> (4, 4) T_image_depth, None where nothing ties the two frames
-    together; asked where they differ, and what it raises passes. ValueError says what is missing.
+    depth_camera: from the depth's own CameraInfo, None if there is none; camera: that of the image.
+    transform() returns T_image_depth (4, 4), or None if nothing connects the frames; it is called
+    only if the frames differ, and its exceptions pass through. Raises ValueError that says what is
+    missing.
     """
     one_frame = same_frame(depth_frame, image_frame)
     if one_frame and (depth_camera is None or same_view(depth_camera, camera)):
@@ -34,11 +46,11 @@ def registration(depth_frame, depth_camera, image_frame, camera, transform):
     T_cam_depth = np.eye(4) if one_frame else transform()
     if T_cam_depth is None:
         raise ValueError(
-            f"{named}, and neither /tf_static nor /tf says how the two lie: publish that, or {MEND}"
+            f"{named}, and neither /tf_static nor /tf connects the two: publish their transform, or {REMEDY}"
         )
     if depth_camera is None:
         raise ValueError(
-            f"{named}, and the depth's own camera_info is missing: publish that, or {MEND}"
+            f"{named}, and the depth has no camera_info of its own: publish it, or {REMEDY}"
         )
     together = (
         np.linalg.norm(T_cam_depth[:3, 3]) < SAME_M and se3.rotation_angle(T_cam_depth) < SAME_RAD
@@ -48,17 +60,17 @@ def registration(depth_frame, depth_camera, image_frame, camera, transform):
     return lambda depth: registered_depth(depth, depth_camera, camera, T_cam_depth)
 
 
-def same_view(a, b):
-    """Whether two Cameras have the same size and K. Distortion is not looked at: drivers that
-    align depth leave it out, or do not.
+def same_view(a: Camera, b: Camera) -> bool:
+    """Tell whether two cameras have the same size and K. Distortion is ignored, because some
+    drivers that align depth omit it.
     """
     if (a.width, a.height) != (b.width, b.height):
         return False
     return float(np.abs(a.matrix - b.matrix).max()) <= SAME_K * a.width
 
 
-def check_registered(message):
-    """A vggt3_ros/Keyframe: ValueError where depth and image name different frames."""
+def check_registered(message: KeyframeMessage) -> None:
+    """Raise ValueError if depth and image of a vggt3_ros/Keyframe are in different frames."""
     if not len(message.depth.data):
         return
     image = message.compressed_image if len(message.compressed_image.data) else message.image
@@ -68,6 +80,6 @@ def check_registered(message):
     )
     if not same_frame(depth_frame, image_frame):
         raise ValueError(
-            f"depth.header.frame_id is '{depth_frame[:80]}', that of its image '{image_frame[:80]}': depth must be registered to the "
-            f"image; {MEND}"
+            f"depth.header.frame_id is '{depth_frame[:80]}', but its image is in '{image_frame[:80]}': depth must be registered to the "
+            f"image; {REMEDY}"
         )
