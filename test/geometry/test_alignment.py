@@ -63,7 +63,7 @@ def test_turning_on_the_spot_is_refused():
         align(truth, network)
 
 
-def test_poses_that_have_nothing_to_do_with_each_other_are_refused():
+def test_unrelated_poses_are_refused():
     truth = room_tour()
     network = se3.from_rotation_translation(
         Rotation.random(len(truth), rng=3).as_matrix(),
@@ -73,7 +73,7 @@ def test_poses_that_have_nothing_to_do_with_each_other_are_refused():
         align(truth, network)
 
 
-def test_a_walk_that_is_not_the_same_is_refused_though_the_turns_are():
+def test_different_paths_are_refused_although_their_rotations_agree():
     truth = room_tour()
     network = truth.copy()
     network[:, :3, 3] = np.random.default_rng(5).standard_normal((len(truth), 3))

@@ -1,6 +1,4 @@
-"""Cameras: projection round trips, and undistortion against OpenCV's own projection of known
-points.
-"""
+"""Cameras: projection round trips, and undistortion against OpenCV's projection of known points."""
 
 import cv2
 import numpy as np
@@ -150,7 +148,7 @@ def test_undistorted_dots_lie_where_a_pinhole_sees_the_points(model):
 
 
 @pytest.mark.parametrize("angle", [10, 25, 40])
-def test_a_fisheye_whose_coefficients_are_all_zero_is_one(angle):
+def test_a_fisheye_with_zero_coefficients_is_still_a_fisheye(angle):
     """An ideal equidistant lens shows a ray at f times its angle; a pinhole at f times its
     tangent: 45 px off at 40 degrees.
     """
@@ -205,7 +203,7 @@ WITH_TAIL = (-0.0306, 0.0352, -0.000138, -0.000146, -0.01204)
         ("fisheye", (0.01, 0.002, 0.0, 0.0), "equidistant", (0.01, 0.002, 0.0, 0.0)),
     ],
 )
-def test_what_drivers_write_otherwise_is_the_lens_that_they_mean(model, sent, meant, coefficients):
+def test_distortion_models_of_common_drivers_are_normalised(model, sent, meant, coefficients):
     camera = Camera(**GOOD, distortion_model=model, distortion=sent)
     assert camera == Camera(**GOOD, distortion_model=meant, distortion=coefficients)
     points = np.random.default_rng(0).uniform(-0.3, 0.3, (20, 3)) + (0, 0, 1)
@@ -231,13 +229,13 @@ def test_what_drivers_write_otherwise_is_the_lens_that_they_mean(model, sent, me
         ("rational_polynomial", (0.1,) * 3, "takes 8 or 12 or 14"),
     ],
 )
-def test_what_may_mean_two_lenses_is_refused(model, sent, message):
+def test_an_ambiguous_distortion_model_is_refused(model, sent, message):
     with pytest.raises(ValueError, match=message):
         Camera(**GOOD, distortion_model=model, distortion=sent)
 
 
 @pytest.mark.parametrize("model", ["", "plumb_bob", "equidistant"])
-def test_a_skewed_matrix_is_straightened_with_the_lens(model):
+def test_skew_is_removed_together_with_distortion(model):
     """The fisheye calibration of ROS writes K[0, 1]: x is K[0, 1] y / z off besides."""
     camera = Camera(640, 480, 410.0, 400.0, 322.0, 236.0, model, LENSES.get(model, ()), skew=9.0)
     points = np.array([[-0.35, 0.3, 1.0], [0.4, -0.25, 1.0], [0.1, 0.35, 1.0]])
@@ -271,7 +269,7 @@ def test_undistorted_depth_lies_where_the_surface_does():
     assert abs(off.mean()) < 0.05 and np.abs(off).max() < 1.3
 
 
-def test_undistorting_depth_invents_no_values():
+def test_undistorting_depth_mixes_no_values():
     camera = Camera(320, 240, 200.0, 200.0, 160.0, 120.0, "plumb_bob", LENSES["plumb_bob"])
     depth = np.where(np.arange(320) // 20 % 2, np.float32(1), np.float32(4)) * np.ones(
         (240, 1), np.float32
@@ -284,7 +282,7 @@ def test_undistorting_depth_invents_no_values():
 @pytest.mark.parametrize(
     "model, coefficients", [("", ()), ("none", ()), ("plumb_bob", (0.0,) * 5), ("plumb_bob", ())]
 )
-def test_an_image_without_distortion_stays_as_it_is(model, coefficients):
+def test_an_undistorted_image_is_returned_unchanged(model, coefficients):
     camera = Camera(**GOOD, distortion_model=model, distortion=coefficients)
     image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     np.testing.assert_array_equal(undistort(image, camera), image)

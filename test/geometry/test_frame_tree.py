@@ -1,6 +1,4 @@
-"""Where a camera sits on a robot, at the moment of its image: fixed, on a head that turns, or not
-known.
-"""
+"""Transforms between frames at the time of an image: fixed, moving, or unknown."""
 
 import numpy as np
 import pytest
@@ -45,13 +43,13 @@ def test_the_camera_is_where_the_head_was_at_that_moment(ms):
     np.testing.assert_allclose(at @ back, np.eye(4), atol=1e-12)
 
 
-def test_a_head_that_is_taken_for_still_would_be_far_off():
+def test_ignoring_the_motion_of_the_head_would_be_far_off():
     """What this guards against: over a second the camera turns by half a radian."""
     tree = robot()
     assert apart(tree.at("base", "camera", 0), tree.at("base", "camera", 1000 * MS))[1] > 0.5
 
 
-def test_what_lies_above_both_is_not_asked_for():
+def test_transforms_above_the_common_ancestor_are_not_read():
     """Odometry may be late, or stop: it does not move the camera on its base."""
     tree = robot(until_ms=1000)
     for ms in range(1020, 2001, 20):
@@ -61,7 +59,7 @@ def test_what_lies_above_both_is_not_asked_for():
     assert apart(tree.at("base", "camera", 1500 * MS), TORSO @ neck(1.5) @ MOUNT)[0] < 1e-9
 
 
-def test_before_the_first_after_the_last_and_across_a_gap_nothing_is_made_up():
+def test_nothing_is_interpolated_before_the_first_after_the_last_or_across_a_gap():
     tree = FrameTree(250 * MS)
     for ms in (1000, 1100, 1600):
         tree.move("base", "camera", ms * MS, neck(ms / 1000))
@@ -74,7 +72,7 @@ def test_before_the_first_after_the_last_and_across_a_gap_nothing_is_made_up():
     np.testing.assert_allclose(tree.at("base", "camera", 1100 * MS), neck(1.1), atol=1e-12)
 
 
-def test_a_frame_that_stood_still_between_rare_transforms_is_known_all_the_time():
+def test_a_frame_that_stood_still_is_interpolated_across_gaps():
     tree = FrameTree(250 * MS)
     for seconds in (0, 5, 10):
         tree.move("base", "camera", seconds * 1000 * MS, neck(0.3))
@@ -94,7 +92,7 @@ def test_unconnected_frames_loops_and_a_frame_to_itself():
     )
 
 
-def test_a_frame_said_to_be_fixed_and_seen_to_move_moves_and_that_is_told_once():
+def test_a_fixed_frame_that_moves_becomes_a_moving_one_and_is_reported_once():
     tree = robot()
     tree.fix("torso", "pan", np.eye(4))
     assert tree.move("torso", "pan", 0, neck(0.0)) and not tree.move(
@@ -119,7 +117,7 @@ def test_order_repetition_another_parent_and_a_clock_that_begins_again():
     )
 
 
-def test_only_so_much_is_kept_and_only_what_is_needed_is_read():
+def test_history_is_bounded_and_only_needed_transforms_are_converted():
     asked = []
 
     def matrix(value):
@@ -144,7 +142,7 @@ def test_only_so_much_is_kept_and_only_what_is_needed_is_read():
             tree.fix("base", f"{number}", np.eye(4))
 
 
-def test_a_transform_that_is_none_is_named():
+def test_an_invalid_transform_is_named():
     def matrix(value):
         raise ValueError("its quaternion has length 0")
 

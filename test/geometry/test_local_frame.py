@@ -1,6 +1,4 @@
-"""Origins near the data: none where the data are near the map's own, the same one as long as it
-will do.
-"""
+"""Local origins: none for data near the map's own origin, and kept as long as it is near enough."""
 
 import numpy as np
 from hypothesis import given
@@ -12,7 +10,7 @@ PLACES = st.lists(st.floats(-1e7, 1e7), min_size=3, max_size=3)
 
 
 @given(PLACES)
-def test_what_is_left_is_carried_by_float32(place):
+def test_offsets_from_the_origin_fit_float32(place):
     origin, place = origin_near(place), np.array(place)
     left = place - origin
     assert np.abs(left).max() <= 500 and np.abs(left.astype(np.float32) - left).max() < 1e-4

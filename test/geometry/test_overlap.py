@@ -1,4 +1,4 @@
-"""Cameras that see most of what another one sees."""
+"""Selection of the cameras with the most overlap."""
 
 from round_trips import poses, round_trip
 
@@ -6,7 +6,7 @@ from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.overlap import near_pose
 
 
-def test_near_pose_lists_the_same_view_first_and_leaves_out_the_excluded():
+def test_the_same_view_comes_first_and_excluded_ones_are_omitted():
     T = round_trip(rounds=1)[:-1]
     for k in (0, 7, 20):
         asked = T[k] @ se3.exp([0.05, 0, 0, 0, 0.05, 0])

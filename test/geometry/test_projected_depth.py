@@ -1,6 +1,4 @@
-"""Depth images of a point cloud: the nearest point wins, gaps do not show what lies behind, and
-nothing is made up.
-"""
+"""Depth images of a point cloud: the nearest point wins, and gaps do not show what lies behind."""
 
 import numpy as np
 import pytest

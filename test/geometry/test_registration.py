@@ -1,4 +1,4 @@
-"""Depth of one camera as another sees it: surfaces stay where they are in the world."""
+"""Depth registered to another camera: surfaces keep their place in the world."""
 
 import cv2
 import numpy as np
@@ -78,7 +78,7 @@ def undistorted(camera, pixels):
     return undo(pixels[:, None], K, d)[:, 0]
 
 
-def test_what_is_near_hides_what_is_behind_it():
+def test_near_surfaces_hide_those_behind():
     depth = np.full((120, 160), 3.0, np.float32)
     depth[40:80, 60:100] = 1.0
     found = registered_depth(depth, DEPTH, COLOR, se3.exp([0.1, 0, 0, 0, 0, 0]))

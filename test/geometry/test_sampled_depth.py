@@ -1,4 +1,4 @@
-"""Depth looked up at pixels."""
+"""Depth sampled at pixels: known on surfaces, unknown at edges."""
 
 import numpy as np
 

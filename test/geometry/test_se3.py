@@ -1,4 +1,4 @@
-"""Rigid transforms: round trips over all of SE(3), and refusal of what is no transform."""
+"""Rigid transforms: round trips over all of SE(3), and refusal of anything else."""
 
 import numpy as np
 import pytest
@@ -78,7 +78,7 @@ def test_quaternions_are_x_y_z_w():
 @pytest.mark.parametrize(
     "quaternion", [(0, 0, 0, 0), (0, 0, 0, 2), (1, 1, 1, 1), (np.nan, 0, 0, 1)]
 )
-def test_a_quaternion_not_of_unit_length_is_refused(quaternion):
+def test_a_quaternion_without_unit_length_is_refused(quaternion):
     with pytest.raises(ValueError, match="quaternion must have unit length"):
         se3.from_quaternion([0, 0, 0], quaternion)
 

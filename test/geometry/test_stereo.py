@@ -1,5 +1,5 @@
-"""Depth from two cameras: a real calibrated pair with true disparity, a rendered pair with true
-depth, and pairs as messages bring them.
+"""Stereo depth: a real calibrated pair with true disparity, a rendered pair with true depth, and
+pairs read from messages.
 """
 
 import importlib.util
@@ -86,7 +86,7 @@ def test_a_rendered_pair(rendered):
         assert np.median(relative) < 0.02 and (relative > 0.1).mean() < 0.1
 
 
-def test_depth_is_registered_to_the_image_as_it_came():
+def test_depth_is_registered_to_the_distorted_image():
     """Distortion and the rectifying rotation are undone: the wall lies where the lens itself sees
     it.
     """
@@ -155,7 +155,7 @@ def assert_depth_of_the_wall(depth):
     )
 
 
-def test_camera_infos_say_how_the_two_stand(tmp_path):
+def test_camera_infos_give_the_transform_of_the_pair(tmp_path):
     with Bag(tmp_path / "bag") as bag:
         left, right = infos(bag, bag.header(START, "left"))
     assert to_stereo_pair(left, right).baseline == pytest.approx(

@@ -1,4 +1,4 @@
-"""compressedDepth messages made by hand: what the transport's publisher writes is read back."""
+"""compressedDepth messages built by hand, as the transport's publisher writes them."""
 
 import struct
 from types import SimpleNamespace

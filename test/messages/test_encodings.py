@@ -1,4 +1,4 @@
-"""Image messages made by hand, byte by byte, against the picture they hold."""
+"""Image messages built byte by byte, compared with the picture they hold."""
 
 from types import SimpleNamespace
 
@@ -190,7 +190,7 @@ def test_what_does_not_fit_is_named(change, text):
     st.booleans(),
     st.binary(max_size=600),
 )
-def test_any_bytes_give_a_picture_or_a_reason(encoding, height, width, step, big, data):
+def test_any_bytes_give_an_image_or_an_error(encoding, height, width, step, big, data):
     sent = SimpleNamespace(
         encoding=encoding, height=height, width=width, step=step, is_bigendian=big, data=data
     )

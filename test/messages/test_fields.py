@@ -1,4 +1,4 @@
-"""The fields that are read are those that the messages have, by rosbags' definitions and our own."""
+"""The declared fields exist in the messages: rosbags' definitions and our own."""
 
 from pathlib import Path
 from typing import get_type_hints

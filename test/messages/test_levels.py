@@ -1,6 +1,4 @@
-"""Sensors of 10, 12 or 14 bits in images of 16: one scale for a sequence, by what its images
-hold.
-"""
+"""10, 12 or 14-bit sensors in 16-bit images: one scale for a whole sequence."""
 
 from types import SimpleNamespace
 
@@ -34,7 +32,7 @@ def test_the_bits_that_are_used_are_found_and_hot_pixels_do_not_count(bits):
     assert bright.max() > 200 and np.percentile(bright, 95) > 100  # by 256 it would be black
 
 
-def test_one_light_is_one_grey_throughout():
+def test_the_same_intensity_keeps_the_same_grey_value():
     """A dark image after a bright one is scaled as that was."""
     levels = Levels()
     levels.to_8_bits(scene(12))
@@ -43,13 +41,13 @@ def test_one_light_is_one_grey_throughout():
     assert levels.bits == 12
 
 
-def test_a_recording_is_looked_over_before_its_first_image_is_scaled():
+def test_a_recording_is_sampled_before_its_first_image_is_scaled():
     dark = scene(12, share=0.1)
     levels = Levels(look=lambda: [dark, scene(12)])
     np.testing.assert_array_equal(levels.to_8_bits(dark), dark >> 4)
 
 
-def test_a_brighter_image_than_any_before_is_followed_and_said(caplog):
+def test_a_brighter_image_raises_the_bits_with_a_warning(caplog):
     heard = []
     levels = Levels(changed=heard.append)
     levels.to_8_bits(scene(10))

@@ -1,6 +1,4 @@
-"""CameraInfo as drivers send it: what has one meaning is taken, and said once in the log where it
-was written otherwise.
-"""
+"""CameraInfo of common drivers: unambiguous variants are accepted and logged once."""
 
 from types import SimpleNamespace
 
@@ -69,12 +67,12 @@ SENT = {  # by the drivers' sources and the messages in their issue threads
 
 
 @pytest.mark.parametrize("driver", SENT)
-def test_what_drivers_send_is_the_camera_that_they_mean(driver):
+def test_cameras_of_common_drivers_are_understood(driver):
     sent, meant = SENT[driver]
     assert to_camera(sent) == meant
 
 
-def test_what_is_read_otherwise_than_written_is_said_once(caplog):
+def test_a_normalised_distortion_model_is_logged_once(caplog):
     _log_once.cache_clear()
     for _ in range(3):
         to_camera(SENT["Orbbec Gemini"][0])

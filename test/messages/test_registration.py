@@ -1,4 +1,4 @@
-"""Whether depth belongs to its image is what the messages say: frames and calibrations."""
+"""Whether depth is registered to its image follows from frames and calibrations."""
 
 from types import SimpleNamespace
 
@@ -27,7 +27,7 @@ def nobody():
         ("camera", Camera(64, 48, 60.01, 60.01, 31.52, 23.5, "plumb_bob", (0.1, 0, 0, 0))),
     ],
 )
-def test_one_frame_and_one_calibration_are_taken_as_they_are(frame, camera):
+def test_the_same_frame_and_calibration_need_no_registration(frame, camera):
     assert registration(frame, camera, "camera", COLOR, nobody) is None
 
 

@@ -53,7 +53,7 @@ def test_what_is_encoded_is_decoded(depth):
     np.testing.assert_array_equal(decode_rvl(encoded(depth)), depth)
 
 
-def test_a_row_worked_out_by_hand():
+def test_a_row_computed_by_hand():
     """Two zeros, then 5 and 4: runs of 2 and 2, differences 5 and -1, which are 10 and 1: 2, 2, (2
     and more, 1), 1.
     """
@@ -81,7 +81,7 @@ def test_millimetres_and_metres_as_the_transport_sends_them():
 
 
 @given(DEPTHS, st.data())
-def test_damaged_data_give_a_picture_or_a_reason(depth, data):
+def test_damaged_data_give_an_image_or_an_error(depth, data):
     spoilt = bytearray(encoded(depth))
     for at in (
         data.draw(st.lists(st.integers(8, len(spoilt) - 1), max_size=5)) if len(spoilt) > 8 else ()
@@ -106,6 +106,6 @@ def test_damaged_data_give_a_picture_or_a_reason(depth, data):
         (struct.pack("<III", 4, 4, 0xFFFFFFFF) * 2, "damaged|too long|end after"),
     ],
 )
-def test_what_is_wrong_is_said(data, text):
+def test_what_is_invalid_is_named(data, text):
     with pytest.raises(ValueError, match=text):
         decode_rvl(data)

@@ -1,4 +1,4 @@
-"""What a serialized message says of itself, without decoding it."""
+"""Header fields of serialized messages, read without decoding them."""
 
 import numpy as np
 import pytest
@@ -61,20 +61,20 @@ def test_of_a_compressed_image(kind, magic):
 
 
 @given(st.integers(0, 200))
-def test_what_is_cut_short_is_said(length):
+def test_truncated_messages_are_refused(length):
     with pytest.raises(ValueError):
         image_facts(raw()[:length])
 
 
 @given(st.binary(max_size=400), st.booleans())
-def test_any_bytes_give_facts_or_a_reason(data, compressed):
+def test_any_bytes_give_facts_or_an_error(data, compressed):
     try:
         image_facts(data, compressed)
     except ValueError as error:
         assert str(error)
 
 
-def test_less_data_than_rows_is_said():
+def test_too_little_data_for_the_rows_is_refused():
     message = TYPES.deserialize_cdr(raw(), IMAGE)
     message.data = message.data[:-5]
     with pytest.raises(ValueError, match="rows of"):

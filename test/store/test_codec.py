@@ -1,5 +1,5 @@
-"""Images and depth maps as they lie in the store: back bit for bit, and damaged ones are refused
-before memory is taken.
+"""Encoded images and depth maps: decoded bit for bit, and refused before memory is allocated if
+damaged.
 """
 
 import struct
@@ -53,7 +53,7 @@ def test_depth_comes_back_bit_for_bit_in_sixteen_bits_only_where_it_is_exact(dep
 
 
 @pytest.mark.parametrize("suffix, kind", [(".png", "png"), (".jpg", "jpeg")])
-def test_what_a_camera_encoded_is_known_by_its_first_bytes_and_announces_its_size(suffix, kind):
+def test_encoded_images_are_recognised_by_their_header(suffix, kind):
     data = cv2.imencode(suffix, NOISE)[1].tobytes()
     assert (codec.image_kind(data), codec.encoded_size(data)) == (kind, (53, 37))
     expected = cv2.cvtColor(
@@ -99,7 +99,7 @@ def test_damaged_data_is_refused_never_returned_as_another_size(encoded, decode)
         decode(data, "of the future", 53, 37)
 
 
-def test_a_few_bytes_that_unpack_to_gigabytes_are_refused_at_the_size_they_should_have():
+def test_a_decompression_bomb_is_refused_at_the_expected_size():
     bomb = codec.zstd.compress(bytes(2**26), 1)
     assert len(bomb) < 2**14
     with pytest.raises(ValueError, match="has more bytes"):

@@ -1,6 +1,4 @@
-"""The file behind a store: old formats are brought up to date whole, copies hold nobody up, what
-is acknowledged is on the disk.
-"""
+"""The store's database: migrations are atomic, backups block nobody, acknowledged data is durable."""
 
 import itertools
 import logging
@@ -121,7 +119,7 @@ def test_a_schema_of_an_older_format_with_more_in_it_is_refused(old):
     assert (old / "keyframes.db").read_bytes() == before
 
 
-def test_a_backup_holds_nobody_up_and_is_of_one_moment(tmp_path, monkeypatch):
+def test_a_backup_blocks_nobody_and_is_consistent(tmp_path, monkeypatch):
     """In the middle of the copy, and not a moment later, another keyframe is taken: by the same
     object and by another process's.
     """

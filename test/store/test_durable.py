@@ -1,6 +1,4 @@
-"""What has its final name is on the disk: every file and folder in it is synced after it was
-written and before it is renamed.
-"""
+"""Durable renames: every file and folder is flushed after it was written and before it is renamed."""
 
 import os
 
@@ -72,7 +70,7 @@ def test_a_saved_map(tmp_path, disk):
     assert_durable(disk, folder)
 
 
-def test_a_file_between_two_folders(tmp_path, disk):
+def test_a_file_renamed_into_another_folder_is_durable(tmp_path, disk):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     (tmp_path / "a" / "file").write_bytes(np.random.default_rng(0).bytes(1000))

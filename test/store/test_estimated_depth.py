@@ -1,5 +1,5 @@
-"""Depth estimated for keyframes that come without any: kept with them, seen by every stage, never
-in the way of a measured one.
+"""Estimated depth: stored with its keyframe, used by every stage, and never in place of measured
+depth.
 """
 
 import numpy as np
@@ -55,7 +55,7 @@ def test_only_a_keyframe_without_measured_depth_is_completed_and_then_undistorte
         estimated.completed(store.get(0))
 
 
-def test_frames_have_it_from_the_moment_it_is_there(store, encoder):
+def test_frames_use_estimated_depth_as_soon_as_it_is_stored(store, encoder):
     frames = FrameSource(store, encoder, 100)
     assert not frames(0).has_depth and frames(1).has_depth and not frames(1).estimated
     frames.estimate(0, np.full((60, 80), 3.0, np.float32))
@@ -69,7 +69,7 @@ def test_frames_have_it_from_the_moment_it_is_there(store, encoder):
     assert np.median(frames(1).cell_depth) == 2.0
 
 
-def test_what_is_not_sure_is_in_the_frame_and_not_in_the_map(store, encoder):
+def test_unreliable_depth_is_in_the_frame_but_not_in_the_map(store, encoder):
     frames, sure = FrameSource(store, encoder, 100), np.zeros((60, 80), bool)
     sure[:, :40] = True
     frames.estimate(0, np.full((60, 80), 3.0, np.float32), sure)

@@ -1,5 +1,5 @@
-"""Maps, memories and checkpoints cut short or with bits flipped: a clear ValueError or something
-that can be used, never more.
+"""Truncated or corrupted maps, memories and checkpoints: a clear ValueError or a usable result,
+nothing else.
 """
 
 import json
@@ -248,7 +248,7 @@ def test_checkpoints_made_to_do_harm(tmp_path):
             load_checkpoint(tmp_path)
 
 
-def test_arrays_that_announce_more_than_the_file_holds(tmp_path):
+def test_arrays_larger_than_their_file_are_refused(tmp_path):
     np.savez(tmp_path / "good.npz", a=np.arange(4), b=np.zeros((2, 3), order="F"))
     arrays = load_arrays(tmp_path / "good.npz", ("a", "b"))
     np.testing.assert_array_equal(arrays["a"], np.arange(4))
@@ -267,7 +267,7 @@ def test_arrays_that_announce_more_than_the_file_holds(tmp_path):
         load_arrays(tmp_path / "good.npz", ("a",), 10)
 
 
-def test_stored_images_unpack_to_their_size_and_no_further():
+def test_decompression_stops_at_the_size_of_the_image():
     from vggt3_ros.store.codec import PLANES, zstd
 
     for size in (0, 10, 64 * 48 * 3 + 1, 10**9):

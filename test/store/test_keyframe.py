@@ -1,4 +1,4 @@
-"""What a front end may send, and the message for what it may not."""
+"""Validation of keyframes: what is accepted, and the error for what is not."""
 
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ def test_refuses_what_cannot_be_right_and_names_the_field(field, value, message)
         keyframe(**{field: value})
 
 
-def test_depth_that_is_not_known_becomes_zero():
+def test_unknown_depth_becomes_zero():
     depth = np.full((48, 64), 1.5)
     depth[0, :4] = np.nan, np.inf, -np.inf, 0
     taken = keyframe(depth=depth).depth

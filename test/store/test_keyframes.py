@@ -1,4 +1,4 @@
-"""The keyframe store: what was acknowledged is there after any kill, and nothing foreign is
+"""The keyframe store: acknowledged keyframes survive any kill, and foreign files are never
 overwritten.
 """
 
@@ -27,7 +27,7 @@ from vggt3_ros.surface.fusion import empty_map
 
 
 @pytest.mark.parametrize("depth", [None, "millimetres", "float"])
-def test_gives_back_what_was_put_bit_for_bit(tmp_path, depth):
+def test_a_keyframe_comes_back_bit_for_bit(tmp_path, depth):
     keyframe = make_keyframe(7, depth=depth)
     with KeyframeStore(tmp_path) as store:
         assert store.put(keyframe) == "added"

@@ -1,5 +1,5 @@
-"""Sessions in a store: a new one begins in one small step, keyframes of another store come one by
-one and all or none are there.
+"""Sessions in a store: beginning one is a small step, and keyframes of another store are added all
+or none.
 """
 
 import itertools
@@ -25,7 +25,7 @@ def refine(store):
     return Backend(store, CONFIG).refine(lambda *_: None, lambda: False)
 
 
-def test_keyframes_keep_their_ids_and_free_their_names(tmp_path):
+def test_keyframes_keep_their_ids_and_free_their_public_ids(tmp_path):
     with KeyframeStore(tmp_path) as store:
         for id in (0, 1):
             store.put(make_keyframe(id, stamp_ns=1000 + id))
@@ -61,7 +61,7 @@ def test_keyframes_keep_their_ids_and_free_their_names(tmp_path):
         assert store.ids() == [0, 1, second, 7]
 
 
-def test_a_front_end_may_count_where_the_store_does(tmp_path):
+def test_a_front_end_may_use_ids_of_the_stores_range(tmp_path):
     """Whatever 63 bits it takes: each session has names of its own, and the store never runs
     out.
     """

@@ -1,4 +1,4 @@
-"""Snapshots on disk: what was saved is what is loaded; what is not whole is refused by name."""
+"""Snapshots on disk: loaded as saved, and refused with a reason if incomplete."""
 
 import json
 from dataclasses import replace
@@ -41,7 +41,7 @@ def test_loads_what_was_saved(tmp_path, count, points):
             assert x is y is None or np.array_equal(x, y)
 
 
-def test_points_in_coordinates_of_a_country_come_back_whole(tmp_path):
+def test_points_in_national_coordinates_come_back_exactly(tmp_path):
     near = make(5, 40)
     origin = np.array([500_000.0, 4_600_000.0, 0.0])
     far = replace(
@@ -98,7 +98,7 @@ def test_a_byte_changed_on_disk_is_noticed(tmp_path):
         Snapshot.load(tmp_path / "000007")
 
 
-def test_the_rest_of_an_interrupted_save_is_no_obstacle(tmp_path):
+def test_an_interrupted_save_does_not_block_the_next(tmp_path):
     (tmp_path / "000007.partial").mkdir()
     (tmp_path / "000007.partial" / "arrays.npz").write_bytes(b"half")
     make().save(tmp_path / "000007")

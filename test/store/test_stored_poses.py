@@ -40,7 +40,7 @@ def scatter(poses, first, last, runs=40000):
     )
 
 
-def test_a_motion_over_keyframes_left_out_scatters_by_what_it_says():
+def test_the_covariance_across_omitted_keyframes_matches_the_scatter():
     poses = chain()
     kept = poses.only([True, True, False, False, True, True, False])
     assert kept.ids.tolist() == [0, 1, 4, 5]
@@ -50,7 +50,7 @@ def test_a_motion_over_keyframes_left_out_scatters_by_what_it_says():
     assert np.trace(kept.covariances[2]) > 2 * np.trace(poses.covariances[4])
 
 
-def test_where_one_of_the_motions_is_not_known_the_whole_is_not():
+def test_one_unknown_motion_makes_the_whole_unknown():
     poses = chain()
     poses.covariances[3] = None
     kept = poses.only(np.array([1, 1, 1, 0, 1, 1, 1], bool))
@@ -60,7 +60,7 @@ def test_where_one_of_the_motions_is_not_known_the_whole_is_not():
     )
 
 
-def test_what_an_earlier_session_lost_says_nothing_of_the_next():
+def test_covariances_do_not_span_sessions():
     poses = chain()
     poses = StoredPoses(
         poses.ids,
@@ -73,7 +73,7 @@ def test_what_an_earlier_session_lost_says_nothing_of_the_next():
     np.testing.assert_array_equal(kept.covariances[2], poses.covariances[3])
 
 
-def test_a_keyframe_set_aside_leaves_its_motion_to_the_next(tmp_path):
+def test_the_covariance_spans_a_keyframe_that_is_set_aside(tmp_path):
     with KeyframeStore(tmp_path) as store:
         for i in range(5):
             store.put(make_keyframe(i))

@@ -18,7 +18,7 @@ from vggt3_ros.system.child_process import ChildProcess
 MODULE = "vggt3_ros.surface.fusion_process"
 
 
-def test_it_lives_on_when_the_thread_that_asked_for_it_ends(tmp_path, monkeypatch):
+def test_it_outlives_the_thread_that_requested_it(tmp_path, monkeypatch):
     (tmp_path / "patient_child.py").write_text(
         "import socket, sys\n"
         "connection = socket.socket(fileno=int(sys.argv[2]))\nconnection.sendall(b'!')\nconnection.recv(1)\n"
@@ -74,7 +74,7 @@ def test_it_ends_with_its_owner_and_says_how_it_ended():
     assert not psutil.pid_exists(pid)
 
 
-def test_one_that_cannot_be_started_leaves_no_socket_behind(monkeypatch):
+def test_a_failed_start_leaks_no_socket(monkeypatch):
     monkeypatch.setattr(child_process.sys, "executable", "/nonexistent/python")
     before = psutil.Process().num_fds()
     for _ in range(3):

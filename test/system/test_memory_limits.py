@@ -21,7 +21,7 @@ from vggt3_ros.system import memory_limits
         ),
     ],
 )
-def test_missing_memory_is_recognised(error):
+def test_running_out_of_memory_is_recognised(error):
     assert memory_limits.out_of_memory(error)
 
 

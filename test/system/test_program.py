@@ -1,6 +1,4 @@
-"""A program in a process of its own: how it ended is said, and it ends with its owner, by itself
-if it can.
-"""
+"""A child program: its exit is described, and it ends with its owner."""
 
 import gc
 import signal
@@ -28,7 +26,7 @@ def python(code, *arguments, **options):
         ("import os; os.kill(os.getpid(), 11)", "SIGSEGV"),
     ],
 )
-def test_its_end_is_said_in_words(code, end):
+def test_its_exit_is_described_in_words(code, end):
     program = python(code)
     assert (
         program.ends_within(60)
@@ -46,7 +44,7 @@ def test_it_may_end_by_itself_when_its_input_ends(tmp_path):
     program.close()  # once more is no error
 
 
-def test_what_does_not_hear_is_killed_with_what_it_started():
+def test_a_program_that_ignores_its_input_is_killed_with_its_children():
     program = python(PARENT, own_session=True, patience=0.1, stdout=PIPE)
     child = int(program.stdout.readline())
     program.close()
@@ -54,7 +52,7 @@ def test_what_does_not_hear_is_killed_with_what_it_started():
     until(lambda: gone(child))
 
 
-def test_it_ends_when_it_is_forgotten():
+def test_it_ends_when_it_is_garbage_collected():
     program = python("import time; time.sleep(60)")
     pid = program.pid
     del program

@@ -1,6 +1,4 @@
-"""JSON that any parser takes: no NaN, no Infinity, however deep, and numpy's numbers as
-numbers.
-"""
+"""JSON for any parser: no NaN or Infinity at any depth, and numpy's numbers as numbers."""
 
 import json
 
@@ -17,7 +15,7 @@ def refused(constant):
 @pytest.mark.parametrize(
     "number", [float("nan"), float("inf"), -float("inf"), np.float32("nan"), np.float64("inf")]
 )
-def test_what_is_no_number_is_null_wherever_it_stands(number):
+def test_non_finite_numbers_are_null_at_any_depth(number):
     text = strict_json.dumps(
         {
             "a": number,

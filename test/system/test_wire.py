@@ -1,4 +1,4 @@
-"""Frames on a socket: what is sent arrives, however it is cut up; nonsense is refused before
+"""Frames on a socket: received as sent however they are split; invalid ones are refused before
 memory is allocated.
 """
 
