@@ -1,6 +1,4 @@
-"""Poses at the images' stamps, jumps of the front end bridged, and what its covariances are
-worth.
-"""
+"""Poses at the stamps of images, bridged jumps, and covariances of the motion."""
 
 import numpy as np
 import pytest
@@ -40,7 +38,7 @@ def track_of(stamps, poses, **options):
 
 
 @given(TWIST, TWIST, st.floats(0, 1))
-def test_between_two_poses_lies_the_steady_motion(a, motion, share):
+def test_poses_are_interpolated_along_steady_motion(a, motion, share):
     first, second = se3.exp(a), se3.exp(a) @ se3.exp(motion)
     track, _ = track_of([0, 100 * MS], [first, second])
     found = track.at(int(share * 100 * MS)).T_kept_body
@@ -66,7 +64,7 @@ def test_interpolated_poses_are_those_of_the_camera():
     )
 
 
-def test_what_cannot_be_known_is_not_made_up():
+def test_unknown_transforms_are_errors():
     track, _ = track_of([1000 * MS, 1100 * MS, 1500 * MS], np.tile(np.eye(4), (3, 1, 1)))
     assert track.at(1501 * MS + 1) is WAIT
     assert isinstance(track.at(900 * MS), Miss)
@@ -99,7 +97,7 @@ def test_a_loop_closed_by_the_front_end_leaves_no_trace_in_the_motion(rate, corr
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([5, 10, 30, 100]))
-def test_noise_lost_messages_and_brisk_motion_are_no_jumps(seed, rate):
+def test_noise_lost_messages_and_fast_motion_are_no_jumps(seed, rate):
     rng = np.random.default_rng(seed)
     stamps, poses = walk(4, rate, speed=1.5)
     poses = poses @ se3.exp(rng.normal(0, [0.004] * 3 + [0.004] * 3, (len(poses), 6)))
@@ -110,7 +108,7 @@ def test_noise_lost_messages_and_brisk_motion_are_no_jumps(seed, rate):
 
 @pytest.mark.parametrize("rate", [5, 10, 30])
 @pytest.mark.parametrize("standing_seconds", [0, 2])
-def test_a_fast_start_costs_one_step_and_no_more(rate, standing_seconds):
+def test_a_fast_start_costs_at_most_one_step(rate, standing_seconds):
     """A car that drives when the first pose comes, a simulated robot that starts from one pose to
     the next.
     """
@@ -129,7 +127,7 @@ def test_a_fast_start_costs_one_step_and_no_more(rate, standing_seconds):
     )
 
 
-def test_two_closures_one_after_the_other_are_both_bridged():
+def test_two_consecutive_jumps_are_both_bridged():
     stamps, poses = walk(4, 30)
     sent = poses.copy()
     sent[60:] = se3.exp([0.8, 0, 0, 0, 0, 0.2]) @ sent[60:]
@@ -143,19 +141,19 @@ def test_two_closures_one_after_the_other_are_both_bridged():
     assert np.linalg.norm(difference[:3, 3]) < 0.05 and se3.rotation_angle(difference) < 0.05
 
 
-def test_jumps_are_left_alone_when_not_looked_for():
+def test_jumps_are_kept_when_detection_is_off():
     track, jumps = track_of([0, 33 * MS], [np.eye(4), se3.exp([5.0, 0, 0, 0, 0, 1])])
     assert not jumps
     np.testing.assert_array_equal(track.T_kept_frontend, np.eye(4))
 
 
-def test_the_frame_of_the_last_run_goes_on():
+def test_the_frame_of_the_last_run_continues():
     moved = se3.exp([1.0, 2, 3, 0.1, 0, 0])
     track, _ = track_of([0], [se3.exp([0, 0, 1.0, 0, 0, 0])], T_kept_frontend=moved)
     np.testing.assert_allclose(track.at(0).T_kept_body, moved @ se3.exp([0, 0, 1.0, 0, 0, 0]))
 
 
-def test_a_clock_that_goes_back_begins_anew():
+def test_a_clock_that_goes_back_restarts_the_track():
     track, jumps = track_of(
         [10**12, 10**12 + MS, 5 * 10**9],
         [np.eye(4), np.eye(4), se3.exp([9.0, 0, 0, 0, 0, 0])],
@@ -212,7 +210,7 @@ def test_covariance_of_the_motion_from_that_of_the_poses():
         (None, np.eye(6)),
     ],
 )
-def test_covariances_that_say_nothing_are_not_believed(first, second):
+def test_covariances_without_information_are_ignored(first, second):
     poses = se3.exp(np.array([[0.0] * 6, [0.5, 0, 0, 0, 0, 0.3]]))
     assert (
         motion_covariance(
@@ -224,7 +222,7 @@ def test_covariances_that_say_nothing_are_not_believed(first, second):
     )
 
 
-def test_a_bridged_jump_is_known_no_better_than_it_was_bridged():
+def test_a_bridged_jump_adds_its_uncertainty():
     earlier = TrackedPose(np.eye(4), np.eye(6) * 1e-6, np.zeros(6))
     later = TrackedPose(np.eye(4), np.eye(6) * 2e-6, np.repeat([0.04, 0.01], 3))
     np.testing.assert_allclose(
@@ -235,7 +233,7 @@ def test_a_bridged_jump_is_known_no_better_than_it_was_bridged():
 @pytest.mark.parametrize(
     "correction", [[0, 0, 0, 0, 0, np.pi / 2], [0.4, -2, 0.1, 0.8, -0.5, 2.0]]
 )
-def test_after_a_bridged_jump_the_covariances_are_of_the_axes_kept(correction):
+def test_after_a_bridged_jump_covariances_are_in_the_kept_axes(correction):
     """An odometry that is sure along x of its frame and not along y closes a loop, which turns its
     frame: the same motion later is known as well along the same directions of the camera as
     without the jump.
@@ -276,7 +274,7 @@ def test_after_a_bridged_jump_the_covariances_are_of_the_axes_kept(correction):
     assert plain[0, 0] > 1.5 * plain[1, 1] or plain[1, 1] > 1.5 * plain[0, 0]
 
 
-def test_what_a_jump_leaves_unknown_of_the_turn_moves_a_camera_far_from_the_body():
+def test_the_rotation_uncertainty_of_a_jump_has_the_lever_arm_of_the_camera():
     earlier = TrackedPose(np.eye(4), None, np.zeros(6))
     later = TrackedPose(se3.exp([0, 0, 0, 0, 0, 0.7]), None, np.repeat([0.04, 0.01], 3))
     rng, T_body_cam = np.random.default_rng(0), se3.exp([2.0, 0, 0.5, -1.2, 1.2, -1.2])

@@ -1,4 +1,4 @@
-"""The example front end tracks rendered images, says when it is lost, and goes on."""
+"""The example front end tracks rendered images, reports when it is lost, and resumes."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_it_tracks_the_rendered_walk(rendered):
     np.testing.assert_allclose(frames[0].T_odom_cam, np.eye(4))
 
 
-def test_lost_it_stays_says_so_and_goes_on(rendered):
+def test_a_lost_camera_is_reported_and_tracking_resumes(rendered):
     camera, odometry = rendered.camera, RgbdOdometry()
     first, second = rendered.keyframes[0], rendered.keyframes[1]
     odometry.track(first.image, first.depth, camera)
@@ -49,7 +49,7 @@ def test_lost_it_stays_says_so_and_goes_on(rendered):
     assert np.linalg.norm((se3.inverse(truth) @ after.T_odom_cam)[:3, 3]) < 0.03
 
 
-def test_in_a_new_place_it_goes_on_from_where_it_was_lost(rendered):
+def test_in_a_new_place_it_continues_from_the_extrapolated_pose(rendered):
     """The camera is carried off: what comes after is measured again, from a place it does not
     know.
     """
@@ -101,7 +101,7 @@ def test_keyframes_are_chosen_and_carry_the_loss_before_them(rendered):
     assert np.linalg.norm((se3.inverse(truth) @ motion)[:3, 3]) < 0.04
 
 
-def test_no_pose_is_sent_of_a_frame_that_it_is_lost_in_and_what_is_seen_again_is_measured(
+def test_lost_frames_are_omitted_and_recognised_ones_are_measured(
     rendered,
 ):
     frames, dark = [0, 1, 2, 3, 3, 4, 5], {3, 4}
@@ -118,7 +118,7 @@ def test_no_pose_is_sent_of_a_frame_that_it_is_lost_in_and_what_is_seen_again_is
     assert np.linalg.norm((se3.inverse(truth) @ motion)[:3, 3]) < 0.05
 
 
-def test_a_lost_camera_is_believed_to_go_on_as_it_went_for_a_while(rendered):
+def test_a_lost_camera_is_extrapolated_for_a_few_frames(rendered):
     odometry = RgbdOdometry()
     before, moving = [
         odometry.track(keyframe.image, keyframe.depth, rendered.camera).T_odom_cam
@@ -136,7 +136,7 @@ def test_a_lost_camera_is_believed_to_go_on_as_it_went_for_a_while(rendered):
     np.testing.assert_allclose(dark[-1].T_odom_cam, dark[-2].T_odom_cam, atol=1e-9)  # not for ever
 
 
-def test_a_place_left_a_while_ago_is_found_again(rendered):
+def test_an_earlier_place_is_recognised(rendered):
     """The camera is carried off, tracked there, and carried back: what it sees then is measured
     against where it was.
     """

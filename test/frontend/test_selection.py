@@ -1,4 +1,4 @@
-"""Which images become keyframes."""
+"""Keyframe selection by motion, overlap and time."""
 
 from dataclasses import replace
 
@@ -29,7 +29,7 @@ def chosen(poses, limits, seconds=0.1, depth=None):
 
 
 @given(st.floats(0.01, 0.2), st.floats(0.1, 2.0))
-def test_keyframes_lie_as_far_apart_as_asked(step, apart):
+def test_keyframes_are_spaced_as_configured(step, apart):
     poses = se3.exp(np.arange(60)[:, None] * np.array([step, 0, 0, 0, 0, 0]))
     reasons = chosen(poses, replace(LIMITS, translation=apart))
     positions = poses[[i for i, reason in enumerate(reasons) if reason], 0, 3]
@@ -38,7 +38,7 @@ def test_keyframes_lie_as_far_apart_as_asked(step, apart):
     assert np.all(gaps >= apart - 1e-9) and np.all(gaps < apart + step + 1e-9)
 
 
-def test_an_image_from_before_the_last_keyframe_is_not_passed_over():
+def test_an_image_from_before_a_restart_of_the_clock_is_not_skipped_silently():
     """A bag that begins again: whoever stores keyframes must hear of it, and refuses it by
     name.
     """
@@ -74,7 +74,7 @@ def test_standing_still_gives_one_keyframe_or_one_every_so_often():
     ] == "time"
 
 
-def test_not_sooner_than_the_shortest_interval():
+def test_keyframes_are_never_closer_than_the_shortest_interval():
     poses = se3.exp(np.arange(20)[:, None] * np.array([1.0, 0, 0, 0, 0, 0]))
     assert [
         i for i, reason in enumerate(chosen(poses, replace(LIMITS, shortest=0.5))) if reason
@@ -117,13 +117,13 @@ def test_a_new_track_begins_with_a_keyframe():
     assert selector.reason(7, np.eye(4), CAMERA, LIMITS) == "first"
 
 
-def test_an_older_image_is_none():
+def test_an_older_image_is_no_keyframe():
     selector = KeyframeSelector()
     selector.keep(5 * SECOND, np.eye(4), CAMERA)
     assert not selector.reason(4 * SECOND, se3.exp([9.0, 0, 0, 0, 0, 0]), CAMERA, LIMITS)
 
 
-def test_too_little_depth_is_as_none():
+def test_too_little_depth_counts_as_none():
     depth = np.zeros((480, 640), np.float32)
     assert grid_points(CAMERA, depth)[1] is None
     depth[:240] = 3.0

@@ -1,6 +1,4 @@
-"""To each image the nearest of the others, whatever the order of arrival; what never comes holds
-nothing up.
-"""
+"""Synchronization by nearest stamps in any order of arrival; a missing message blocks nothing."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,7 +74,7 @@ def test_a_partner_that_has_stopped_costs_the_oldest_images_only():
     for i in range(5):
         sync.add(i * 100 * MS, i)
     assert sets(sync) == [] and sync.missed["depth"] == 2
-    assert sync.last_miss == "depth: none has come for it"
+    assert sync.last_miss == "depth: none has arrived for it"
     for i in range(5):
         sync.tracks["depth"].add(i * 100 * MS, i)
     assert [image for _, image, _ in sets(sync)] == [2, 3, 4]
@@ -89,7 +87,7 @@ def test_a_miss_says_how_far_off_the_nearest_was():
     assert sets(sync) == [] and sync.last_miss == "depth: the nearest is 0.123 s off"
 
 
-def test_a_bag_that_begins_again_is_followed():
+def test_a_restarted_bag_is_followed():
     sync = synchronizer()
     for start in (50_000, 0):
         sync.add(start * MS, "waiting")
@@ -99,7 +97,7 @@ def test_a_bag_that_begins_again_is_followed():
         assert [entry for entry in sets(sync)] == [(start + 100, 1, 1), (start + 200, 2, 2)]
 
 
-def test_no_partners_no_waiting():
+def test_without_tracks_nothing_waits():
     sync = Synchronizer({}, 3)
     sync.add(5, "image")
     assert list(sync.ready()) == [(5, "image", {})]

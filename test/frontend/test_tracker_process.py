@@ -1,4 +1,4 @@
-"""Another program tracks: its poses, its losses, its new maps and its end."""
+"""An external tracker: its poses, losses, new maps and exit."""
 
 import json
 import sys
@@ -44,7 +44,7 @@ def test_poses_are_passed_on(tracked):
         assert result.covariance is None and result.inliers
 
 
-def test_lost_it_stays_and_finds_itself_again_in_the_same_map(tracked):
+def test_a_lost_tracker_relocalizes_in_the_same_map(tracked):
     results = tracked([pose(0), pose(1), {"T_world_cam": None}, pose(3)])
     np.testing.assert_allclose(results[2].T_odom_cam, STEP, atol=1e-9)
     assert results[2].covariance[0, 0] > 0.1 and results[2].inliers == 0
@@ -64,11 +64,11 @@ def test_a_new_map_of_the_tracker_goes_on_from_the_last_pose(tracked):
     "answer", [{}, {"T_world_cam": [1, 2]}, ["x"], {"T_world_cam": [2.0] + [0.0] * 15}]
 )
 def test_nonsense_is_refused(tracked, answer):
-    with pytest.raises(ValueError, match="answered nonsense"):
+    with pytest.raises(ValueError, match="sent an invalid answer"):
         tracked([answer])
 
 
-def test_its_end_is_said_with_its_status(tracked):
+def test_its_exit_is_reported_with_its_status(tracked):
     with pytest.raises(ValueError, match=r"ended \(exit status 3\)"):
         tracked([pose(0)], count=2)
     with pytest.raises(ValueError, match="cannot be started"):

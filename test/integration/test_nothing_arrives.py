@@ -166,7 +166,7 @@ def test_silent_odometry_is_seen_among_the_rest(graph):
     before = odometry.count
     for number in range(35):
         rig.image(number, number * 33)
-    said(graph, "images dropped: ", "the last for poses: none has come for it")
+    said(graph, "images dropped: ", "the last for poses: none has arrived for it")
     assert odometry.count == before
 
 

@@ -1,3 +1,3 @@
-"""An example front end: visual odometry without loop closing, so that the back end can be tried on
-images alone.
+"""From images and poses to keyframes: pairing by stamp, bridging of pose jumps, keyframe selection,
+and an example front end (visual odometry without loop closing) to try the back end on images alone.
 """

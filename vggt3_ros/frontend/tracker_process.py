@@ -1,36 +1,39 @@
-"""A tracker in a process of its own, as ORB-SLAM3 in scripts/orbslam3-tracker: the package knows
-its bytes, not its code.
+"""An external tracker in its own process, such as ORB-SLAM3 in scripts/orbslam3-tracker. The
+package only knows its protocol, not its code.
 
-To its standard input, for every frame: one line of JSON {"stamp_ns", "width", "height", "fx",
-"fy", "cx", "cy"}, height x width x 3 bytes of undistorted RGB, height x width little-endian
-float32 of depth in metres (0: unknown). From its standard output, for every frame: one line of
-JSON {"T_world_cam": 16 numbers, row by row, or null while it is lost}.
+Standard input, for every frame: one line of JSON {"stamp_ns", "width", "height", "fx", "fy", "cx",
+"cy"}, height x width x 3 bytes of undistorted RGB, and height x width little-endian float32 depth
+in metres (0: unknown). Standard output, for every frame: one line of JSON {"T_world_cam": 16
+numbers, row-major, or null while tracking is lost}.
 """
 
 import json
 import shlex
 from subprocess import PIPE
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 
 from vggt3_ros.frontend.rgbd_odometry import LOST_SIGMA, Tracked
 from vggt3_ros.geometry import se3
-from vggt3_ros.geometry.camera import undistort
+from vggt3_ros.geometry.camera import Camera, undistort
+from vggt3_ros.geometry.se3 import Floats
 from vggt3_ros.system.environment import foreign_environment
 from vggt3_ros.system.program import Program
 
-# after a loss, a pose this far from the last one is in a new map of the tracker's
+# after tracking was lost, a pose this far from the last one belongs to a new map of the tracker
 JUMP_M, JUMP_RAD = 0.5, 0.5
 MAX_ANSWER = 4096  # bytes
-EXIT_SECONDS = 10.0  # that it has to end by itself once its input ends
+EXIT_SECONDS = 10.0  # grace period to exit after its input has ended
 
 
 class TrackerProcess:
-    """Starts `command` (a line as in a shell). Use in a with statement; ValueError when it ends or
-    answers nonsense.
+    """Run the tracker `command` (as typed in a shell). Use it in a with statement. Raises
+    ValueError if the tracker cannot be started, ends, or sends an invalid answer.
     """
 
-    def __init__(self, command):
+    def __init__(self, command: str) -> None:
         self._command = command
         try:
             self._program = Program(
@@ -44,14 +47,18 @@ class TrackerProcess:
             raise ValueError(
                 f"the tracker '{command}' cannot be started: {error.strerror or error}"
             ) from error
-        self._T_odom_world, self._last, self._lost, self._chain = np.eye(4), np.eye(4), True, 0
+        self._T_odom_world: Floats = np.eye(4)
+        self._last: Floats = np.eye(4)
+        self._lost, self._chain = True, 0
 
-    def track(self, image, depth, camera, stamp_ns):
-        """As RgbdOdometry.track. Where the tracker begins a new map, the odometry goes on from the
-        last pose.
+    def track(
+        self, image: np.ndarray, depth: np.ndarray, camera: Camera, stamp_ns: int
+    ) -> Tracked:
+        """Track a frame; see RgbdOdometry.track. If the tracker begins a new map, the odometry
+        continues from the last pose.
         """
         pinhole = camera.undistorted()
-        head = {
+        head: dict[str, Any] = {
             "stamp_ns": stamp_ns,
             **{
                 name: getattr(pinhole, name)
@@ -78,18 +85,20 @@ class TrackerProcess:
         self._last, self._lost = se3.orthonormalize(T_odom_cam), False
         return Tracked(self._last, 1, np.diag(LOST_SIGMA**2) if new_map else None, self._chain)
 
-    def _ask(self, question):
-        """Pose (4, 4) that the process answers, None while it is lost."""
+    def _ask(self, question: bytes) -> Floats | None:
+        """Send a frame and return the pose (4, 4) that the tracker answers; None while lost."""
+        stdin, stdout = self._program.stdin, self._program.stdout
+        assert stdin is not None and stdout is not None
         try:
-            self._program.stdin.write(question)
-            self._program.stdin.flush()
-            line = self._program.stdout.readline(MAX_ANSWER)
+            stdin.write(question)
+            stdin.flush()
+            line = stdout.readline(MAX_ANSWER)
         except OSError:
             line = b""
         if not line:
             self._program.ends_within(EXIT_SECONDS)
             raise ValueError(
-                f"the tracker '{self._command}' ended ({self._program.end or 'its answers did'})"
+                f"the tracker '{self._command}' ended ({self._program.end or 'it closed its output'})"
             )
         try:
             answer = json.loads(line)["T_world_cam"]
@@ -100,11 +109,16 @@ class TrackerProcess:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"the tracker '{self._command}' answered nonsense: {error}"
+                f"the tracker '{self._command}' sent an invalid answer: {error}"
             ) from error
 
-    def __enter__(self):
+    def __enter__(self) -> "TrackerProcess":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self._program.close()
