@@ -92,7 +92,7 @@ def test_a_keyframe_that_ends_the_worker_is_named_and_the_others_are_refined(gra
         60,
     )
     assert heard[-1].set_aside.startswith(
-        f"keyframe {DEADLY} is set aside: ended the worker 3 times, in memory"
+        f"keyframe {DEADLY} is set aside: killed the worker 3 times, in memory"
     )
     assert (
         heard[-1].keyframes == 3

@@ -1,6 +1,4 @@
-"""The worker process and its client: answers, cancel, localizing while refining, and life after
-death.
-"""
+"""The worker process and its client: answers, cancelling, localizing while refining, restarts."""
 
 import os
 import signal
@@ -21,7 +19,6 @@ from vggt3_ros.store.keyframes import FIRST_ID, KeyframeStore
 from vggt3_ros.store.sessions import ARRIVING
 from vggt3_ros.store.snapshot import Snapshot
 from vggt3_ros.system import child_process
-from vggt3_ros.worker import serving
 from vggt3_ros.worker.client import WorkerClient, WorkerError
 from vggt3_ros.worker.suspects import Suspects
 
@@ -60,9 +57,7 @@ def start(store):
         client.close()
 
 
-def test_what_is_asked_as_soon_as_there_is_a_worker_comes_after_its_configuration(
-    start, monkeypatch
-):
+def test_the_first_request_comes_after_the_configuration(start, monkeypatch):
     configuration = WorkerClient._configuration
     monkeypatch.setattr(
         WorkerClient, "_configuration", lambda client: (time.sleep(0.3), configuration(client))[1]
@@ -99,7 +94,7 @@ def test_refines_reports_progress_and_announces_the_snapshot(store, start):
     assert Snapshot.load(store.snapshots / "000001").keyframe_ids.tolist() == [0, 1, 2]
 
 
-def test_nothing_to_refine_is_an_answer(store, start):
+def test_too_few_keyframes_are_an_error_that_says_so(store, start):
     store.clear()
     with pytest.raises(WorkerError, match="at least 2 keyframes") as error:
         start().refine().result(20)
@@ -196,27 +191,27 @@ def test_a_hanging_worker_is_replaced(start):
     until(lambda: client.ready and client.pid != first, 30)
 
 
-def test_a_refinement_that_does_not_get_on_is_ended_although_the_process_is_alive(store, start):
+def test_a_refinement_without_progress_is_killed_although_the_process_is_alive(store, start):
     client = start(hang_seconds=6.0, suspects=Suspects(store))
     client.refine().result(30)
     store.put(make_keyframe(STUCK))
-    with pytest.raises(WorkerError, match="has not got on with memory for [67] s") as error:
+    with pytest.raises(WorkerError, match="made no progress with memory for [67] s") as error:
         client.refine().result(40)
     assert error.value.code == "died"
     until(lambda: client.ready, 30)
     assert client.localize(IMAGE, CAMERA).result(20)["generation"] == 1
 
 
-def test_a_localization_that_does_not_end_is_ended(start):
+def test_a_localization_that_never_ends_is_killed(start):
     client = start(hang_seconds=6.0)
     client.refine().result(30)
     never = IMAGE.copy()
     never[0, 0] = (9, 9, 9)
-    with pytest.raises(WorkerError, match="has not got on with localize"):
+    with pytest.raises(WorkerError, match="made no progress with localize"):
         client.localize(never, CAMERA).result(40)
 
 
-def test_a_keyframe_that_ends_the_worker_three_times_is_set_aside_and_named(store, start):
+def test_a_keyframe_that_kills_the_worker_three_times_is_set_aside_and_named(store, start):
     client = start(suspects=Suspects(store))
     store.put(make_keyframe(DEADLY))
     for _ in range(3):
@@ -239,7 +234,7 @@ def test_a_keyframe_that_fails_a_refinement_three_times_is_set_aside(store, star
     assert client.restarts == 0 and "is poison" in store.aside()[POISON]
 
 
-def test_an_image_that_ends_the_worker_three_times_is_not_asked_about_again(store, start):
+def test_an_image_that_kills_the_worker_three_times_is_refused(store, start):
     client = start(suspects=Suspects(store))
     bomb = IMAGE.copy()
     bomb[0, 0] = (1, 2, 3)
@@ -248,7 +243,7 @@ def test_an_image_that_ends_the_worker_three_times_is_not_asked_about_again(stor
         with pytest.raises(WorkerError, match="exit status 7"):
             client.localize(bomb, CAMERA).result(20)
     until(lambda: client.ready, 30)
-    with pytest.raises(WorkerError, match="ended the worker 3 times") as error:
+    with pytest.raises(WorkerError, match="killed the worker 3 times") as error:
         client.localize(bomb, CAMERA).result(20)
     assert error.value.code == "set_aside" and client.restarts == 3
     client.refine().result(20)
@@ -271,13 +266,13 @@ def test_a_refinement_that_runs_out_of_memory_goes_on_with_a_smaller_plan_and_sa
     assert client.refine().result(20) == {"generation": 2} and client.restarts == 1
 
 
-def test_a_worker_beyond_its_memory_limit_gives_back_shrinks_and_at_last_gives_up(store, start):
+def test_a_worker_beyond_its_memory_limit_shrinks_and_finally_gives_up(store, start):
     client = start(steps=400, limit=20)
     with pytest.raises(WorkerError, match="the limit is 20 .*no smaller plan") as error:
         client.refine().result(60)
     assert (
         error.value.code == "failed"
-        and "goes on with less" in client.memory_msg
+        and "smaller plan" in client.memory_msg
         and client.restarts == 0
     )
 
@@ -308,7 +303,7 @@ def test_reset_forgets_keyframes_and_map(store, start):
     assert len(store) == 0 and client.localize(IMAGE, CAMERA).result(20)["code"] == "no_map"
 
 
-def test_what_a_listener_raises_ends_nothing(store, start, caplog):
+def test_exceptions_of_callbacks_have_no_effect(store, start, caplog):
     """Not the supervision, not the worker, not the request; others are told, and the log is."""
 
     def fails(*arguments):
@@ -325,16 +320,14 @@ def test_what_a_listener_raises_ends_nothing(store, start, caplog):
     assert client.refine().result(30) == {"generation": 2} and client.restarts == 1
 
 
-def test_nobody_cancels_a_request_behind_the_workers_back(start):
+def test_a_future_cannot_be_cancelled_without_the_worker(start):
     client = start()
     future = client.refine()
     assert not future.cancel() and future.result(30) == {"generation": 1}
     assert client.localize(IMAGE, CAMERA).result(20)["code"] == "ok"
 
 
-def test_whatever_fails_in_supervising_one_worker_the_next_is_supervised(
-    store, start, caplog, monkeypatch
-):
+def test_a_failure_of_the_supervision_does_not_stop_it(store, start, caplog, monkeypatch):
     client = start(suspects=Suspects(store))
     until(lambda: client.ready)
     first = client.pid
@@ -351,28 +344,17 @@ def test_whatever_fails_in_supervising_one_worker_the_next_is_supervised(
     )
 
 
-def test_an_answer_that_makes_no_sense_is_the_end_of_that_worker(start, monkeypatch):
+def test_a_worker_that_sends_an_invalid_message_is_replaced(start, monkeypatch):
     client = start()
     until(lambda: client.ready)
     first, handle = client.pid, client._handle
     with monkeypatch.context() as broken:
         broken.setattr(client, "_handle", lambda header: handle({"event": "alive"}))
-        until(lambda: "makes no sense" in client.fault, 30)
+        until(lambda: "an invalid message" in client.fault, 30)
     until(lambda: client.ready and client.pid != first, 60)
 
 
-def test_a_thread_of_the_worker_that_fails_takes_the_process_with_it(monkeypatch, caplog):
-    ended = []
-    monkeypatch.setattr(serving.os, "_exit", ended.append)
-    serving._or_end("jobs", lambda: 1 / 0)
-    assert (
-        ended == [serving.THREAD_FAILED]
-        and "thread jobs failed" in caplog.text
-        and "ZeroDivisionError" in caplog.text
-    )
-
-
-def test_what_a_merge_left_that_was_killed_is_gone_with_the_next_worker(store, start):
+def test_the_next_worker_removes_what_a_killed_merge_left(store, start):
     with store.database.writing(foreign_keys=False) as connection:
         connection.execute(
             "INSERT INTO images SELECT ?, image, image_kind, depth, depth_kind FROM images WHERE id=1",

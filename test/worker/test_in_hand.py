@@ -1,5 +1,5 @@
-"""What the worker has in hand: keyframes since the last step, a query, and how long nothing got
-on.
+"""What the worker has in hand: keyframes since the last step, a query, and the time without
+progress.
 """
 
 import threading
@@ -26,7 +26,7 @@ def test_keyframes_are_in_hand_until_the_next_step():
     assert told[-1] == {"phase": "", "keyframes": [], "query": ""}
 
 
-def test_what_a_localization_reads_is_not_held_against_keyframes():
+def test_keyframes_read_by_a_localization_are_not_suspected():
     told = []
     hand = InHand(told.append)
     hand.begin("refine")
@@ -37,7 +37,7 @@ def test_what_a_localization_reads_is_not_held_against_keyframes():
     assert told[-1]["keyframes"] == [] and told[-1]["query"] == "image"
 
 
-def test_tells_what_has_not_got_on_for_longest():
+def test_the_work_without_progress_for_longest_is_reported():
     hand = InHand(lambda told: None)
     assert hand.still() is None
     hand.begin("refine")

@@ -1,4 +1,4 @@
-"""What ends the worker three times is set aside, across restarts, and nothing else is."""
+"""Inputs that kill the worker three times are set aside, across restarts, and no others."""
 
 import numpy as np
 import pytest
@@ -86,7 +86,7 @@ def test_a_keyframe_is_cleared_by_the_phase_that_it_is_suspected_in_alone(store)
     assert list(store.aside()) == [3]
 
 
-def test_of_a_pair_the_one_that_was_there_each_time_goes(store):
+def test_of_a_pair_the_keyframe_present_at_each_death_is_set_aside(store):
     suspects = Suspects(store)
     for other in (1, 2, 4):
         suspects.died(hand(other, 3, phase="loops"), "SIGSEGV")
@@ -110,7 +110,7 @@ def test_an_image_is_refused_after_three_deaths_and_cleared_by_an_answer(store):
     assert Suspects(store).refuses(asked) and not suspects.refuses("another")
 
 
-def test_of_an_image_and_a_keyframe_always_there_together_the_image_goes_first(store):
+def test_an_image_is_set_aside_before_a_keyframe_present_at_the_same_deaths(store):
     suspects = Suspects(store)
     for _ in range(FATAL):
         suspects.died(hand(2, query="image"), "SIGSEGV")
@@ -119,7 +119,7 @@ def test_of_an_image_and_a_keyframe_always_there_together_the_image_goes_first(s
     assert list(store.aside()) == [2]
 
 
-def test_a_phase_without_a_keyframe_in_hand_is_not_tried_for_ever(store):
+def test_a_phase_that_kills_the_worker_without_keyframes_is_not_repeated_for_ever(store):
     suspects = Suspects(store)
     assert [suspects.died(hand(phase="pose_graph"), "SIGSEGV") for _ in range(FATAL + 1)] == [
         True,
@@ -145,4 +145,4 @@ def test_a_store_that_cannot_be_written_is_an_error_in_the_log_not_in_the_superv
 ):
     store.database.connection.execute("PRAGMA query_only=1")
     assert Suspects(store).died(hand(3), "SIGSEGV")
-    assert "not noted" in caplog.text
+    assert "cannot be noted" in caplog.text

@@ -1,5 +1,5 @@
-"""The worker with the real back end: it localizes while it refines, and stops refining when told
-to, in every phase.
+"""The worker with the real back end: it localizes while it refines, and can be cancelled in every
+phase.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""The worker as a process."""
+"""Entry point of the worker process."""
 
 import argparse
 import importlib
@@ -6,15 +6,19 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Sequence
 
 from vggt3_ros import worker
+from vggt3_ros.config import BackendConfig
 from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.store.sessions import drop_arrivals
 from vggt3_ros.system.environment import shorten_switch_interval
+from vggt3_ros.worker.held import WorkersBackend
 from vggt3_ros.worker.serving import serve
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
+    """Serve requests until the node closes the connection."""
     parser = argparse.ArgumentParser(
         description=worker.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -33,14 +37,15 @@ def main(argv=None):
     )
     module, _, name = arguments.backend.partition(":")
 
-    def make_backend(store, config):
-        return getattr(importlib.import_module(module), name)(store, config)
+    def make_backend(store: KeyframeStore, config: BackendConfig) -> WorkersBackend:
+        backend: WorkersBackend = getattr(importlib.import_module(module), name)(store, config)
+        return backend
 
     shorten_switch_interval()
     with KeyframeStore(arguments.store) as store:
-        drop_arrivals(store)  # of a worker that was killed while it merged
+        drop_arrivals(store)  # left by a worker that was killed while merging
         serve(socket.socket(fileno=arguments.channel), store, make_backend)
-        os._exit(0)  # threads may be in the middle of a refinement nobody waits for
+        os._exit(0)  # without waiting for a running refinement
 
 
 if __name__ == "__main__":

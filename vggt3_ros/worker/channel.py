@@ -1,8 +1,11 @@
-"""The worker's way back to the node: answers and what it says unasked, from any thread."""
+"""Messages from the worker to the node, from any thread: answers and unrequested events."""
 
 import logging
 import os
+import socket
 import threading
+from collections.abc import Callable
+from typing import Any
 
 from vggt3_ros.system import wire
 from vggt3_ros.system.stages import Cancelled
@@ -11,25 +14,28 @@ log = logging.getLogger(__name__)
 
 
 class Channel:
-    """Sends on a connected socket. Thread-safe. The process ends when the other side is gone."""
+    """Send on a connected socket. Thread-safe. The process exits if the other side is gone."""
 
-    def __init__(self, connection):
+    def __init__(self, connection: socket.socket) -> None:
         self._connection, self._sending = connection, threading.Lock()
 
-    def send(self, number, event, payload=b"", **values):
-        """An answer to request `number`, or None for what was not asked for."""
+    def send(self, number: int | None, event: str, payload: bytes = b"", **values: object) -> None:
+        """Send an answer to request `number`; None: an unrequested event."""
         try:
             with self._sending:
                 wire.send(self._connection, {"request": number, "event": event, **values}, payload)
         except OSError:
-            os._exit(0)  # the node is gone; the store needs no closing
+            os._exit(0)  # the node is gone; the store is safe without being closed
 
-    def error(self, number, code, message):
+    def error(self, number: int | None, code: str, message: str) -> None:
+        """Answer a request with an error."""
         self.send(number, "error", code=code, message=message)
 
-    def answer(self, number, function, *arguments):
-        """Send what `function` returns as the result, or its exception as an error. True when it
-        returned.
+    def answer(
+        self, number: int | None, function: Callable[..., dict[str, Any]], *arguments: object
+    ) -> bool:
+        """Call `function` and send what it returns as the result, or its exception as an error.
+        Return whether it succeeded.
         """
         try:
             self.send(number, "result", **function(*arguments))
@@ -39,8 +45,10 @@ class Channel:
             return False
 
 
-def code_and_text(error):
-    """What the node is told; a fault of the program itself goes to the log with its traceback."""
+def code_and_text(error: Exception) -> tuple[str, str]:
+    """Return the error code and text for the node. Unexpected errors are also logged with their
+    traceback. Call it while the exception is handled.
+    """
     if isinstance(error, Cancelled):
         return "cancelled", str(error) or "cancelled"
     if isinstance(error, ValueError):

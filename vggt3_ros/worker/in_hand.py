@@ -1,49 +1,72 @@
-"""What the worker works on right now, and since when: so that a hang is seen, and an input that
-ends the worker is named.
+"""What the worker is working on, and since when, to detect a hang and to identify an input that
+kills the worker.
 """
 
 import threading
 import time
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+
+class Hand(TypedDict):
+    """phase: of the job, "" without one; keyframes: ids in hand; query: digest of the image being
+    localized, or "".
+    """
+
+    phase: str
+    keyframes: list[int]
+    query: str
+
+
+class Still(TypedDict):
+    """Work that makes no progress: what, for how many seconds, and whether that is expected."""
+
+    what: str
+    seconds: float
+    patient: bool
 
 
 class InHand:
-    """Notes of two threads, one refining (everything but localizing), one localizing. Thread-safe.
+    """Note what two threads work on: one refines (everything but localizing), one localizes.
+    Thread-safe.
 
-    tell(hand) is called before anything new is worked on; `hand` then survives the death of this
-    process. It is {"phase": name, "keyframes": [ids], "query": digest or ""}. Work on keyframes
-    ends at the next step: what was taken in hand since the last step is at fault when the process
-    ends.
+    tell(hand) is called before work on anything new begins, so that the node knows it if this
+    process dies. A step ends the work on the keyframes in hand: if the process dies, the keyframes
+    taken since the last step are suspected.
     """
 
-    def __init__(self, tell):
+    def __init__(self, tell: Callable[[Hand], object]) -> None:
         self._tell, self._lock = tell, threading.Lock()
-        self._hand = {"phase": "", "keyframes": [], "query": ""}
-        self._refiner = None
-        self._job = self._job_began = self._query_began = None
+        self._hand: Hand = {"phase": "", "keyframes": [], "query": ""}
+        self._refiner: int | None = None
+        self._job: str | None = None
+        self._job_began = 0.0
+        self._query_began: float | None = None
         self._patient = False
 
     @property
-    def phase(self):
+    def phase(self) -> str:
+        """The phase of the current job; "" without one."""
         return self._hand["phase"]
 
-    def begin(self, job, patient=False):
-        """The calling thread begins a job; a patient one waits for the disk or a download and is
-        not expected to step.
+    def begin(self, job: str, patient: bool = False) -> None:
+        """Begin a job in the calling thread. A patient job waits for the disk or a download and is
+        not expected to make steps.
         """
         with self._lock:
             self._refiner, self._job, self._patient = threading.get_ident(), job, patient
             self._job_began = time.monotonic()
             self._change(phase=job, keyframes=[])
 
-    def step(self, phase=None):
-        """The job got on."""
+    def step(self, phase: str | None = None) -> None:
+        """Note progress of the job; phase: its next phase, None: the same."""
         with self._lock:
             self._job_began = time.monotonic()
             self._change(phase=phase or self._hand["phase"], keyframes=[])
 
-    def keyframe(self, keyframe_id):
-        """The job takes a keyframe in hand, with the one before it: pairs are matched. Other
-        threads than the job's are not heard: they localize.
+    def keyframe(self, keyframe_id: int) -> None:
+        """Note that the job works on a keyframe, together with the previous one, because pairs are
+        matched. Calls from other threads than the job's are ignored: they localize.
         """
         with self._lock:
             if (
@@ -53,24 +76,23 @@ class InHand:
             ):
                 self._change(keyframes=self._hand["keyframes"][-1:] + [int(keyframe_id)])
 
-    def end(self):
+    def end(self) -> None:
+        """End the job."""
         with self._lock:
             self._job = None
             self._change(phase="", keyframes=[])
 
-    def query(self, digest):
-        """An image to localize is taken in hand; empty: it is answered."""
+    def query(self, digest: str) -> None:
+        """Begin to localize the image with this digest; "": it is answered."""
         with self._lock:
             self._query_began = time.monotonic() if digest else None
             self._change(query=digest)
 
-    def still(self):
-        """{"what", "seconds", "patient"} of the work that has gone longest without a step, or
-        None.
-        """
+    def still(self) -> Still | None:
+        """Return the work that has gone longest without a step; None without any work."""
         now = time.monotonic()
         with self._lock:
-            work = []
+            work: list[Still] = []
             if self._job is not None:
                 work.append(
                     {
@@ -85,8 +107,8 @@ class InHand:
                 )
         return max(work, key=lambda entry: entry["seconds"], default=None)
 
-    def _change(self, **values):
-        hand = {**self._hand, **values}
+    def _change(self, **values: Any) -> None:
+        hand: Hand = {**self._hand, **values}  # type: ignore[typeddict-item]
         if hand != self._hand:
             self._hand = hand
             self._tell(hand)

@@ -1,59 +1,70 @@
-"""The worker's refining thread: refinements, what changes the store, and distillation while there
-is nothing else to do.
-"""
+"""The worker's refining thread: refinements, changes of the store, and distillation when idle."""
 
 import logging
 import os
 import queue
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.refinement import merging
 from vggt3_ros.refinement.placing import LoadError
+from vggt3_ros.store.keyframes import KeyframeStore
+from vggt3_ros.store.snapshot import Snapshot
 from vggt3_ros.system import memory_limits
-from vggt3_ros.worker.channel import code_and_text
+from vggt3_ros.worker.channel import Channel, code_and_text
+from vggt3_ros.worker.held import HeldBackend, Loaded
+from vggt3_ros.worker.in_hand import InHand
 
 log = logging.getLogger(__name__)
 COMMANDS = ("refine", "configure", "reset", "load", "session")
 NICENESS = 10
-PROGRESS_SECONDS = 0.1  # within a phase
-# idle work is published, or lost to a new refinement, in stretches of this length
+PROGRESS_SECONDS = 0.1  # between two reports within a phase
+# idle distillation runs in intervals of this length; a new refinement discards the current one
 DISTIL_SECONDS = 15.0
 
 
 class Jobs:
-    """Does COMMANDS in the order they came. channel: Channel; store: KeyframeStore; held:
-    HeldBackend; hand: InHand; give_way() is called between two small steps. used_mb: what the
-    process takes, to be kept up to date from outside.
+    """Execute COMMANDS in the order of their arrival.
+
+    give_way() is called between two small steps. used_mb: memory that the process uses, MiB; to be
+    updated from outside.
     """
 
-    def __init__(self, channel, store, held, hand, give_way):
-        self._channel, self._store, self._held, self._hand, self._give_way = (
-            channel,
-            store,
-            held,
-            hand,
-            give_way,
-        )
-        self._requests, self._cancelled = queue.Queue(), set()
+    def __init__(
+        self,
+        channel: Channel,
+        store: KeyframeStore,
+        held: HeldBackend,
+        hand: InHand,
+        give_way: Callable[[], object],
+    ) -> None:
+        self._channel, self._store, self._held = channel, store, held
+        self._hand, self._give_way = hand, give_way
+        self._requests: queue.Queue[tuple[int | None, dict[str, Any]]] = queue.Queue()
+        self._cancelled: set[int | None] = set()
         self._distil_seconds, self.used_mb = 0.0, 0.0
 
-    def put(self, number, header):
+    def put(self, number: int | None, header: dict[str, Any]) -> None:
+        """Queue a request."""
         self._requests.put((number, header))
 
-    def cancel(self, number):
+    def cancel(self, number: int | None) -> None:
+        """Cancel the refine request `number`, running or queued."""
         self._cancelled.add(number)
 
-    def work(self):
-        # Before the first torch operation, so that the threads it starts inherit it and a
+    def work(self) -> None:
+        """Execute requests for ever, in the calling thread."""
+        # Before the first torch operation, so that torch's threads inherit the lower priority and
         # localization goes first.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         distil_until = 0.0
         while True:
-            memory_limits.give_back()  # what the last job took
+            memory_limits.give_back()  # memory of the last job
             if time.monotonic() < distil_until and self._requests.empty():
                 distil_until = self._distil(distil_until)
                 continue
@@ -67,24 +78,25 @@ class Jobs:
                 distil_until = 0.0
             self._hand.end()
 
-    def _configure(self, number, header):
+    def _configure(self, number: int | None, header: dict[str, Any]) -> dict[str, Any]:
         config = BackendConfig.from_flat(header.get("config", {}))
         self._distil_seconds = float(header.get("distil_seconds", 0.0))
         self._held.configure(config, int(header.get("shrink", 0)))
         return {"generation": self._held.generation}
 
-    def _reset(self, number, header):
+    def _reset(self, number: int | None, header: dict[str, Any]) -> dict[str, Any]:
         keyframes = len(self._store)
         self._store.clear()
         self._held.replace()
         return {"keyframes": keyframes}
 
-    def _session(self, number, header):
+    def _session(self, number: int | None, header: dict[str, Any]) -> dict[str, Any]:
         session = self._held.get("session before configure").begin_session()
         return {"session": session, "generation": self._held.generation}
 
-    def _load(self, number, header):
+    def _load(self, number: int | None, header: dict[str, Any]) -> dict[str, Any]:
         backend = self._held.get("load before configure")
+        loaded: Loaded
         try:
             if not header["merge"]:
                 loaded = merging.replace(self._store, header["folder"])
@@ -107,19 +119,20 @@ class Jobs:
             "T_map_loaded": np.ravel(loaded.T_map_loaded).tolist(),
         }
 
-    def _refine(self, number, header):
+    def _refine(self, number: int | None, header: dict[str, Any]) -> dict[str, Any]:
         self._held.get("refine before configure")
-        last = {}
+        last_phase, last_time = "", 0.0
 
-        def progress(phase, fraction):
+        def progress(phase: str, fraction: float) -> None:
+            nonlocal last_phase, last_time
             self._hand.step(phase)
             self._give_way()
             now = time.monotonic()
-            if last.get("phase") != phase or now - last["time"] > PROGRESS_SECONDS:
-                last.update(phase=phase, time=now)
+            if last_phase != phase or now - last_time > PROGRESS_SECONDS:
+                last_phase, last_time = phase, now
                 self._channel.send(number, "progress", phase=phase, fraction=float(fraction))
 
-        def cancelled():
+        def cancelled() -> bool:
             self._stepped()
             return number in self._cancelled
 
@@ -133,10 +146,10 @@ class Jobs:
         self._publish(snapshot)
         return {"generation": int(snapshot.generation)}
 
-    def _distil(self, until):
-        """One stretch of idle work; returns until when to go on (0: it no longer helps)."""
+    def _distil(self, until: float) -> float:
+        """Distil for an interval. Return the time until which to continue; 0: no more gain."""
 
-        def cancelled():
+        def cancelled() -> bool:
             self._stepped()
             return not self._requests.empty()
 
@@ -161,18 +174,18 @@ class Jobs:
         self._publish(snapshot)
         return until
 
-    def _stepped(self):
-        """Between two small steps of a job. MemoryError when the process has grown beyond its
-        limit.
+    def _stepped(self) -> None:
+        """Do what is due between two small steps of a job. Raises MemoryError if the process
+        exceeds its memory limit.
         """
         self._hand.step()
         self._give_way()
         limit = memory_limits.limit_mb(self._held.config.resources.memory_limit_mb)
         if self.used_mb > limit:
-            used, self.used_mb = self.used_mb, 0.0  # until it is measured again
+            used, self.used_mb = self.used_mb, 0.0  # until the next measurement
             raise MemoryError(
-                f"{used:.0f} MB are in use, the limit is {limit} (resources.memory_limit_mb)"
+                f"{used:.0f} MB are in use, the limit is {limit} MB (resources.memory_limit_mb)"
             )
 
-    def _publish(self, snapshot):
+    def _publish(self, snapshot: Snapshot) -> None:
         self._channel.send(None, "snapshot", generation=int(snapshot.generation))

@@ -1,37 +1,43 @@
-"""The worker's localizing thread, and how work of the refining one steps aside for it."""
+"""The worker's localizing thread, and how the refining thread yields to it."""
 
 import queue
 import threading
 import time
+from typing import Any
 
 import numpy as np
 
 from vggt3_ros.geometry.camera import Camera
+from vggt3_ros.worker.channel import Channel
+from vggt3_ros.worker.held import HeldBackend
+from vggt3_ros.worker.in_hand import InHand
 
 LONGEST_PAUSE_SECONDS = 0.5
 WAITING_LOCALIZATIONS = 8
 
 
 class Queries:
-    """Answers localize requests in the order they came. channel: Channel; held: HeldBackend; hand:
-    InHand.
-    """
+    """Answer localize requests in the order of their arrival."""
 
-    def __init__(self, channel, held, hand):
+    def __init__(self, channel: Channel, held: HeldBackend, hand: InHand) -> None:
         self._channel, self._held, self._hand = channel, held, hand
-        self._requests = queue.Queue(WAITING_LOCALIZATIONS)
+        self._requests: queue.Queue[tuple[int | None, dict[str, Any], bytes | bytearray]] = (
+            queue.Queue(WAITING_LOCALIZATIONS)
+        )
         self._none_in_hand, self._no_pause_before = threading.Event(), 0.0
         self._none_in_hand.set()
 
-    def put(self, number, header, payload):
+    def put(self, number: int | None, header: dict[str, Any], payload: bytes | bytearray) -> None:
+        """Queue a request, or answer "busy" if WAITING_LOCALIZATIONS already wait."""
         try:
             self._requests.put_nowait((number, header, payload))
         except queue.Full:
             self._channel.error(
-                number, "busy", f"{WAITING_LOCALIZATIONS} localizations are waiting already"
+                number, "busy", f"{WAITING_LOCALIZATIONS} localizations are already waiting"
             )
 
-    def work(self):
+    def work(self) -> None:
+        """Answer requests for ever, in the calling thread."""
         while True:
             number, header, payload = self._requests.get()
             self._held.wait()
@@ -41,10 +47,13 @@ class Queries:
             self._hand.query("")
             self._none_in_hand.set()
 
-    def give_way(self):
-        """In another thread, between two small steps of its work: pause while an image is
-        localized. A library that holds the interpreter (as fusion does) would make it wait for
-        every one of its operations. At most half of the time, so that a refinement always ends.
+    def give_way(self) -> None:
+        """Pause the calling thread while an image is localized. The refining thread calls this
+        between two small steps.
+
+        Libraries that hold the interpreter lock, such as those used for fusion, would otherwise
+        delay every operation of the localization. At most half of the time is spent in pauses, so
+        that a refinement always ends.
         """
         begin = time.monotonic()
         if begin >= self._no_pause_before and not self._none_in_hand.is_set():
@@ -52,7 +61,7 @@ class Queries:
             end = time.monotonic()
             self._no_pause_before = end + (end - begin)
 
-    def _localize(self, header, payload):
+    def _localize(self, header: dict[str, Any], payload: bytes | bytearray) -> dict[str, Any]:
         backend, camera = self._held.get(), Camera(**header["camera"])
         image = np.frombuffer(payload, np.uint8).reshape(camera.height, camera.width, 3)
         hint = (

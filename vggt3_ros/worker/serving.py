@@ -1,13 +1,18 @@
-"""The worker's reading thread: requests go to the thread that serves them, one after the other."""
+"""The worker's reading thread, which passes requests to the threads that serve them."""
 
 import os
+import socket
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
+from vggt3_ros.config import BackendConfig
+from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.system import memory_limits, wire
 from vggt3_ros.system.memory_use import resident_mb
 from vggt3_ros.worker.channel import Channel, log
-from vggt3_ros.worker.held import HeldBackend
+from vggt3_ros.worker.held import HeldBackend, WorkersBackend
 from vggt3_ros.worker.in_hand import InHand
 from vggt3_ros.worker.jobs import COMMANDS, Jobs
 from vggt3_ros.worker.queries import Queries
@@ -16,9 +21,13 @@ ALIVE_SECONDS = 1.0
 THREAD_FAILED = 3  # exit status
 
 
-def serve(connection, store, make_backend):
-    """Until the other side closes the connection. make_backend(store, config) is called in the
-    refining thread.
+def serve(
+    connection: socket.socket,
+    store: KeyframeStore,
+    make_backend: Callable[[KeyframeStore, BackendConfig], WorkersBackend],
+) -> None:
+    """Serve requests until the other side closes the connection. make_backend(store, config) is
+    called in the refining thread.
     """
     channel = Channel(connection)
     hand = InHand(lambda hand: channel.send(None, "hand", hand=hand))
@@ -44,9 +53,9 @@ def serve(connection, store, make_backend):
         _dispatch(header, payload, channel, queries, jobs)
 
 
-def _or_end(name, work):
-    """A thread that fails takes the process with it: the node starts another, where it would wait
-    for this one for ever.
+def _or_end(name: str, work: Callable[[], object]) -> None:
+    """Run a thread's work, and exit the process if it fails: the node then starts another worker,
+    rather than waiting for this one for ever.
     """
     try:
         work()
@@ -55,7 +64,9 @@ def _or_end(name, work):
         os._exit(THREAD_FAILED)
 
 
-def _dispatch(header, payload, channel, queries, jobs):
+def _dispatch(
+    header: dict[str, Any], payload: bytearray, channel: Channel, queries: Queries, jobs: Jobs
+) -> None:
     number, command = header.get("request"), header.get("command")
     if command == "localize":
         queries.put(number, header, payload)
@@ -68,7 +79,7 @@ def _dispatch(header, payload, channel, queries, jobs):
         channel.error(number, "invalid", f"unknown command {command!r}")
 
 
-def _say_alive(channel, jobs, hand, held):
+def _say_alive(channel: Channel, jobs: Jobs, hand: InHand, held: HeldBackend) -> None:
     while True:
         jobs.used_mb = resident_mb()
         channel.send(
