@@ -57,7 +57,7 @@ class _Images:
             if size not in (None, (camera.width, camera.height)):
                 bag.refuse(
                     self.places.pop(stamp_ns),
-                    f"{name} is {size[0]}x{size[1]}, camera_info says {camera.width}x{camera.height}",
+                    f"{name} is {size[0]}x{size[1]}, but camera_info says {camera.width}x{camera.height}",
                 )
 
     @property
