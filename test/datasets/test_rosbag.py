@@ -381,7 +381,7 @@ def test_compressed_depth():
     )
     np.testing.assert_allclose(decompress_depth(Message), [[1.5, 0]])
     for data, message in (
-        (b"\x00" * 40, "the format does not say rvl"),
+        (b"\x00" * 40, "the format does not name rvl"),
         (Message.data[:30], "16 bits"),
         (b"", "no PNG"),
         (Message.data[:16] + struct.pack(">II", 10**6, 2) + Message.data[24:], "sides must be"),

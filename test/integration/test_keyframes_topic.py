@@ -117,7 +117,7 @@ BROKEN = {
         lambda m: setattr(m, "odometry_covariance", -np.eye(6).ravel()),
         "odometry_covariance must be",
     ),
-    "id reused": (lambda m: setattr(m, "id", 1), "keyframe id 1 is stored with stamp_ns"),
+    "id reused": (lambda m: setattr(m, "id", 1), "keyframe id 1 is already stored with stamp_ns"),
     "distortion": (
         lambda m: setattr(m.camera_info, "distortion_model", "magic"),
         "distortion_model 'magic' is unknown",
