@@ -6,9 +6,9 @@ import pytest
 from vggt3_ros.backend import Backend
 from vggt3_ros.config import BackendConfig, MapConfig
 from vggt3_ros.geometry import se3
+from vggt3_ros.refinement.plans import shrunk
 from vggt3_ros.refinement.scene_scale import SceneScale, described, in_scale, scene_scale
 from vggt3_ros.store.keyframes import KeyframeStore
-from vggt3_ros.system.memory_limits import shrunk
 
 ROOM_M = MapConfig().max_depth
 

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from vggt3_ros.config import BackendConfig
+from vggt3_ros.refinement.plans import SMALLEST_PLAN, shrunk
 from vggt3_ros.worker.held import HeldBackend
-from vggt3_ros.worker.plans import SMALLEST_PLAN, shrunk
 
 CONFIG = BackendConfig()
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.features.frame import Frame
-from vggt3_ros.system.memory_limits import SMALLEST_PLAN, shrunk
+from vggt3_ros.refinement.plans import SMALLEST_PLAN, shrunk
 
 # The lengths, in metres, that grow with the scene.
 LENGTHS = {
@@ -99,7 +99,7 @@ def in_scale(config: BackendConfig, scale: float) -> BackendConfig:
 
 
 def _defaults(config: BackendConfig) -> BackendConfig:
-    """The defaults, or what memory_limits.shrunk made of them where `config` was shrunk."""
+    """The defaults, or what plans.shrunk made of them where `config` was shrunk."""
     for level in range(1, SMALLEST_PLAN + 1):
         smaller = shrunk(BackendConfig(), level)
         if smaller.memory.max_slots == config.memory.max_slots:

@@ -5,8 +5,7 @@ The node starts it and talks to it over an inherited socket (system/wire.py). It
 does. client.py is the node's end, which restarts a worker that has died; suspects.py counts what
 was in hand at a death. In the worker, serving.py reads requests and sends signs of life, jobs.py
 refines (at a lower priority, and distils when idle), queries.py localizes. held.py holds the back
-end that both use, plans.py makes smaller ones, channel.py sends to the node, and in_hand.py notes
-what is being worked on.
+end that both use, channel.py sends to the node, and in_hand.py notes what is being worked on.
 
 Requests: {"request": number, "command": name, ...}
 

@@ -18,9 +18,9 @@ import numpy as np
 
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.geometry.camera import Camera
+from vggt3_ros.refinement import plans
 from vggt3_ros.system import wire
 from vggt3_ros.system.child_process import ChildProcess
-from vggt3_ros.worker import plans
 from vggt3_ros.worker.in_hand import Hand, Still
 from vggt3_ros.worker.suspects import FATAL, Logger, Suspects, digest
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.geometry.camera import Camera
+from vggt3_ros.refinement import plans
 from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.store.snapshot import Snapshot
 from vggt3_ros.system import memory_limits
-from vggt3_ros.worker import plans
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")

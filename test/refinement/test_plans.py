@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from vggt3_ros.config import BackendConfig
-from vggt3_ros.worker import plans
+from vggt3_ros.refinement import plans
 
 
 def test_each_plan_is_smaller_than_the_one_before_and_valid():
