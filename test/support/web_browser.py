@@ -24,6 +24,7 @@ FLAGS = (
     "--disable-dev-shm-usage",
     "--disable-background-networking",
     "--disable-component-update",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--hide-scrollbars",
 )
 
@@ -31,8 +32,8 @@ FLAGS = (
 class Browser:
     """One page, in a with statement.
 
-    messages: (level, text) that the page logged or threw. requests: every URL that it asked for,
-    web sockets too.
+    It finds no machine but this one. messages: (level, text) that the page logged or threw.
+    requests: every URL that it asked the network for, web sockets too.
     """
 
     def __init__(self, folder, size=(1280, 800)):
@@ -127,7 +128,8 @@ class Browser:
         elif method == "Log.entryAdded":
             self.messages.append((about["entry"]["level"], about["entry"]["text"]))
         elif method == "Network.requestWillBeSent":
-            self.requests.append(about["request"]["url"])
+            if not about["request"]["url"].startswith(("data:", "blob:")):
+                self.requests.append(about["request"]["url"])
         elif method == "Network.webSocketCreated":
             self.requests.append(about["url"])
 

@@ -100,14 +100,13 @@ def _serve(arguments, most_points):
     config = BackendConfig.from_flat(parse_settings(arguments.set))
     camera = read_camera(Path(arguments.camera), 1.0)[0] if arguments.camera else None
     try:
-        from vggt3_ros.web.serve import serve, yield_to_others
+        from vggt3_ros.web.serve import serve
     except ImportError as error:
         raise ValueError(
             f"the page needs viser ({error}): pip install 'vggt3_ros[web]' or scripts/run pip install viser"
         ) from error
     logging.basicConfig(level=logging.WARNING, format="vggt3 view: %(message)s")
     logging.getLogger("vggt3_ros").setLevel(logging.INFO)
-    yield_to_others()
     serve(folder, arguments.host, arguments.port, most_points, config, camera)
     return 0
 

@@ -41,7 +41,7 @@ def _attached(
 ) -> np.ndarray:
     asked = min(ASKED, len(T_cam_map))
     near = tree.query(points, k=asked)[1].reshape(len(points), asked)
-    best = near[:, 0].astype(np.int32)
+    best: np.ndarray = near[:, 0].astype(np.int32)
     depth = np.full(len(points), np.inf)
     for rows in near.T:
         x, y, z = (

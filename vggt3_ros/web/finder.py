@@ -134,7 +134,8 @@ def matching(size: tuple[int, int], cameras: list[Camera]) -> Camera:
             return camera
     for camera in cameras:
         if abs(width * camera.height / (height * camera.width) - 1) < ASPECT:
-            return camera.scaled(width, height)
+            scaled: Camera = camera.scaled(width, height)
+            return scaled
     known = ", ".join(sorted({f"{c.width}x{c.height}" for c in cameras})) or "none"
     raise ValueError(
         f"the image is {width}x{height}, the cameras that are known: {known}; send an image of the same "

@@ -50,14 +50,14 @@ class Page:
         )
         # Points and lines have no shading; the map of a sky that lights it would be sent in vain.
         server.scene.configure_environment_map(None)
-        self._drawing = Drawing(server.scene, self._clicked, most_points)
+        self._drawing = Drawing(server.scene, self.clicked, most_points)
         self.panel = Panel(server.gui, self._drawing.layer)
         self.panel.height.on_update(lambda _: None if self._offering else self._redraw())
         self.panel.point_size.on_update(
             lambda _: self._drawing.resize_points(self.panel.point_size.value / 1000)
         )
         self.panel.film.on_update(lambda _: self._place(self.panel.film.value))
-        self.panel.play.on_click(lambda _: self._play())
+        self.panel.play.on_click(lambda _: self.play())
         self.panel.upload.on_upload(lambda event: self._uploaded(event.target.value))
 
     def show(self, seen: Seen) -> None:
@@ -137,7 +137,7 @@ class Page:
             self._drawing.place(moment.T_map_cam, moment.loops)
             self.panel.film_text.content = paragraph(moment.text)
 
-    def _play(self) -> None:
+    def play(self) -> None:
         """From the beginning to the end; a second click stops it."""
         with self._lock:
             if self._playing.is_set():
@@ -160,7 +160,7 @@ class Page:
     # images
     # -----------------------------------------------------------------------------------------
 
-    def _clicked(self, row: int) -> None:
+    def clicked(self, row: int) -> None:
         """A keyframe: its image, and what is known of it."""
         snapshot = self._seen.newest
         if snapshot is None or row >= len(snapshot):

@@ -27,7 +27,7 @@ class Panel:
     def __init__(self, gui: viser.GuiApi, layer: Callable[[str, bool], None]) -> None:
         self.status = gui.add_html(paragraph("reading the store ..."))
         gui.add_html(palette.legend_html())
-        self._said = gui.add_html(paragraph(HELP))
+        self.said = gui.add_html(paragraph(HELP))
         self._image = gui.add_image(np.zeros((2, 2, 3), np.uint8), visible=False)
         self.upload = gui.add_upload_button(
             "Where was this image taken?",
@@ -48,7 +48,7 @@ class Panel:
 
     def say(self, html: str, image: np.ndarray | None = None) -> None:
         """Show a text, and an image (h, w, 3) uint8 RGB below it or none."""
-        self._said.content = html
+        self.said.content = html
         if image is not None:
             self._image.image = image
         self._image.visible = image is not None

@@ -9,7 +9,7 @@ from vggt3_ros.config import BackendConfig
 from vggt3_ros.geometry.camera import Camera
 from vggt3_ros.web.finder import Finder
 from vggt3_ros.web.page import Page
-from vggt3_ros.web.server import Server
+from vggt3_ros.web.server import Server, check_address
 from vggt3_ros.web.watching import Watch
 
 _log = logging.getLogger(__name__)
@@ -27,9 +27,12 @@ def serve(
     stop: threading.Event | None = None,
 ) -> None:
     """Show the store in `folder` on http://host:port until `stop` is set, or a KeyboardInterrupt
-    comes. ValueError where nothing can be served there.
+    comes; the process gives way to others from then on. ValueError where nothing can be served
+    there.
     """
     stop = stop or threading.Event()
+    check_address(host, port)
+    os.nice(NICENESS)  # before there are threads, which inherit it
     server = Server(host, port, f"vggt3_ros: {folder.name}")
     try:
         _log.info("%s", where(host, server.get_port(), server.loopback))
@@ -66,8 +69,3 @@ def exposed(host: str) -> str:
         f"anybody who reaches {host} sees this map and the images it was made of, without a password and not "
         "encrypted: leave --host out and use ssh -L, unless all who share this network may see them"
     )
-
-
-def yield_to_others() -> None:
-    """Let whatever else runs on this machine go first."""
-    os.nice(NICENESS)

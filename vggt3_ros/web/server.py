@@ -60,7 +60,7 @@ class Server(viser.ViserServer):
 
     def _forget_uploads(self, connection: viser.infra.WebsockClientConnection) -> None:
         # viser forgets those of visitors who had a camera alone
-        self.gui._drop_uploads_from_client(connection.client_id)
+        self.gui._drop_uploads_from_client(viser.infra.ClientId(connection.client_id))
 
     def _start_of_upload(
         self, client_id: viser.infra.ClientId, message: _messages.FileTransferStartUpload

@@ -83,9 +83,9 @@ def odometry(snapshot: Snapshot) -> np.ndarray:
     """T_map_cam (N, 4, 4) as the odometry alone has it: each session's is put where the map has
     the session's first keyframe.
     """
-    out = np.array(snapshot.T_odom_cam, float)
-    for session in np.unique(snapshot.sessions):
-        rows = np.flatnonzero(snapshot.sessions == session)
+    out, sessions = np.array(snapshot.T_odom_cam, float), np.asarray(snapshot.sessions)
+    for session in np.unique(sessions):
+        rows = np.flatnonzero(sessions == session)
         first = rows[np.argmin(snapshot.stamps_ns[rows])]
         T_map_odom = snapshot.T_map_cam[first] @ se3.inverse(snapshot.T_odom_cam[first])
         out[rows] = T_map_odom @ snapshot.T_odom_cam[rows]
@@ -108,12 +108,12 @@ def _carried_on(newest: Snapshot, older: Snapshot, before: np.ndarray) -> np.nda
     """
     row = {int(i): k for k, i in enumerate(older.keyframe_ids)}
     known = np.array([row.get(int(i), -1) for i in newest.keyframe_ids])
-    out = np.array(before)
+    out, sessions = np.array(before), np.asarray(newest.sessions)
     for k in range(len(newest)):
         if known[k] >= 0:
             out[k] = older.T_map_cam[known[k]]
             continue
-        same = np.flatnonzero((newest.sessions == newest.sessions[k]) & (known >= 0))
+        same = np.flatnonzero((sessions == sessions[k]) & (known >= 0))
         if len(same):
             j = same[np.argmin(np.abs(newest.stamps_ns[same] - newest.stamps_ns[k]))]
             step = se3.inverse(newest.T_odom_cam[j]) @ newest.T_odom_cam[k]

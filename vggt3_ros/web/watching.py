@@ -102,7 +102,8 @@ class Watch:
         if name in self._read:
             return self._read[name]
         try:
-            return Snapshot.of(store, store.snapshots / name[0])
+            snapshot: Snapshot = Snapshot.of(store, store.snapshots / name[0])
+            return snapshot
         except ValueError as error:
             if name not in self._unreadable:
                 _log.warning("%s; it is not shown", error)
