@@ -240,6 +240,7 @@ class Page:
         with self._lock, self._server.atomic():
             if self._timeline is not None:
                 put(self.panel.film, self._timeline.end)
+            self._drawing.highlight(None)
             self._query = frustum(
                 self._server.scene,
                 "/your_image",

@@ -27,14 +27,6 @@ class Panel:
     def __init__(self, gui: viser.GuiApi, layer: Callable[[str, bool], None]) -> None:
         self.status = gui.add_html(paragraph("reading the store ..."))
         gui.add_html(palette.legend_html())
-        self.said = gui.add_html(paragraph(HELP))
-        self._image = gui.add_image(np.zeros((2, 2, 3), np.uint8), visible=False)
-        self.upload = gui.add_upload_button(
-            "Where was this image taken?",
-            mime_type="image/png,image/jpeg",
-            icon=viser.Icon.PHOTO_SEARCH,
-            hint=UPLOAD_HELP,
-        )
         with gui.add_folder("Refinement, step by step"):
             self.play = gui.add_button("Play", icon=viser.Icon.PLAYER_PLAY)
             self.film = gui.add_slider("State", 0.0, 1.0, 0.01, 1.0)
@@ -45,6 +37,14 @@ class Panel:
                 _switch(box, name, layer)
             self.point_size = gui.add_slider("Point size (mm)", 1.0, 200.0, 0.5, 10.0)
             self.height = gui.add_slider("Up to height (m)", 0.0, 1.0, 0.05, 1.0)
+        self.upload = gui.add_upload_button(
+            "Where was this image taken?",
+            mime_type="image/png,image/jpeg",
+            icon=viser.Icon.PHOTO_SEARCH,
+            hint=UPLOAD_HELP,
+        )
+        self.said = gui.add_html(paragraph(HELP))
+        self._image = gui.add_image(np.zeros((2, 2, 3), np.uint8), visible=False)
 
     def say(self, html: str, image: np.ndarray | None = None) -> None:
         """Show a text, and an image (h, w, 3) uint8 RGB below it or none."""
