@@ -13,8 +13,18 @@ from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
 
 ASKED = 12  # keyframes that a point asks, the nearest in what they look at
-AHEAD_M = 1.5  # what a keyframe looks at lies about so far before it
+SAMPLED = 2000  # points that say how far keyframes look
 PIECE = 65_536  # points at a time
+
+
+def reach(points: np.ndarray, T_map_cam: np.ndarray) -> float:
+    """How far keyframes (N, 4, 4) look, metres: the median distance of points (M, 3) to the
+    nearest of them; 1 without points.
+    """
+    if not len(points) or not len(T_map_cam):
+        return 1.0
+    some = points[:: max(1, len(points) // SAMPLED)]
+    return max(float(np.median(cKDTree(T_map_cam[:, :3, 3]).query(some)[0])), 1e-3)
 
 
 def attach(points: np.ndarray, T_map_cam: np.ndarray, cameras: Sequence[Camera]) -> np.ndarray:
@@ -26,7 +36,7 @@ def attach(points: np.ndarray, T_map_cam: np.ndarray, cameras: Sequence[Camera])
     """
     if not len(T_map_cam):
         raise ValueError("there is no keyframe to attach points to")
-    looked_at = T_map_cam[:, :3, 3] + AHEAD_M * T_map_cam[:, :3, 2]
+    looked_at = T_map_cam[:, :3, 3] + reach(points, T_map_cam) * T_map_cam[:, :3, 2]
     tree, T_cam_map = cKDTree(looked_at), se3.inverse(T_map_cam)
     lens = np.array([(c.fx, c.fy, c.cx, c.cy, c.width, c.height) for c in cameras])
     pieces = [

@@ -10,19 +10,17 @@ from functools import partial
 
 import numpy as np
 import viser
-from scipy.spatial import cKDTree
 
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
 from vggt3_ros.geometry.local_frame import shifted
 from vggt3_ros.store.snapshot import Loop, PointMap, Snapshot
 from vggt3_ros.web import palette
-from vggt3_ros.web.attachment import attach
+from vggt3_ros.web.attachment import attach, reach
+from vggt3_ros.web.shapes import anchors, no_segment, pair_segments, path_segments, spacing
 
-MOST_CLOUDS = 256  # nodes; with more keyframes, neighbours share one
 MOST_FRUSTUMS = 512  # of a longer path every second, third ... keyframe is drawn
 LAYERS = ("points", "keyframes", "corrected", "odometry", "accepted", "rejected")
-SAMPLED = 2000  # points that say how dense a cloud is
 PATH_PX, LOOP_PX = 3.0, 1.0
 
 
@@ -37,7 +35,8 @@ class _Moving:
 class Drawing:
     """The scene of one snapshot. All it draws is relative to the origin of the cloud.
 
-    clicked(row) hears which keyframe was clicked. shown: points drawn.
+    clicked(row) hears which keyframe was clicked. shown: points drawn. reach: how far keyframes
+    look, metres.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class Drawing:
         self._accepted: viser.LineSegmentsHandle | None = None
         self._frustums: dict[int, viser.CameraFrustumHandle] = {}
         self._snapshot: Snapshot | None = None
-        self.origin, self.shown, self.point_size = np.zeros(3), 0, 0.01
+        self.origin, self.shown, self.point_size, self.reach = np.zeros(3), 0, 0.01, 1.0
 
     def layer(self, name: str, visible: bool) -> None:
         self._layers[name].visible = visible
@@ -82,6 +81,7 @@ class Drawing:
         self._snapshot, self.origin = snapshot, snapshot.cloud.origin
         T_map_cam = shifted(snapshot.T_map_cam, -self.origin)
         cloud = snapshot.cloud.thinned(self._most_points)
+        self.reach = reach(cloud.around_origin, T_map_cam)
         if len(snapshot):
             self._show_points(cloud, T_map_cam, cameras, highest)
             self._show_keyframes(T_map_cam, cameras)
@@ -98,8 +98,8 @@ class Drawing:
         for moving in self._moving:
             moving.node.position = position[moving.row]
             moving.node.wxyz = quaternion[moving.row][[3, 0, 1, 2]]
-        self._path.points = _path(self._snapshot, position)
-        _draw_pairs(self._accepted, self._snapshot, position, accepted)
+        self._path.points = path_segments(self._snapshot, position)
+        _draw(self._accepted, pair_segments(self._snapshot, position, accepted))
 
     def highlight(self, row: int | None, image: np.ndarray | None = None) -> None:
         """Show one keyframe's image in its frustum, and none in the others."""
@@ -126,11 +126,11 @@ class Drawing:
         points, colors = cloud.around_origin, cloud.colors
         if len(points) == 0:
             return
-        self.point_size = _spacing(points)
+        self.point_size = spacing(points)
         below = points[:, 2] <= highest
         points, colors = points[below], colors[below]
         self.shown = len(points)
-        rows = _anchors(len(T_map_cam))[attach(points, T_map_cam, cameras)]
+        rows = anchors(len(T_map_cam))[attach(points, T_map_cam, cameras)]
         order = np.argsort(rows, kind="stable")
         starts = np.searchsorted(rows[order], np.arange(len(T_map_cam) + 1))
         for row in np.unique(rows):
@@ -149,7 +149,8 @@ class Drawing:
 
     def _show_keyframes(self, T_map_cam: np.ndarray, cameras: list[Camera]) -> None:
         step = np.linalg.norm(np.diff(T_map_cam[:, :3, 3], axis=0), axis=1)
-        size = float(np.clip(0.4 * np.median(step), 0.04, 0.4)) if len(step) else 0.1
+        some = 0.4 * np.median(step) if len(step) else 0.0
+        size = float(np.clip(some, 0.03 * self.reach, 0.3 * self.reach))
         every = -(-len(T_map_cam) // MOST_FRUSTUMS)
         for row in range(0, len(T_map_cam), every):
             node = frustum(self._scene, f"/keyframes/{row}", cameras[row], palette.KEYFRAME, size)
@@ -159,18 +160,18 @@ class Drawing:
             self._kept(node)
 
     def _show_paths(self, snapshot: Snapshot, T_map_cam: np.ndarray, T_before: np.ndarray) -> None:
-        path = _path(snapshot, T_map_cam[:, :3, 3])
-        before = _path(snapshot, T_before[:, :3, 3])
+        path = path_segments(snapshot, T_map_cam[:, :3, 3])
+        before = path_segments(snapshot, T_before[:, :3, 3])
         self._path = self._lines("/corrected/path", path, palette.CORRECTED, PATH_PX)
         self._lines("/odometry/path", before, palette.ODOMETRY, PATH_PX)
 
     def _show_loops(self, snapshot: Snapshot, T_map_cam: np.ndarray) -> None:
         """Accepted ones follow when everything is placed; rejected ones stay where they are."""
-        nothing = _nothing_at(T_map_cam[0, :3, 3])
+        nothing = no_segment(T_map_cam[0, :3, 3])
         self._accepted = self._lines("/accepted/loops", nothing, palette.ACCEPTED, LOOP_PX)
         node = self._lines("/rejected/loops", nothing, palette.REJECTED, LOOP_PX)
         rejected = tuple(loop for loop in snapshot.loops if not loop.accepted)
-        _draw_pairs(node, snapshot, T_map_cam[:, :3, 3], rejected)
+        _draw(node, pair_segments(snapshot, T_map_cam[:, :3, 3], rejected))
 
     def _lines(
         self, name: str, points: np.ndarray, color: tuple[int, int, int], pixels: float
@@ -206,50 +207,8 @@ def frustum(
     )
 
 
-def _anchors(count: int) -> np.ndarray:
-    """(N,): the keyframe with which the points of each one move: itself, unless there are too
-    many.
-    """
-    each = -(-count // MOST_CLOUDS)
-    rows = np.arange(count)
-    return np.minimum(rows // each * each + each // 2, count - 1)
-
-
-def _path(snapshot: Snapshot, position: np.ndarray) -> np.ndarray:
-    """Segments (S, 2, 3) between successive keyframes of a session."""
-    sessions = np.asarray(snapshot.sessions)
-    order = np.lexsort((snapshot.stamps_ns, sessions))
-    same = np.diff(sessions[order]) == 0
-    pairs = np.stack([order[:-1], order[1:]], axis=1)[same]
-    return position[pairs].astype(np.float32) if len(pairs) else _nothing_at(position[0])
-
-
-def _draw_pairs(
-    node: viser.LineSegmentsHandle,
-    snapshot: Snapshot,
-    position: np.ndarray,
-    loops: tuple[Loop, ...],
-) -> None:
-    row = {int(i): k for k, i in enumerate(snapshot.keyframe_ids)}
-    pairs = [
-        (row[loop.source_id], row[loop.target_id])
-        for loop in loops
-        if loop.source_id in row and loop.target_id in row
-    ]
-    node.visible = bool(pairs)
-    if pairs:
-        node.points = position[np.array(pairs)].astype(np.float32)
-
-
-def _nothing_at(position: np.ndarray) -> np.ndarray:
-    """A segment without length: the page wants one at least."""
-    return np.tile(position, (1, 2, 1)).astype(np.float32)
-
-
-def _spacing(points: np.ndarray) -> float:
-    """Metres between neighbouring points: so large each is drawn, and surfaces are closed."""
-    if len(points) < 2:
-        return 0.02
-    some = points[:: max(1, len(points) // SAMPLED)]
-    distance = cKDTree(points).query(some, k=2)[0][:, 1]
-    return float(np.clip(1.3 * np.median(distance), 0.002, 0.2))
+def _draw(node: viser.LineSegmentsHandle, segments: np.ndarray) -> None:
+    """Give lines other ends, and hide them where there are none."""
+    node.visible = len(segments) > 0
+    if len(segments):
+        node.points = segments

@@ -12,20 +12,20 @@ from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import undistort
 from vggt3_ros.geometry.local_frame import shifted
 from vggt3_ros.store.keyframes import KeyframeStore
-from vggt3_ros.surface.export.picture import FIELD_OF_VIEW, upright, viewpoint
 from vggt3_ros.web import palette
+from vggt3_ros.web.answers import about_image, about_keyframe
 from vggt3_ros.web.drawing import Drawing, frustum
 from vggt3_ros.web.finder import Finder, Found, small
+from vggt3_ros.web.first_view import OPENING, first_view
 from vggt3_ros.web.panel import Panel, put
 from vggt3_ros.web.server import Server
-from vggt3_ros.web.status_text import paragraph, status_html, table
+from vggt3_ros.web.status_text import paragraph, status_html
 from vggt3_ros.web.timeline import Timeline
 from vggt3_ros.web.watching import Seen
 
 _log = logging.getLogger(__name__)
-BESIDE, FARTHER = 0.12, 0.02  # of the distance, that the first view is moved by
 IMAGE_WIDTH = 480  # of images on the page, pixels
-QUERY_SIZE = 0.35  # metres, depth of the frustum of a localized image
+QUERY_DEPTH = 0.25  # of how far keyframes look: the frustum of a localized image
 STATE_SECONDS, FRAMES_PER_SECOND = 5.0, 12  # of the film, from one state to the next
 
 
@@ -77,7 +77,10 @@ class Page:
                 self._offering = True
                 self.panel.offer(self._heights(), self._timeline.end if self._timeline else 1.0)
                 self._offering = False
+                origin = self._drawing.origin
                 self._redraw()
+                if not np.array_equal(origin, self._drawing.origin):
+                    self._forget_query()
                 self.panel.offer_size(1000 * self._drawing.point_size)
             self.panel.status.content = status_html(seen, self._drawing.shown)
 
@@ -102,29 +105,17 @@ class Page:
         return float(z.min()), float(z.max())
 
     def _look_at_all(self) -> None:
-        """The camera of visitors to come: behind and above, all of the map in view."""
+        """For visitors to come, and those who are there."""
         snapshot = self._seen.newest
         if snapshot is None:
             return
-        T_map_cam = shifted(snapshot.T_map_cam, -snapshot.cloud.origin)
-        points = np.concatenate(
-            [snapshot.cloud.thinned(20_000).around_origin.astype(float), T_map_cam[:, :3, 3]]
-        )
-        up = upright(T_map_cam)
-        view = viewpoint(points, up)
-        camera, middle = self._server.initial_camera, np.median(points, axis=0)
-        away = max(float(view[:3, 2] @ (middle - view[:3, 3])), 0.1)
-        # the panel covers the right of the window
-        position = view[:3, 3] + away * (BESIDE * view[:3, 0] - FARTHER * view[:3, 2])
-        self._server.scene.set_up_direction(tuple(up))
-        camera.up = up
-        camera.fov = float(FIELD_OF_VIEW)
-        camera.position = position
-        camera.look_at = position + (1 + FARTHER) * away * view[:3, 2]
+        view, camera = first_view(snapshot), self._server.initial_camera
+        self._server.scene.set_up_direction(tuple(view.up))
+        camera.fov, camera.up = OPENING, view.up
+        camera.position, camera.look_at = view.position, view.look_at
         for client in self._server.get_clients().values():
-            client.camera.up_direction = up
-            client.camera.position = camera.position
-            client.camera.look_at = camera.look_at
+            client.camera.up_direction = view.up
+            client.camera.position, client.camera.look_at = view.position, view.look_at
 
     # the film
     # -----------------------------------------------------------------------------------------
@@ -165,35 +156,19 @@ class Page:
         snapshot = self._seen.newest
         if snapshot is None or row >= len(snapshot):
             return
-        keyframe_id = int(snapshot.keyframe_ids[row])
-        sigma = np.sqrt(np.diag(snapshot.covariances[row]).clip(0))
-        position = snapshot.T_map_cam[row, :3, 3]
-        loops = [
-            loop for loop in snapshot.loops if keyframe_id in (loop.source_id, loop.target_id)
-        ]
-        rows = [
-            ("Keyframe", str(keyframe_id)),
-            ("Stamp", f"{snapshot.stamps_ns[row] / 1e9:.3f} s"),
-            ("Position", "{:.2f}, {:.2f}, {:.2f} m".format(*position)),
-            ("Standard deviation", f"{100 * np.linalg.norm(sigma[:3]):.1f} cm"),
-            (
-                "Loops",
-                f"{sum(loop.accepted for loop in loops)} accepted, "
-                f"{sum(not loop.accepted for loop in loops)} rejected",
-            ),
-        ]
+        about = about_keyframe(snapshot, row)
         try:
             with KeyframeStore(self._folder, read_only=True) as store:
                 if not store.has_images:
                     raise ValueError("this map was saved without images")
-                keyframe = store.get(keyframe_id)
+                keyframe = store.get(int(snapshot.keyframe_ids[row]))
             image = small(undistort(keyframe.image, keyframe.camera), IMAGE_WIDTH)
         except (ValueError, KeyError) as error:
-            self.panel.say(table(rows) + paragraph(str(error), palette.FAULT))
+            self.panel.say(about + paragraph(str(error), palette.FAULT))
             return
         with self._lock:
             self._drawing.highlight(row, image)
-            self.panel.say(table(rows), image)
+            self.panel.say(about, image)
 
     def _uploaded(self, file: viser.UploadedFile) -> None:
         self.find(file.name, file.content)
@@ -211,32 +186,9 @@ class Page:
             self.panel.say(paragraph(f"{name}: {error}", palette.FAULT))
             return None
         image, answer = small(found.image, IMAGE_WIDTH), found.localization
-        if answer.T_map_cam is None or answer.covariance is None:
-            text = f"{name}: {answer.code.replace('_', ' ')}: {answer.message}"
-            self.panel.say(paragraph(text, palette.FAULT), image)
+        self.panel.say(about_image(name, answer), image)
+        if answer.T_map_cam is None:
             return found
-        sigma = np.sqrt(np.diag(answer.covariance).clip(0))
-        self.panel.say(
-            table(
-                [
-                    ("Image", name),
-                    ("Position", "{:.3f}, {:.3f}, {:.3f} m".format(*answer.T_map_cam[:3, 3])),
-                    (
-                        "Standard deviation",
-                        f"{100 * np.linalg.norm(sigma[:3]):.1f} cm, "
-                        f"{np.degrees(np.linalg.norm(sigma[3:])):.2f} deg",
-                    ),
-                    ("Inliers", str(answer.inliers)),
-                    ("Reprojection error", f"{answer.reprojection_error_px:.2f} px"),
-                    (
-                        "Checked",
-                        "against keyframes" if answer.verified else "by the scene memory alone",
-                    ),
-                    ("Took", f"{answer.seconds:.1f} s"),
-                ]
-            ),
-            image,
-        )
         with self._lock, self._server.atomic():
             if self._timeline is not None:
                 put(self.panel.film, self._timeline.end)
@@ -246,7 +198,7 @@ class Page:
                 "/your_image",
                 found.camera.undistorted(),
                 palette.QUERY,
-                QUERY_SIZE,
+                QUERY_DEPTH * self._drawing.reach,
                 image,
             )
             T_local_cam = shifted(answer.T_map_cam, -self._drawing.origin)

@@ -65,7 +65,8 @@ class Panel:
         self.film.max = states
 
     def offer_size(self, millimetres: float) -> None:
-        put(self.point_size, float(np.clip(2 * millimetres, 2, 400).round() / 2))
+        self.point_size.max = max(200.0, round(10 * millimetres))
+        put(self.point_size, max(round(2 * millimetres) / 2, 1.0))
 
     def highest(self) -> float:
         """z above which points are hidden; infinite where the slider is at its end."""

@@ -52,8 +52,9 @@ class Watch:
         """Seen where it differs from the last look, else None: then no snapshot is read."""
         try:
             state, seen = self._look()
-        except StoreError as error:
-            state, seen = str(error), Seen(problem=str(error))
+        except (StoreError, KeyError) as error:  # a node may clear the store at any moment
+            text = f"the store cannot be read: {error}"
+            state, seen = text, Seen(problem=text)
         if state == self._last:
             return None
         self._last = state
