@@ -8,13 +8,21 @@ from ament_index_python.packages import (
     get_package_prefix,
     get_package_share_directory,
 )
-from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    LogInfo,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+)
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchDescription
+from vggt3_ros.ros.node_config import NodeConfig
+from vggt3_ros.ros.parameter_file import named_store
 from vggt3_ros.system.environment import OMP_WAIT_POLICY
 
 CONFIG = os.path.join(get_package_share_directory("vggt3_ros"), "config")
@@ -106,6 +114,12 @@ ARGUMENTS = {
     "autostart": ("", "Configure and activate at once; false: wait for a lifecycle manager"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
     "rviz": ("false", "Start RViz with map, path, loops, status and TF"),
+    "web": ("false", "Serve a page of the store for browsers, in a process of its own (viser)"),
+    "web_port": ("8080", "Port of that page"),
+    "web_host": (
+        "127.0.0.1",
+        "Address of that page: this machine alone, others by ssh -L; 0.0.0.0: whoever reaches it",
+    ),
 }
 
 
@@ -127,7 +141,11 @@ def generate_launch_description():
 
 def start(context):
     value = {name: context.launch_configurations[name] for name in ARGUMENTS}
-    check_parameters(value["params_file"])
+    parameters = read_parameters(value["params_file"])
+    with_web = is_true("web", value["web"])
+    if with_web:  # the page and the node must agree on the store, which the node would choose
+        store = value["store"] or named_store(parameters) or str(NodeConfig().store_folder())
+        value["store"] = context.launch_configurations["store"] = os.path.expanduser(store)
     given = {
         parameter: ParameterValue(LaunchConfiguration(name), value_type=str)
         for name, parameter in PARAMETERS.items()
@@ -160,7 +178,28 @@ def start(context):
             ros_arguments=["--log-level", value["log_level"]],
         ),
         rviz(value, [*topics.items(), *tf]),
+        *([web(value)] if with_web else []),
     ]
+
+
+def web(value):
+    """It reads the store; what it shows does not pass through the node."""
+    command = os.path.join(get_package_prefix("vggt3_ros"), "lib", "vggt3_ros", "vggt3")
+    return ExecuteProcess(
+        cmd=[
+            *(command, "view", "--web", "--wait"),
+            *("--port", value["web_port"], "--host", value["web_host"], value["store"]),
+        ],
+        name="vggt3_web",
+        output="screen",
+    )
+
+
+def is_true(name, text):
+    """A switch, as launch's conditions read it."""
+    if text.lower() not in ("true", "1", "false", "0"):
+        raise RuntimeError(f"{name} must be true or false, got '{text}'")
+    return text.lower() in ("true", "1")
 
 
 def rviz(value, remappings):
@@ -188,10 +227,12 @@ def rviz(value, remappings):
     )
 
 
-def check_parameters(path):
-    """launch_ros only warns of a file that is not there, and starts the node without it."""
+def read_parameters(path):
+    """What a parameter file holds. launch_ros only warns of one that is not there, and starts the
+    node without it.
+    """
     try:
         with open(path) as file:
-            yaml.safe_load(file)
+            return yaml.safe_load(file)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RuntimeError(f"params_file cannot be read: {error}") from error

@@ -28,6 +28,15 @@ def generate_launch_description():
         ),
         "store": ("", "Folder of the keyframe store; empty: a new one"),
         "rviz": ("true", "Start RViz with map, path, loops, status and TF, if it is installed"),
+        "web": (
+            "false",
+            "Serve a page of the store for browsers, in a process of its own (viser)",
+        ),
+        "web_port": ("8080", "Port of that page"),
+        "web_host": (
+            "127.0.0.1",
+            "Address of that page: this machine alone, others by ssh -L; 0.0.0.0: whoever reaches it",
+        ),
     }
     value = {name: LaunchConfiguration(name) for name in passed_on}
     backend = IncludeLaunchDescription(

@@ -53,6 +53,15 @@ def generate_launch_description():
         "autostart": ("", "Configure and activate at once; false: wait for a lifecycle manager"),
         "log_level": ("info", "debug, info, warn, error or fatal"),
         "rviz": ("false", "Start RViz with map, path, loops, status and TF"),
+        "web": (
+            "false",
+            "Serve a page of the store for browsers, in a process of its own (viser)",
+        ),
+        "web_port": ("8080", "Port of that page"),
+        "web_host": (
+            "127.0.0.1",
+            "Address of that page: this machine alone, others by ssh -L; 0.0.0.0: whoever reaches it",
+        ),
     }
     backend = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(os.path.join(share, "launch", "backend.launch.py")),

@@ -15,6 +15,7 @@ ORDER = (
     "benchmarks",
     "ros",
     "worker",
+    "web",
     "evaluation",
     "backend",
     "refinement",

@@ -5,9 +5,11 @@ launch_pytest would tie the tests to one version of pytest, so a process of its 
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -275,6 +277,42 @@ def test_rviz_shows_the_map_frame_and_the_topics_that_were_named(
     words = until(lambda: arguments.exists() and arguments.read_text().split())
     assert words[words.index("-f") + 1] == "world" and Path(words[words.index("-d") + 1]).is_file()
     assert {"map:=points", "occupancy_grid:=occupancy_grid", "/tf:=tf"} <= set(words)
+
+
+def served(log):
+    """Text of the page that a launch serves, once its log says where."""
+    found = until(lambda: re.search(r"the map is at (http://\S+?);", log.read_text()))
+    with urllib.request.urlopen(found[1], timeout=30) as answer:
+        return answer.read().decode()
+
+
+@pytest.mark.parametrize("name", ["backend.launch.py", "demo.launch.py"])
+def test_the_page_is_served_beside_the_node_from_its_store(client, launch, folder, tmp_path, name):
+    pytest.importorskip("viser", reason="viser is not installed: scripts/setup brings it")
+    played = {"folder": folder, "rviz": "false"} if name == "demo.launch.py" else {}
+    launch(name, store=tmp_path / "store", web="true", web_port=free_port(), **played)
+    wait_until_active(client, "/vggt3_ros")
+    assert "viser" in served(tmp_path / "0.log")
+
+
+def test_without_a_named_store_the_page_and_the_node_have_the_same(
+    client, launch, tmp_path, monkeypatch
+):
+    pytest.importorskip("viser", reason="viser is not installed: scripts/setup brings it")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    launch("backend.launch.py", web="true", web_port=free_port())
+    wait_until_active(client, "/vggt3_ros")
+    (store,) = (tmp_path / ".ros" / "vggt3_ros").glob("*/keyframes.db")
+    request = GetParameters.Request(names=["store"])
+    values = call(client, GetParameters, "/vggt3_ros/get_parameters", request).values
+    assert values[0].string_value == str(store.parent)
+    served(tmp_path / "0.log")
+
+
+def free_port():
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return trial.getsockname()[1]
 
 
 def test_without_rviz_everything_else_starts(client, launch, tmp_path):

@@ -1,12 +1,15 @@
-"""vggt3 view: look at a saved map."""
+"""vggt3 view: look at a saved map, in a window, a picture or a browser."""
+
+MOST_POINTS, MOST_WEB_POINTS = 2_000_000, 400_000
 
 
 def add_parser(subparsers):
     parser = subparsers.add_parser(
         "view",
-        help="look at a saved map: points, trajectory, loops; or make a picture of it",
-        description="Opens a window (Open3D); with --png it needs no display. `vggt3 export --rerun` writes a "
-        "file for the rerun viewer, with the images.",
+        help="look at a saved map: points, trajectory, loops; in a browser; or make a picture of it",
+        description="Opens a window (Open3D). With --web it serves a page that follows the store while a node writes "
+        "it, shows images and says where others were taken; with --png it writes a picture. Both need no display. "
+        "`vggt3 export --rerun` writes a file for the rerun viewer, with the images.",
     )
     parser.add_argument(
         "path",
@@ -20,7 +23,35 @@ def add_parser(subparsers):
         "--size", metavar="WxH", default="1280x960", help="of the window or picture, pixels"
     )
     parser.add_argument(
-        "--max-points", type=int, default=2_000_000, metavar="N", help="thin the points to so many"
+        "--max-points",
+        type=int,
+        metavar="N",
+        help=f"thin the points to so many: {MOST_POINTS:,} by default, {MOST_WEB_POINTS:,} with --web",
+    )
+    web = parser.add_argument_group("in a browser")
+    web.add_argument("--web", action="store_true", help="serve a page until Ctrl-C")
+    web.add_argument("--port", type=int, default=8080, help="of the page (%(default)s); 0: any")
+    web.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address the page is served on (%(default)s: to this machine alone); 0.0.0.0: to whoever reaches it",
+    )
+    web.add_argument(
+        "--wait",
+        action="store_true",
+        help="wait for a store that is not there yet, as beside a node",
+    )
+    web.add_argument(
+        "--camera",
+        metavar="FILE",
+        help="camera.yaml of the images that are sent to the page; by default the map's cameras",
+    )
+    web.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a config value for localizing them, as device=cpu",
     )
     parser.set_defaults(run=run)
 
@@ -29,10 +60,15 @@ def run(arguments):
     from vggt3_ros.cli.saved_map import open_map
 
     size = _size(arguments.size)
-    if arguments.max_points < 1:
-        raise ValueError(f"--max-points must be 1 or more, got {arguments.max_points}")
+    most_points = arguments.max_points
+    if most_points is None:
+        most_points = MOST_WEB_POINTS if arguments.web else MOST_POINTS
+    if most_points < 1:
+        raise ValueError(f"--max-points must be 1 or more, got {most_points}")
+    if arguments.web:
+        return _serve(arguments, most_points)
     with open_map(arguments.path) as (_, snapshot):
-        cloud = snapshot.cloud.thinned(arguments.max_points)
+        cloud = snapshot.cloud.thinned(most_points)
     if arguments.png:
         from vggt3_ros.surface.export.picture import write_picture
 
@@ -43,6 +79,35 @@ def run(arguments):
         f"map {snapshot.generation}: {len(snapshot)} keyframes, {len(cloud)} points, "
         f"{sum(loop.accepted for loop in snapshot.loops)} loops"
     )
+    return 0
+
+
+def _serve(arguments, most_points):
+    import logging
+    from pathlib import Path
+
+    from vggt3_ros.cli.settings import parse_settings
+    from vggt3_ros.config import BackendConfig
+    from vggt3_ros.datasets.camera_file import read_camera
+
+    folder = Path(arguments.path).expanduser()
+    if arguments.png:
+        raise ValueError("--png and --web exclude each other")
+    if not arguments.wait and not (folder / "keyframes.db").is_file():
+        raise ValueError(
+            f"{folder} is no store: it holds no keyframes.db; add --wait where a node is about to write it"
+        )
+    config = BackendConfig.from_flat(parse_settings(arguments.set))
+    camera = read_camera(Path(arguments.camera), 1.0)[0] if arguments.camera else None
+    try:
+        from vggt3_ros.web.serve import serve
+    except ImportError as error:
+        raise ValueError(
+            f"the page needs viser ({error}): pip install 'vggt3_ros[web]' or scripts/run pip install viser"
+        ) from error
+    logging.basicConfig(level=logging.WARNING, format="vggt3 view: %(message)s")
+    logging.getLogger("vggt3_ros").setLevel(logging.INFO)
+    serve(folder, arguments.host, arguments.port, most_points, config, camera)
     return 0
 
 

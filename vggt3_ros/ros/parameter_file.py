@@ -31,6 +31,21 @@ def render():
     return HEAD + "".join(lines)
 
 
+def named_store(content, node="vggt3_ros"):
+    """The folder that parameter `store` has in what a parameter file holds, "" where the file does
+    not say: the last that is meant for a node of this name.
+    """
+    found = ""
+    for key, inner in content.items() if isinstance(content, dict) else ():
+        if key == "ros__parameters" and isinstance(inner, dict):
+            found = str(inner.get("store") or "") or found
+        elif str(key).rpartition("/")[2] in (node, "**", "*") or (
+            isinstance(inner, dict) and "ros__parameters" not in inner
+        ):
+            found = named_store(inner, node) or found
+    return found
+
+
 def _comment(metadata):
     details = [metadata["unit"]] if metadata["unit"] else []
     if metadata["low"] is not None or metadata["high"] is not None:

@@ -36,7 +36,7 @@ def draw(snapshot, cloud, size=(1280, 960), T_map_view=None):
     centres = snapshot.T_map_cam[:, :3, 3]
     points = np.concatenate([cloud.points.astype(float), centres])
     if T_map_view is None:
-        T_map_view = viewpoint(points, _up(snapshot.T_map_cam))
+        T_map_view = viewpoint(points, upright(snapshot.T_map_cam))
     T_view_map = se3.inverse(T_map_view)
     picture = np.full((height, width, 3), BACKGROUND, np.uint8)
     _splat(
@@ -94,8 +94,8 @@ def viewpoint(points, up):
     )
 
 
-def _up(T_map_cam):
-    """(3,): where most images have their upper edge."""
+def upright(T_map_cam):
+    """(3,), of length 1: where most images (N, 4, 4) have their upper edge."""
     up = -T_map_cam[:, :3, 1].mean(axis=0) if len(T_map_cam) else np.zeros(3)
     return up / np.linalg.norm(up) if np.linalg.norm(up) > 0.1 else np.array([0.0, 0.0, 1.0])
 
