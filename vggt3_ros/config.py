@@ -3,95 +3,16 @@
 The ROS parameters (component.name) and config/backend.yaml are made from these fields.
 """
 
-import dataclasses
 import math
-from dataclasses import dataclass, field
+from typing import Literal, get_args
 
-POSE_CONVENTIONS = ("camera_from_world", "world_from_camera")  # what a network's poses are
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
+from vggt3_ros.system.checked import Checked, value
 
-def value(default, doc, unit="", low=None, high=None, choices=(), live=True):
-    """A config field. `live`: may change while the back end runs (else it needs a restart)."""
-    metadata = {
-        "doc": doc,
-        "unit": unit,
-        "low": low,
-        "high": high,
-        "choices": choices,
-        "live": live,
-    }
-    return field(default=default, metadata=metadata)
-
-
-class Checked:
-    """Raises ValueError when a value is outside its range; its text begins with the name of the
-    field.
-    """
-
-    def __post_init__(self):
-        for f in dataclasses.fields(self):
-            if "doc" in f.metadata:
-                object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
-
-
-class Nested(Checked):
-    """A config whose fields are values, or components: configs of their own with a default
-    factory.
-    """
-
-    @classmethod
-    def from_flat(cls, values):
-        """From {"loops.pairs_per_keyframe": 5, ...}; ValueError for a name that does not exist or
-        a value out of range.
-        """
-        nested, own = {}, {}
-        for name, given in values.items():
-            component, _, leaf = name.rpartition(".")
-            (nested.setdefault(component, {}) if component else own)[leaf] = given
-        known = {
-            f.name: f.default_factory for f in dataclasses.fields(cls) if "doc" not in f.metadata
-        }
-        for component, given in nested.items():
-            if component not in known:
-                raise ValueError(
-                    f"unknown config component '{component}'; there are: {', '.join(known)}"
-                )
-            own[component] = _build(known[component], component + ".", given)
-        return _build(cls, "", own)
-
-    def flat(self):
-        """{"loops.pairs_per_keyframe": (value, metadata), ...} of every value."""
-        out = {}
-        for f in dataclasses.fields(self):
-            if "doc" in f.metadata:
-                out[f.name] = (getattr(self, f.name), f.metadata)
-            else:
-                part = getattr(self, f.name)
-                out.update(
-                    {
-                        f"{f.name}.{g.name}": (getattr(part, g.name), g.metadata)
-                        for g in dataclasses.fields(part)
-                    }
-                )
-        return out
-
-
-def _checked(f, given):
-    wanted = type(f.default)
-    if wanted is float and isinstance(given, int) and not isinstance(given, bool):
-        given = float(given)
-    if type(given) is not wanted:
-        raise ValueError(f"{f.name} must be {wanted.__name__}, got {given!r}")
-    low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
-    if choices and given not in choices:
-        raise ValueError(f"{f.name} must be one of {', '.join(choices)}, got {given!r}")
-    if wanted is float and not math.isfinite(given):
-        raise ValueError(f"{f.name} must be finite, got {given}")
-    if (low is not None and given < low) or (high is not None and given > high):
-        raise ValueError(
-            f"{f.name} must be {low} to {high} {f.metadata['unit']}".rstrip() + f", got {given}"
-        )
-    return given
+PoseConvention = Literal["camera_from_world", "world_from_camera"]
+POSE_CONVENTIONS: tuple[str, ...] = get_args(PoseConvention)  # what a network's poses are
 
 
 @dataclass(frozen=True)
@@ -197,11 +118,10 @@ class PoseGraphConfig(Checked):
 class DepthConfig(Checked):
     """Depth of keyframes that come without, from the images alone."""
 
-    estimate: str = value(
+    estimate: Literal["auto", "always", "never"] = value(
         "auto",
         "Estimate the depth of keyframes that come without, from their neighbours, which takes about a second for "
         "each; scale is then the odometry's; auto: where at least nine of ten keyframes come without",
-        choices=("auto", "always", "never"),
     )
     planes: int = value(64, "Depths tried at first, even in inverse depth", low=8, high=512)
     neighbours: int = value(4, "Keyframes that a keyframe is compared with", low=1, high=16)
@@ -329,8 +249,8 @@ class LocalizerConfig(Checked):
     )
     point_sigma: float = value(0.003, "Standard deviation of a mapped point", "m", 1e-4, 1.0)
 
-    def searches(self):
-        """(share of the matches that must agree, pixels around where a keypoint is expected):
+    def searches(self) -> list[tuple[float, float]]:
+        """Return (share of the matches that must agree, pixels around where a keypoint is expected):
         first as far as the coarse pose may be off, then as far as a keypoint may, until that
         settles. A pose that is wrong has few that agree: it is given up early.
         """
@@ -360,11 +280,10 @@ class NetworkConfig(Checked):
     adapter_python: str = value(
         "", "Python of the environment that has the adapter's network; empty: this one", live=False
     )
-    adapter_inputs: str = value(
+    adapter_inputs: Literal["images", "intrinsics", "depth", "poses"] = value(
         "depth",
         "What the adapter's network is given beside images, as far as it takes it: intrinsics; depth: with "
         "the measured depth; poses: with the odometry too, it then says nothing of motions",
-        choices=("images", "intrinsics", "depth", "poses"),
         live=False,
     )
     adapter_timeout: float = value(
@@ -375,17 +294,15 @@ class NetworkConfig(Checked):
         86400.0,
         live=False,
     )
-    dtype: str = value(
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = value(
         "auto",
         "Numbers of the trunk; auto: bfloat16 where the device multiplies it faster than float32",
-        choices=("auto", "float32", "bfloat16", "float16"),
         live=False,
     )
-    pose_convention: str = value(
+    pose_convention: PoseConvention = value(
         "camera_from_world",
         "What the checkpoint's poses are; the odometry is asked whether that can be. LingBot-Map's "
         "stage 1 has world_from_camera, VGGT and VGG-T3 have camera_from_world",
-        choices=POSE_CONVENTIONS,
         live=False,
     )
     image_side: int = value(
@@ -429,11 +346,10 @@ class NetworkConfig(Checked):
         1.0,
         1000.0,
     )
-    second_opinion: str = value(
+    second_opinion: Literal["none", "failed", "all"] = value(
         "failed",
         "Images to localize that the network is asked about as well; failed: those not localized, its "
         "answer is then verified; all: answers that it contradicts are refused",
-        choices=("none", "failed", "all"),
     )
 
 
@@ -460,7 +376,7 @@ class ResourceConfig(Checked):
 
 
 @dataclass(frozen=True)
-class BackendConfig(Nested):
+class BackendConfig(Checked):
     """All components; `device`: auto takes the GPU where there is one."""
 
     device: str = value("auto", "Where torch runs: auto, cpu, cuda, cuda:1, ...", live=False)
@@ -475,26 +391,12 @@ class BackendConfig(Nested):
         0.0,
         20.0,
     )
-    features: FeatureConfig = field(default_factory=FeatureConfig)
-    loops: LoopConfig = field(default_factory=LoopConfig)
-    pose_graph: PoseGraphConfig = field(default_factory=PoseGraphConfig)
-    depth: DepthConfig = field(default_factory=DepthConfig)
-    map: MapConfig = field(default_factory=MapConfig)
-    memory: MemoryConfig = field(default_factory=MemoryConfig)
-    localizer: LocalizerConfig = field(default_factory=LocalizerConfig)
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    resources: ResourceConfig = field(default_factory=ResourceConfig)
-
-
-def _build(cls, prefix, given):
-    known = {f.name for f in dataclasses.fields(cls)}
-    unknown = set(given) - known
-    if unknown:
-        raise ValueError(
-            f"unknown config value '{prefix}{sorted(unknown)[0]}'; there are: "
-            + ", ".join(prefix + name for name in sorted(known))
-        )
-    try:
-        return cls(**given)
-    except ValueError as error:
-        raise ValueError(f"{prefix}{error}") from error
+    features: FeatureConfig = Field(default_factory=FeatureConfig)
+    loops: LoopConfig = Field(default_factory=LoopConfig)
+    pose_graph: PoseGraphConfig = Field(default_factory=PoseGraphConfig)
+    depth: DepthConfig = Field(default_factory=DepthConfig)
+    map: MapConfig = Field(default_factory=MapConfig)
+    memory: MemoryConfig = Field(default_factory=MemoryConfig)
+    localizer: LocalizerConfig = Field(default_factory=LocalizerConfig)
+    network: NetworkConfig = Field(default_factory=NetworkConfig)
+    resources: ResourceConfig = Field(default_factory=ResourceConfig)

@@ -17,6 +17,7 @@ from vggt3_ros.ros.conversions import from_keyframe, from_nanoseconds
 from vggt3_ros.ros.input.input_config import InputConfig
 from vggt3_ros.ros.load.malformed import noise, spoil
 from vggt3_ros.ros.load.mischief import unusable
+from vggt3_ros.system.checked import describe
 
 POLICY = Path(__file__).parents[2] / "config" / "policy.xml"
 QUALIFIERS = {
@@ -123,7 +124,7 @@ def test_the_policy_is_well_formed():
 
 def test_all_the_node_has_is_allowed_and_nothing_else(graph):
     sources = {values.get("input__source", "keyframes") for values in INPUTS}
-    assert sources == set(InputConfig.__dataclass_fields__["source"].metadata["choices"])
+    assert sources == set(describe(InputConfig)["source"]["choices"])
     seen = set()
     for values in INPUTS:
         backend = graph.backend(wait=False, **values)

@@ -107,6 +107,7 @@ def options(arguments, queries=None):
     from vggt3_ros.datasets.trajectories import LISTS
     from vggt3_ros.frontend.pairing import PairingConfig
     from vggt3_ros.frontend.selection import SelectionConfig
+    from vggt3_ros.system.checked import describe
 
     topics = Topics(
         **{name: getattr(arguments, f"{name}_topic") for name in Topics.__dataclass_fields__}
@@ -117,16 +118,16 @@ def options(arguments, queries=None):
         rectified=arguments.rectified,
         stereo=not arguments.no_stereo,
         base_frame=arguments.base_frame,
-        pairing=PairingConfig(
-            **_numbers("--input", arguments.input, PairingConfig.__dataclass_fields__)
+        pairing=PairingConfig.from_flat(
+            _numbers("--input", arguments.input, describe(PairingConfig))
         ),
         time_offsets=_numbers("--time-offset", arguments.time_offset, LISTS),
     )
     every_frame = True if arguments.all_frames else False if arguments.select else None
     given = replace(
         given,
-        limits=SelectionConfig(
-            **_numbers("--select", arguments.select, SelectionConfig.__dataclass_fields__)
+        limits=SelectionConfig.from_flat(
+            _numbers("--select", arguments.select, describe(SelectionConfig))
         ),
         every_frame=every_frame,
     )

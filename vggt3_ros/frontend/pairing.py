@@ -3,9 +3,10 @@ folders.
 """
 
 import math
-from dataclasses import dataclass
 
-from vggt3_ros.config import Checked, value
+from pydantic.dataclasses import dataclass
+
+from vggt3_ros.system.checked import Checked, value
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,15 @@ something new since the last one.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
+from pydantic.dataclasses import dataclass
 
-from vggt3_ros.config import Checked, value
 from vggt3_ros.frontend.synchronizer import RESTART_NS
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera, undistort
 from vggt3_ros.geometry.se3 import Floats
+from vggt3_ros.system.checked import Checked, value
 
 GRID = 16, 12  # columns and rows of the points that predict the overlap
 MIN_KNOWN = 0.1  # share of them with depth; below it, the assumed depth is used for all

@@ -3,13 +3,16 @@ Needs no ROS.
 """
 
 import math
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import localtime, strftime
+from typing import Literal, Self
 
-from vggt3_ros.config import Checked, Nested, value
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
 from vggt3_ros.frontend.selection import SelectionConfig
 from vggt3_ros.ros.input.input_config import InputConfig
+from vggt3_ros.system.checked import Checked, value
 
 HOME = "~/.ros/vggt3_ros"
 
@@ -50,10 +53,9 @@ class GridConfig(Checked):
     """
 
     resolution: float = value(0.05, "Edge of a cell", "m", 0.01, 1.0)
-    up: str = value(
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] = value(
         "z",
         "Axis of the map frame that points up: z as REP 103 has it; -y where odometry is in the axes of the first camera",
-        choices=("x", "y", "z", "-x", "-y", "-z"),
     )
     min_height: float = value(
         0.1, "Surfaces lower than this are no obstacles", "m", -1000.0, 1000.0
@@ -62,16 +64,17 @@ class GridConfig(Checked):
         1.8, "Surfaces higher than this are no obstacles", "m", -1000.0, 1000.0
     )
 
-    def __post_init__(self):
-        super().__post_init__()
+    @model_validator(mode="after")
+    def _low_below_high(self) -> Self:
         if self.min_height >= self.max_height:
             raise ValueError(
                 f"min_height must be below max_height, got {self.min_height} and {self.max_height}"
             )
+        return self
 
 
 @dataclass(frozen=True)
-class NodeConfig(Nested):
+class NodeConfig(Checked):
     autostart: bool = value(
         True, "Configure and activate at once; false: wait for a lifecycle manager", live=False
     )
@@ -83,10 +86,9 @@ class NodeConfig(Nested):
     map_folder: str = value(
         f"{HOME}/maps", "save_map writes below this folder, load_map reads below it", live=False
     )
-    mode: str = value(
+    mode: Literal["mapping", "localization"] = value(
         "mapping",
         "localization: localize keyframes in the map of `store`, and store none",
-        choices=("mapping", "localization"),
         live=False,
     )
 
@@ -123,13 +125,13 @@ class NodeConfig(Nested):
     status_period: float = value(
         1.0, "Time between two status messages", "s", 0.1, 60.0, live=False
     )
-    gate: GateConfig = field(default_factory=GateConfig)
-    grid: GridConfig = field(default_factory=GridConfig)
-    input: InputConfig = field(default_factory=InputConfig)
-    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    gate: GateConfig = Field(default_factory=GateConfig)
+    grid: GridConfig = Field(default_factory=GridConfig)
+    input: InputConfig = Field(default_factory=InputConfig)
+    selection: SelectionConfig = Field(default_factory=SelectionConfig)
 
-    def store_folder(self):
-        """Where keyframes go: `store`, or a new folder named by the time."""
+    def store_folder(self) -> Path:
+        """Return where keyframes go: `store`, or a new folder named by the time."""
         if self.store:
             return Path(self.store).expanduser()
         return Path(HOME).expanduser() / strftime("%Y%m%d-%H%M%S", localtime())

@@ -6,6 +6,7 @@ import json
 
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.ros.node_config import NodeConfig
+from vggt3_ros.system.checked import ValueInfo
 
 HEAD = """\
 # Every parameter of the back end at its default. Those marked (restart) are read once, at the start; the rest may be set
@@ -16,8 +17,8 @@ HEAD = """\
 """
 
 
-def render():
-    """The text of config/backend.yaml."""
+def render() -> str:
+    """Return the text of config/backend.yaml."""
     lines, component = [], ""
     values = {**NodeConfig().flat(), **BackendConfig().flat()}
     # those of no component first
@@ -46,7 +47,7 @@ def named_store(content, node="vggt3_ros"):
     return found
 
 
-def _comment(metadata):
+def _comment(metadata: ValueInfo) -> str:
     details = [metadata["unit"]] if metadata["unit"] else []
     if metadata["low"] is not None or metadata["high"] is not None:
         details.append(f"{metadata['low']} to {metadata['high']}")

@@ -2,12 +2,13 @@
 docs/parameters.md`. Needs no ROS.
 """
 
-import dataclasses
 import json
 import math
+from typing import Any
 
 from vggt3_ros.config import BackendConfig
 from vggt3_ros.ros.node_config import NodeConfig
+from vggt3_ros.system.checked import ValueInfo, components
 
 HEAD = """\
 # Parameters
@@ -94,23 +95,16 @@ namespace and a leading `/`, as remapped: `qos_overrides./robot/keyframes.subscr
 """
 
 
-def render():
-    """The text of docs/parameters.md."""
+def render() -> str:
+    """Return the text of docs/parameters.md."""
     parts = [HEAD]
     for config, title, intro in ((NodeConfig, "Node", OWN), (BackendConfig, "Back end", SHARED)):
-        own = {f.name: f for f in dataclasses.fields(config) if "doc" in f.metadata}
-        parts.append(_section(title, intro, own, ""))
-        for f in dataclasses.fields(config):
-            if f.name not in own:
-                part = f.default_factory
-                parts.append(
-                    _section(
-                        f"`{f.name}.*`",
-                        part.__doc__,
-                        {g.name: g for g in dataclasses.fields(part)},
-                        f.name + ".",
-                    )
-                )
+        defaults = config().flat()
+        parts.append(_section(title, intro, {n: v for n, v in defaults.items() if "." not in n}))
+        for component, part in components(config).items():
+            prefix = component + "."
+            values = {name: v for name, v in defaults.items() if name.startswith(prefix)}
+            parts.append(_section(f"`{prefix}*`", part.__doc__ or "", values))
     parts.append(
         "## Of every ROS 2 node\n\n" + COLUMNS + "".join(_row(*row) for row in OF_EVERY_NODE)
     )
@@ -122,37 +116,40 @@ def render():
     return "\n".join(parts)
 
 
-def _section(title, intro, fields, prefix):
+def _section(title: str, intro: str, values: dict[str, tuple[Any, ValueInfo]]) -> str:
     rows = (
         _row(
-            prefix + name,
-            TYPES[type(f.default)],
-            f"`{json.dumps(f.default)}`",
-            f.metadata["unit"] or "-",
-            _range(f),
-            "yes" if f.metadata["live"] else "restart",
-            f.metadata["doc"],
+            name,
+            TYPES[type(default)],
+            f"`{json.dumps(default)}`",
+            info["unit"] or "-",
+            _range(default, info),
+            "yes" if info["live"] else "restart",
+            info["doc"],
         )
-        for name, f in fields.items()
+        for name, (default, info) in values.items()
     )
     return f"## {title}\n\n{' '.join(intro.split())}\n\n{COLUMNS}{''.join(rows)}"
 
 
-def _row(name, kind, default, unit, bounds, live, meaning):
+def _row(
+    name: str, kind: str, default: str, unit: str, bounds: str, live: str, meaning: str
+) -> str:
     cells = (f"`{name}`", kind, default, unit, bounds, live, meaning)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
-def _range(f):
-    low, high, choices = (f.metadata[key] for key in ("low", "high", "choices"))
-    if isinstance(f.default, bool):
+def _range(default: object, info: ValueInfo) -> str:
+    if isinstance(default, bool):
         return "true, false"
-    if choices:
-        return ", ".join(choices)
-    return "text" if isinstance(f.default, str) else f"{_number(low)} to {_number(high)}"
+    if info["choices"]:
+        return ", ".join(info["choices"])
+    if info["low"] is None or info["high"] is None:
+        return "text"
+    return f"{_number(info['low'])} to {_number(info['high'])}"
 
 
-def _number(value):
+def _number(value: float) -> str:
     return "pi" if value == math.pi else f"{value:.10g}"
 
 

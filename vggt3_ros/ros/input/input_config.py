@@ -1,39 +1,38 @@
 """Where keyframes come from: parameters input.* of the node. Needs no ROS."""
 
-from dataclasses import dataclass
+from typing import Literal, Self
 
 import numpy as np
+from pydantic import model_validator
+from pydantic.dataclasses import dataclass
 
-from vggt3_ros.config import value
 from vggt3_ros.frontend.pairing import PairingConfig
 from vggt3_ros.geometry import se3
+from vggt3_ros.system.checked import value
 
-SOURCES = ("keyframes", "odometry", "pose", "pose_with_covariance")
+Source = Literal["keyframes", "odometry", "pose", "pose_with_covariance"]
 
 
 @dataclass(frozen=True)
 class InputConfig(PairingConfig):
     """Where keyframes come from, and how messages of plain topics are put together."""
 
-    source: str = value(
+    source: Source = value(
         "keyframes",
         "keyframes: topic keyframes. Else topics image, camera_info and odometry or (pose, "
         "pose_with_covariance) frontend_pose, of which keyframes are selected",
-        choices=SOURCES,
         live=False,
     )
-    image_transport: str = value(
+    image_transport: Literal["raw", "compressed"] = value(
         "raw",
         "raw: topic image; compressed: JPEG or PNG on image/compressed",
-        choices=("raw", "compressed"),
         live=False,
     )
-    depth_transport: str = value(
+    depth_transport: Literal["none", "raw", "compressedDepth", "stereo"] = value(
         "none",
         "raw: topic depth; compressedDepth: PNG on depth/compressedDepth; stereo: by matching "
         "right/image (right/image/compressed) with right/camera_info, whose p[3] is -fx * baseline; none: no "
         "depth is waited for",
-        choices=("none", "raw", "compressedDepth", "stereo"),
         live=False,
     )
     rectified: bool = value(
@@ -65,12 +64,13 @@ class InputConfig(PairingConfig):
         3600.0,
     )
 
-    def __post_init__(self):
-        super().__post_init__()
+    @model_validator(mode="after")
+    def _base_to_camera_is_a_transform(self) -> Self:
         self.T_base_camera()
+        return self
 
-    def T_base_camera(self):
-        """(4, 4) of `base_to_camera`, None when it is empty. ValueError when it is no
+    def T_base_camera(self) -> np.ndarray | None:
+        """Return the (4, 4) of `base_to_camera`, None when it is empty. ValueError when it is no
         transform.
         """
         if not self.base_to_camera.strip():
