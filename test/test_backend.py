@@ -350,7 +350,7 @@ def _truncate(path):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda folder: _truncate(folder / "arrays.npz"),
+        lambda folder: _truncate(folder / "arrays.safetensors"),
         lambda folder: _truncate(folder / MEMORY_FILE),
         lambda folder: (folder / "snapshot.json").write_text("{"),
     ],

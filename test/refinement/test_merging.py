@@ -150,7 +150,7 @@ def spoil_version(saved):
 
 
 def spoil_snapshot(saved):
-    next(saved.glob("snapshots/*/arrays.npz")).write_bytes(b"cut off")
+    next(saved.glob("snapshots/*/arrays.safetensors")).write_bytes(b"cut off")
 
 
 def spoil_pages(saved):

@@ -65,7 +65,7 @@ def test_a_saved_map(tmp_path, disk):
         "map.ply",
         "trajectory.txt",
         "snapshot.json",
-        "arrays.npz",
+        "arrays.safetensors",
     }
     assert_durable(disk, folder)
 

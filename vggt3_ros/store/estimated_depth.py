@@ -8,6 +8,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from vggt3_ros.geometry.camera import undistort
+from vggt3_ros.store.arrays import to_bytes
 from vggt3_ros.store.keyframe import Keyframe
 from vggt3_ros.store.keyframes import KeyframeStore
 
@@ -37,7 +38,7 @@ class EstimatedDepth:
             keyframe_id,
             NAME,
             VERSION,
-            safetensors.numpy.save({"depth": np.ascontiguousarray(depth)}),
+            to_bytes({"depth": depth}),
         )
 
     def get(self, keyframe_id: int, sure: bool = False) -> np.ndarray | None:

@@ -11,12 +11,14 @@ import numpy as np
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.se3 import Floats
 from vggt3_ros.store import durable
-from vggt3_ros.store.arrays import load_arrays
+from vggt3_ros.store.arrays import disk_errors, load_arrays, save_arrays
 from vggt3_ros.store.keyframes import KeyframeStore
+from vggt3_ros.store.npz import load_npz
 
-FORMAT, FAR_FORMAT = 2, 3
-# 1: one session, one memory of all keyframes; 3: as 2, but the points are relative to an origin
-READABLE = 1, 2, 3
+FORMAT = 4
+# 1: one session, one memory of all keyframes; 2: several; 3: as 2, but the points are relative to
+# an origin; 4: as 3, with the arrays in a safetensors file
+READABLE = 1, 2, 3, 4
 MAX_TEXT_BYTES = 2**28  # of snapshot.json
 SHAPES = {
     "keyframe_ids": ("i8", ("N",)),
@@ -32,6 +34,8 @@ SHAPES = {
     "sessions": ("i8", ("N",)),
     "origin": ("f8", (3,)),
 }
+ARRAYS_FILE = "arrays.safetensors"
+OLD_ARRAYS_FILE = "arrays.npz"  # of formats 1 to 3
 PLACES_FILE = "places.safetensors"
 MEMORY_FILE = "slots.safetensors"
 # MLPs written by older versions; the memory is rebuilt from the keyframes
@@ -83,6 +87,11 @@ class PointMap:
             return self
         keep = np.sort(np.random.default_rng(0).choice(len(self), most, replace=False))
         return PointMap(self.points[keep], self.colors[keep], self.confidence[keep], self.origin)
+
+
+NO_CLOUD = PointMap(
+    np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32)
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,14 +194,20 @@ class Snapshot:
         try:
             durable.make_folder(folder.parent)
             partial.mkdir()
-            self._write(partial, memory, places)
+            self._write(partial)
+            with disk_errors(partial):
+                if memory is not None:
+                    memory.save(partial / MEMORY_FILE)
+                if places is not None:
+                    places.save(partial / PLACES_FILE)
             durable.rename(partial, folder)
         except BaseException:
             # on a full disk, the next keyframe needs the space
             shutil.rmtree(partial, ignore_errors=True)
             raise
 
-    def _write(self, partial: Path, memory: Saved | None, places: Saved | None) -> None:
+    def _write(self, folder: Path) -> None:
+        """Write the arrays and the text, without memory and places."""
         measured = [loop for loop in self.loops if loop.T_source_target is not None]
         arrays = {
             "keyframe_ids": self.keyframe_ids,
@@ -210,16 +225,9 @@ class Snapshot:
             "points": self.cloud.around_origin,
             "colors": self.cloud.colors,
             "confidence": self.cloud.confidence,
+            "origin": self.cloud.origin,
         }
-        far = bool(self.cloud.origin.any())
-        if far:
-            arrays["origin"] = self.cloud.origin
-        with open(partial / "arrays.npz", "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        if memory is not None:
-            memory.save(partial / MEMORY_FILE)
-        if places is not None:
-            places.save(partial / PLACES_FILE)
+        save_arrays(folder / ARRAYS_FILE, arrays)
         loops = [
             {
                 "source": loop.source_id,
@@ -235,15 +243,15 @@ class Snapshot:
             for loop in self.loops
         ]
         text = {
-            "format": FAR_FORMAT if far else FORMAT,
+            "format": FORMAT,
             "generation": self.generation,
             "session": self.session,
             "loops": loops,
             "seconds": self.seconds,
             "report": self.report,
         }
-        with open(partial / "snapshot.json", "w") as file:
-            file.write(json.dumps(text))  # json.dump would not use the C encoder
+        # json.dump would not use the C encoder
+        (folder / "snapshot.json").write_text(json.dumps(text))
 
     @classmethod
     def of(cls, store: KeyframeStore, folder: str | Path) -> "Snapshot":
@@ -267,6 +275,16 @@ class Snapshot:
             json.dumps({**json.loads(path.read_text()), "generation": int(generation)})
         )
 
+    @classmethod
+    def forget_cloud(cls, folder: str | Path) -> None:
+        """Empty the cloud of a saved snapshot that nobody reads yet; its other files stay as they
+        are.
+        """
+        snapshot = cls.load(folder)
+        (Path(folder) / OLD_ARRAYS_FILE).unlink(missing_ok=True)
+        empty = replace(NO_CLOUD, origin=snapshot.cloud.origin)
+        replace(snapshot, cloud=empty)._write(Path(folder))
+
     @staticmethod
     def remove(folder: str | Path) -> None:
         """Delete a saved snapshot. A reader that has loaded it is not affected."""
@@ -281,13 +299,10 @@ class Snapshot:
         try:
             text = _read_text(folder / "snapshot.json")
             old = text["format"] == 1
-            lacking = {1: ("sessions", "origin"), 2: ("origin",)}.get(text["format"], ())
-            arrays = load_arrays(
-                folder / "arrays.npz", [name for name in SHAPES if name not in lacking]
+            arrays, session = (
+                _checked(_read_arrays(folder, text["format"])),
+                0 if old else _count(text["session"]),
             )
-            arrays.setdefault("sessions", np.zeros(arrays["keyframe_ids"].shape, np.int64))
-            arrays.setdefault("origin", np.zeros(3))
-            arrays, session = _checked(arrays), 0 if old else _count(text["session"])
             for row in text["loops"]:
                 row.setdefault(
                     "measured", row["accepted"]
@@ -361,6 +376,17 @@ def _read_text(path: Path) -> dict[str, Any]:
     ):
         raise ValueError(f"{path.name} does not describe a snapshot")
     return text
+
+
+def _read_arrays(folder: Path, version: int) -> dict[str, np.ndarray]:
+    """Return {name: array} of SHAPES from the file of that format."""
+    if version == FORMAT:
+        return load_arrays(folder / ARRAYS_FILE, SHAPES)[0]
+    lacking = {1: ("sessions", "origin"), 2: ("origin",)}.get(version, ())
+    arrays = load_npz(folder / OLD_ARRAYS_FILE, [name for name in SHAPES if name not in lacking])
+    arrays.setdefault("sessions", np.zeros(arrays["keyframe_ids"].shape, np.int64))
+    arrays.setdefault("origin", np.zeros(3))
+    return arrays
 
 
 def _checked(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from vggt3_ros.features.matching import mutual_nearest
+from vggt3_ros.store.arrays import to_bytes
 from vggt3_ros.system.bounded_cache import BoundedCache
 
 NAME, VERSION = "matches", "1"
@@ -48,7 +49,7 @@ class PairMatches:
             known[key] = self._matched(source, target)
             self._hold(source, known)
             if self._store is not None and not self._store.read_only:
-                self._store.put_cache(source, NAME, self._version, safetensors.numpy.save(known))
+                self._store.put_cache(source, NAME, self._version, to_bytes(known))
         return known[key]
 
     def _hold(self, source, known):

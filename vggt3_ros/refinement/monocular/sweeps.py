@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 
 from vggt3_ros.geometry import se3
 from vggt3_ros.refinement.monocular.plane_sweep import InverseDepth
+from vggt3_ros.store.arrays import to_bytes
 from vggt3_ros.system.bounded_cache import BoundedCache
 
 NAME, VERSION = "sweep", "1"
@@ -106,11 +107,11 @@ class Sweeps:
             "inverse": inverse,
             "similarity": similarity,
             "scalars": scalars,
-            "motions": np.ascontiguousarray(neighbourhood.motions),
+            "motions": neighbourhood.motions,
             "ids": np.array(neighbourhood.ids, np.int64),
             "range": np.array([neighbourhood.near, neighbourhood.far]),
         }
-        self._store.put_cache(keyframe_id, NAME, self._version, safetensors.numpy.save(arrays))
+        self._store.put_cache(keyframe_id, NAME, self._version, to_bytes(arrays))
 
     def _hold(self, keyframe_id, packed):
         self._held.put(keyframe_id, packed, packed[0].nbytes + packed[1].nbytes)

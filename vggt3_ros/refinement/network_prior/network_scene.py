@@ -12,10 +12,13 @@ from safetensors import SafetensorError
 from vggt3_ros.geometry.camera import undistort
 from vggt3_ros.network.keyframe_view import NetworkView
 from vggt3_ros.network.values import SceneState
-from vggt3_ros.store.arrays import load_arrays
+from vggt3_ros.store.arrays import disk_errors, load_arrays, save_arrays
+from vggt3_ros.store.npz import load_npz
 
 CHECKED = 8  # keyframes with measured depth whose depth is estimated too, to compare
 FOLDER = "network"  # beside the snapshots, so that who forgets them forgets this
+KEYFRAMES_FILE, OLD_KEYFRAMES_FILE = "keyframes.safetensors", "keyframes.npz"
+ARRAYS = "ids", "T_network_cam", "confidence", "basis", "sensor_scale", "depth_scale"
 
 _log = logging.getLogger(__name__)
 
@@ -88,16 +91,18 @@ class NetworkScene:
         partial, folder = (self.store.snapshots / name for name in (FOLDER + ".partial", FOLDER))
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        last.view.scene.save(partial / "scene.safetensors")
-        np.savez(
-            partial / "keyframes.npz",
-            ids=np.array(last.ids, np.int64),
-            T_network_cam=last.view.T_network_cam,
-            confidence=last.view.confidence,
-            basis=last.basis,
-            sensor_scale=np.array(self.sensor_scale or (), float),
-            depth_scale=self.depth_scale,
-            pose_convention=np.array(last.view.pose_convention),
+        with disk_errors(partial):
+            last.view.scene.save(partial / "scene.safetensors")
+        arrays = {
+            "ids": np.array(last.ids, np.int64),
+            "T_network_cam": last.view.T_network_cam,
+            "confidence": last.view.confidence,
+            "basis": np.array(last.basis),
+            "sensor_scale": np.array(self.sensor_scale or (), float),
+            "depth_scale": np.array([] if self.depth_scale is None else [self.depth_scale]),
+        }
+        save_arrays(
+            partial / KEYFRAMES_FILE, arrays, {"pose_convention": last.view.pose_convention}
         )
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
@@ -106,21 +111,10 @@ class NetworkScene:
         scene = SceneState.load(folder / "scene.safetensors")
         if scene.network != self.viewer.fingerprint():
             raise ValueError("another network made it")
-        arrays = load_arrays(
-            folder / "keyframes.npz",
-            (
-                "ids",
-                "T_network_cam",
-                "confidence",
-                "basis",
-                "sensor_scale",
-                "depth_scale",
-                "pose_convention",
-            ),
-        )
-        if str(arrays["pose_convention"]) != self.viewer.pose_convention:
+        arrays, pose_convention = _read(folder)
+        if pose_convention != self.viewer.pose_convention:
             raise ValueError(
-                f"its poses were read as {arrays['pose_convention']}, network.pose_convention is {self.viewer.pose_convention}"
+                f"its poses were read as {pose_convention}, network.pose_convention is {self.viewer.pose_convention}"
             )
         ids = tuple(map(int, arrays["ids"]))
         if arrays["T_network_cam"].shape != (len(ids), 4, 4) or arrays["confidence"].shape != (
@@ -131,7 +125,7 @@ class NetworkScene:
             arrays["T_network_cam"], arrays["confidence"], {}, scene, self.viewer.pose_convention
         )
         self.sensor_scale = tuple(map(float, arrays["sensor_scale"])) or None
-        self.depth_scale = float(arrays["depth_scale"])
+        self.depth_scale = next(map(float, arrays["depth_scale"].ravel()), None)
         self.last = Seen(ids, view, int(arrays["basis"]))
 
     def place(self, image, camera):
@@ -246,3 +240,13 @@ def _in_order(seen, ids):
         depth={position[k]: maps for k, maps in seen.view.depth.items()},
     )
     return replace(seen, ids=tuple(ids), view=view)
+
+
+def _read(folder):
+    """({name of ARRAYS: array}, how the poses were read) of a saved scene."""
+    old = folder / OLD_KEYFRAMES_FILE
+    if not old.exists():
+        arrays, metadata = load_arrays(folder / KEYFRAMES_FILE, ARRAYS)
+        return arrays, metadata["pose_convention"]
+    arrays = load_npz(old, (*ARRAYS, "pose_convention"))
+    return arrays, str(arrays.pop("pose_convention"))

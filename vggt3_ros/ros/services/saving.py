@@ -7,18 +7,13 @@ import shutil
 import stat
 from pathlib import Path
 
-import numpy as np
-
 from vggt3_ros.datasets.tum_files import write_trajectory_tum
 from vggt3_ros.store import durable
 from vggt3_ros.store.database import FOLDER_MODE, StoreError
 from vggt3_ros.store.keyframes import KeyframeStore
-from vggt3_ros.store.snapshot import PointMap
+from vggt3_ros.store.snapshot import NO_CLOUD, Snapshot
 from vggt3_ros.surface.export import write_ply
 
-NO_CLOUD = PointMap(
-    np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32)
-)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -63,16 +58,6 @@ def _without_images(folder):
         copy.forget_images()
 
 
-def _without_cloud(folder):
-    """The snapshot in `folder`, its other files as they are, with an empty cloud."""
-    with np.load(folder / "arrays.npz", allow_pickle=False) as file:
-        arrays = dict(file)
-    np.savez(
-        folder / "arrays.npz",
-        **arrays | {name: getattr(NO_CLOUD, name) for name in ("points", "colors", "confidence")},
-    )
-
-
 def save_map(store, snapshot, root, name, images=True):
     """Write root/name; complete or not at all, whether the process is killed or the power cut.
     Keyframes go on coming in. Returns its Path.
@@ -97,7 +82,7 @@ def save_map(store, snapshot, root, name, images=True):
             generation = f"{snapshot.generation:06d}"
             shutil.copytree(store.snapshots / generation, partial / "snapshots" / generation)
             if not images:
-                _without_cloud(partial / "snapshots" / generation)
+                Snapshot.forget_cloud(partial / "snapshots" / generation)
             write_ply(partial / "map.ply", snapshot.cloud if images else NO_CLOUD)
             order = snapshot.stamps_ns.argsort(kind="stable")
             write_trajectory_tum(
