@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from vggt3_ros.network.progress import Progress
 from vggt3_ros.network.token_store import Placement
 from vggt3_ros.network.values import Predictions, SceneState
 from vggt3_ros.network.vggt3 import Vggt3
+from vggt3_ros.system import memory_use
 
 
 @dataclass(frozen=True)
@@ -252,12 +254,14 @@ def _memory_of_a_map(
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
     else:
-        before = _resident("VmRSS")
+        before = psutil.Process().memory_info().rss
         with open("/proc/self/clear_refs", "w") as peak:
-            peak.write("5")  # start a new peak
+            peak.write("5")  # start a new peak, which psutil cannot
     predictions, scene = network.map(images, depth_frames=range(count), plan=plan)
     after = (
-        torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _resident("VmHWM")
+        torch.cuda.max_memory_allocated(device)
+        if device.type == "cuda"
+        else memory_use.peak_bytes()
     )
     outputs = _output_bytes(predictions, scene, device)
     return {
@@ -280,8 +284,3 @@ def _output_bytes(predictions: Predictions, scene: SceneState | None, device: to
             predictions.depth.confidence,
         ]
     return sum(tensor.nbytes for tensor in on_device)
-
-
-def _resident(field: str) -> int:
-    with open("/proc/self/status") as lines:
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith(field + ":"))

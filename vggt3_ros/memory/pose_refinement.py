@@ -5,9 +5,8 @@ covariance.
 from dataclasses import dataclass
 
 import numpy as np
-import poselib
 
-from vggt3_ros.geometry import se3
+from vggt3_ros.geometry import pnp, se3
 
 PIXEL_SIGMA = 0.5
 ITERATIONS = 10
@@ -47,24 +46,8 @@ def ransac(pixels, points, camera, threshold):
     """P3P with local optimization (PoseLib) -> (T_map_cam (4, 4), mask (M,) of what agrees within
     `threshold` px).
     """
-    if len(pixels) < 4:
-        return np.eye(4), np.zeros(len(pixels), bool)
-    options = {
-        "max_reproj_error": threshold,
-        "max_iterations": 1000,
-        "min_iterations": 60,
-        "seed": 0,
-    }
-    pose, info = poselib.estimate_absolute_pose(
-        pixels,
-        points,
-        camera.pinhole,
-        options,
-        {"loss_type": "CAUCHY", "loss_scale": threshold / 4},
-    )
-    return se3.inverse(se3.from_rotation_translation(pose.R, pose.t)), np.array(
-        info["inliers"], bool
-    )
+    T_cam_map, inliers = pnp.ransac(pixels, points, camera, threshold, threshold / 4, (60, 1000))
+    return np.eye(4) if T_cam_map is None else se3.inverse(T_cam_map), inliers
 
 
 def refine(T_cam_map, camera, pixels, points, sigma, threshold, groups=None):
@@ -78,17 +61,12 @@ def refine(T_cam_map, camera, pixels, points, sigma, threshold, groups=None):
     robust kernel forgives few outliers: where there may be many, give the inliers of
     :func:`ransac`.
     """
-    T_cam_map = np.array(T_cam_map, float)
-    for _ in range(ITERATIONS):
-        error, jacobian, deviation, ahead = _linearize(T_cam_map, camera, pixels, points, sigma)
-        weight = ahead / (deviation**2 + np.sum(error**2, axis=1))
-        flat = jacobian.reshape(-1, 6)
-        weighted = (flat * np.repeat(weight, 2)[:, None]).T
-        hessian, gradient = weighted @ flat, weighted @ error.ravel()
-        step = -np.linalg.solve(hessian + 1e-9 * np.eye(6), gradient)
-        T_cam_map = se3.orthonormalize(se3.exp(step) @ T_cam_map)
-        if np.abs(step).max() < 1e-7:
-            break
+
+    def weighed(T):
+        error, jacobian, deviation, ahead = _linearize(T, camera, pixels, points, sigma)
+        return error, jacobian, ahead / (deviation**2 + np.sum(error**2, axis=1))
+
+    T_cam_map, _ = pnp.gauss_newton(np.array(T_cam_map, float), weighed, ITERATIONS, 1e-7)
     error, jacobian, deviation, ahead = _linearize(T_cam_map, camera, pixels, points, sigma)
     size = np.linalg.norm(error, axis=1)
     inliers = ahead & (size < threshold)
@@ -123,12 +101,7 @@ def _linearize(T_cam_map, camera, pixels, points, sigma):
     moved = np.where(ahead[:, None], moved, (0.0, 0.0, 1.0))
     z = moved[:, 2]
     error = np.where(ahead[:, None], camera.project(moved) - pixels, 0.0)
-    cross = np.zeros((len(z), 3, 3))
-    cross[:, 0, 1], cross[:, 0, 2], cross[:, 1, 2] = -moved[:, 2], moved[:, 1], -moved[:, 0]
-    cross -= np.swapaxes(cross, 1, 2)
-    jacobian = camera.projection_jacobian(moved) @ np.concatenate(
-        [np.broadcast_to(np.eye(3), (len(z), 3, 3)), -cross], axis=2
-    )
+    jacobian = camera.projection_jacobian(moved) @ pnp.motion_jacobian(moved)
     jacobian[~ahead] = 0.0
     return (
         error,

@@ -5,6 +5,7 @@ from sizes alone.
 import dataclasses
 from dataclasses import dataclass
 
+import psutil
 import torch
 
 from .config import GlobalAttention, NetworkConfig
@@ -235,11 +236,8 @@ def free_memory(device: torch.device) -> int:
 
 def host_free_memory() -> int:
     """Available host memory, within the control group's limit where there is one."""
-    with open("/proc/meminfo") as lines:
-        available = next(
-            int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")
-        )
-    try:
+    available = psutil.virtual_memory().available
+    try:  # of control groups psutil knows nothing
         with (
             open("/sys/fs/cgroup/memory.max") as limit,
             open("/sys/fs/cgroup/memory.current") as current,

@@ -3,12 +3,11 @@ refinement that uses both depths.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
-import poselib
 
-from vggt3_ros.geometry import se3
+from vggt3_ros.geometry import pnp, se3
 
 PIXEL_SIGMA = 1.0  # a keypoint's own error, pixels
 # relative error of a depth reading: what sensors and registration leave at 1-4 m
@@ -68,26 +67,22 @@ def estimate(source, target, threshold, minimum_inliers, T_source_target=None):
     known = source.depth > 0
     if known.sum() < max(4, minimum_inliers // 2):
         return None
-    iterations = ITERATIONS
+    # (kernel, iterations, step that ends them)
+    passes = [(threshold, SETTLING, 0.0), (KERNEL_PX, ITERATIONS - SETTLING, 1e-5)]
     if T_source_target is None:
-        iterations = SETTLING  # the caller looks for more matches from here
-        T_target_source = _ransac(
-            source.points[known], target.pixels[known], target.camera, threshold
+        passes = passes[:1]  # the caller looks for more matches from here
+        T_target_source, _ = pnp.ransac(
+            target.pixels[known], source.points[known], target.camera, threshold, 1.0, (50, 2000)
         )
         if T_target_source is None:
             return None
     else:
         T_target_source = se3.inverse(T_source_target)
-    for iteration in range(iterations):
-        kernel = threshold if iteration < SETTLING else KERNEL_PX
-        residuals, jacobians, weights = _linearize(T_target_source, source, target, kernel)
-        flat = jacobians.reshape(-1, 6)
-        weighted = (flat * np.repeat(weights, 3)[:, None]).T
-        hessian, gradient = weighted @ flat, weighted @ residuals.ravel()
-        step = -np.linalg.solve(hessian + 1e-9 * np.eye(6), gradient)
-        T_target_source = se3.orthonormalize(se3.exp(step) @ T_target_source)
-        if np.abs(step).max() < 1e-5 and iteration > SETTLING:
-            break
+    for kernel, iterations, tolerance in passes:
+        linearize = partial(_linearize, source=source, target=target, kernel=kernel)
+        T_target_source, hessian = pnp.gauss_newton(
+            T_target_source, linearize, iterations, tolerance
+        )
     error = _reprojection(T_target_source, source, target)
     inliers = error < threshold
     if inliers.sum() < minimum_inliers:
@@ -154,19 +149,6 @@ def _shared_misfit(apart, pixels, camera):
     return float(np.sqrt(max(0.0, np.average(shared[enough], weights=count[enough]))))
 
 
-def _ransac(points, pixels, camera, threshold):
-    options = {
-        "max_reproj_error": threshold,
-        "max_iterations": 2000,
-        "min_iterations": 50,
-        "seed": 0,
-    }
-    pose, info = poselib.estimate_absolute_pose(
-        pixels, points, camera.pinhole, options, {"loss_type": "CAUCHY"}
-    )
-    return se3.from_rotation_translation(pose.R, pose.t) if info["num_inliers"] >= 4 else None
-
-
 def _reprojection(T_target_source, source, target):
     """Pixels each match is off, by whichever depth is known (the better where both are)."""
     forward = np.linalg.norm(
@@ -215,19 +197,10 @@ def _linearize(T_target_source, source, target, kernel):
         by_point[:, 2, 2] = np.where(
             measured > 0, 1 / (DEPTH_SIGMA * np.maximum(measured, 1e-3)), 0
         )
-        by_pose = np.concatenate(
-            [np.broadcast_to(np.eye(3), (len(z), 3, 3)), -_skew(points if inverted else moved)],
-            axis=2,
-        )
+        by_pose = pnp.motion_jacobian(points if inverted else moved)
         if inverted:  # T_source_target exp(-step): the point moves before the transform
             by_pose = -transform[:3, :3] @ by_pose
         cauchy = 1.0 / (1.0 + (error**2).sum(1) / (kernel / PIXEL_SIGMA) ** 2)
         behind = moved[:, 2] <= 0.05
         rows.append((error, by_point @ by_pose, np.where(behind, 0, cauchy)))
     return tuple(np.concatenate(parts) for parts in zip(*rows))
-
-
-def _skew(v):
-    out = np.zeros((len(v), 3, 3))
-    out[:, 0, 1], out[:, 0, 2], out[:, 1, 2] = -v[:, 2], v[:, 1], -v[:, 0]
-    return out - np.swapaxes(out, 1, 2)

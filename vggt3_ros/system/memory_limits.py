@@ -5,10 +5,11 @@ returned. No torch, no ROS.
 import ctypes
 import errno
 import gc
-import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 USABLE_SHARE = 0.75  # of the machine's memory, if no limit is configured
 ALL_ARENAS = b"arena.4096.purge"  # MALLCTL_ARENAS_ALL of jemalloc 5
@@ -34,8 +35,10 @@ def out_of_memory(error: BaseException) -> bool:
 
 def machine_memory_mb() -> int:
     """Return the memory of this machine, or the control group's limit if that is lower, MiB."""
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with suppress(OSError, ValueError):  # no control group, or its limit is "max"
+    total = psutil.virtual_memory().total
+    with suppress(
+        OSError, ValueError
+    ):  # no control group, or its limit is "max"; psutil reads neither
         total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return total // 2**20
 
@@ -57,7 +60,10 @@ def device_mb() -> float:
 
 
 def oom_kills() -> int:
-    """Return how many processes the kernel's OOM killer has killed since boot; 0 if unknown."""
+    """Return how many processes the kernel's OOM killer has killed since boot; 0 if unknown.
+
+    psutil does not have that count.
+    """
     try:
         lines = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
     except OSError:
