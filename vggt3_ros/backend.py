@@ -288,17 +288,18 @@ class Backend:
     def _report(self, poses, waiting, cloud, memory):
         """Numbers for people, beside those of the loops."""
         ids = poses.ids.tolist()
-        return dict(
-            keyframes=len(ids),
-            points=len(cloud),
-            peak_memory_mb=peak_mb(),
-            memory_error_m=memory.validation_error_m if memory else float("nan"),
-            slots=len(memory) if memory else 0,
-            sessions=len(set(poses.sessions.tolist())),
-            sessions_waiting=waiting,
-            empty=why_all_empty(self.frames, ids, cloud, memory, self._fitted),
-            **{SCENE_SCALE: self._scale.scale, "scene_depth_m": self._scale.depth_m},
-        )
+        return {
+            "keyframes": len(ids),
+            "points": len(cloud),
+            "peak_memory_mb": peak_mb(),
+            "memory_error_m": memory.validation_error_m if memory else float("nan"),
+            "slots": len(memory) if memory else 0,
+            "sessions": len(set(poses.sessions.tolist())),
+            "sessions_waiting": waiting,
+            "empty": why_all_empty(self.frames, ids, cloud, memory, self._fitted),
+            SCENE_SCALE: self._scale.scale,
+            "scene_depth_m": self._scale.depth_m,
+        }
 
     # ------------------------------------------------------------------------------------------------------------------
 

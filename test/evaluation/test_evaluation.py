@@ -199,17 +199,17 @@ def test_scores_without_queries_or_of_other_lengths_are_refused():
             score_localizations(answers, truth, np.eye(4))
 
 
-LOCALIZATION = dict(
-    queries=5,
-    localized=0.8,
-    median_m=0.0123,
-    median_deg=0.45,
-    within_5cm_5deg=0.6,
-    within_10cm_10deg=0.8,
-    seconds_per_query=0.21,
-    in_ellipsoid=0.943,
-    in_pose_ellipsoid=0.921,
-)
+LOCALIZATION = {
+    "queries": 5,
+    "localized": 0.8,
+    "median_m": 0.0123,
+    "median_deg": 0.45,
+    "within_5cm_5deg": 0.6,
+    "within_10cm_10deg": 0.8,
+    "seconds_per_query": 0.21,
+    "in_ellipsoid": 0.943,
+    "in_pose_ellipsoid": 0.921,
+}
 RESULT = {
     "odometry": {"ate_m": 0.1934, "rotation_deg": 3.2},
     "corrected": {"ate_m": 0.0412, "rotation_deg": 1.1},

@@ -94,7 +94,7 @@ def test_a_restarted_bag_is_followed():
         for i in range(1, 3):
             sync.add((start + i * 100) * MS, i)
             sync.tracks["depth"].add((start + i * 100) * MS, i)
-        assert [entry for entry in sets(sync)] == [(start + 100, 1, 1), (start + 200, 2, 2)]
+        assert list(sets(sync)) == [(start + 100, 1, 1), (start + 200, 2, 2)]
 
 
 def test_without_tracks_nothing_waits():

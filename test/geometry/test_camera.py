@@ -53,7 +53,7 @@ def test_a_resized_image_keeps_its_pixel_centres(camera, scale, points):
     np.testing.assert_allclose(back.matrix, camera.matrix, rtol=1e-9, atol=1e-6)
 
 
-GOOD = dict(width=640, height=480, fx=500.0, fy=500.0, cx=319.5, cy=239.5)
+GOOD = {"width": 640, "height": 480, "fx": 500.0, "fy": 500.0, "cx": 319.5, "cy": 239.5}
 
 
 @pytest.mark.parametrize(

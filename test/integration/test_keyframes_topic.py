@@ -108,7 +108,10 @@ BROKEN = {
         ),
         "depth must be metres",
     ),
-    "depth size": (lambda m: setattr(m.depth, "width", 63), "depth is 63x48, but its image is 64x48"),
+    "depth size": (
+        lambda m: setattr(m.depth, "width", 63),
+        "depth is 63x48, but its image is 64x48",
+    ),
     "frame": (
         lambda m: setattr(m.header, "frame_id", "elsewhere"),
         "header.frame_id is 'elsewhere'",

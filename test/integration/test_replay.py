@@ -1,5 +1,6 @@
 """vggt3 replay as it is typed: bags over DDS, at the recorded pace, with /clock."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -111,7 +112,7 @@ def test_a_recording_that_takes_long_to_read_is_played_at_its_pace_all_the_same(
     until(lambda: len(backend._core.store) == len(FRAMES))
     stamps = [frame.stamp_ns for frame in FRAMES]
     times = nanoseconds(clock)
-    between = [np.sum((times > a) & (times < b)) for a, b in zip(stamps, stamps[1:])]
+    between = [np.sum((times > a) & (times < b)) for a, b in itertools.pairwise(stamps)]
     assert np.sum(between) > 10 and np.count_nonzero(between) >= len(between) - 1, (
         times - START
     ) / 1e9

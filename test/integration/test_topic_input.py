@@ -441,6 +441,7 @@ def publish_depth_camera(graph, tied=True, calibrated=True):
             CameraInfo, "depth/camera_info", qos_profile_sensor_data
         )
         return lambda: info.publish(from_camera(BESIDE, Header(frame_id="depth_optical")))
+    return None
 
 
 def shoot_with_depth_beside(rig, numbers):

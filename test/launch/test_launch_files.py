@@ -60,7 +60,7 @@ def launch(tmp_path):
             str(Path(__file__).with_name("launch_file.py")),
             str(LAUNCH / name),
         ]
-        log = open(tmp_path / f"{len(processes)}.log", "w")
+        log = open(tmp_path / f"{len(processes)}.log", "w")  # noqa: SIM115 (the process's)
         processes.append(
             subprocess.Popen(
                 command + [f"{n}:={v}" for n, v in arguments.items()],

@@ -37,7 +37,7 @@ def test_a_wrong_pose_does_not(seen, metres, degrees):
 
 
 def test_similarity_lies_where_the_map_has_something(seen):
-    query, others, truth = seen
+    query, _others, truth = seen
     left_half = [
         (
             replace(

@@ -141,7 +141,7 @@ def test_another_home_with_the_same_pictures_on_its_walls_is_not_joined(served, 
 def test_joining_that_is_killed_at_any_step_leaves_the_old_map_or_both(maps, served, tmp_path):
     served.close()
     numbers, kept = itertools.count(), []
-    for folder, ended in killed_at_every_step(
+    for folder, _ended in killed_at_every_step(
         lambda: shutil.copytree(served.folder, tmp_path / f"{next(numbers)}"),
         lambda folder: _joined(folder, maps[1]),
         stride=60,

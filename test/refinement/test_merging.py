@@ -111,7 +111,7 @@ def test_replacing_that_is_killed_at_any_step_leaves_the_old_map_or_the_new_one(
     store, _ = held
     store.close()
     numbers, served = itertools.count(), []
-    for folder, ended in killed_at_every_step(
+    for folder, _ended in killed_at_every_step(
         lambda: shutil.copytree(store.folder, tmp_path / f"{next(numbers)}"),
         lambda folder: merging.replace(KeyframeStore(folder), saved),
         stride=11,

@@ -60,7 +60,7 @@ def test_false_loops_that_agree_with_each_other_are_dropped_too():
 
 @pytest.mark.parametrize("rounds", [1, 2, 6])
 def test_dropped_loops_have_no_pull_however_few_rounds_there_are(rounds):
-    truth, odometry, noise, loops, rng = problem(5)
+    truth, odometry, noise, loops, _rng = problem(5)
     false = [
         Edge(
             i,
@@ -80,7 +80,7 @@ def test_dropped_loops_have_no_pull_however_few_rounds_there_are(rounds):
 
 
 def test_loops_dropped_for_others_sake_come_back():
-    truth, odometry, noise, loops, _ = problem(6)
+    _truth, odometry, noise, loops, _ = problem(6)
     kept = np.ones(len(loops), bool)
     kept[::3] = False
     solution = pose_graph.solve(odometry, noise, loops, PoseGraphConfig(), kept=kept)
@@ -90,7 +90,7 @@ def test_loops_dropped_for_others_sake_come_back():
 
 
 def test_without_loops_the_odometry_stays():
-    truth, odometry, noise, _, _ = problem(0)
+    _truth, odometry, noise, _, _ = problem(0)
     solution = pose_graph.solve(odometry, noise, [], PoseGraphConfig())
     np.testing.assert_allclose(solution.T_map_cam, odometry, atol=1e-6)
 
@@ -114,7 +114,7 @@ def test_one_keyframe_or_two_are_a_graph(count):
 
 
 def test_covariances_are_positive_definite_and_grow_away_from_the_anchor():
-    truth, odometry, noise, loops, _ = problem(1)
+    _truth, odometry, noise, loops, _ = problem(1)
     alone, tied = (
         pose_graph.solve(odometry, noise, edges, PoseGraphConfig()).covariances
         for edges in ([], loops)

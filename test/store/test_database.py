@@ -59,7 +59,7 @@ def test_a_migration_killed_at_any_step_leaves_one_format_or_the_other(tmp_path)
     numbers, formats = itertools.count(), []
     with KeyframeStore(FORMAT_2, read_only=True) as store:
         wanted = {id: store.get(id) for id in store.ids()}
-    for folder, ended in killed_at_every_step(
+    for folder, _ended in killed_at_every_step(
         lambda: shutil.copytree(FORMAT_2, tmp_path / f"{next(numbers)}"), KeyframeStore
     ):
         with sqlite3.connect(folder / "keyframes.db") as raw:

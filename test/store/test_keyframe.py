@@ -11,15 +11,15 @@ CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
 
 
 def keyframe(**changes):
-    fields = dict(
-        id=3,
-        stamp_ns=10**18,
-        image=np.zeros((48, 64, 3), np.uint8),
-        camera=CAMERA,
-        T_odom_cam=se3.exp([1, 2, 3, 0.1, 0.2, 0.3]),
-        depth=np.full((48, 64), 1.5, np.float32),
-        odometry_covariance=np.diag([1e-4] * 6),
-    )
+    fields = {
+        "id": 3,
+        "stamp_ns": 10**18,
+        "image": np.zeros((48, 64, 3), np.uint8),
+        "camera": CAMERA,
+        "T_odom_cam": se3.exp([1, 2, 3, 0.1, 0.2, 0.3]),
+        "depth": np.full((48, 64), 1.5, np.float32),
+        "odometry_covariance": np.diag([1e-4] * 6),
+    }
     return Keyframe(**dict(fields, **changes))
 
 

@@ -209,10 +209,12 @@ def test_a_damaged_file_is_named_not_returned(tmp_path):
             store.put(make_keyframe(id))
     path = tmp_path / "keyframes.db"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(StoreError, match="keyframes.db|keyframe store"):
-        with KeyframeStore(tmp_path) as store:
-            for id in store.ids():
-                store.get(id)
+    with (
+        pytest.raises(StoreError, match="keyframes.db|keyframe store"),
+        KeyframeStore(tmp_path) as store,
+    ):
+        for id in store.ids():
+            store.get(id)
 
 
 def test_read_only_reads_while_another_writes_and_never_creates(tmp_path):

@@ -100,7 +100,7 @@ def test_a_session_killed_at_any_step_has_begun_or_has_not(tmp_path):
             store.put(make_keyframe(id, stamp_ns=1000 + id))
         before = refine(store)
     numbers, sessions = itertools.count(), []
-    for folder, ended in killed_at_every_step(
+    for folder, _ended in killed_at_every_step(
         lambda: shutil.copytree(tmp_path / "refined", tmp_path / f"{next(numbers)}"),
         lambda folder: begin_session(KeyframeStore(folder)),
     ):
@@ -202,7 +202,7 @@ def test_adding_that_fails_or_is_killed_leaves_nothing(two, tmp_path):
         with KeyframeStore(theirs.folder, read_only=True) as again:
             add(KeyframeStore(folder), again)
 
-    for folder, ended in killed_at_every_step(
+    for folder, _ended in killed_at_every_step(
         lambda: shutil.copytree(tmp_path / "ours", tmp_path / f"{next(numbers)}"), action, stride=7
     ):
         with KeyframeStore(folder) as store:

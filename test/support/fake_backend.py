@@ -100,7 +100,7 @@ class Backend:
     def distil(self, seconds, cancelled=None):
         if self.snapshot is None or self.snapshot.generation % 2 == 0:
             return None
-        for step in range(20):
+        for _step in range(20):
             if cancelled():
                 raise Cancelled("distillation cancelled")
             time.sleep(0.01)

@@ -12,7 +12,7 @@ def free_domain():
     long as it is open.
     """
     for domain in sorted(range(5, 95), key=lambda domain: (domain - os.getpid()) % 90):
-        lock = open(
+        lock = open(  # noqa: SIM115 (returned open)
             os.path.join(tempfile.gettempdir(), f"vggt3_ros-{os.getuid()}-domain-{domain}.lock"),
             "w",
         )

@@ -153,7 +153,8 @@ class Graph:
             patience = min(3.0, limit - time.monotonic())
             assert patience > 0, f"service {name} does not answer"
             done = threading.Event()
-            future.add_done_callback(lambda _: done.set())
+            # one given up may still be answered: that is not what is waited for now
+            future.add_done_callback(lambda _, done=done: done.set())
             if done.wait(patience):
                 return future.result()
 

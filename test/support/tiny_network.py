@@ -28,10 +28,10 @@ def one_thread():
 
 
 def tiny_config(attention="ttt", **changes):
-    fields = dict(
-        attention=GlobalAttention(attention), encoder="dinov2_vits14_reg", embed_dim=384, depth=3, num_heads=6,
-        tapped_layers=(0, 1, 1, 2), dense_features=16, dense_channels=(16, 24, 32, 32), camera_depth=1,
-    )  # fmt: skip
+    fields = {
+        "attention": GlobalAttention(attention), "encoder": "dinov2_vits14_reg", "embed_dim": 384, "depth": 3, "num_heads": 6,
+        "tapped_layers": (0, 1, 1, 2), "dense_features": 16, "dense_channels": (16, 24, 32, 32), "camera_depth": 1,
+    }  # fmt: skip
     return NetworkConfig(**{**fields, **changes})
 
 

@@ -176,7 +176,7 @@ class AdapterProcess:
         self._running = True
         seen, fraction = {}, SHARE_SENT
         while True:
-            header, payload = self._receive(lambda: step(fraction))
+            header, payload = self._receive(functools.partial(step, fraction))
             self._note(header)
             if header.get("progress") == self._number:
                 fraction = SHARE_SENT + (SHARE_RUN - SHARE_SENT) * wire.fraction(

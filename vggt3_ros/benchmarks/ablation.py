@@ -3,6 +3,7 @@ a residual head, the MLP that was before.
 """
 
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -61,11 +62,11 @@ def measure(sequence, config, steps, kinds=KINDS, progress=lambda text, fraction
                 90 * len(closed),
             )
             continue
-        tell = lambda part: progress(kind, part)
+        tell = partial(progress, kind)
         if kind == MLP:
             mlp = MlpMemory(frames, sequence.groundtruth, MLP_STEPS, tell)
             spent = time.perf_counter() - started
-            answers = [_timed(lambda query=query: _of_mlp(mlp, query)) for query in queries]
+            answers = [_timed(partial(_of_mlp, mlp, query)) for query in queries]
             yield _row(sequence, kind, answers, truth, spent, mlp.nbytes)
             continue
         if kind == ADAM or memory is closed:

@@ -5,6 +5,7 @@ Weights are random: speed and memory do not depend on them, and none with a lice
 """
 
 import dataclasses
+import functools
 import math
 import multiprocessing
 import statistics
@@ -87,13 +88,12 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
             torch.randn(side, side, device=device, dtype=torch.float32).to(dtype) for _ in range(2)
         )
         out = torch.empty_like(a)
-        once = seconds(lambda: torch.mm(a, b, out=out), 1, device)
+        multiply = functools.partial(torch.mm, a, b, out=out)
+        once = seconds(multiply, 1, device)
         if once > 1 and device.type == "cpu":  # a dtype that the machine only emulates
             return max(best, 2 * side**3 / once)
         repeat = max(2, min(6, int(1 / once)))
-        best = max(
-            best, 2 * side**3 / min(once, seconds(lambda: torch.mm(a, b, out=out), repeat, device))
-        )
+        best = max(best, 2 * side**3 / min(once, seconds(multiply, repeat, device)))
     return best
 
 

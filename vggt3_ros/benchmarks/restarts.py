@@ -91,6 +91,7 @@ def newest(folder):
             return Snapshot.load(path)
         except ValueError:
             continue
+    return None
 
 
 def _live(lives, witness, node, log, snapshot, rate, rng, kind):

@@ -4,6 +4,7 @@ verified.
 
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def measure(sequence, folder, rooms, settings, progress):
                     memory,
                     ids.tolist(),
                     snapshot.T_map_cam,
-                    lambda part: progress(f"memory of {count} rooms", part),
+                    partial(progress, f"memory of {count} rooms"),
                 )
                 replace(snapshot, seconds={"memory": time.perf_counter() - started}).save(
                     saved, memory

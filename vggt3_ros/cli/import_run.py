@@ -1,5 +1,7 @@
 """vggt3 import: what VGGT-Long, VGGT-SLAM or LingBot-Map left of a run, as keyframes of a map."""
 
+import itertools
+
 CLOCK_START = 1.0  # seconds; to ROS a stamp of zero is none
 
 
@@ -159,7 +161,7 @@ def _stamps(files, rate):
     matches = [re.fullmatch(r"(\d{1,10})\.(\d{1,9})", file.stem) for file in files]
     if all(matches):
         stamps = [int(match[1]) * 10**9 + int(match[2].ljust(9, "0")) for match in matches]
-        if all(a < b for a, b in zip(stamps, stamps[1:])) and stamps[0] > 0:
+        if all(a < b for a, b in itertools.pairwise(stamps)) and stamps[0] > 0:
             return stamps
     return [int((CLOCK_START + index / rate) * 1e9) for index in range(len(files))]
 

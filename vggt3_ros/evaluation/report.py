@@ -132,9 +132,9 @@ def plot_trajectories(path, trajectories, title):
     across, up = (axis for axis in range(3) if axis != flat)
     figure, axes = plt.subplots(figsize=(8, 7))
     styles = [
-        dict(color="0.6", linestyle="--"),
-        dict(color="tab:red", alpha=0.7),
-        dict(color="tab:blue"),
+        {"color": "0.6", "linestyle": "--"},
+        {"color": "tab:red", "alpha": 0.7},
+        {"color": "tab:blue"},
     ]
     for (name, points), style in zip(trajectories.items(), styles):
         axes.plot(points[:, across], points[:, up], label=name, linewidth=1.6, **style)

@@ -1,10 +1,10 @@
 """Every number that fixes the network's shape and arithmetic."""
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 
-class GlobalAttention(str, Enum):
+class GlobalAttention(StrEnum):
     """How tokens of different images exchange information; the only difference between the two
     checkpoints.
     """

@@ -71,7 +71,8 @@ def add_gradients(total: Tensor, weights: Tensor, tokens: Associations, scratch:
     same total. The rates multiply the narrow side; g, h and d are computed once for all three.
     """
     if fused.usable(tokens.keys):
-        return fused.add_gradients(total, weights, tokens.keys, tokens.values, tokens.rates)
+        fused.add_gradients(total, weights, tokens.keys, tokens.values, tokens.rates)
+        return
     count, heads, d = tokens.keys.shape
     m = weights.shape[-1]
     weights = weights.to(tokens.keys.dtype)

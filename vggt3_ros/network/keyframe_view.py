@@ -118,7 +118,11 @@ class KeyframeViewer:
         wanted = set(depth_of)
         frames = [k for k, i in enumerate(seen) if i in wanted]
         progress = Progress(lambda fraction, stage: step(fraction))
-        options = dict(depth_frames=frames, memory_limit=self._memory_limit, progress=progress)
+        options = {
+            "depth_frames": frames,
+            "memory_limit": self._memory_limit,
+            "progress": progress,
+        }
         predictions, scene = ask(_Images(load, seen, size, self._side), options)
 
         T_network_cam, confidence = np.full((len(cameras), 4, 4), np.nan), np.zeros(len(cameras))

@@ -8,7 +8,7 @@ store.
 import math
 import os
 import tempfile
-from enum import Enum
+from enum import StrEnum
 from typing import Protocol
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from .scratch import Scratch
 
 
-class Placement(str, Enum):
+class Placement(StrEnum):
     DEVICE = "device"
     HOST = "host"  # pinned when the device is a GPU
     DISK = "disk"  # an unlinked temporary file (TMPDIR)
@@ -74,7 +74,7 @@ class DiskStore:
         self._row_shape = shape[1:]
         self._row_bytes = math.prod(self._row_shape) * dtype.itemsize
         self._name = name
-        self._file = tempfile.TemporaryFile(prefix="vggt3-tokens-")
+        self._file = tempfile.TemporaryFile(prefix="vggt3-tokens-")  # noqa: SIM115 (lives as long as this)
         # a full disk fails here, not later
         os.posix_fallocate(self._file.fileno(), 0, max(1, shape[0] * self._row_bytes))
 

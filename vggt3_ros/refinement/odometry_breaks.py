@@ -3,6 +3,7 @@ it.
 """
 
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def reported(found):
     return {REPORT: [asdict(broken) for broken in found]}
 
 
-def told(report, public_ids={}):
+def told(report, public_ids=MappingProxyType({})):
     """Report of a snapshot -> list of Break; empty for one that knows of none, or that an older
     version made. public_ids: {keyframe id: the id that its front end gave it}, by which they are
     then told.

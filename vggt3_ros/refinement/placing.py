@@ -33,7 +33,9 @@ def place(T_loaded_cam, localized, breaks=False):
     count = len(T_loaded_cam)
     chosen = np.unique(np.linspace(0, count - 1, min(TRIED, count)).round().astype(int))
     seen, T_map_cam, agree = [], [], np.zeros(0, bool)
-    for tried, k in enumerate(np.random.default_rng(0).permutation(chosen), 1):
+    tried = 0
+    for k in np.random.default_rng(0).permutation(chosen):
+        tried += 1
         found = localized(k)
         if found.T_map_cam is not None:
             seen.append(k)

@@ -195,7 +195,7 @@ class FusionProcess:
             else:
                 self._send(seen, i, pose_of[i])
             while self._owed > WAITING:
-                self._answer(lambda: progress(max(0, sent - self._owed) / len(todo)))
+                self._answer(lambda sent=sent: progress(max(0, sent - self._owed) / len(todo)))
         while self._owed:
             self._answer(lambda: progress(max(0, len(todo) - self._owed) / len(todo)))
 

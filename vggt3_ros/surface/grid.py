@@ -126,7 +126,7 @@ def _carve(free, occupied, position, targets, config, reach):
     offsets, distance, begin, end = offsets[useful], distance[useful], begin[useful], end[useful]
     # One ray for each direction, from the nearest begin to the farthest end; at full reach they
     # are a cell apart.
-    directions = int(math.ceil(2 * math.pi * reach / config.resolution))
+    directions = math.ceil(2 * math.pi * reach / config.resolution)
     direction = (
         (np.arctan2(offsets[:, 1], offsets[:, 0]) + math.pi) / (2 * math.pi) * directions
     ).astype(int) % directions

@@ -104,7 +104,7 @@ def test_another_round_for_more_keyframes():
 
 
 def test_written_once_and_read_from_its_files(tmp_path):
-    options = dict(keyframes=4, queries=2, camera=CAMERA)
+    options = {"keyframes": 4, "queries": 2, "camera": CAMERA}
     sequence = apartment.load(tmp_path / "flat", progress=lambda steps, **_: steps, **options)
     rendered = apartment.sequence(**options)
     assert np.array_equal(sequence.stamps_ns, rendered.stamps_ns) and sequence.camera == CAMERA

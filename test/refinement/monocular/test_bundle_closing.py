@@ -207,7 +207,7 @@ def test_a_point_that_no_camera_sees_any_more_costs_no_covariance():
     """
     T, points = walk()
     observations = seen(T, points, np.random.default_rng(0), bundle.PIXEL_SIGMA)
-    start, angle = triangulate(observations, [CAMERA] * COUNT, T)
+    start, _angle = triangulate(observations, [CAMERA] * COUNT, T)
     astray = int(np.argmax(np.bincount(observations.track)))
     start[astray] = se3.transform_points(START, np.array([[1.0, 0.0, -3.0]]))[0]
     noise = np.tile(np.diag(STEP**2), (COUNT, 1, 1))

@@ -169,9 +169,11 @@ def test_a_checkpoint_that_knows_nothing_changes_nothing(
 
 
 def test_a_wrong_checkpoint_is_refused_at_the_start(tmp_path):
-    with KeyframeStore(tmp_path / "store") as store:
-        with pytest.raises(CheckpointError, match="no such file"):
-            Backend(store, config(network__checkpoint=str(tmp_path / "nothing.safetensors")))
+    with (
+        KeyframeStore(tmp_path / "store") as store,
+        pytest.raises(CheckpointError, match="no such file"),
+    ):
+        Backend(store, config(network__checkpoint=str(tmp_path / "nothing.safetensors")))
 
 
 def test_without_a_checkpoint_there_is_no_stage(store, without):
@@ -349,10 +351,10 @@ def adapter(rendered, tmp_path):
             depth,
             **truth,
         )
-        return dict(
-            network__adapter=f"{SUPPORT / 'adapter_of_truth.py'}:AdapterOfTruth",
-            network__checkpoint=path,
-        )
+        return {
+            "network__adapter": f"{SUPPORT / 'adapter_of_truth.py'}:AdapterOfTruth",
+            "network__checkpoint": path,
+        }
 
     yield settings
     adapter_process.cache_clear()
@@ -413,11 +415,11 @@ def test_an_adapter_that_dies_is_told_and_the_refinement_goes_on_without_it(
 
 
 def test_a_missing_program_of_an_adapter_is_refused_at_the_start(tmp_path):
-    with KeyframeStore(tmp_path / "store") as store:
-        with pytest.raises(ValueError, match="there is no program '/no/such/python'"):
-            Backend(
-                store, config(network__adapter="a:B", network__adapter_python="/no/such/python")
-            )
+    with (
+        KeyframeStore(tmp_path / "store") as store,
+        pytest.raises(ValueError, match="there is no program '/no/such/python'"),
+    ):
+        Backend(store, config(network__adapter="a:B", network__adapter_python="/no/such/python"))
 
 
 def test_the_line_about_device_and_licence_names_no_prior_where_there_is_none(tmp_path, rendered):

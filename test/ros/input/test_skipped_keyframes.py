@@ -11,6 +11,8 @@ from random_keyframes import make_keyframe
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed: scripts/setup brings it")
 
+import itertools
+
 from vggt3_ros.geometry import se3
 from vggt3_ros.ros.conversions import from_keyframe
 from vggt3_ros.ros.input.intake import Intake
@@ -20,7 +22,7 @@ from vggt3_ros.store.stored_poses import chained
 QUIET = SimpleNamespace(warning=lambda *a, **k: None, error=lambda *a, **k: None)
 KEYFRAMES = [make_keyframe(id) for id in range(6)]
 STEPS = [None] + [
-    se3.inverse(a.T_odom_cam) @ b.T_odom_cam for a, b in zip(KEYFRAMES, KEYFRAMES[1:])
+    se3.inverse(a.T_odom_cam) @ b.T_odom_cam for a, b in itertools.pairwise(KEYFRAMES)
 ]
 
 

@@ -48,7 +48,10 @@ def test_the_newest_that_is_of_this_store_is_in_force_in_the_session_that_runs(s
     begin_session(store)
     shelf = SnapshotShelf(store, lambda *_: None, LOG)
     assert shelf.current.generation == 2 and not shelf.current.places_odometry
-    assert "000003 does not belong to this store: 3 of its 3 keyframes are missing there" in caplog.text
+    assert (
+        "000003 does not belong to this store: 3 of its 3 keyframes are missing there"
+        in caplog.text
+    )
     with pytest.raises(ValueError, match="does not belong to this store"):
         shelf.get(3)
 

@@ -45,24 +45,27 @@ def refinement(folder: Path, device: str, keyframes: int | None = None) -> tuple
     """
     sequence = load_tum(folder)
     count = min(len(sequence), keyframes or len(sequence))
-    with tempfile.TemporaryDirectory() as scratch, KeyframeStore(Path(scratch) / "store") as store:
-        with closing(Backend(store, BackendConfig.from_flat({"device": device}))) as backend:
-            backend.fusion = NoFusion()
-            for i in range(count):
-                backend.add(sequence.keyframes[i])
-            _warm_up(backend, sequence)
-            started = time.perf_counter()
-            snapshot = backend.refine()
-            seconds = time.perf_counter() - started
-            result = {
-                "device": str(backend.device),
-                "keyframes": count,
-                "seconds": seconds,
-                "stages": dict(snapshot.seconds),
-            }
-            for name, verify in (("verified", True), ("memory", False)):
-                result[name] = _queries(backend, sequence, snapshot, count, verify)
-            return result, snapshot.T_map_cam
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        KeyframeStore(Path(scratch) / "store") as store,
+        closing(Backend(store, BackendConfig.from_flat({"device": device}))) as backend,
+    ):
+        backend.fusion = NoFusion()
+        for i in range(count):
+            backend.add(sequence.keyframes[i])
+        _warm_up(backend, sequence)
+        started = time.perf_counter()
+        snapshot = backend.refine()
+        seconds = time.perf_counter() - started
+        result = {
+            "device": str(backend.device),
+            "keyframes": count,
+            "seconds": seconds,
+            "stages": dict(snapshot.seconds),
+        }
+        for name, verify in (("verified", True), ("memory", False)):
+            result[name] = _queries(backend, sequence, snapshot, count, verify)
+        return result, snapshot.T_map_cam
 
 
 def _warm_up(backend, sequence):

@@ -154,7 +154,7 @@ def flat_memory(network: Vggt3, size: tuple[int, int], counts: Sequence[int]) ->
         images = benchmark.random_images(count, size)
         before = _allocated(network.device)
         start = time.perf_counter()
-        predictions, scene = network.map(images, plan=plan)
+        predictions, scene = network.map(images, plan=plan)  # noqa: RUF059 (held while measured)
         outputs = sum(
             t.nbytes
             for t in ((scene.fast_weights, scene.camera_tokens) if scene else ())

@@ -84,15 +84,16 @@ def run(arguments):
             without_depth=arguments.no_depth,
             sessions=arguments.sessions,
         )
-    shares, rows = sorted({0.0, arguments.false_loops}), []
+    shares = sorted({0.0, arguments.false_loops})
     runs = len(faults) * arguments.seeds * len(shares)
-    for row in tqdm(
-        bench.rows(faults, range(arguments.seeds), shares),
-        total=runs,
-        desc="faults",
-        disable=arguments.quiet or None,
-    ):
-        rows.append(row)
+    rows = list(
+        tqdm(
+            bench.rows(faults, range(arguments.seeds), shares),
+            total=runs,
+            desc="faults",
+            disable=arguments.quiet or None,
+        )
+    )
     if arguments.json:
         print(json.dumps([dict(asdict(row), passes=row.passes) for row in rows], indent=2))
     else:
@@ -106,11 +107,11 @@ def table(rows):
         "| fault | seed | false loops | odometry | without the fault | corrected | loops, false | told |",
         "|" + "---|" * 8,
     ]
-    for row in rows:
-        lines.append(
-            f"| {row.fault} | {row.seed} | {row.false_share:.0%} | {100 * row.odometry_m:.1f} cm | {100 * row.unharmed_m:.2f} cm | "
-            f"{100 * row.corrected_m:.2f} cm{'' if row.passes else ' **missed**'} | {row.accepted}, {row.false} | {'; '.join(row.breaks)} |"
-        )
+    lines += [
+        f"| {row.fault} | {row.seed} | {row.false_share:.0%} | {100 * row.odometry_m:.1f} cm | {100 * row.unharmed_m:.2f} cm | "
+        f"{100 * row.corrected_m:.2f} cm{'' if row.passes else ' **missed**'} | {row.accepted}, {row.false} | {'; '.join(row.breaks)} |"
+        for row in rows
+    ]
     lines.append(
         f"\n{sum(row.passes for row in rows)} of {len(rows)} within 1.3 times the error without the fault, no false loop accepted"
     )

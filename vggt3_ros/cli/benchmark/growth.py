@@ -1,5 +1,6 @@
 """vggt3 benchmark growth: what ten keyframes more cost a map of many."""
 
+import itertools
 import json
 import time
 
@@ -76,7 +77,7 @@ def run(arguments):
     counts, more = arguments.keyframes, arguments.add * arguments.repeat
     if min(arguments.add, arguments.repeat, arguments.batch) < 1:
         raise ValueError("--add, --repeat and --batch must be at least 1")
-    if any(larger < smaller + more for smaller, larger in zip(counts, counts[1:])):
+    if any(larger < smaller + more for smaller, larger in itertools.pairwise(counts)):
         raise ValueError(
             f"--keyframes must ascend, and by at least the {more} that are added at each"
         )

@@ -143,7 +143,7 @@ def _openings(a, b, doors, windows):
 
 
 def _wall(rng, a, b, painter, doors, windows):
-    along, inward, length = _facing(a, b)
+    along, _inward, length = _facing(a, b)
     image = _paint(rng, painter, length, HEIGHT)
     openings = sorted(_openings(a, b, doors, windows))
     stops = [0.0, *(x for o in openings for x in o[:2]), length]
@@ -154,8 +154,8 @@ def _wall(rng, a, b, painter, doors, windows):
     for left, right, low, high in pieces:
         if right - left < 1e-6:
             continue
-        x0, x1 = (int(round(v / length * image.shape[1])) for v in (left, right))
-        y0, y1 = (int(round((HEIGHT - v) / HEIGHT * image.shape[0])) for v in (high, low))
+        x0, x1 = (round(v / length * image.shape[1]) for v in (left, right))
+        y0, y1 = (round((HEIGHT - v) / HEIGHT * image.shape[0]) for v in (high, low))
         corner = np.append(a + left * along, high)
         piece = image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
         patches.append(

@@ -3,6 +3,7 @@ tf2_ros would do it too, but is on no wheel.
 """
 
 import threading
+from functools import partial
 
 from tf2_msgs.msg import TFMessage
 
@@ -48,7 +49,7 @@ class FramesTopic:
             self._take(
                 self.topics[0],
                 entry,
-                lambda: self._frames.fix(
+                lambda entry=entry: self._frames.fix(
                     entry.header.frame_id, entry.child_frame_id, to_matrix(entry.transform)
                 ),
             )
@@ -56,7 +57,7 @@ class FramesTopic:
 
     def _take_moving(self, message):
         for entry in message.transforms:
-            self._take(self.topics[1], entry, lambda: self._move(entry))
+            self._take(self.topics[1], entry, partial(self._move, entry))
         self._changed()
 
     def _move(self, entry):

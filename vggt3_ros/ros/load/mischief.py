@@ -54,6 +54,7 @@ class WorkerKiller:
         for child in self._node.children():
             if "vggt3_ros.worker" in " ".join(child.cmdline()):
                 return child
+        return None
 
 
 class Vandal:

@@ -96,9 +96,10 @@ class Observer(Node):
         begin, before = time.monotonic(), self._taken()
         for k in range(count):
             time.sleep(max(0.0, begin + pace(k) - time.monotonic()))
-            if waiting is not None:
-                if not self._until(lambda: k - (self._taken() - before) < waiting):
-                    raise RuntimeError("the back end has stopped taking keyframes")
+            if waiting is not None and not self._until(
+                lambda k=k: k - (self._taken() - before) < waiting
+            ):
+                raise RuntimeError("the back end has stopped taking keyframes")
             self.keyframes.publish(stream.message(k, time.time_ns()))
         self._until(lambda: self._taken() - before >= count)
         return time.monotonic() - begin

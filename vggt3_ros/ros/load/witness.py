@@ -83,7 +83,9 @@ class Witness(Observer):
         return None if answer is None else set(answer.ids)
 
     def place(self, keyframe_id):
-        """The first answer of localize that a worker gave about the image of a keyframe."""
+        """The first answer of localize that a worker gave about the image of a keyframe; None when
+        the run ends before.
+        """
         request = Localize.Request(
             image=self._stream.image(self._stream.index(keyframe_id)),
             camera_info=from_camera(self._stream.camera),
@@ -93,6 +95,7 @@ class Witness(Observer):
             if answer.error_code not in (Localize.Response.NO_WORKER, Localize.Response.TIMEOUT):
                 return answer
             self.closing.wait(0.05)
+        return None
 
     def set(self, **parameters):
         request = SetParameters.Request(
@@ -109,7 +112,8 @@ class Witness(Observer):
             if not client.wait_for_service(0.1):
                 continue
             future, done = client.call_async(request), threading.Event()
-            future.add_done_callback(lambda _: done.set())
+            # one given up may still be answered: that is not what is waited for now
+            future.add_done_callback(lambda _, done=done: done.set())
             limit = time.monotonic() + RETRY_SECONDS
             while not self.closing.is_set() and time.monotonic() < limit:
                 if done.wait(0.02):
