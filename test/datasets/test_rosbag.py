@@ -382,8 +382,8 @@ def test_compressed_depth():
     np.testing.assert_allclose(decompress_depth(Message), [[1.5, 0]])
     for data, message in (
         (b"\x00" * 40, "the format does not name rvl"),
-        (Message.data[:30], "16 bits"),
-        (b"", "no PNG"),
+        (Message.data[:30], "16-bit PNG|cannot be decoded"),
+        (b"", "not a PNG"),
         (Message.data[:16] + struct.pack(">II", 10**6, 2) + Message.data[24:], "sides must be"),
     ):
         Message.data = data

@@ -53,7 +53,7 @@ def test_a_picture_of_another_place_is_not_found(find):
     [
         (b"", "neither JPEG nor PNG: send"),
         (b"GIF89a" + bytes(99), "send a JPEG or PNG"),
-        (b"\x89PNG\r\n\x1a\n", "cut short"),
+        (b"\x89PNG\r\n\x1a\n", "truncated"),
         (coded(np.zeros((480, 640, 3), np.uint8))[:60], "cannot be decoded"),
         (
             coded(np.zeros((300, 300, 3), np.uint8)),
