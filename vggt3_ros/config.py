@@ -75,6 +75,13 @@ class Nested(Checked):
                 )
         return out
 
+    def changed(self):
+        """{"loops.pairs_per_keyframe": value, ...} of the values that are not the defaults."""
+        defaults = type(self)().flat()
+        return {
+            name: value for name, (value, _) in self.flat().items() if value != defaults[name][0]
+        }
+
 
 def _checked(f, given):
     wanted = type(f.default)

@@ -20,12 +20,21 @@ from vggt3_ros.system.memory_use import peak_mb
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """result: nested dict of figures (see `vggt3 evaluate --help`); trajectories: {name: (N, 3)}
-    in the truth's frame.
+    in the truth's frame. odometry, corrected: TrajectoryError of each; T_truth_cam (N, 4, 4): the
+    truth that they were compared with, NaN where unknown. queries: tuple of Query with truth;
+    answers: {True (verified), False (memory alone): their Localizations}. running_on: device,
+    numbers and prior, in words.
     """
 
     result: dict
     trajectories: dict
     snapshot: object
+    odometry: object
+    corrected: object
+    T_truth_cam: np.ndarray
+    queries: tuple
+    answers: dict
+    running_on: str
 
 
 def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None, depth=True):
@@ -91,6 +100,7 @@ def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None,
         if "network" in snapshot.report:
             result["network"] = snapshot.report["network"]
         result["seconds"], result["peak_memory_mb"] = seconds, peak
+        running_on = backend.running_on
         if grow:
             result["grow"] = {"keyframes": grow, "onto": first, "seconds": dict(snapshot.seconds)}
     trajectories = {
@@ -100,7 +110,17 @@ def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None,
             corrected.T_truth_estimate, snapshot.T_map_cam[:, :3, 3]
         ),
     }
-    return Evaluation(result, trajectories, snapshot)
+    return Evaluation(
+        result,
+        trajectories,
+        snapshot,
+        odometry,
+        corrected,
+        sequence.groundtruth,
+        tuple(queries),
+        answers,
+        running_on,
+    )
 
 
 def _add(backend, sequence, indices, progress, depth):
