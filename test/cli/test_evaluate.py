@@ -113,7 +113,8 @@ def test_the_page_says_what_the_figures_say(evaluated, tmp_path):
     with Chromium(tmp_path) as browser:
         browser.open(evaluated / "page.html")
         assert browser.messages == [] and browser.requests == []
-        assert browser.run("document.querySelectorAll('.absent').length") == 0
+        absent = "document.querySelectorAll('#error .absent, #localization .absent, #queries .absent, #setting .absent').length"
+        assert browser.run(absent) == 0
         shown = browser.run(
             "[...document.querySelectorAll('[data-figure]')].map(e => [e.dataset.figure, e.dataset.value, e.textContent])"
         )

@@ -2,17 +2,21 @@
 
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from vggt3_ros.backend import Backend
+from vggt3_ros.datasets.sequence import Query
 from vggt3_ros.evaluation.cloud import cloud_error, surface_error
 from vggt3_ros.evaluation.localization import score_localizations
-from vggt3_ros.evaluation.trajectory import trajectory_error
+from vggt3_ros.evaluation.trajectory import TrajectoryError, trajectory_error
 from vggt3_ros.geometry import se3
+from vggt3_ros.memory.localizer import Localization
 from vggt3_ros.refinement.scene_scale import REPORT as SCENE_SCALE
 from vggt3_ros.refinement.scene_scale import in_scale
 from vggt3_ros.store.keyframes import KeyframeStore
+from vggt3_ros.store.snapshot import Snapshot
 from vggt3_ros.surface.fusion import fuse
 from vggt3_ros.system.memory_use import peak_mb
 
@@ -26,14 +30,14 @@ class Evaluation:
     numbers and prior, in words.
     """
 
-    result: dict
-    trajectories: dict
-    snapshot: object
-    odometry: object
-    corrected: object
+    result: dict[str, Any]
+    trajectories: dict[str, np.ndarray]
+    snapshot: Snapshot
+    odometry: TrajectoryError
+    corrected: TrajectoryError
     T_truth_cam: np.ndarray
-    queries: tuple
-    answers: dict
+    queries: tuple[Query, ...]
+    answers: dict[bool, list[Localization]]
     running_on: str
 
 

@@ -36,6 +36,12 @@ def test_a_wall_in_front_hides_the_one_behind_without_holes():
         assert (picture[5:15] == BLUE).all() and (picture[:, 5:20] == BLUE).all()
 
 
+def test_a_coarse_wall_close_by_is_drawn_without_holes():
+    points, colors = wall(0.4, 0.5, RED, step=0.05)
+    picture = seen_from(np.eye(4), CAMERA, points, colors, spacing_of(points))
+    assert (picture == RED).all()
+
+
 def test_what_lies_behind_the_camera_is_not_seen():
     points, colors = wall(-1.0, 2.0, RED)
     picture = seen_from(np.eye(4), CAMERA, points, colors, 0.02)

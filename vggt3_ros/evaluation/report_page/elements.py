@@ -3,7 +3,7 @@ from.
 """
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from xml.etree.ElementTree import Element
 
 from vggt3_ros.system import strict_json
@@ -48,7 +48,7 @@ def figure(name: str, value: float, text: str) -> Element:
 
 
 def table(
-    head: Iterable[str], rows: Iterable[Iterable[Child | float]], **attributes: object
+    head: Sequence[str], rows: Iterable[Iterable[Child | float]], **attributes: object
 ) -> Element:
     """Return a table; a cell is an element, text, or a number, which is shown with up to four
     significant digits.
@@ -56,7 +56,11 @@ def table(
     body = element("tbody")
     for row in rows:
         add(body, element("tr", *(_cell(cell) for cell in row)))
-    titles = element("tr", *(element("th", title, scope="col") for title in head))
+    first = [cell.get("class") for cell in body[0]] if len(body) else []
+    kinds = first + [None] * len(head)
+    titles = element(
+        "tr", *(element("th", title, scope="col", class_=kind) for title, kind in zip(head, kinds))
+    )
     return element(
         "div",
         element("table", element("thead", titles), body, **attributes),

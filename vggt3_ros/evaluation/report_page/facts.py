@@ -80,9 +80,10 @@ def _config(settings: dict[str, Any] | None) -> BackendConfig:
     know them.
     """
     try:
-        return BackendConfig.from_flat(settings or {})
+        config: BackendConfig = BackendConfig.from_flat(settings or {})
     except (ValueError, TypeError):
         return BackendConfig()
+    return config
 
 
 def _paths(snapshot: Snapshot, evaluation: Evaluation | None) -> dict[str, list[np.ndarray]]:
@@ -90,10 +91,11 @@ def _paths(snapshot: Snapshot, evaluation: Evaluation | None) -> dict[str, list[
     session's first keyframe lies where the map has it.
     """
     corrected = snapshot.T_map_cam[:, :3, 3]
+    sessions = np.asarray(snapshot.sessions)
     if evaluation is None:
         odometry = np.empty_like(corrected)
-        for session in np.unique(snapshot.sessions):
-            rows = np.flatnonzero(snapshot.sessions == session)
+        for session in np.unique(sessions):
+            rows = np.flatnonzero(sessions == session)
             first = rows[np.argmin(snapshot.stamps_ns[rows])]
             T_map_odom = snapshot.T_map_cam[first] @ se3.inverse(snapshot.T_odom_cam[first])
             odometry[rows] = se3.transform_points(T_map_odom, snapshot.T_odom_cam[rows, :3, 3])
@@ -105,7 +107,7 @@ def _paths(snapshot: Snapshot, evaluation: Evaluation | None) -> dict[str, list[
         found = {"odometry": odometry, "corrected": corrected, "truth": truth}
     order = [
         rows[np.argsort(snapshot.stamps_ns[rows], kind="stable")]
-        for session in np.unique(snapshot.sessions)
-        for rows in [np.flatnonzero(snapshot.sessions == session)]
+        for session in np.unique(sessions)
+        for rows in [np.flatnonzero(sessions == session)]
     ]
     return {name: [points[rows] for rows in order] for name, points in found.items()}

@@ -12,7 +12,7 @@ MOST_LISTED, MOST_DRAWN = 400, 3000
 def in_order(snapshot: Snapshot) -> list[Loop]:
     """Return the loops between keyframes of the snapshot, those first that deserve a look:
     rejected ones that were measured, accepted ones by how far the solved graph disagrees with
-    them, then the rest by matches that agree. At most MOST_DRAWN.
+    them for how well they are known, then the rest by matches that agree. At most MOST_DRAWN.
     """
     held = set(snapshot.keyframe_ids.tolist())
     loops = [loop for loop in snapshot.loops if {loop.source_id, loop.target_id} <= held]
@@ -20,10 +20,23 @@ def in_order(snapshot: Snapshot) -> list[Loop]:
     def rank(loop: Loop) -> tuple[int, float, int]:
         measured = loop.T_source_target is not None
         kind = 1 if loop.accepted else 0 if measured else 2
-        residual = loop.residual_m if np.isfinite(loop.residual_m) else 0.0
-        return kind, -residual, -loop.inliers
+        off = loop.residual_m / known_m(loop)
+        return kind, -off if np.isfinite(off) else 0.0, -loop.inliers
 
     return sorted(loops, key=rank)[:MOST_DRAWN]
+
+
+def known_m(loop: Loop) -> float:
+    """Return how well a loop knows its translation: standard deviation, metres, NaN where it was
+    not measured.
+    """
+    if loop.information is None:
+        return float("nan")
+    try:
+        variance = float(np.trace(np.linalg.inv(loop.information)[:3, :3]))
+    except np.linalg.LinAlgError:
+        return float("nan")
+    return variance**0.5 if variance > 0 else float("nan")
 
 
 def listed(loops: list[Loop]) -> list[tuple[int, Loop]]:

@@ -15,7 +15,8 @@ from vggt3_ros.features.xfeat import XFeatEncoder
 from vggt3_ros.geometry import se3
 from vggt3_ros.memory.localizer import Localizer, Scene
 from vggt3_ros.memory.scene_memory import SceneMemory
-from vggt3_ros.store.keyframes import KeyframeStore, StoreError
+from vggt3_ros.store.database import StoreError
+from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.store.snapshot import MEMORY_FILE, PLACES_FILE, PointMap, Snapshot
 from vggt3_ros.system.device import device_named
 

@@ -12,7 +12,7 @@ SIDE = 900  # pixels, the longer side of the map from above
 INSIDE = 0.995  # share of the points, at each end, that the map from above is cut out around
 ABOVE_M = 0.4  # what is higher above the cameras than this hides them: ceilings
 SAMPLE = 2000  # points whose distance to the next tells how dense the map is
-LARGEST = 6  # pixels, half the side of a point that is near the camera
+LARGEST = 12  # pixels, half the side of a point that is near the camera
 NEAREST_M = 0.05
 NOTHING = (222, 222, 222)  # RGB, where a camera sees no point
 
@@ -129,16 +129,19 @@ def _splatted(
     picture = np.zeros((width * height, 4), np.uint8)
     reach = half.max(initial=0)
     inside = (pixels > -reach).all(axis=1) & (pixels < (width + reach, height + reach)).all(axis=1)
-    column, row = np.floor(pixels[inside]).astype(np.int64).T
-    depth, half, colors = depth[inside], half[inside], colors[inside]
+    order = np.flatnonzero(inside)[np.argsort(-half[inside], kind="stable")]
+    column, row = np.floor(pixels[order]).astype(np.int64).T
+    depth, colors = depth[order], colors[order]
+    # how many of the points reach so far: they come first
+    reaching = [int((half[order] >= far).sum()) for far in range(reach + 1)]
 
     def covered() -> list[tuple[np.ndarray, np.ndarray]]:
         places = []
         for down in range(-reach, reach + 1):
             for right in range(-reach, reach + 1):
-                x, y = column + right, row + down
-                there = (half >= max(abs(down), abs(right))) & (x >= 0) & (x < width)
-                which = np.flatnonzero(there & (y >= 0) & (y < height))
+                count = reaching[max(abs(down), abs(right))]
+                x, y = column[:count] + right, row[:count] + down
+                which = np.flatnonzero((x >= 0) & (x < width) & (y >= 0) & (y < height))
                 places.append((which, y[which] * width + x[which]))
         return places
 

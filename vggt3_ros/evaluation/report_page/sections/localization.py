@@ -8,7 +8,7 @@ import numpy as np
 
 from vggt3_ros.evaluation.localization import pose_errors
 from vggt3_ros.evaluation.report_page.charts import Axis, Line, line_chart
-from vggt3_ros.evaluation.report_page.elements import element, figure, table
+from vggt3_ros.evaluation.report_page.elements import Child, element, figure, table
 from vggt3_ros.evaluation.report_page.facts import Facts
 from vggt3_ros.evaluation.report_page.pictures import jpeg, shrunk
 from vggt3_ros.evaluation.report_page.sections import absent, legend, section
@@ -65,7 +65,7 @@ def recall(metres: np.ndarray, degrees: np.ndarray, limits: np.ndarray) -> np.nd
     degrees.
     """
     inside = (100 * metres[:, None] <= limits) & (degrees[:, None] <= limits)
-    return inside.mean(axis=0)
+    return np.asarray(inside.mean(axis=0))
 
 
 def queries(facts: Facts) -> Element:
@@ -138,7 +138,7 @@ def _errors(evaluation: Evaluation) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def _figures(evaluation: Evaluation) -> Element:
-    rows = []
+    rows: list[tuple[Child, ...]] = []
     for name, key in RESULTS.items():
         found = evaluation.result[key]
         numbers = [
@@ -174,5 +174,5 @@ def _figures(evaluation: Evaluation) -> Element:
 
 def _without_queries(evaluation: Evaluation | None) -> str:
     if evaluation is None:
-        return "No unseen images with known poses were localized: `vggt3 evaluate` does that, a store holds none."
+        return "A store holds no unseen images with known poses; the command vggt3 evaluate localizes those of a data set."
     return "The data set has no unseen images with known poses."

@@ -11,6 +11,7 @@ from vggt3_ros.evaluation.report_page.loop_choice import (
     MOST_LISTED,
     counted,
     in_order,
+    known_m,
     listed,
 )
 from vggt3_ros.evaluation.report_page.pictures import MOST, MOST_BYTES, SIDE, keyframe_pictures
@@ -69,7 +70,7 @@ def _told(loop: Loop) -> str:
         else ""
     )
     residual = (
-        f", the solved graph is off by {100 * loop.residual_m:.1f} cm and {np.degrees(loop.residual_rad):.2f} deg"
+        f", off from the solved graph by {100 * loop.residual_m:.1f} cm (known to {100 * known_m(loop):.1f}) and {np.degrees(loop.residual_rad):.2f} deg"
         if np.isfinite(loop.residual_m)
         else ""
     )
@@ -111,8 +112,22 @@ def _pair() -> Element:
     )
 
 
+def _centimetres(metres: float) -> float | str:
+    return 100 * metres if np.isfinite(metres) else ""
+
+
 def _rows(shown: list[tuple[int, Loop]]) -> Element:
-    head = ("source", "target", "", "proposed by", "agreeing", "residual [cm]", "[deg]", "why not")
+    head = (
+        "source",
+        "target",
+        "",
+        "proposed by",
+        "agreeing",
+        "off [cm]",
+        "[deg]",
+        "known to [cm]",
+        "why not",
+    )
     made = table(
         head,
         [
@@ -122,8 +137,9 @@ def _rows(shown: list[tuple[int, Loop]]) -> Element:
                 "accepted" if loop.accepted else "rejected",
                 loop.origin,
                 loop.inliers,
-                100 * loop.residual_m if np.isfinite(loop.residual_m) else "",
+                _centimetres(loop.residual_m),
                 float(np.degrees(loop.residual_rad)) if np.isfinite(loop.residual_rad) else "",
+                _centimetres(known_m(loop)),
                 loop.reason,
             )
             for _, loop in shown
