@@ -93,9 +93,9 @@ def _query(facts: Facts, evaluation: Evaluation, k: int, metres: float, degrees:
     found.
     """
     query, answer = evaluation.queries[k], evaluation.answers[True][k]
-    found = answer.T_map_cam is not None
     T_map_truth = se3.inverse(evaluation.corrected.T_truth_estimate)
-    pose = answer.T_map_cam if found else T_map_truth @ query.T_world_cam
+    found = answer.T_map_cam is not None
+    pose = np.asarray(answer.T_map_cam if found else T_map_truth @ query.T_world_cam)
     image = shrunk(undistort(query.image, facts.camera), SIDE)
     camera = facts.camera.undistorted().scaled(image.shape[1], image.shape[0])
     cloud = facts.cloud
