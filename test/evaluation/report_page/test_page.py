@@ -153,6 +153,7 @@ def test_cost_memory_and_settings_are_those_of_the_snapshot(browser, refined_fol
     assert ["map.voxel_size", "0.03", "0.02"] in rows and ["device", "cpu", "auto"] in rows
     text = browser.run("document.getElementById('setting').innerText")
     assert snapshot.report["made_by"]["device"] in text
+    assert browser.run("document.querySelectorAll('#setting details tbody tr').length") > 50
 
 
 def test_it_is_dark_where_the_reader_wants_that(page, browser, tmp_path):

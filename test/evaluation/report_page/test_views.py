@@ -76,6 +76,9 @@ def test_from_above_the_ceiling_is_left_out_and_a_place_is_where_its_pixels_say(
     picture = view.drawn(points, colors, spacing_of(points))
     shown = picture[..., 3] > 0
     assert not (picture[..., :3][shown] == BLUE).all(axis=1).any()
+    # of a scene that is many times as large, what is so little above is not the ceiling
+    large = from_above(points, cameras, scale=10.0).drawn(points, colors, spacing_of(points))
+    assert (large[..., :3][large[..., 3] > 0] == BLUE).all(axis=1).any()
     # the floor is drawn without holes, also at its edges
     low, high = view.pixels(np.array([[0.1, 0.1, 0], [7.8, 3.8, 0]])).astype(int)
     (left, right), (top, bottom) = sorted((low[0], high[0])), sorted((low[1], high[1]))

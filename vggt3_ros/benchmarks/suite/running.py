@@ -49,9 +49,9 @@ class Suite:
         self, part: Part, repeat: int, minutes: float, command: list[str] | None = None
     ) -> dict[str, Any]:
         """Run a part `repeat` times, at most so many minutes each; return and keep {"status",
-        "setting", "seconds", "others" (cores that other processes kept busy meanwhile, on average),
-        "figures": {name: {"value", "unit", "better",
-        "values"}}, "result"}, or "error" where it failed. value: the median of values.
+        "setting", "seconds", "others" (cores that other processes kept busy meanwhile, on
+        average), "figures": {name: {"value" (the median), "unit", "better", "values"}}, "result"},
+        or "error" instead of the last two where it failed.
 
         command: instead of this Python and the module of vggt3.
         """

@@ -62,12 +62,18 @@ def table(rows: "list[Row]") -> str:
     lines = ["| part | figure | a | b | b / a | |", "|" + "---|" * 6]
     for row in rows:
         verdict = f"**{row.verdict}**" if row.verdict in ("worse", "lost") else row.verdict
-        told = f"{verdict}: {row.why}" if row.why and verdict else verdict or row.why
+        told = f"{verdict}: {row.why}" if row.why and not row.name else verdict
         ratio = "" if row.ratio != row.ratio else f"{row.ratio:.3f}"
         cells = [row.part, row.name, _value(row.a, row.unit), _value(row.b, row.unit), ratio, told]
         lines.append(
             "| " + " | ".join(" ".join(cell.split()).replace("|", "/") for cell in cells) + " |"
         )
+    reasons = dict.fromkeys(
+        (row.part, row.verdict, row.why) for row in rows if row.why and row.name
+    )
+    if reasons:
+        lines.append("")
+    lines += [f"{part}: {verdict}: {why}" for part, verdict, why in reasons]
     return "\n".join(lines)
 
 

@@ -13,6 +13,8 @@ from vggt3_ros.evaluation.report_page.views import spacing_of
 from vggt3_ros.evaluation.sequence import Evaluation
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
+from vggt3_ros.refinement.scene_scale import LARGEST, in_scale
+from vggt3_ros.refinement.scene_scale import REPORT as SCENE_SCALE
 from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.store.snapshot import PointMap, Snapshot
 from vggt3_ros.system.machine import describe
@@ -22,23 +24,29 @@ MOST_POINTS = 500_000  # of the map, that are drawn
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """title: of the page. camera: of the first keyframe. cloud: the points that are drawn, and how
-    far they lie apart (spacing, metres). memory: None without one. paths: {name: [(N, 3) metres in
-    map, one array for each session]}, with "truth" only where it is known. settings: {name:
-    value} that differ from the defaults, None where the snapshot does not say. running_on, version:
-    what made the snapshot, empty where it does not say. machine: the one this runs on.
+    """title: of the page. camera: of the first keyframe. scale: of the scene, see
+    refinement/scene_scale.py; config: the settings with the lengths that followed from it. cloud:
+    the points that are drawn; spacing: how far they lie apart, metres. memory: None without one.
+    paths: {name: [(N, 3) metres in map, one array for each session]}, with "truth" only where it
+    is known. settings: {name: value} that differ from the defaults, None where the snapshot does
+    not say; settings_known: whether this version understands them, else config has the defaults.
+    running_on, version: what made the snapshot, empty where it does not say. machine: the one
+    this runs on.
     """
 
     title: str
     store: KeyframeStore
     snapshot: Snapshot
     camera: Camera
+    scale: float
+    config: BackendConfig
     cloud: PointMap
     spacing: float
     memory: MemoryFacts | None
     evaluation: Evaluation | None
     paths: dict[str, list[np.ndarray]]
     settings: dict[str, Any] | None
+    settings_known: bool
     running_on: str
     version: str
     machine: dict[str, Any]
@@ -57,33 +65,40 @@ def gather(
     made_by = made_by if isinstance(made_by, dict) else {}
     settings = made_by.get("settings")
     settings = settings if isinstance(settings, dict) else None
+    scale = snapshot.report.get(SCENE_SCALE)
+    scale = float(scale) if isinstance(scale, (int, float)) and 1 <= scale <= LARGEST else 1.0
+    config, known = _config(settings)
+    config = in_scale(config, scale)
     cloud = snapshot.cloud.thinned(MOST_POINTS)
     return Facts(
         title=title,
         store=store,
         snapshot=snapshot,
         camera=store.camera(int(snapshot.keyframe_ids[0])),
+        scale=scale,
+        config=config,
         cloud=cloud,
         spacing=spacing_of(cloud.around_origin),
-        memory=memory_facts(store, folder, snapshot, cloud, _config(settings)),
+        memory=memory_facts(store, folder, snapshot, cloud, config, scale),
         evaluation=evaluation,
         paths=_paths(snapshot, evaluation),
         settings=settings,
+        settings_known=known,
         running_on=str(made_by.get("device", "")),
         version=str(made_by.get("version", "")),
         machine=describe(),
     )
 
 
-def _config(settings: dict[str, Any] | None) -> BackendConfig:
-    """Return the settings that a snapshot was made with; the defaults where this version does not
-    know them.
+def _config(settings: dict[str, Any] | None) -> tuple[BackendConfig, bool]:
+    """Return the settings that a snapshot was made with, and True; the defaults and False where
+    this version does not understand them.
     """
     try:
         config: BackendConfig = BackendConfig.from_flat(settings or {})
     except (ValueError, TypeError):
-        return BackendConfig()
-    return config
+        return BackendConfig(), False
+    return config, True
 
 
 def _paths(snapshot: Snapshot, evaluation: Evaluation | None) -> dict[str, list[np.ndarray]]:

@@ -20,7 +20,8 @@ from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.store.snapshot import MEMORY_FILE, PLACES_FILE, PointMap, Snapshot
 from vggt3_ros.system.device import device_named
 
-COVERED_M = 0.1  # a point of the map counts as known where a slot lies so near
+# a point of the map counts as known where a slot lies so near; times the scale of the scene
+COVERED_M = 0.1
 MOST_ASKED = 24  # keyframes held out that are asked
 
 
@@ -41,7 +42,7 @@ class MemoryFacts:
     """slots, bytes on the disk, keyframes learned from, optimizer steps, validation_error_m: see
     keeper; spread (S,): metres, how far the observations of each slot lie apart, what is left of
     the fit. points (M, 3) of the map, metres, and their distances_m (M,) from the next slot.
-    held_out: None where keyframes cannot be asked for want of images.
+    near_m: where that is near. held_out: None where keyframes cannot be asked for want of images.
     """
 
     slots: int
@@ -52,20 +53,30 @@ class MemoryFacts:
     spread: np.ndarray
     points: np.ndarray
     distances_m: np.ndarray
+    near_m: float
     held_out: list[HeldOut] | None
+
+    @property
+    def known(self) -> np.ndarray:
+        """Mask (M,) of the points that a slot lies near."""
+        return np.asarray(self.distances_m <= self.near_m)
 
     @property
     def covered(self) -> float:
         """Share of the map's points that a slot lies near; NaN without points."""
-        known = self.distances_m <= COVERED_M
-        return float(known.mean()) if len(known) else float("nan")
+        return float(self.known.mean()) if len(self.distances_m) else float("nan")
 
 
 def memory_facts(
-    store: KeyframeStore, folder: Path, snapshot: Snapshot, cloud: PointMap, config: BackendConfig
+    store: KeyframeStore,
+    folder: Path,
+    snapshot: Snapshot,
+    cloud: PointMap,
+    config: BackendConfig,
+    scale: float,
 ) -> MemoryFacts | None:
     """Return the MemoryFacts of a snapshot's folder, None where there is no memory of slots.
-    ValueError where it is damaged.
+    ValueError where it is damaged. config, scale: see Facts.
     """
     path = folder / MEMORY_FILE
     if not path.exists():
@@ -87,6 +98,7 @@ def memory_facts(
         spread=memory.spread,
         points=points,
         distances_m=distances,
+        near_m=COVERED_M * scale,
         held_out=_asked(store, folder, snapshot, memory, config),
     )
 

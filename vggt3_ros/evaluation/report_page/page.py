@@ -45,7 +45,7 @@ def write_page(
 def page(facts: Facts) -> Element:
     """Return the whole HTML document."""
     points = facts.cloud.points.astype(float)
-    view = from_above(points, facts.snapshot.T_map_cam)
+    view = from_above(points, facts.snapshot.T_map_cam, facts.scale)
     picture = png(view.drawn(points, facts.cloud.colors, facts.spacing))
     sections = [
         trajectory(facts, view, picture),

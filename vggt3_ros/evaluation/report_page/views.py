@@ -10,7 +10,8 @@ from vggt3_ros.geometry.camera import Camera
 
 SIDE = 900  # pixels, the longer side of the map from above
 INSIDE = 0.995  # share of the points, at each end, that the map from above is cut out around
-ABOVE_M = 0.4  # what is higher above the cameras than this hides them: ceilings
+# what is higher above the cameras than this hides them: ceilings; times the scale of the scene
+ABOVE_M = 0.4
 SAMPLE = 2000  # points whose distance to the next tells how dense the map is
 LARGEST = 12  # pixels, half the side of a point that is near the camera
 NEAREST_M = 0.05
@@ -55,9 +56,10 @@ class Above:
         )
 
 
-def from_above(points: np.ndarray, T_map_cam: np.ndarray) -> Above:
+def from_above(points: np.ndarray, T_map_cam: np.ndarray, scale: float = 1.0) -> Above:
     """Return the view that shows points (N, 3) and all cameras (K, 4, 4), its longer side to the
-    right, along one of the map's axes. Up is where most images have their upper edge.
+    right, along one of the map's axes. Up is where most images have their upper edge. scale: of
+    the scene, see refinement/scene_scale.py.
     """
     up = -T_map_cam[:, :3, 1].mean(axis=0)
     up = up / np.linalg.norm(up) if np.linalg.norm(up) > 0.1 else np.array([0.0, 0.0, 1.0])
@@ -71,7 +73,7 @@ def from_above(points: np.ndarray, T_map_cam: np.ndarray) -> Above:
         low, high = _extent(np.stack([across, ahead]), points, T_map_cam[:, :3, 3])
     pixel = float(max(high - low) / SIDE)
     width, height = (max(1, int(np.ceil(side))) for side in (high - low) / pixel)
-    ceiling = float(np.quantile(T_map_cam[:, :3, 3] @ up, 0.9) + ABOVE_M)
+    ceiling = float(np.quantile(T_map_cam[:, :3, 3] @ up, 0.9) + ABOVE_M * scale)
     return Above(np.stack([across, ahead, up]), low, pixel, width, height, ceiling)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from vggt3_ros.evaluation.report_page.charts import Axis, histogram
 from vggt3_ros.evaluation.report_page.elements import Child, element, table
 from vggt3_ros.evaluation.report_page.facts import Facts
-from vggt3_ros.evaluation.report_page.memory_facts import COVERED_M, HeldOut, MemoryFacts
+from vggt3_ros.evaluation.report_page.memory_facts import HeldOut, MemoryFacts
 from vggt3_ros.evaluation.report_page.pictures import png
 from vggt3_ros.evaluation.report_page.plan import plan
 from vggt3_ros.evaluation.report_page.sections import absent, legend, section
@@ -40,9 +40,9 @@ def memory(facts: Facts, view: Above) -> Element:
             element("h3", "Coverage"),
             element(
                 "p",
-                f"Points of the map from above: {found.covered:.1%} have a slot within {100 * COVERED_M:.0f} cm.",
+                f"Points of the map from above: {found.covered:.1%} have a slot within {100 * found.near_m:.0f} cm.",
             ),
-            legend(known=f"a slot within {100 * COVERED_M:.0f} cm", unknown="none"),
+            legend(known=f"a slot within {100 * found.near_m:.0f} cm", unknown="none"),
             _coverage(found, view),
         ]
     content += [element("h3", "Keyframes held out"), *_held_out(found.held_out)]
@@ -80,8 +80,7 @@ def _spread(found: MemoryFacts) -> Element:
 
 
 def _coverage(found: MemoryFacts, view: Above) -> Element:
-    known = found.distances_m <= COVERED_M
-    colors = np.where(known[:, None], np.array(KNOWN, np.uint8), np.array(UNKNOWN, np.uint8))
+    colors = np.where(found.known[:, None], np.array(KNOWN, np.uint8), np.array(UNKNOWN, np.uint8))
     points = np.asarray(found.points, float)
     drawn = view.drawn(points, colors, spacing_of(points - points[0]))
     return plan("coverage", "What of the map the scene memory covers", view, png(drawn))

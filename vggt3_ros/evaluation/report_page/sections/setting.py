@@ -26,6 +26,9 @@ def _device(facts: Facts) -> list[Child]:
         rows.append(("refined on", f"{facts.running_on} (version {facts.version})"))
     if isinstance(network, dict) and "summary" in network:
         rows.append(("network", str(network["summary"])))
+    if facts.scale != 1:
+        larger = f"{facts.scale:.2g} times as large as a room"
+        rows.append(("scene", f"{larger}: lengths left at their defaults grew with it"))
     rows.append(
         (
             "machine" if facts.evaluation else "this page was made on",
@@ -73,12 +76,14 @@ def _settings(facts: Facts) -> list[Child]:
         else element("p", "All settings are the defaults.")
     )
     every = [
-        (name, str(facts.settings.get(name, default)), str(meta["unit"] or ""), str(meta["doc"]))
-        for name, (default, meta) in defaults.items()
+        (name, str(value), str(meta["unit"] or ""), str(meta["doc"]))
+        for name, (value, meta) in facts.config.flat().items()
     ]
+    told: list[Child] = [element("h3", "Settings that are not the defaults"), changed]
+    if not facts.settings_known:
+        return told
     return [
-        element("h3", "Settings that are not the defaults"),
-        changed,
+        *told,
         element(
             "details",
             element("summary", f"All {len(every)} settings"),
