@@ -75,7 +75,7 @@ class Nested(Checked):
                 )
         return out
 
-    def changed(self):
+    def changed(self) -> dict[str, object]:
         """{"loops.pairs_per_keyframe": value, ...} of the values that are not the defaults."""
         defaults = type(self)().flat()
         return {

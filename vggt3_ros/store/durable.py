@@ -38,7 +38,7 @@ def rename(source: str | Path, target: str | Path) -> None:
         sync(source.parent)
 
 
-def write_file(path, content):
+def write_file(path: str | Path, content: bytes) -> None:
     """Write bytes so that `path` holds the old content or the new one at every moment. OSError
     where the folder is missing or refuses.
     """
@@ -52,7 +52,7 @@ def write_file(path, content):
         raise
 
 
-def check_target(path):
+def check_target(path: str | Path) -> Path:
     """Return the Path of a file that is to be written; ValueError where that cannot be, before
     anything is computed for it.
     """

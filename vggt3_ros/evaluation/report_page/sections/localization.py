@@ -95,7 +95,7 @@ def _query(facts: Facts, evaluation: Evaluation, k: int, metres: float, degrees:
     query, answer = evaluation.queries[k], evaluation.answers[True][k]
     T_map_truth = se3.inverse(evaluation.corrected.T_truth_estimate)
     found = answer.T_map_cam is not None
-    pose = np.asarray(answer.T_map_cam if found else T_map_truth @ query.T_world_cam)
+    pose = np.asarray(answer.T_map_cam if found else T_map_truth @ np.asarray(query.T_world_cam))
     image = shrunk(undistort(query.image, facts.camera), SIDE)
     camera = facts.camera.undistorted().scaled(image.shape[1], image.shape[0])
     cloud = facts.cloud
