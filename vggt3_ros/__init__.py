@@ -5,11 +5,13 @@ The library needs no ROS: ``from vggt3_ros import Backend, Camera, Keyframe``.
 
 import pkgutil
 
+from vggt3_ros.system.version import VERSION
+
 # A colcon build installs generated messages as vggt3_ros.msg beside this package; a checkout on
 # the path must not hide them.
 __path__ = pkgutil.extend_path(__path__, __name__)
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _EXPORTS = {
     "Backend": "vggt3_ros.backend",

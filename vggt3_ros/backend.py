@@ -32,6 +32,7 @@ from vggt3_ros.system import threads
 from vggt3_ros.system.device import device_name, device_named, running_on
 from vggt3_ros.system.memory_use import peak_mb
 from vggt3_ros.system.stages import Stages
+from vggt3_ros.system.version import VERSION
 
 _log = logging.getLogger(__name__)
 
@@ -138,6 +139,7 @@ class Backend:
             cloud = self._fused(poses, closing.T_map_cam, stages)
             memory = self._remembered(poses, closing.T_map_cam, stages)
             report = closing.report | self._report(poses, waiting, cloud, memory)
+            report["memory_mb"], report["made_by"] = stages.memory_mb, self._made_by()
             snapshot = Snapshot(
                 self._scenes.next_generation(),
                 poses.ids,
@@ -299,6 +301,14 @@ class Backend:
             "empty": why_all_empty(self.frames, ids, cloud, memory, self._fitted),
             SCENE_SCALE: self._scale.scale,
             "scene_depth_m": self._scale.depth_m,
+        }
+
+    def _made_by(self):
+        """What made a snapshot: version, device, and the settings that are not the defaults."""
+        return {
+            "version": VERSION,
+            "device": self.running_on,
+            "settings": self.config.changed(),
         }
 
     # ------------------------------------------------------------------------------------------------------------------

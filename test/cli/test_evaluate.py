@@ -1,11 +1,15 @@
 """vggt3 evaluate as it is typed: figures out, or one line that says what is wrong."""
 
+import contextlib
+import io
 import json
+import re
 import shutil
 
 import cv2
 import numpy as np
 import pytest
+from chromium import PROGRAM, WHY_NOT, Chromium
 from folders import SHARED
 
 from vggt3_ros.cli.main import main
@@ -55,29 +59,29 @@ def folder(rendered, tmp_path_factory):
     return write(tmp_path_factory.mktemp("tum"), rendered, 12)
 
 
-def test_writes_every_figure_a_table_and_a_plot(folder, tmp_path, capsys):
-    out, plot = tmp_path / "out.json", tmp_path / "plot.png"
-    assert (
-        main(
-            [
-                "evaluate",
-                str(folder),
-                "--odometry",
-                "odometry.txt",
-                "--queries",
-                "queries.txt",
-                "--out",
-                str(out),
-                "--plot",
-                str(plot),
-                "--store",
-                str(tmp_path / "store"),
-            ]
-            + QUICK
-        )
-        == 0
-    )
-    result = json.loads(out.read_text())
+@pytest.fixture(scope="module")
+def evaluated(folder, tmp_path_factory):
+    """What one evaluation writes: out.json, plot.png, page.html, store/ and what it prints,
+    printed.txt.
+    """
+    out = tmp_path_factory.mktemp("evaluated")
+    arguments = ["evaluate", str(folder), "--odometry", "odometry.txt", "--queries", "queries.txt"]
+    for option, name in (
+        ("--out", "out.json"),
+        ("--plot", "plot.png"),
+        ("--report", "page.html"),
+        ("--store", "store"),
+    ):
+        arguments += [option, str(out / name)]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main(arguments + QUICK) == 0
+    (out / "printed.txt").write_text(printed.getvalue())
+    return out
+
+
+def test_writes_every_figure_a_table_and_a_plot(evaluated, folder, capsys):
+    result = json.loads((evaluated / "out.json").read_text())
     assert 0 < result["corrected"]["ate_m"] < 0.05 and result["corrected"]["rotation_deg"] >= 0
     assert result["odometry"]["ate_m"] > 0
     for part in ("localization", "localization_memory"):
@@ -95,12 +99,99 @@ def test_writes_every_figure_a_table_and_a_plot(folder, tmp_path, capsys):
         result["seconds"]
     )
     assert result["peak_memory_mb"] > 100
-    printed = capsys.readouterr().out
+    printed = (evaluated / "printed.txt").read_text()
     assert f"{100 * result['corrected']['ate_m']:.2f} cm" in printed and "verified" in printed
-    assert cv2.imread(str(plot)) is not None
-    assert (tmp_path / "store" / "keyframes.db").exists()
-    assert main(["evaluate", str(folder), "--store", str(tmp_path / "store")] + QUICK) == 2
+    assert cv2.imread(str(evaluated / "plot.png")) is not None
+    assert (evaluated / "store" / "keyframes.db").exists()
+    assert main(["evaluate", str(folder), "--store", str(evaluated / "store")] + QUICK) == 2
     assert "already holds keyframes" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(PROGRAM is None, reason=WHY_NOT)
+def test_the_page_says_what_the_figures_say(evaluated, tmp_path):
+    result = json.loads((evaluated / "out.json").read_text())
+    with Chromium(tmp_path) as browser:
+        browser.open(evaluated / "page.html")
+        assert browser.messages == [] and browser.requests == []
+        absent = "document.querySelectorAll('#error .absent, #localization .absent, #queries .absent, #setting .absent').length"
+        assert browser.run(absent) == 0
+        shown = browser.run(
+            "[...document.querySelectorAll('[data-figure]')].map(e => [e.dataset.figure, e.dataset.value, e.textContent])"
+        )
+        told = {}
+        for name, exact, text in shown:
+            value = result
+            for part in name.split("."):
+                value = value[part]
+            assert float(exact) == value, name
+            number, unit = re.fullmatch(r"([\d.,]+)\s*(\S+)", text).groups()
+            digits = len(number.partition(".")[2])
+            scale = {"cm": 100, "%": 100}.get(unit, 1)
+            assert float(number.replace(",", "")) == pytest.approx(
+                scale * value, abs=0.51 * 10**-digits
+            ), (name, text)
+            told[name] = value
+        assert {
+            "odometry.ate_m",
+            "corrected.ate_m",
+            "corrected.rotation_deg",
+            "map.median_error_m",
+            "localization.within_5cm_5deg",
+            "localization_memory.median_m",
+            "seconds.loops",
+            "peak_memory_mb",
+        } <= set(told)
+        # the curve goes through the shares that the table tells
+        for way, name in (("memory", "localization_memory"), ("verified", "localization")):
+            for limit, field in (("5.0", "within_5cm_5deg"), ("10.0", "within_10cm_10deg")):
+                title = browser.run(
+                    f"[...document.querySelectorAll('#localization .hover title')].map(t => t.textContent).filter("
+                    f"t => t.includes('within {limit} cm') && t.includes('{'alone' if way == 'memory' else 'verified'}'))[0]"
+                )
+                assert title.startswith(f"{result[name][field]:.1%} within")
+        assert browser.run("document.querySelector('path.way.truth').getTotalLength()") > 50
+        for line in ("odometry", "corrected"):
+            assert (
+                browser.run(f"document.querySelector('#error path.{line}').getTotalLength()") > 100
+            )
+        assert browser.run("document.querySelectorAll('#error .hover title').length") == 2 * 12
+        # each of the three queries beside what the map shows from the same pose
+        assert browser.run("document.querySelectorAll('.query img').length") == 6
+        likeness = browser.run(LIKENESS)
+    assert len(likeness) == 3 and min(likeness) > 0.5
+
+
+# Correlation of the brightness of the two images of each query, where the map shows anything.
+LIKENESS = """[...document.querySelectorAll('.query')].map((query) => {
+  const grey = [...query.querySelectorAll('img')].map((image) => {
+    const canvas = document.createElement('canvas');
+    [canvas.width, canvas.height] = [80, 60];
+    const context = canvas.getContext('2d');
+    context.drawImage(image, 0, 0, 80, 60);
+    const data = context.getImageData(0, 0, 80, 60).data;
+    return Array.from({length: 4800}, (_, k) => [data[4 * k], data[4 * k + 1], data[4 * k + 2]]);
+  });
+  const pairs = [];
+  for (let k = 0; k < 4800; k++) {
+    const [r, g, b] = grey[1][k];
+    if (Math.abs(r - 222) + Math.abs(g - 222) + Math.abs(b - 222) > 12)
+      pairs.push([0, 1].map((side) => grey[side][k][0] + grey[side][k][1] + grey[side][k][2]));
+  }
+  const mean = [0, 1].map((side) => pairs.reduce((sum, pair) => sum + pair[side], 0) / pairs.length);
+  const product = (i, j) => pairs.reduce((sum, pair) => sum + (pair[i] - mean[i]) * (pair[j] - mean[j]), 0);
+  return product(0, 1) / Math.sqrt(product(0, 0) * product(1, 1));
+})"""
+
+
+def test_where_the_page_cannot_be_written_is_said_before_anything_is_computed(
+    folder, tmp_path, capsys
+):
+    page = tmp_path / "missing" / "page.html"
+    store = tmp_path / "store"
+    assert (
+        main(["evaluate", str(folder), "--report", str(page), "--store", str(store)] + QUICK) == 2
+    )
+    assert "there is no folder" in capsys.readouterr().err and not store.exists()
 
 
 def test_fixed_poses_are_scored_as_they_are_given(folder, tmp_path):

@@ -81,3 +81,32 @@ def test_a_file_renamed_into_another_folder_is_durable(tmp_path, disk):
         ("sync", str(tmp_path / "b")),
         ("sync", str(tmp_path / "a")),
     ]
+
+
+def test_a_file_that_is_written_is_the_old_or_the_new_one(tmp_path, disk):
+    path = tmp_path / "page.html"
+    path.write_text("old")
+    durable.write_file(path, b"new")
+    assert path.read_bytes() == b"new" and list(tmp_path.iterdir()) == [path]
+    assert [step[0] for step in disk] == ["sync", "rename", "sync"]
+    assert disk[1][2] == str(path) and disk[0][1] == disk[1][1]
+
+
+def test_a_file_that_cannot_be_written_whole_leaves_the_old_one_alone(tmp_path, monkeypatch):
+    path = tmp_path / "page.html"
+    path.write_text("old")
+    monkeypatch.setattr(
+        durable.os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "full"))
+    )
+    with pytest.raises(OSError, match="full"):
+        durable.write_file(path, b"new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "name, why", [("", "is a folder"), ("missing/page.html", "there is no folder")]
+)
+def test_where_a_file_cannot_be_written_is_said_beforehand(tmp_path, name, why):
+    with pytest.raises(ValueError, match=why):
+        durable.check_target(tmp_path / name)
+    assert durable.check_target(tmp_path / "page.html") == tmp_path / "page.html"

@@ -183,6 +183,26 @@ def _kill(lives, witness, node):
         lives.wrong.append(f"{len(alive)} processes outlived the node")
 
 
+def as_dict(lives):
+    """Lives as plain numbers: kills, sent, acknowledged, lost, looked_at, served, differing,
+    seconds_median and seconds_most (from the start until all was served), snapshots, wrong.
+    """
+    seconds = lives.seconds or [np.nan]
+    return {
+        "kills": lives.kills,
+        "sent": lives.sent,
+        "acknowledged": len(lives.acknowledged),
+        "lost": len(lives.lost),
+        "looked_at": lives.looked_at,
+        "served": lives.served,
+        "differing": lives.differing,
+        "seconds_median": float(np.median(seconds)),
+        "seconds_most": float(max(seconds)),
+        "snapshots": lives.generation,
+        "wrong": lives.wrong,
+    }
+
+
 def table(lives):
     """Rows (what, measured, target, whether it is met)."""
     yield "the node was killed", f"{lives.kills} times", "", None

@@ -18,6 +18,12 @@ def add_parser(subparsers):
     parser.add_argument("--out", help="write the figures as JSON here")
     parser.add_argument("--plot", help="write the trajectories as PNG here")
     parser.add_argument(
+        "--report",
+        metavar="FILE",
+        help="write one self-contained HTML page here: paths over the map, errors, loops with their images, "
+        "localization, the worst queries, the scene memory, cost",
+    )
+    parser.add_argument(
         "--fixed-poses",
         action="store_true",
         help="trust the given poses: map and localize, correct nothing",
@@ -60,7 +66,10 @@ def run(arguments):
     from vggt3_ros.datasets.dataset import open_dataset
     from vggt3_ros.datasets.synthetic.apartment import surfaces_of
     from vggt3_ros.evaluation.report import plot_trajectories, table, write_json
+    from vggt3_ros.evaluation.report_page.page import write_page
     from vggt3_ros.evaluation.sequence import evaluate_sequence
+    from vggt3_ros.store import durable
+    from vggt3_ros.store.keyframes import KeyframeStore
 
     settings = parse_settings(arguments.set)
     if arguments.fixed_poses:
@@ -75,6 +84,8 @@ def run(arguments):
         raise ValueError(
             f"--grow must be 0 to {len(sequence) - 1} keyframes, got {arguments.grow}"
         )
+    for path in filter(None, (arguments.report, arguments.out, arguments.plot)):
+        durable.check_target(path)
     with (
         tempfile.TemporaryDirectory(prefix="vggt3_") as temporary,
         StageBars(arguments.quiet) as bars,
@@ -91,13 +102,17 @@ def run(arguments):
             surfaces_of(arguments.path),
             not arguments.no_depth,
         )
-    print(table(evaluation.result))
-    if arguments.out:
-        write_json(evaluation.result, arguments.out)
-    if arguments.plot:
-        plot_trajectories(
-            arguments.plot,
-            evaluation.trajectories,
-            f"{sequence.name}: ATE {100 * evaluation.result['corrected']['ate_m']:.1f} cm",
-        )
+        bars.close()
+        print(table(evaluation.result))
+        if arguments.out:
+            write_json(evaluation.result, arguments.out)
+        if arguments.plot:
+            plot_trajectories(
+                arguments.plot,
+                evaluation.trajectories,
+                f"{sequence.name}: ATE {100 * evaluation.result['corrected']['ate_m']:.1f} cm",
+            )
+        if arguments.report:
+            with KeyframeStore(folder, read_only=True) as store:
+                write_page(arguments.report, sequence.name, store, evaluation.snapshot, evaluation)
     return 0

@@ -7,6 +7,7 @@ import sys
 
 COMMANDS = (
     "evaluate",
+    "report",
     "replay",
     "frontend",
     "localize",

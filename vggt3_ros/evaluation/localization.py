@@ -39,17 +39,13 @@ def score_localizations(answers, T_truth_cam, T_truth_map):
     """
     if not len(answers) or len(answers) != len(T_truth_cam):
         raise ValueError(f"{len(answers)} answers for {len(T_truth_cam)} queries with truth")
-    metres, degrees, inside = np.full(len(answers), np.inf), np.full(len(answers), np.inf), []
+    metres, degrees = pose_errors(answers, T_truth_cam, T_truth_map)
     T_map_truth = se3.inverse(T_truth_map)
-    for i, (answer, truth) in enumerate(zip(answers, T_truth_cam)):
-        if answer.T_map_cam is not None:
-            error = se3.inverse(truth) @ T_truth_map @ answer.T_map_cam
-            metres[i], degrees[i] = (
-                np.linalg.norm(error[:3, 3]),
-                np.degrees(se3.rotation_angle(error)),
-            )
-            if answer.covariance is not None:
-                inside.append(_inside(answer.T_map_cam, T_map_truth @ truth, answer.covariance))
+    inside = [
+        _inside(answer.T_map_cam, T_map_truth @ truth, answer.covariance)
+        for answer, truth in zip(answers, T_truth_cam)
+        if answer.T_map_cam is not None and answer.covariance is not None
+    ]
     return LocalizationScore(
         len(answers),
         float(np.isfinite(metres).mean()),
@@ -60,6 +56,19 @@ def score_localizations(answers, T_truth_cam, T_truth_map):
         float(np.mean([answer.seconds for answer in answers])),
         *(map(float, np.mean(inside, axis=0)) if inside else (float("nan"),) * 2),
     )
+
+
+def pose_errors(answers, T_truth_cam, T_truth_map):
+    """Localizations, their (N, 4, 4) true poses and the map's alignment -> (N,) metres, (N,)
+    degrees; infinite where an image was not localized.
+    """
+    metres, degrees = np.full((2, len(answers)), np.inf)
+    for i, (answer, truth) in enumerate(zip(answers, T_truth_cam)):
+        if answer.T_map_cam is not None:
+            error = se3.inverse(truth) @ T_truth_map @ answer.T_map_cam
+            metres[i] = np.linalg.norm(error[:3, 3])
+            degrees[i] = np.degrees(se3.rotation_angle(error))
+    return metres, degrees
 
 
 def _inside(T_map_cam, T_map_truth, covariance):

@@ -2,17 +2,21 @@
 
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from vggt3_ros.backend import Backend
+from vggt3_ros.datasets.sequence import Query
 from vggt3_ros.evaluation.cloud import cloud_error, surface_error
 from vggt3_ros.evaluation.localization import score_localizations
-from vggt3_ros.evaluation.trajectory import trajectory_error
+from vggt3_ros.evaluation.trajectory import TrajectoryError, trajectory_error
 from vggt3_ros.geometry import se3
+from vggt3_ros.memory.localizer import Localization
 from vggt3_ros.refinement.scene_scale import REPORT as SCENE_SCALE
 from vggt3_ros.refinement.scene_scale import in_scale
 from vggt3_ros.store.keyframes import KeyframeStore
+from vggt3_ros.store.snapshot import Snapshot
 from vggt3_ros.surface.fusion import fuse
 from vggt3_ros.system.memory_use import peak_mb
 
@@ -20,12 +24,21 @@ from vggt3_ros.system.memory_use import peak_mb
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """result: nested dict of figures (see `vggt3 evaluate --help`); trajectories: {name: (N, 3)}
-    in the truth's frame.
+    in the truth's frame. odometry, corrected: TrajectoryError of each; T_truth_cam (N, 4, 4): the
+    truth that they were compared with, NaN where unknown. queries: tuple of Query with truth;
+    answers: {True (verified), False (memory alone): their Localizations}. running_on: device,
+    numbers and prior, in words.
     """
 
-    result: dict
-    trajectories: dict
-    snapshot: object
+    result: dict[str, Any]
+    trajectories: dict[str, np.ndarray]
+    snapshot: Snapshot
+    odometry: TrajectoryError
+    corrected: TrajectoryError
+    T_truth_cam: np.ndarray
+    queries: tuple[Query, ...]
+    answers: dict[bool, list[Localization]]
+    running_on: str
 
 
 def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None, depth=True):
@@ -91,6 +104,7 @@ def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None,
         if "network" in snapshot.report:
             result["network"] = snapshot.report["network"]
         result["seconds"], result["peak_memory_mb"] = seconds, peak
+        running_on = backend.running_on
         if grow:
             result["grow"] = {"keyframes": grow, "onto": first, "seconds": dict(snapshot.seconds)}
     trajectories = {
@@ -100,7 +114,17 @@ def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None,
             corrected.T_truth_estimate, snapshot.T_map_cam[:, :3, 3]
         ),
     }
-    return Evaluation(result, trajectories, snapshot)
+    return Evaluation(
+        result,
+        trajectories,
+        snapshot,
+        odometry,
+        corrected,
+        sequence.groundtruth,
+        tuple(queries),
+        answers,
+        running_on,
+    )
 
 
 def _add(backend, sequence, indices, progress, depth):

@@ -36,3 +36,35 @@ def rename(source: str | Path, target: str | Path) -> None:
     sync(target.parent)
     if source.parent != target.parent:
         sync(source.parent)
+
+
+def write_file(path: str | Path, content: bytes) -> None:
+    """Write bytes so that `path` holds the old content or the new one at every moment. OSError
+    where the folder is missing or refuses.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        rename(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def check_target(path: str | Path) -> Path:
+    """Return the Path of a file that is to be written; ValueError where that cannot be, before
+    anything is computed for it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file in it")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(
+            f"{path} cannot be written: there is no folder {path.parent}; make it first"
+        )
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise ValueError(
+            f"{path} cannot be written: the folder {path.parent} is read-only for this user"
+        )
+    return path

@@ -84,6 +84,15 @@ class Checked:
                 out[f"{component}.{name}"] = (getattr(part, name), info)
         return out
 
+    def changed(self) -> dict[str, Any]:
+        """Return {"loops.pairs_per_keyframe": value, ...} of the values that are not the
+        defaults.
+        """
+        defaults = type(self)().flat()
+        return {
+            name: value for name, (value, _) in self.flat().items() if value != defaults[name][0]
+        }
+
 
 def components(config: type[Checked]) -> dict[str, type[Checked]]:
     """Return {name: config class} of the components of a config."""

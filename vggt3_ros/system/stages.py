@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from vggt3_ros.system.memory_use import peak_mb, resident_mb
+
 
 class Cancelled(Exception):
     """The caller cancelled the work; nothing was changed."""
@@ -15,6 +17,8 @@ class Stages:
     with stages("name") as step: ... times a stage; step(fraction) reports progress in [0, 1] and
     raises Cancelled if cancelled() returns true. progress(name, fraction) and cancelled() -> bool
     may be None. seconds: duration of each finished stage by name, and "total" since construction.
+    memory_mb: {stage: {"resident", "peak"}}, resident memory of this process and its children when
+    the stage ended, and the peak so far, MB.
     """
 
     def __init__(
@@ -24,6 +28,7 @@ class Stages:
     ) -> None:
         self.progress, self.cancelled = progress, cancelled or (lambda: False)
         self.seconds: dict[str, float] = {}
+        self.memory_mb: dict[str, dict[str, float]] = {}
         self._started = time.perf_counter()
 
     @contextmanager
@@ -41,3 +46,4 @@ class Stages:
         now = time.perf_counter()
         self.seconds[name] = self.seconds.get(name, 0.0) + now - started
         self.seconds["total"] = now - self._started
+        self.memory_mb[name] = {"resident": resident_mb(), "peak": peak_mb()}

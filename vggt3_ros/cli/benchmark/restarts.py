@@ -3,6 +3,7 @@ back.
 """
 
 from vggt3_ros.cli.benchmark.node import add_load_arguments, prepared, text
+from vggt3_ros.system import strict_json
 
 QUICK = {"map.voxel_size": 0.05}  # many refinements in the time of one
 
@@ -22,6 +23,7 @@ def add_parser(subparsers):
         "--rate", type=float, default=0.5, help="keyframes a second (default %(default)g)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
@@ -32,14 +34,11 @@ def run(arguments):
     from vggt3_ros.benchmarks import restarts
 
     try:
-        rows = list(
-            restarts.table(
-                restarts.run(
-                    sequence, arguments.kills, arguments.rate, out, arguments.seed, settings=QUICK
-                )
-            )
+        lives = restarts.run(
+            sequence, arguments.kills, arguments.rate, out, arguments.seed, settings=QUICK
         )
     except RuntimeError as error:
         raise ValueError(str(error)) from error
-    print(text(rows))
+    rows = list(restarts.table(lives))
+    print(strict_json.dumps(restarts.as_dict(lives), indent=2) if arguments.json else text(rows))
     return 0 if all(met is not False for *_, met in rows) else 1
