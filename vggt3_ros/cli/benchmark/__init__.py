@@ -6,6 +6,7 @@ from vggt3_ros.cli.benchmark import (
     memory,
     network,
     node,
+    peers,
     refusals,
     restarts,
     rooms,
@@ -16,5 +17,5 @@ from vggt3_ros.cli.benchmark import (
 def add_parser(subparsers):
     parser = subparsers.add_parser("benchmark", help="speed and memory of parts of the back end")
     parts = parser.add_subparsers(required=True, metavar="PART")
-    for part in (faults, network, node, restarts, rooms, session, growth, memory, refusals):
+    for part in (faults, network, node, restarts, rooms, session, growth, memory, refusals, peers):
         part.add_parser(parts)
