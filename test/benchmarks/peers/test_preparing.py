@@ -29,7 +29,7 @@ def test_images_are_those_of_evaluate_without_distortion(folder, tmp_path):
     sequence = open_dataset(folder, Options())
     given, truth = prepared(str(folder), tmp_path / "work", Options(), "cpu")
     again = Given.load(given.folder)
-    assert len(again) == len(sequence) == 14 and len(again.queries) == len(sequence.queries) == 3
+    assert len(again) == len(sequence) == 12 and len(again.queries) == len(sequence.queries) == 3
     assert not again.camera.is_distorted and sequence.camera.is_distorted
     for keyframe, shot in zip(sequence.keyframes, again.shots):
         assert np.array_equal(again.image(shot), undistort(keyframe.image, sequence.camera))
@@ -56,7 +56,7 @@ def test_the_truth_stays_with_the_judge(folder, tmp_path):
 
 def test_own_front_end_takes_no_odometry(folder, tmp_path):
     given, _ = prepared(str(folder), tmp_path / "work", Options(), "cpu", own_front_end=True)
-    assert given.poses is None and len(given) == 14
+    assert given.poses is None and len(given) == 12
 
 
 def test_held_out_keyframes_are_seen_by_nobody(folder, tmp_path):
@@ -64,7 +64,7 @@ def test_held_out_keyframes_are_seen_by_nobody(folder, tmp_path):
         (folder / name).unlink()
     sequence = open_dataset(folder, Options())
     given, truth = prepared(str(folder), tmp_path / "work", Options(), "cpu", hold_out=4)
-    assert len(given.queries) == 3 and len(given) == len(given.frames) == 11
+    assert len(given.queries) == 3 and len(given) == len(given.frames) == 9
     assert [shot.stamp_ns for shot in given.queries] == sequence.stamps_ns[[2, 6, 10]].tolist()
     assert np.array_equal(truth.queries, sequence.groundtruth[[2, 6, 10]])
     mapped = {given.image(shot).tobytes() for shot in given.frames}

@@ -46,9 +46,18 @@ def contend(given: Given, folder: Path, command: str, loop_closing: bool) -> Out
         spent = clock.read()
     if not file.exists():
         raise ValueError("ORB-SLAM3 wrote no trajectory: it was lost from the first frame on")
+    _in_order(file)
     stamps, poses, _ = read_tracked_tum(file)
     keyframe_stamps = np.array([shot.stamp_ns for shot in given.shots], np.int64)
     mine, theirs = associate(keyframe_stamps, stamps, STAMP_NS)
     T_map_cam, model = np.full((len(given), 4, 4), np.nan), np.full(len(given), -1)
     T_map_cam[mine], model[mine] = poses[theirs], chains[np.array(given.keyframes)[mine]]
     return Outcome(T_map_cam, model, True, *spent)
+
+
+def _in_order(file: Path) -> None:
+    """Sort the lines by their stamps. ORB-SLAM3 writes frames of a map that it gave up twice, and
+    not in order: the last line of a stamp counts.
+    """
+    lines = {line.split()[0]: line for line in file.read_text().splitlines() if line.strip()}
+    file.write_text("".join(lines[stamp] + "\n" for stamp in sorted(lines, key=float)))

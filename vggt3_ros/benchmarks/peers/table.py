@@ -53,7 +53,9 @@ def _cells(row: dict[str, Any]) -> list[str]:
 def _cm(metres: float | None) -> str:
     if metres is None:
         return NONE
-    return f"{100 * metres:.1f} cm" if metres < float("inf") else "fewer than half localized"
+    if metres == float("inf"):
+        return "fewer than half localized"
+    return f"{100 * metres:.{2 if metres < 0.1 else 1}f} cm"
 
 
 def _share(share: float | None) -> str:
