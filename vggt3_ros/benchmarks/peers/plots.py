@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from vggt3_ros.benchmarks.peers.scoring import CURVE
+from vggt3_ros.benchmarks.peers.scoring import CURVE, LEAST_DEGREES
 
 SHORTEST_SECONDS = 0.1  # that a logarithmic axis shows
 
 
 def recall_curves(path: Path, rows: list[dict[str, Any]], name: str) -> bool:
-    """Write a PNG of the share of queries localized within x cm and x degrees; False where no row
-    has any.
+    """Write a PNG of the share of queries localized within x cm (and x degrees, at least
+    scoring.LEAST_DEGREES); False where no row has any.
     """
     shown = [row for row in rows if row.get("recall_curve")]
     if not shown:
@@ -24,17 +24,17 @@ def recall_curves(path: Path, rows: list[dict[str, Any]], name: str) -> bool:
             label=_plain(row["title"]),
             linestyle="--" if row["knows_poses"] else "-",
             linewidth=2.4 if "**" in row["title"] else 1.4,
-            **_style(row),
+            color=_style(row).get("color"),
         )
     axes.set(
-        xlabel="error below x cm and x degrees",
+        xlabel=f"error below x cm, and below {LEAST_DEGREES:.0f} degrees (x degrees for larger x)",
         ylabel="queries [%]",
         title=f"{name}: localization of {shown[0]['localization']['queries']} unseen images",
         xscale="log",
         ylim=(-2, 102),
         xlim=(CURVE[0], CURVE[-1]),
     )
-    ticks = [0.5, 1, 2, 5, 10, 20]
+    ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     _finish(figure, axes, path)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vggt3_ros.benchmarks.peers.plots import error_against_time, recall_curves
-from vggt3_ros.benchmarks.peers.scoring import CURVE
+from vggt3_ros.benchmarks.peers.scoring import CURVE, LEAST_DEGREES
 from vggt3_ros.benchmarks.peers.table import table
 from vggt3_ros.system.strict_json import dumps
 
@@ -28,7 +28,11 @@ class Results:
         self.rows.append(row)
         if self.folder is None:
             return
-        text = {"recall_curve_at": CURVE, "rows": self.rows}
+        text = {
+            "recall_curve_cm": CURVE,
+            "recall_curve_least_deg": LEAST_DEGREES,
+            "rows": self.rows,
+        }
         (self.folder / "peers.json").write_text(dumps(text, indent=2) + "\n")
         names = list(dict.fromkeys(row["sequence"] for row in self.rows))
         (self.folder / "peers.md").write_text("\n".join(map(self.text, names)))
