@@ -16,7 +16,7 @@ from vggt3_ros.benchmarks.peers.colmap_database import (
     colmap_camera,
 )
 from vggt3_ros.benchmarks.peers.colmap_localization import localized
-from vggt3_ros.benchmarks.peers.given import Array, Given
+from vggt3_ros.benchmarks.peers.given import Given
 from vggt3_ros.benchmarks.peers.image_pairs import mapping_pairs
 from vggt3_ros.benchmarks.peers.outcome import Clock, Outcome
 from vggt3_ros.geometry import se3
@@ -32,7 +32,7 @@ def contend(given: Given, folder: Path, features: str = LIGHTERGLUE) -> Outcome:
     database.match(mapping_pairs(given))
     posed = pycolmap.Reconstruction()
     posed.add_camera_with_trivial_rig(colmap_camera(given.camera))
-    known: Array = np.isfinite(given.poses).all(axis=(1, 2))
+    known = np.asarray(np.isfinite(given.poses).all(axis=(1, 2)))
     for shot, pose, has in zip(given.shots, given.poses, known):
         if has:
             image_id = database.id_of[shot.image]

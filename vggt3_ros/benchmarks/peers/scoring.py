@@ -63,7 +63,7 @@ def score(outcome: Outcome, truth: Truth, knows_poses: bool = False) -> dict[str
 def _localization(
     T_map_query: Array, seconds: Array | None, T_truth_query: Array, T_truth_map: Array
 ) -> dict[str, Any]:
-    found: Array = np.isfinite(T_map_query).all(axis=(1, 2))
+    found = np.asarray(np.isfinite(T_map_query).all(axis=(1, 2)))
     each = np.zeros(len(found)) if seconds is None else seconds
     answers = [
         Localization(OK if has else NOT_LOCALIZED, T_map_cam=pose if has else None, seconds=spent)
