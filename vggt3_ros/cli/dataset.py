@@ -3,9 +3,9 @@
 HELP = "folder in the TUM, 7-Scenes or EuRoC layout, or a rosbag2 (folder, .mcap or .db3)"
 
 
-def add_frame_arguments(parser):
-    """PATH and where its images are."""
-    parser.add_argument("path", help=HELP)
+def add_frame_arguments(parser, **path):
+    """PATH and where its images are. path: of add_argument, where there may be several."""
+    parser.add_argument("path", help=HELP, **path)
     topics = parser.add_argument_group(
         "bags", "topics are guessed by type and name where they are not given"
     )
@@ -61,9 +61,9 @@ def add_frame_arguments(parser):
     )
 
 
-def add_sequence_arguments(parser):
+def add_sequence_arguments(parser, **path):
     """The same, with odometry and which of the frames are keyframes."""
-    add_frame_arguments(parser)
+    add_frame_arguments(parser, **path)
     parser.add_argument(
         "--odometry",
         metavar="FILE",

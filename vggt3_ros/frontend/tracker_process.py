@@ -31,14 +31,16 @@ EXIT_SECONDS = 10.0  # grace period to exit after its input has ended
 class TrackerProcess:
     """Run the tracker `command` (as typed in a shell). Use it in a with statement. Raises
     ValueError if the tracker cannot be started, ends, or sends an invalid answer.
+
+    patience: seconds that it has to end by itself once its input ends.
     """
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, patience: float = EXIT_SECONDS) -> None:
         self._command = command
         try:
             self._program = Program(
                 shlex.split(command),
-                patience=EXIT_SECONDS,
+                patience=patience,
                 stdin=PIPE,
                 stdout=PIPE,
                 env=foreign_environment(),

@@ -9,6 +9,7 @@ from vggt3_ros.cli.benchmark import (
     memory,
     network,
     node,
+    peers,
     refusals,
     restarts,
     rooms,
@@ -20,6 +21,6 @@ from vggt3_ros.cli.benchmark import (
 def add_parser(subparsers):
     parser = subparsers.add_parser("benchmark", help="speed and memory of parts of the back end")
     parts = parser.add_subparsers(required=True, metavar="PART")
-    measured = faults, network, node, restarts, rooms, session, growth, memory, refusals
+    measured = faults, network, node, restarts, rooms, session, growth, memory, refusals, peers
     for part in (*measured, suite, compare):
         part.add_parser(parts)
