@@ -29,9 +29,9 @@ def test_auto_means_the_gpu_and_the_narrowest_type_that_it_serves(
 
 def test_people_read_the_model_of_the_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Model of {device}")
-    told = torch_device.told(torch.device("cuda:0"), torch.bfloat16)
-    assert told == ("cuda:0 (Model of cuda:0)", "bfloat16")
-    assert torch_device.told(torch.device("cpu"), torch.float32) == ("cpu", "float32")
+    described = torch_device.describe(torch.device("cuda:0"), torch.bfloat16)
+    assert described == ("cuda:0 (Model of cuda:0)", "bfloat16")
+    assert torch_device.describe(torch.device("cpu"), torch.float32) == ("cpu", "float32")
 
 
 def test_images_are_stacked_in_0_to_1_and_the_view_is_not_shared():

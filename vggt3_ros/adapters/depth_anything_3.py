@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from vggt3_ros.adapters.contract import Answer, Seen, View
-from vggt3_ros.adapters.torch_device import array, pick, told
+from vggt3_ros.adapters.torch_device import array, describe, pick
 from vggt3_ros.network.licences import licence_of
 
 # Apache-2.0, like DA3-SMALL; the larger models are not for commercial use
@@ -49,7 +49,7 @@ class DepthAnything3:
         self.weights = weights or DEFAULT
         self.licence = licence_of(self.weights)
         self._device, chosen = pick(device, dtype)
-        self.device, _ = told(self._device, chosen)
+        self.device, _ = describe(self._device, chosen)
         self.dtype = "half precision by autocast"  # the network's own choice
         self._network = Network.from_pretrained(self.weights).to(device=self._device)
 

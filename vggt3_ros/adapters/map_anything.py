@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from vggt3_ros.adapters.contract import Answer, Seen, View
-from vggt3_ros.adapters.torch_device import array, normalised, pick, stacked, told
+from vggt3_ros.adapters.torch_device import array, describe, normalised, pick, stacked
 from vggt3_ros.network.licences import MAP_ANYTHING, licence_of
 
 # confidence of pixels that the network's mask marks as ambiguous or on an edge
@@ -34,7 +34,7 @@ class MapAnything:
         self.weights = weights or MAP_ANYTHING.hub_id
         self.licence = licence_of(self.weights)
         self._device, self._dtype = pick(device, dtype)
-        self.device, self.dtype = told(self._device, self._dtype)
+        self.device, self.dtype = describe(self._device, self._dtype)
         self._network = Network.from_pretrained(self.weights).to(self._device).eval()
 
     def __call__(self, views: Sequence[View], progress: Callable[[float], None]) -> Answer:

@@ -15,7 +15,7 @@ import torch
 from mapanything.models import init_model_from_config
 
 from vggt3_ros.adapters.contract import Answer, Seen, View, intrinsics_of
-from vggt3_ros.adapters.torch_device import array, normalised, pick, stacked, told
+from vggt3_ros.adapters.torch_device import array, describe, normalised, pick, stacked
 from vggt3_ros.network.licences import PI3X, VGGT, VGGT_COMMERCIAL, licence_of
 
 LOADED = {
@@ -47,7 +47,7 @@ class MapAnythingModels:
         self.licence = licence_of(self.weights)
         self.patch = 16 if self._model.startswith(CENTRED) else 14
         self._device, chosen = pick(device, dtype)
-        self.device, _ = told(self._device, chosen)
+        self.device, _ = describe(self._device, chosen)
         self.dtype = "half precision by autocast" if self._device.type == "cuda" else "float32"
         self._network = init_model_from_config(self._model, device=str(self._device)).eval()
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from vggt3_ros.adapters.contract import Answer, Seen, View, intrinsics_of
-from vggt3_ros.adapters.torch_device import array, pick, stacked, told
+from vggt3_ros.adapters.torch_device import array, describe, pick, stacked
 from vggt3_ros.network.licences import PI3X, licence_of
 
 
@@ -31,7 +31,7 @@ class Pi3X:
         self.weights = weights or PI3X.hub_id
         self.licence = licence_of(self.weights)
         self._device, self._dtype = pick(device, dtype)
-        self.device, self.dtype = told(self._device, self._dtype)
+        self.device, self.dtype = describe(self._device, self._dtype)
         self._network = Network.from_pretrained(self.weights).to(self._device).eval()
 
     @torch.inference_mode()

@@ -24,7 +24,7 @@ def pick(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
     return chosen, torch.bfloat16 if half else torch.float32
 
 
-def told(device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
+def describe(device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
     """Return the names of the device (with its model) and the dtype, for people."""
     name = (
         f"{device} ({torch.cuda.get_device_name(device)})"

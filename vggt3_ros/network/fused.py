@@ -8,8 +8,8 @@ rounded to the input's dtype, as on the plain path.
 """
 
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
-# Triton compiles the kernels: their arguments are pointers and constants, and annotations on them
-# have a meaning of its own.
+# Triton compiles the kernels: their arguments are pointers and compile-time constants, and Triton
+# itself interprets annotations on them.
 
 import torch
 from torch import Tensor

@@ -109,16 +109,21 @@ class Vggt3(nn.Module):
     ) -> tuple[Predictions, SceneState | None]:
         """Map N images at once; the first defines the world frame.
 
-        images: [N, 3, H, W], float in 0..1 or uint8, both sides multiples of 14. Any object that
-        returns such a tensor or array when sliced will do, so that a loader need not hold all
-        images. depth_frames: indices of the images that get dense outputs, in any order; none by
-        default. dense: the dense outputs, from DENSE_OUTPUTS. inner_steps: updates of the fast
-        weights; by default the released code's number for N images. memory_limit: bytes of device
-        memory to plan for; by default what is free. plan: used instead of a computed plan. On
-        out-of-memory the pass restarts with a smaller plan (single process only). progress:
-        reports progress and cancels; raises Cancelled. group: the processes that share the images.
-        ``images`` and ``depth_frames`` are then those of this process, the first image of rank 0
-        defines the world frame, and all ranks return the same scene. observers: see TokenObserver.
+        - images: [N, 3, H, W], float in 0..1 or uint8, both sides multiples of 14. Any object that
+          returns such a tensor or array when sliced will do, so that a loader need not hold all
+          images.
+        - depth_frames: indices of the images that get dense outputs, in any order; none by default.
+        - dense: the dense outputs, from DENSE_OUTPUTS.
+        - inner_steps: updates of the fast weights; by default the released code's number for N
+          images.
+        - memory_limit: bytes of device memory to plan for; by default what is free.
+        - plan: used instead of a computed plan. On out-of-memory the pass restarts with a smaller
+          plan (single process only).
+        - progress: reports progress and cancels; raises Cancelled.
+        - group: the processes that share the images. ``images`` and ``depth_frames`` are then those
+          of this process, the first image of rank 0 defines the world frame, and all ranks return
+          the same scene.
+        - observers: see TokenObserver.
 
         Return the predictions and the scene state, which is None for softmax attention. Raise
         ValueError on bad images, frames or outputs, NotEnoughMemory, or Cancelled.
@@ -147,14 +152,13 @@ class Vggt3(nn.Module):
             except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
                 if group.size > 1 or not _is_out_of_memory(error):
                     raise
-                message = str(error)
+                # Python's own MemoryError has no text
+                message = (str(error).splitlines() or [type(error).__name__])[0]
             offload = offload_placement(
                 self.device, self._shape(count, size, len(frames), dense), host_free_memory()
             )
             plan = plan.reduced(offload)
-            log.warning(
-                "out of memory (%s); retrying with %s", message.splitlines()[0], plan.describe()
-            )
+            log.warning("out of memory (%s); retrying with %s", message, plan.describe())
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -179,8 +183,8 @@ class Vggt3(nn.Module):
         trunk = MapPass(self.aggregator, layout, plan, scratch, group, progress, watchers)
         fast_weights, camera_tokens = trunk.run(images, steps)
 
-        everyone = group.gather(camera_tokens)
-        encoding = self.camera_head(everyone, self._head_scratch(), progress)
+        all_camera_tokens = group.gather(camera_tokens)
+        encoding = self.camera_head(all_camera_tokens, self._head_scratch(), progress)
         first = (
             group.gather(torch.tensor([count], device=self.device))[: group.rank].sum().item()
             if group.size > 1
@@ -189,7 +193,7 @@ class Vggt3(nn.Module):
         predictions = _predictions(encoding[first : first + count], size, frames, streams)
         if fast_weights is None:
             return predictions, None
-        return predictions, SceneState(fast_weights, everyone, self.fingerprint())
+        return predictions, SceneState(fast_weights, all_camera_tokens, self.fingerprint())
 
     @torch.inference_mode()
     def query(
