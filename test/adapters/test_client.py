@@ -2,7 +2,6 @@
 which is told clearly and in time.
 """
 
-import json
 import os
 import sys
 import time
@@ -16,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from vggt3_ros.adapters import wire
 from vggt3_ros.adapters.client import AdapterError, AdapterProcess
-from vggt3_ros.adapters.contract import Seen, View
+from vggt3_ros.adapters.contract import View
 from vggt3_ros.geometry import se3
 
 SPEC = f"{SUPPORT / 'adapter_of_truth.py'}:{AdapterOfTruth.__name__}"
@@ -105,9 +104,9 @@ def test_its_process_has_neither_this_one_s_packages_nor_its_allocator(
     "mischief, words",
     [
         ("die", "process of the adapter .* ended .exit status 3"),
-        ("raise", "failed: RuntimeError: CUDA out of memory.*: lower network.max_keyframes"),
+        ("raise", "failed: RuntimeError: CUDA out of memory.*; lower network.max_keyframes"),
         ("loading", "failed: ImportError: No module named 'mapanything'"),
-        ("garbage", "the pose of view 0 holds no rotation"),
+        ("garbage", "the pose of view 0 is not rigid"),
         ("short", "the adapter answered 3 of 4 views"),
     ],
 )
@@ -120,7 +119,7 @@ def test_one_that_hangs_is_ended(adapter, images):
     process = adapter(mischief="hang", silent_seconds=120.0)
     process.ready(lambda fraction: None)
     pid, process.silent_seconds, start = process.pid, 1.0, time.monotonic()
-    with pytest.raises(AdapterError, match="took or sent nothing for 1 s and was ended"):
+    with pytest.raises(AdapterError, match="neither read nor sent anything for 1 s and was ended"):
         ask(process, images)
     assert time.monotonic() - start < 60 and process.pid is None
     with pytest.raises(ProcessLookupError):
@@ -153,7 +152,7 @@ def test_after_three_failures_in_a_row_it_is_left_alone(adapter, images):
         with pytest.raises(AdapterError, match="ImportError"):
             ask(process, images)
     start = time.monotonic()
-    with pytest.raises(AdapterError, match="failed 3 times in a row and is not started again"):
+    with pytest.raises(AdapterError, match="failed 3 times in a row and will not be restarted"):
         ask(process, images)
     assert time.monotonic() - start < 5 and process.pid is None
 
@@ -171,7 +170,7 @@ def test_a_killed_one_is_started_again(adapter, images, poses):
 
 @pytest.mark.parametrize("adapter_text", ["no-such-program --socket {socket}", "'unbalanced"])
 def test_a_command_that_cannot_be_is_refused_at_once(adapter_text):
-    with pytest.raises(ValueError, match="cannot be started|is no command"):
+    with pytest.raises(ValueError, match="cannot start the adapter|is not a valid command"):
         AdapterProcess(adapter_text)
 
 
@@ -214,133 +213,6 @@ def test_a_command_speaks_the_protocol_with_nothing_of_this_package(adapter, tmp
     np.testing.assert_allclose(wire.along_z(answered.seen[0], answered.poses), 7)
 
 
-@pytest.mark.parametrize(
-    "first, words",
-    [
-        ({"hello": 2}, "version 2 of the protocol"),
-        ({"hello": 1, "name": "x" * 501}, "its name is no text"),
-        (
-            {
-                "hello": 1,
-                "name": "",
-                "weights": "",
-                "licence": "",
-                "device": "",
-                "dtype": "",
-                "takes": ["gold"],
-                "patch": 14,
-            },
-            "takes",
-        ),
-        (
-            {
-                "hello": 1,
-                "name": "",
-                "weights": "",
-                "licence": "",
-                "device": "",
-                "dtype": "",
-                "takes": [],
-                "patch": 10**9,
-            },
-            "patch",
-        ),
-    ],
-)
-def test_a_first_frame_that_makes_no_sense_is_refused(first, words):
-    with pytest.raises(wire.WireError, match=words):
-        wire.about(first)
-
-
-SEEN = {
-    "seen": 1,
-    "index": 0,
-    "pose": np.eye(4).ravel().tolist(),
-    "intrinsics": None,
-    "dense": [2, 3],
-}
-
-
-@pytest.mark.parametrize(
-    "change, payload, words",
-    [
-        ({"dense": [100_000, 100_000]}, b"", "more than the .* pixels"),
-        ({"dense": [2, 3]}, bytes(47), "came with 47 bytes"),
-        ({"dense": [2, 3], "points": "moon"}, bytes(96), "frame moon"),
-        ({"dense": [-1, 3]}, bytes(48), "two positive numbers"),
-        ({"index": -1}, bytes(48), "view -1"),
-        ({"pose": [1, 2]}, bytes(48), "16 numbers"),
-        ({"pose": ["a"] * 16}, bytes(48), "16 numbers"),
-    ],
-)
-def test_an_answer_whose_sizes_do_not_agree_is_refused(change, payload, words):
-    with pytest.raises(wire.WireError, match=words):
-        wire.unpacked_seen(SEEN | change, payload)
-
-
-JUNK = [
-    None,
-    True,
-    -1,
-    0,
-    10**400,
-    1e308,
-    float("nan"),
-    "",
-    "x" * 10_000,
-    [],
-    [[]],
-    {},
-    {"a": 1},
-    [10**400] * 16,
-    [None] * 9,
-    [2, 3],
-    ["world"],
-]
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_junk_in_any_place_is_refused_by_name_or_means_nothing(seed):
-    rng = np.random.default_rng(seed)
-    hello = {
-        "hello": 1,
-        "name": "n",
-        "weights": "w",
-        "licence": "l",
-        "device": "d",
-        "dtype": "t",
-        "takes": ["depth"],
-        "patch": 14,
-    }
-    view, pixels = wire.packed_view(
-        1,
-        View(
-            np.zeros((2, 3, 3), np.uint8), np.eye(3), np.eye(4), np.ones((2, 3), np.float32), True
-        ),
-    )
-    refused = 0
-    for _ in range(300):
-        for header, payload, read in (
-            (hello, b"", lambda h, p: wire.about(h)),
-            (view, pixels, wire.unpacked_view),
-            (SEEN | {"points": None}, bytes(48), wire.unpacked_seen),
-        ):
-            name = list(header)[rng.integers(len(header))]
-            broken = header | {name: JUNK[rng.integers(len(JUNK))]}
-            try:
-                read(
-                    broken,
-                    payload[: rng.integers(len(payload) + 1)] if rng.integers(3) == 0 else payload,
-                )
-            except wire.WireError:
-                refused += 1
-        try:
-            assert 0 <= wire.fraction(JUNK[rng.integers(len(JUNK))]) <= 1
-        except wire.WireError:
-            refused += 1
-    assert refused > 300
-
-
 def test_announced_sizes_are_refused_before_memory_is_taken(adapter, images, tmp_path):
     (tmp_path / "command.py").write_text(
         COMMAND.replace(
@@ -349,38 +221,3 @@ def test_announced_sizes_are_refused_before_memory_is_taken(adapter, images, tmp
     )
     with pytest.raises(AdapterError, match="announces 2 . 1099511627776 bytes"):
         ask(adapter(spec=f"{sys.executable} {tmp_path / 'command.py'} {{socket}}"), images)
-
-
-def test_what_is_not_known_is_zero_and_says_nothing():
-    depth, confidence = (
-        np.array([[1, np.nan, -1], [np.inf, 0, 2]], "<f4"),
-        np.array([[1, 2, 3], [np.inf, np.nan, 2]], "<f4"),
-    )
-    header, payload = wire.packed_seen(
-        1, 0, Seen(np.full((4, 4), np.nan), None, depth, confidence), True
-    )
-    json.dumps(header, allow_nan=False)
-    _, seen = wire.unpacked_seen(header, payload)
-    assert seen.pose is None
-    np.testing.assert_array_equal(wire.along_z(seen, "camera_from_world"), [[1, 0, 0], [0, 0, 2]])
-    assert np.isfinite(seen.confidence).all()
-
-
-@pytest.mark.parametrize("poses", ["camera_from_world", "world_from_camera"])
-def test_points_in_the_world_become_depth_of_their_camera(poses):
-    rng = np.random.default_rng(3)
-    T_world_cam = se3.from_rotation_translation(
-        Rotation.random(rng=rng).as_matrix(), [1.0, 2.0, 3.0]
-    )
-    points = rng.uniform(1, 2, (2, 3, 3))
-    pose = T_world_cam if poses == "world_from_camera" else se3.inverse(T_world_cam)
-    seen = Seen(
-        pose,
-        None,
-        None,
-        np.ones((2, 3)),
-        se3.transform_points(T_world_cam, points).astype("<f4"),
-        "world",
-    )
-    _, arrived = wire.unpacked_seen(*wire.packed_seen(1, 0, seen, True))
-    np.testing.assert_allclose(wire.along_z(arrived, poses), points[..., 2], rtol=1e-5)

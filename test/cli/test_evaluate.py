@@ -239,7 +239,7 @@ def test_a_camera_without_depth_is_mapped_too_and_compared_after_sim3(rendered, 
         result["localization"]["localized"] == 1
         and result["sim3"]["localization"]["within_10cm_10deg"] == 1
     )
-    assert "images do not tell scale" in capsys.readouterr().out
+    assert "scale is not observable from images" in capsys.readouterr().out
     (blind / "depth.txt").unlink()
     assert (
         main(["evaluate", str(blind), "--out", str(out), "--set", "depth.estimate=never"] + QUICK)

@@ -176,12 +176,12 @@ def test_what_was_imported_is_refined_and_served(run, rendered, tmp_path, capsys
 @pytest.mark.parametrize(
     "change, words",
     [
-        (lambda folder: (folder / "camera_poses.txt").write_text("1 2 3\n"), "3 numbers a line"),
+        (lambda folder: (folder / "camera_poses.txt").write_text("1 2 3\n"), "3 numbers per line"),
         (
             lambda folder: (folder / "camera_poses.txt").write_text(
                 " ".join(["1"] * 16) + "\n" * COUNT
             ),
-            "holds 1 poses, .* 8 images",
+            "has 1 poses, .* 8 images",
         ),
         (
             lambda folder: (folder / "camera_poses.txt").write_text(

@@ -90,7 +90,7 @@ def test_what_is_read_and_cannot_be_is_named_with_topic_and_type(tmp_path):
     )
     with pytest.raises(
         ValueError,
-        match=r"all 3 messages on /odom are bad; .*/odom \(nav_msgs/msg/Odometry\) .* another one than it was recorded",
+        match=r"all 3 messages on /odom are invalid; .*/odom \(nav_msgs/msg/Odometry\) .* does not match the recorded type hash",
     ):
         open_dataset(path, EVERY)
 
@@ -110,5 +110,5 @@ def test_a_keyframe_topic_without_a_definition_is_named(tmp_path):
         encoded_message_definition="",
         of="vggt3_ros/msg/Keyframe",
     )
-    with pytest.raises(ValueError, match="the bag holds no definition of vggt3_ros/msg/Keyframe"):
+    with pytest.raises(ValueError, match="the bag has no definition of vggt3_ros/msg/Keyframe"):
         open_dataset(tmp_path / "bag", EVERY)

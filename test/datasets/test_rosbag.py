@@ -7,13 +7,12 @@ import cv2
 import numpy as np
 import pytest
 from bags import Bag
-from layouts import BODY, keyframe_message, write_bag
+from layouts import keyframe_message, write_bag
 from random_keyframes import make_keyframe
 
 from vggt3_ros.datasets import rosbag
 from vggt3_ros.datasets.dataset import Options, open_dataset
 from vggt3_ros.datasets.rosbag import read_rosbag
-from vggt3_ros.datasets.rosbag_topics import Topics, choose_topics
 from vggt3_ros.datasets.sequence import KeyframeList, Sequence
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
@@ -68,108 +67,6 @@ def test_images_are_decoded_when_they_are_asked_for(tmp_path, monkeypatch):
     ]
 
 
-def test_odometry_is_interpolated_at_the_images(tmp_path):
-    """Odometry at 20 Hz, half a period beside the images, of a body that moves evenly; then a gap
-    of one second.
-    """
-    at = lambda seconds: (
-        se3.exp(np.array([0.5 * seconds, 0.1 * seconds, 0, 0, 0, 0.4 * seconds])) @ BODY
-    )
-    with Bag(tmp_path / "bag") as bag:
-        for i in range(10):
-            stamp = START + i * 100_000_000
-            header = bag.header(stamp, "camera")
-            bag.write(
-                "/camera/image",
-                IMAGE,
-                bag.image(made(1).keyframes[0].image, "bgr8", header),
-                stamp,
-            )
-            bag.write("/camera/camera_info", INFO, bag.camera_info(CAMERA, header), stamp)
-        for i in [*range(12), *range(32, 36)]:
-            stamp = START + i * 50_000_000 + 25_000_000
-            bag.write(
-                "/odom",
-                ODOMETRY,
-                bag.odometry(
-                    at(i * 0.05 + 0.025) @ se3.inverse(BODY), bag.header(stamp, "odom"), "base"
-                ),
-                stamp,
-            )
-    recording = read_rosbag(tmp_path / "bag", T_base_cam=BODY)
-    known = np.isfinite(recording.T_odom_cam).all(axis=(1, 2))
-    # before the first message, and in the gap
-    assert known.tolist() == [False] + [True] * 5 + [False] * 4
-    for i in np.flatnonzero(known):
-        between = se3.inverse(at(i * 0.1)) @ recording.T_odom_cam[i]
-        assert np.linalg.norm(between[:3, 3]) < 1e-3 and se3.rotation_angle(between) < 1e-6
-    np.testing.assert_array_equal(recording.load_image(0), made(1).keyframes[0].image[..., ::-1])
-    assert (
-        recording.load_depth is None
-        and len(open_dataset(tmp_path / "bag", Options(every_frame=True, T_base_cam=BODY))) == 5
-    )
-
-
-def test_a_camera_on_a_head_that_turns_is_where_it_was_when_the_image_was_taken(tmp_path):
-    """The head's transform comes at 20 Hz between the images, ends before the last of them, and is
-    on /tf alone.
-    """
-    head = lambda seconds: se3.exp([0, 0, 0.5, 0, 0, 0]) @ se3.exp([0, 0, 0, 0, 0, 0.7 * seconds])
-    odometry = se3.exp([0.1, 0.2, 0, 0, 0, 0.3])
-    with Bag(tmp_path / "bag") as bag:
-        fixed = bag.make(
-            "tf2_msgs/msg/TFMessage", transforms=[bag.transform("head", "camera", BODY, START)]
-        )
-        bag.write("/tf_static", "tf2_msgs/msg/TFMessage", fixed, START)
-        for i in range(8):
-            stamp = START + i * 100_000_000
-            header = bag.header(stamp, "camera")
-            bag.write(
-                "/image", IMAGE, bag.image(made(1).keyframes[0].image, "bgr8", header), stamp
-            )
-            bag.write("/camera_info", INFO, bag.camera_info(CAMERA, header), stamp)
-            bag.write(
-                "/odom",
-                ODOMETRY,
-                bag.odometry(odometry, bag.header(stamp, "odom"), "base_link"),
-                stamp,
-            )
-        for i in range(13):
-            stamp = START + i * 50_000_000 + 10_000_000
-            moving = bag.make(
-                "tf2_msgs/msg/TFMessage",
-                transforms=[bag.transform("base_link", "head", head(i * 0.05 + 0.01), stamp)],
-            )
-            bag.write("/tf", "tf2_msgs/msg/TFMessage", moving, stamp)
-    recording = read_rosbag(tmp_path / "bag")
-    known = np.isfinite(recording.T_odom_cam).all(axis=(1, 2))
-    assert known.tolist() == [False] + [True] * 6 + [False]
-    for i in np.flatnonzero(known):
-        between = se3.inverse(odometry @ head(i * 0.1) @ BODY) @ recording.T_odom_cam[i]
-        assert np.linalg.norm(between[:3, 3]) < 1e-6 and se3.rotation_angle(between) < 1e-6
-    assert len(open_dataset(tmp_path / "bag", Options(every_frame=True))) == 6
-
-
-def test_where_the_camera_sits_must_be_known(tmp_path):
-    with Bag(tmp_path / "bag") as bag:
-        header = bag.header(START, "camera")
-        bag.write(
-            "/image", IMAGE, bag.image(np.zeros((48, 64, 3), np.uint8), "rgb8", header), START
-        )
-        bag.write("/camera_info", INFO, bag.camera_info(CAMERA, header), START)
-        bag.write(
-            "/odom",
-            ODOMETRY,
-            bag.odometry(np.eye(4), bag.header(START, "odom"), "base_link"),
-            START,
-        )
-    with pytest.raises(
-        ValueError,
-        match="neither /tf_static nor /tf says where the camera 'camera' sits on 'base_link'.*--camera-in-base",
-    ):
-        read_rosbag(tmp_path / "bag")
-
-
 def test_a_keyframe_sent_again_has_its_last_pose(tmp_path):
     sequence = made(3)
     moved = se3.exp(np.array([1.0, 0, 0, 0, 0, 0.1]))
@@ -193,93 +90,6 @@ def test_a_keyframe_sent_again_has_its_last_pose(tmp_path):
     )
     assert read.keyframes[1].odometry_covariance[0, 0] == pytest.approx(0.1)
     np.testing.assert_array_equal(read.keyframes[1].image, sequence.keyframes[1].image)
-
-
-@pytest.mark.parametrize(
-    "types, wanted, chosen",
-    [
-        (
-            {"/rgb/image_raw": IMAGE, "/rgb/camera_info": INFO, "/odom": ODOMETRY},
-            {},
-            ("/rgb/image_raw", "/rgb/camera_info", "/odom", None),
-        ),
-        (
-            {
-                "/cam/color/image_raw": IMAGE,
-                "/cam/color/image_raw/compressed": COMPRESSED,
-                "/cam/color/camera_info": INFO,
-                "/odom": ODOMETRY,
-                "/cam/depth/image_rect_raw": IMAGE,
-                "/cam/aligned_depth_to_color/image_raw": IMAGE,
-                "/cam/infra1/image_rect_raw": IMAGE,
-                "/cam/depth/camera_info": INFO,
-            },
-            {},
-            (
-                "/cam/color/image_raw",
-                "/cam/color/camera_info",
-                "/odom",
-                "/cam/aligned_depth_to_color/image_raw",
-            ),
-        ),
-        (
-            {
-                "/left/image/compressed": COMPRESSED,
-                "/right/image/compressed": COMPRESSED,
-                "/left/camera_info": INFO,
-                "/right/camera_info": INFO,
-                "/odom": ODOMETRY,
-            },
-            {},
-            ("/left/image/compressed", "/left/camera_info", "/odom", None),
-        ),
-        (
-            {
-                "/a": IMAGE,
-                "/b": IMAGE,
-                "/info": INFO,
-                "/o1": ODOMETRY,
-                "/o2": ODOMETRY,
-                "/depth": IMAGE,
-            },
-            {"image": "/b", "odometry": "/o2", "depth": ""},
-            ("/b", "/info", "/o2", None),
-        ),
-    ],
-)
-def test_topics_are_guessed(types, wanted, chosen):
-    found = choose_topics(types, Topics(**wanted))
-    assert (found.image, found.camera_info, found.odometry, found.depth) == chosen
-
-
-@pytest.mark.parametrize(
-    "types, wanted, message",
-    [
-        (
-            {"/a": IMAGE, "/b": IMAGE, "/info": INFO, "/odom": ODOMETRY},
-            {},
-            "several image topics: name one with --image-topic",
-        ),
-        ({"/scan": "sensor_msgs/msg/LaserScan"}, {}, "no image topic: .*/scan"),
-        ({"/a": IMAGE, "/odom": ODOMETRY}, {}, "no sensor_msgs/CameraInfo"),
-        ({"/a": IMAGE, "/info": INFO}, {}, "no nav_msgs/Odometry"),
-        ({"/a": IMAGE}, {"image": "/x"}, "topic /x is not in the bag"),
-        (
-            {"/a": IMAGE, "/info": INFO, "/o1": ODOMETRY, "/o2": ODOMETRY},
-            {},
-            "several odometry topics .*--odometry-topic",
-        ),
-        (
-            {"/a": IMAGE, "/info": INFO},
-            {"odometry": "/info"},
-            "odometry topic /info holds sensor_msgs/msg/CameraInfo",
-        ),
-        ({"/k": KEYFRAME, "/j": KEYFRAME}, {}, "several keyframes topics"),
-    ],
-)
-def test_what_cannot_be_guessed_is_said(types, wanted, message):
-    with pytest.raises(ValueError, match=message):
-        choose_topics(types, Topics(**wanted))
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])

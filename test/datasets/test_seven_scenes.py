@@ -80,7 +80,7 @@ def test_its_own_calibration_says_that_depth_is_registered(scene):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("1 2 3", "3 numbers where a 4x4 matrix has 16"),
+        ("1 2 3", "3 numbers, expected the 16 of a 4x4 matrix"),
         ("x " * 16, "could not convert"),
         ("2 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1", "must hold a rotation"),
     ],

@@ -21,18 +21,18 @@ def test_lists_that_fit_are_paired(caplog):
     [
         (
             33,
-            r"0.033 s later \(median\); --time-offset depth=-0.033 shifts them, --input sync_tolerance=0.04",
+            r"0.033 s later \(median\); --time-offset depth=-0.033 corrects the offset, --input sync_tolerance=0.04",
         ),
         (-50, r"0.050 s earlier \(median\); --time-offset depth=0.050"),
         (
             3_600_000,
-            r"of other times \(images from 1000000000.000, depth from 1000003600.000\); --time-offset depth=-3600.000 shifts them$",
+            r"do not overlap \(images from 1000000000.000, depth from 1000003600.000\); --time-offset depth=-3600.000 corrects the offset$",
         ),
     ],
 )
 def test_lists_that_do_not_fit_say_by_how_much(late_ms, text):
     with pytest.raises(
-        ValueError, match=f"^here: no depth is stamped within 20 ms of an image: .*{text}"
+        ValueError, match=f"^here: no depth stamp is within 20 ms of an image: .*{text}"
     ):
         paired(IMAGES, IMAGES + late_ms * MS, 20 * MS, "depth", "here")
 
@@ -47,6 +47,7 @@ def test_many_images_alone_are_worth_a_warning_and_few_are_not(caplog):
 def test_offsets_of_lists_that_there_are():
     assert offsets_ns({"depth": -0.033})["depth"] == -33 * MS and offsets_ns(None)["odometry"] == 0
     with pytest.raises(
-        ValueError, match="--time-offset knows depth, right, odometry, groundtruth, not lidar"
+        ValueError,
+        match="--time-offset: unknown list lidar; known: depth, right, odometry, groundtruth",
     ):
         offsets_ns({"lidar": 1.0})

@@ -123,23 +123,28 @@ def test_another_list_of_queries(folder):
         ("camera.yaml", 3, "fx: -30", "camera.yaml: camera fx must be a focal length"),
         ("camera.yaml", 3, "fx: [", "camera.yaml: "),
         ("rgb.txt", 3, "1305031102.5 rgb/none.jpg", r"rgb.txt:3: .*rgb/none.jpg is missing"),
-        ("rgb.txt", 3, "1305031102.5", r"rgb.txt:3: 1 fields where 'timestamp filename' are 2"),
-        ("odometry.txt", 4, "soon 0 0 0 0 0 0 1", r"odometry.txt:4: 'soon' is no timestamp"),
-        ("odometry.txt", 4, "nan 0 0 0 0 0 0 1", r"odometry.txt:4: 'nan' is no timestamp"),
+        (
+            "rgb.txt",
+            3,
+            "1305031102.5",
+            r"rgb.txt:3: 1 fields, expected the 2 fields 'timestamp filename'",
+        ),
+        ("odometry.txt", 4, "soon 0 0 0 0 0 0 1", r"odometry.txt:4: 'soon' is not a timestamp"),
+        ("odometry.txt", 4, "nan 0 0 0 0 0 0 1", r"odometry.txt:4: 'nan' is not a timestamp"),
         (
             "odometry.txt",
             4,
             "12 0 0 0 0 0 0 1",
-            r"odometry.txt:4: timestamp 12 is out of range or not after",
+            r"odometry.txt:4: timestamp 12 is out of range or does not increase",
         ),
         (
             "odometry.txt",
             4,
             "1305031102.9 0 0 0 0 0 1",
-            r"odometry.txt:4: 7 fields where .* are 8",
+            r"odometry.txt:4: 7 fields, expected the 8 fields",
         ),
         ("odometry.txt", 4, "1305031102.9 0 0 zero 0 0 0 1", r"odometry.txt:4: could not convert"),
-        ("odometry.txt", 4, "1305031102.9 0 0 nan 0 0 0 1", r"odometry.txt:4: it holds NaN"),
+        ("odometry.txt", 4, "1305031102.9 0 0 nan 0 0 0 1", r"odometry.txt:4: it contains NaN"),
         (
             "odometry.txt",
             4,
@@ -217,7 +222,7 @@ def test_depth_of_another_clock_is_refused_with_its_offset_and_mended_by_it(fold
     shift_list(folder / "depth.txt", late)
     with pytest.raises(
         ValueError,
-        match=f"depth.txt: no depth is stamped within 20 ms of an image: .*--time-offset depth=-{late:.3f}",
+        match=f"depth.txt: no depth stamp is within 20 ms of an image: .*--time-offset depth=-{late:.3f}",
     ):
         open_dataset(folder)
     mended = [Options(time_offsets={"depth": -late})] + (

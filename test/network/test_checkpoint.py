@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 
 import pytest
 import torch
@@ -100,17 +99,6 @@ def test_torch_files_load_wrapped_or_not(tmp_path, tensors, wrap, monkeypatch):
     assert_same_network(load_checkpoint(tmp_path / "model.pt"))
 
 
-def test_a_torch_file_that_would_run_code_is_refused_and_runs_nothing(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "was here"),)
-
-    torch.save({"aggregator.camera_token": Evil()}, tmp_path / "evil.pt")
-    with pytest.raises(CheckpointError, match="not a .pt file of tensors alone"):
-        load_checkpoint(tmp_path / "evil.pt")
-    assert not (tmp_path / "was here").exists()
-
-
 def test_the_value_convolution_may_have_either_name_or_both(tmp_path, saved, tensors):
     other = CONVOLUTION.replace(".conv.", ".conf.")
     renamed = {name.replace(".2.conv.", ".2.conf."): tensor for name, tensor in tensors.items()}
@@ -179,13 +167,6 @@ def test_integers_are_not_weights(tmp_path, saved, tensors):
         load_checkpoint(tmp_path / "model.safetensors")
 
 
-@pytest.mark.parametrize("keep", [4, 1000, -1000])
-def test_a_truncated_file_is_refused(tmp_path, saved, keep):
-    (tmp_path / "short.safetensors").write_bytes(saved.read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match="short.safetensors is not a complete"):
-        load_checkpoint(tmp_path / "short.safetensors")
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_the_trunk_is_converted_and_the_heads_stay_wide(saved, dtype):
     network = load_checkpoint(saved, dtype=dtype)
@@ -210,76 +191,6 @@ def anonymous_bytes():
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon:"))
 
 
-def test_a_folder_with_several_files_and_an_index(tmp_path, saved, tensors):
-    names = sorted(tensors)
-    parts = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
-    for file, part in parts.items():
-        save_file({name: tensors[name] for name in part}, tmp_path / file, metadata(saved))
-    index = {"weight_map": {name: file for file, part in parts.items() for name in part}}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert_same_network(load_checkpoint(tmp_path))
-    (tmp_path / "b.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="lacks b.safetensors"):
-        load_checkpoint(tmp_path)
-
-
-def test_a_folder_must_leave_no_doubt(tmp_path, saved):
-    with pytest.raises(CheckpointError, match="holds no .safetensors"):
-        load_checkpoint(tmp_path)
-    for name in ("first.safetensors", "second.safetensors"):
-        (tmp_path / name).symlink_to(saved)
-    with pytest.raises(
-        CheckpointError, match="several checkpoints: first.safetensors, second.safetensors"
-    ):
-        load_checkpoint(tmp_path)
-    (tmp_path / "model.safetensors").symlink_to(saved)
-    assert_same_network(load_checkpoint(tmp_path))
-
-
-def hub_cache(folder, saved, revision):
-    """The layout huggingface_hub keeps: a snapshot folder a revision, and which one a branch is
-    at.
-    """
-    repository = folder / "models--someone--network"
-    snapshot = repository / "snapshots" / revision
-    snapshot.mkdir(parents=True)
-    (snapshot / "model.safetensors").symlink_to(saved)
-    (repository / "refs").mkdir(exist_ok=True)
-    (repository / "refs" / "main").write_text(revision)
-
-
-def test_a_hub_id_loads_from_the_cache_without_a_network(tmp_path, saved, monkeypatch):
-    pytest.importorskip("huggingface_hub")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    revision = "0123456789abcdef0123456789abcdef01234567"
-    hub_cache(tmp_path, saved, revision)
-    for spec in ("someone/network", "someone/network@main", f"someone/network@{revision}"):
-        assert_same_network(load_checkpoint(spec, cache_dir=tmp_path))
-    with pytest.raises(
-        CheckpointError,
-        match="someone/network@v2 is not in the local cache and cannot be downloaded",
-    ):
-        load_checkpoint("someone/network@v2", cache_dir=tmp_path)
-
-
-def test_gated_weights_say_where_to_ask_for_them(tmp_path, monkeypatch):
-    pytest.importorskip("huggingface_hub")
-    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
-
-    def download(repository, local_files_only, **options):
-        if local_files_only:
-            raise LocalEntryNotFoundError("not here")
-        # its constructor wants the response itself
-        raise GatedRepoError.__new__(GatedRepoError, "403 Client Error")
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    with pytest.raises(
-        CheckpointError,
-        match="accept its conditions at https://huggingface.co/facebook/VGGT-1B-Commercial and log in",
-    ):
-        load_checkpoint("facebook/VGGT-1B-Commercial", cache_dir=tmp_path)
-
-
 @pytest.mark.parametrize("spec", ["no/such/file.safetensors", "nothing", "/"])
 def test_what_is_no_checkpoint_is_refused(spec):
     with pytest.raises(CheckpointError):
@@ -296,7 +207,7 @@ def run_inspect(*arguments):
 def test_inspect_shows_what_a_user_must_know(saved, capsys):
     assert run_inspect(saved) == 0
     text = capsys.readouterr().out
-    assert "fast weights" in text and "every tensor is there" in text
+    assert "fast weights" in text and "all tensors present" in text
     assert "licence unknown" in text and "nvidia/vgg-ttt: NVIDIA OneWay Noncommercial" in text
 
 

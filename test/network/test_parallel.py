@@ -57,5 +57,5 @@ def test_shards_cover_all_images_once_and_evenly(count, size):
 
 
 def test_fewer_images_than_processes_is_an_error():
-    with pytest.raises(ValueError, match="2 images cannot be shared by 3"):
+    with pytest.raises(ValueError, match="2 images cannot be split over 3"):
         shard(2, 0, 3)

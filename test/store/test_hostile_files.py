@@ -185,17 +185,17 @@ def test_checkpoints_made_to_do_harm(tmp_path):
     """
     name = "aggregator.camera_token"
     torch.save({name: torch.zeros(1).expand(10**6, 10**6)}, tmp_path / "view.pt")
-    with pytest.raises(CheckpointError, match="announces more values"):
+    with pytest.raises(CheckpointError, match="declares more values"):
         load_checkpoint(tmp_path / "view.pt")
     torch.save({name: torch.zeros(2, 2).to_sparse()}, tmp_path / "sparse.pt")
-    with pytest.raises(CheckpointError, match="no plain tensor"):
+    with pytest.raises(CheckpointError, match="not a plain tensor"):
         load_checkpoint(tmp_path / "sparse.pt")
     with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(10**7))
     with pytest.raises(CheckpointError, match="compressed"):
         load_checkpoint(tmp_path / "bomb.pt")
     torch.save(object, tmp_path / "code.pt")
-    with pytest.raises(CheckpointError, match="tensors alone"):
+    with pytest.raises(CheckpointError, match="contains only tensors"):
         load_checkpoint(tmp_path / "code.pt")
     state = {
         **tiny_network().state_dict(),
@@ -214,7 +214,7 @@ def test_checkpoints_made_to_do_harm(tmp_path):
     with pytest.raises(CheckpointError):
         load_checkpoint(tmp_path / "declared.safetensors")
     assert time.monotonic() - begin < SECONDS
-    with pytest.raises(ValueError, match="depth must be 0 to"):
+    with pytest.raises(ValueError, match="depth must be in 0.."):
         NetworkConfig(depth=10**9)
     for text in (
         "{",

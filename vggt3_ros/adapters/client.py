@@ -1,5 +1,5 @@
-"""The back end's end of an adapter: starts its process, asks it, ends it when it hangs. The
-protocol is that of vggt3_ros/adapters.
+"""The back end's side of an adapter: start its process, send requests, and end it when it hangs.
+vggt3_ros/adapters/__init__.py describes the protocol.
 """
 
 import functools
@@ -15,9 +15,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vggt3_ros.adapters import host, wire
@@ -27,11 +28,11 @@ from vggt3_ros.system.program import Program
 from vggt3_ros.system.wire import FrameError, receive, send
 
 POLL_SECONDS = 0.1
-EXIT_SECONDS = 2.0  # for it to end by itself once its socket is closed
-HOPELESS = 3  # failures in a row after which it is not asked again
-MAX_ANSWER = 16 * wire.MAX_PIXELS  # bytes of one view's dense output: points and confidence
-MAX_FAILURE = 500  # characters of what it says of a failure
-# of the progress of a request: when all views are sent, when the network is through
+EXIT_SECONDS = 2.0  # time to exit by itself after its socket is closed
+HOPELESS = 3  # consecutive failures after which it is not restarted
+MAX_ANSWER = 16 * wire.MAX_PIXELS  # bytes of a view's dense output: points and confidence
+MAX_FAILURE = 500  # characters kept of its error message
+# progress of a request once all views are sent, and once the network has finished
 SHARE_SENT, SHARE_RUN = 0.1, 0.9
 _CLASS = re.compile(r"[^\s:]+:[A-Za-z_]\w*")
 _OF_THIS_PYTHON = ("PYTHONPATH", "PYTHONHOME")
@@ -41,13 +42,13 @@ log = logging.getLogger(__name__)
 
 
 class AdapterError(RuntimeError):
-    """The adapter cannot be asked, or did not answer; the message says which, how and why."""
+    """The adapter cannot be used or did not answer. The message names it and the reason."""
 
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """What an adapter made of N views: seen, a Seen of each; poses: of contract.POSES, what their
-    poses are; metric: it claims metres.
+    """An adapter's answer for N views. seen: a Seen per view; poses: the direction of their poses,
+    one of contract.POSES; metric: the network claims metres.
     """
 
     seen: list[Seen]
@@ -56,13 +57,13 @@ class Answered:
 
 
 class AdapterProcess:
-    """One process for `adapter`: module:Class or file.py:Class in the interpreter `python` (empty:
-    this one), or else a command.
+    """One process that runs `adapter`: module:Class or file.py:Class in the interpreter `python`
+    (empty: this one), or otherwise a command.
 
-    weights, device, dtype: handed to the class, and to a command in the environment.
-    silent_seconds: without a sign of life for so long it is ended. It starts with the first
-    request, or with start(), and again after it ended; it ends with close(), or when this is
-    forgotten. Raises ValueError where the program cannot be there.
+    weights, device, dtype are passed to the class, and to a command in its environment. A process
+    that sends nothing for silent_seconds is ended. The process starts with the first request or
+    with start(), and again after it has ended. It ends with close(), or when this object is
+    garbage-collected. Raise ValueError if the program does not exist.
     """
 
     def __init__(
@@ -75,34 +76,37 @@ class AdapterProcess:
         silent_seconds: float = 600.0,
     ):
         self.adapter, self.silent_seconds = adapter, silent_seconds
-        self.about: About | None = None  # once it has said so
+        self.about: About | None = None  # None until it has connected
         self._settings = {"weights": weights, "device": device, "dtype": dtype}
         self._python, self._is_class = python, _CLASS.fullmatch(adapter) is not None
         program = (python or sys.executable) if self._is_class else next(iter(_words(adapter)), "")
         if shutil.which(os.path.expanduser(program)) is None:
             raise ValueError(
-                f"the adapter '{adapter}' cannot be started: there is no program '{program}'"
+                f"cannot start the adapter '{adapter}': program '{program}' not found"
             )
         self._using = threading.Lock()
         self._number, self._running, self._failures = 0, False, 0
-        self._program = self._listener = self._connection = None
+        self._program: Program | None = None
+        self._listener: socket.socket | None = None
+        self._connection: socket.socket | None = None
 
     @property
     def pid(self) -> int | None:
-        """Of the process, None while there is none."""
+        """Process id; None while no process runs."""
         return None if self._program is None else self._program.pid
 
     def start(self) -> None:
-        """Start the process where none runs; it loads its network while nobody waits. Raises
-        AdapterError where that is hopeless.
+        """Start the process unless it runs, so that it loads its network before the first request.
+
+        Raise AdapterError after HOPELESS consecutive failures.
         """
         if self.pid is not None:
             return
         self.close()
         if self._failures >= HOPELESS:
-            raise AdapterError(f"the adapter '{self.adapter}' failed {HOPELESS} times in a row and is not started again: change a parameter "
-                               "of network.*, or start anew")  # fmt: skip
-        self._folder = tempfile.mkdtemp(prefix="vggt3_adapter_")  # of this user alone
+            raise AdapterError(f"the adapter '{self.adapter}' failed {HOPELESS} times in a row and will not be restarted: change a parameter "
+                               "of network.*, or restart the node")  # fmt: skip
+        self._folder = tempfile.mkdtemp(prefix="vggt3_adapter_")  # readable by this user only
         path = str(Path(self._folder) / "socket")
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(path)
@@ -127,34 +131,33 @@ class AdapterProcess:
     def __call__(
         self, views: Iterator[View], count: int, step: Callable[[float], None]
     ) -> Answered:
-        """Ask about `count` views. step(fraction) is called now and then; what it raises passes,
-        and the request is given up.
+        """Send `count` views and return the answer. step(fraction) is called periodically; an
+        exception it raises propagates, and the request is abandoned.
 
-        Raises AdapterError; the process is ended then, unless it said itself that it failed.
+        Raise AdapterError. The process is then ended, unless it reported the failure itself.
         """
-        with self._using, self._failures_named("took or sent nothing"):
+        with self._using, self._failures_named("neither read nor sent anything"):
             answered = self._ask(views, count, step)
             self._failures = 0
             return answered
 
     def ready(self, step: Callable[[float], None]) -> About:
-        """Start it where it does not run, and wait until it says what it is. Errors as of a
-        request.
+        """Start the process unless it runs, and wait until it has identified itself. Errors are as
+        for a request.
         """
-        with self._using, self._failures_named("did not connect, or said nothing,"):
-            self._connect(step)
-            return self.about
+        with self._using, self._failures_named("did not connect or identify itself"):
+            return self._connect(step)[1]
 
     @contextmanager
     def _failures_named(self, silence: str) -> Iterator[None]:
-        """What goes wrong between the two processes as AdapterError; silence: in words, what a
-        process that hangs did.
+        """Convert failures of the connection to AdapterError. silence: what a hanging process
+        failed to do, in words.
         """
         try:
             yield
         except (FrameError, wire.WireError) as error:
             raise self._failed(
-                f"the adapter '{self.adapter}' sent what cannot be read: {error}"
+                f"the adapter '{self.adapter}' sent an invalid frame: {error}"
             ) from error
         except TimeoutError as error:
             raise self._failed(
@@ -164,8 +167,9 @@ class AdapterProcess:
             raise self._failed(self._how_it_ended()) from error
 
     def _ask(self, views: Iterator[View], count: int, step: Callable[[float], None]) -> Answered:
+        """Send one request and collect its answer."""
         self._connect(step)
-        while self._running:  # a request that was given up
+        while self._running:  # drain an abandoned request
             self._note(self._receive(lambda: step(0.0))[0])
         self._number += 1
         self._send({"begin": self._number, "views": count})
@@ -174,9 +178,10 @@ class AdapterProcess:
             self._send(*wire.packed_view(self._number, view))
         self._send({"run": self._number})
         self._running = True
-        seen, fraction = {}, SHARE_SENT
+        seen: dict[int, Seen] = {}
+        fraction = SHARE_SENT
         while True:
-            header, payload = self._receive(functools.partial(step, fraction))
+            header, payload = self._receive(partial(step, fraction))
             self._note(header)
             if header.get("progress") == self._number:
                 fraction = SHARE_SENT + (SHARE_RUN - SHARE_SENT) * wire.fraction(
@@ -185,31 +190,33 @@ class AdapterProcess:
             elif header.get("seen") == self._number:
                 index, one = wire.unpacked_seen(header, payload)
                 if index >= count:
-                    raise wire.WireError(f"it answered view {index} of {count}")
+                    raise wire.WireError(f"it answered view {index}, but there are {count}")
                 seen[index] = one
                 fraction = SHARE_RUN + (1 - SHARE_RUN) * len(seen) / count
             elif header.get("done") == self._number:
                 if len(seen) != count or str(header.get("poses")) not in POSES:
                     raise wire.WireError(
-                        f"it answered {len(seen)} of {count} views, their poses being {str(header.get('poses'))[:40]}"
+                        f"it answered {len(seen)} of {count} views, with poses {str(header.get('poses'))[:40]}"
                     )
                 return Answered(
                     [seen[index] for index in range(count)],
-                    header["poses"],
+                    str(header["poses"]),
                     bool(header.get("metric")),
                 )
 
-    def _note(self, header: dict) -> None:
-        """Keep up with whether it runs; AdapterError when it says that the request failed."""
+    def _note(self, header: Mapping[str, object]) -> None:
+        """Track whether a request is running. Raise AdapterError if the process reports its
+        failure.
+        """
         if "failed" in header:
             self._running, text = False, str(header["failed"])[:MAX_FAILURE]
             if header.get("request", self._number) != self._number:
-                return  # one that nobody waits for
+                return  # of an abandoned request
             self._failures += 1
             if self.about is None:
-                self.close()  # it ends now
+                self.close()  # it failed to start and is exiting
             hint = (
-                ": lower network.max_keyframes or network.image_side"
+                "; lower network.max_keyframes or network.image_side"
                 if any(sign in text for sign in _EXHAUSTED)
                 else ""
             )
@@ -217,14 +224,15 @@ class AdapterProcess:
         if "done" in header:
             self._running = False
 
-    def _connect(self, step: Callable[[float], None]) -> None:
-        """Start where it does not run, and hear what it is."""
+    def _connect(self, step: Callable[[float], None]) -> tuple[socket.socket, About]:
+        """Start the process unless it runs, and return its connection and what it declares."""
         self.start()
         if self._connection is None:
-            self._wait(self._listener, lambda: step(0.0))
-            self._connection, _ = self._listener.accept()
+            listener = _open(self._listener)
+            self._wait(listener, lambda: step(0.0))
+            self._connection, _ = listener.accept()
             self._sockets.append(self._connection)
-            # nobody else is to connect, and nothing is left if this process is killed
+            # No other process may connect, and nothing must be left if this process is killed.
             shutil.rmtree(self._folder, ignore_errors=True)
         if self.about is None:
             header, _ = self._receive(lambda: step(0.0))
@@ -232,32 +240,36 @@ class AdapterProcess:
             self.about = wire.about(header)
             log.info("network: %s, %s (%s), on %s, %s", self.about.name, self.about.weights, self.about.licence, self.about.device,
                      self.about.dtype)  # fmt: skip
+        return self._connection, self.about
 
-    def _send(self, header: dict, payload: bytes = b"") -> None:
+    def _send(self, header: Mapping[str, object], payload: bytes = b"") -> None:
+        connection = _open(self._connection)
         try:
-            self._connection.settimeout(self.silent_seconds)
-            send(self._connection, header, payload)
+            connection.settimeout(self.silent_seconds)
+            send(connection, header, payload)
         except (EOFError, ConnectionError, TimeoutError):
             raise
         except BaseException:
-            self.close()  # half a frame is on its way: what follows would not be understood
+            self.close()  # a partial frame may have been sent: the stream is no longer in step
             raise
 
-    def _receive(self, waiting: Callable[[], None]) -> tuple[dict, bytes]:
-        self._wait(self._connection, waiting)
-        self._connection.settimeout(self.silent_seconds)
-        return receive(self._connection, MAX_ANSWER)
+    def _receive(self, waiting: Callable[[], None]) -> tuple[dict[str, object], bytes]:
+        connection = _open(self._connection)
+        self._wait(connection, waiting)
+        connection.settimeout(self.silent_seconds)
+        header, payload = receive(connection, MAX_ANSWER)
+        return header, payload
 
     def _wait(self, what: socket.socket, waiting: Callable[[], None]) -> None:
-        """Until there is something to read; waiting() is called now and then. EOFError when the
-        process ends, TimeoutError in silence.
+        """Wait until there is something to read; call waiting() periodically. Raise EOFError when
+        the process has ended, TimeoutError after silent_seconds.
         """
         waiting()
         since = time.monotonic()
         while not select.select([what], [], [], POLL_SECONDS)[0]:
             waiting()
             if self.pid is None and not select.select([what], [], [], 0)[0]:
-                raise EOFError("it ended")
+                raise EOFError("the process has ended")
             if time.monotonic() - since > self.silent_seconds:
                 raise TimeoutError
 
@@ -267,7 +279,7 @@ class AdapterProcess:
         return AdapterError(text)
 
     def _how_it_ended(self) -> str:
-        """What it said last, or its exit status."""
+        """Return its last error message, or its exit status."""
         try:
             if self._connection is not None:
                 self._connection.settimeout(EXIT_SECONDS)
@@ -278,7 +290,7 @@ class AdapterProcess:
                 )
         except (EOFError, OSError, FrameError):
             pass
-        if not self._program.ends_within(EXIT_SECONDS):
+        if self._program is None or not self._program.ends_within(EXIT_SECONDS):
             return f"the adapter '{self.adapter}' closed its socket"
         return f"the process of the adapter '{self.adapter}' ended ({self._program.end})"
 
@@ -317,18 +329,31 @@ def _words(command: str) -> list[str]:
     try:
         return shlex.split(command)
     except ValueError as error:
-        raise ValueError(f"network.adapter '{command}' is no command: {error}") from error
+        raise ValueError(f"network.adapter '{command}' is not a valid command: {error}") from error
 
 
-def _release(folder: str, sockets: list) -> None:
+def _open(one: socket.socket | None) -> socket.socket:
+    if one is None:
+        raise EOFError("the process has no connection")
+    return one
+
+
+def _release(folder: str, sockets: list[socket.socket]) -> None:
     for one in sockets:
         one.close()
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @functools.lru_cache(maxsize=1)
-def adapter_process(*settings) -> AdapterProcess:
-    """The process of these arguments of AdapterProcess, kept: a changed parameter makes a new back
-    end, not a new process.
+def adapter_process(
+    adapter: str,
+    python: str = "",
+    weights: str = "",
+    device: str = "auto",
+    dtype: str = "auto",
+    silent_seconds: float = 600.0,
+) -> AdapterProcess:
+    """Return the process for these arguments of AdapterProcess. The last one is cached: a changed
+    parameter makes a new back end, not a new process.
     """
-    return AdapterProcess(*settings)
+    return AdapterProcess(adapter, python, weights, device, dtype, silent_seconds)

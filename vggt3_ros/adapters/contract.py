@@ -1,17 +1,21 @@
-"""What an adapter is given and what it answers. Needs numpy alone."""
+"""The interface of an adapter: what it receives and what it returns. Needs numpy alone."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
 POSES = ("camera_from_world", "world_from_camera")
-TAKES = ("intrinsics", "depth", "poses")  # what a network may be given beside images
+TAKES = ("intrinsics", "depth", "poses")  # what a network may accept in addition to images
 
 
 @dataclass(frozen=True)
 class About:
-    """What an adapter says of itself. takes: of TAKES; patch: pixels that both sides of its images
-    are a multiple of.
+    """What an adapter declares about itself. takes: a subset of TAKES; patch: both sides of its
+    images are multiples of this many pixels.
     """
 
     name: str
@@ -19,17 +23,17 @@ class About:
     licence: str
     device: str
     dtype: str
-    takes: tuple = ()
+    takes: tuple[str, ...] = ()
     patch: int = 14
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One image and what is known of it.
+    """One image and what is known about it.
 
-    image (H, W, 3) uint8 RGB, undistorted; intrinsics (3, 3) of it, pixel centres at integers;
-    T_world_cam (4, 4), metres; depth (H, W) float32 metres along z, 0 unknown; each None where it
-    is not known or not to be used. dense: whether depth is wanted.
+    image: (H, W, 3) uint8 RGB, undistorted. intrinsics: (3, 3) of that image, pixel centres at
+    integers. T_world_cam: (4, 4), metres. depth: (H, W) float32 metres along z, 0 where unknown.
+    Each but the image is None if it is unknown or must not be used. dense: depth is requested.
     """
 
     image: np.ndarray
@@ -41,11 +45,12 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What the network makes of one view.
+    """The network's output for one view.
 
-    pose (4, 4), None where it says nothing; intrinsics (3, 3) of the image given, or None; depth
-    (h, w) along z of the whole image, or points (h, w, 3) instead; confidence (h, w), 1 for not
-    sure at all and above, needed with them. points_frame: camera, or world: that of the poses.
+    pose: (4, 4), None if there is none. intrinsics: (3, 3) of the given image, or None. depth: (h,
+    w) along z, covering the whole image; or points (h, w, 3) instead. confidence: (h, w), at least
+    1, where 1 is the lowest; required with either. points_frame: "camera", or "world", the frame
+    of the poses.
     """
 
     pose: np.ndarray | None
@@ -58,21 +63,48 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """seen: a Seen of each view, in order; poses: of POSES, what their poses are; metric: whether
-    the network claims metres.
+    """An adapter's answer. seen: a Seen per view, in order; poses: the direction of their poses,
+    one of POSES; metric: the network claims that its units are metres.
     """
 
-    seen: list = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
     poses: str = POSES[0]
     metric: bool = False
 
 
-def intrinsics_of(points):
-    """(3, 3) pinhole of an image (h, w) from points (h, w, 3) in its camera's frame, or rays
-    through its pixels; None without any.
+class Adapter(Protocol):
+    """An adapter class, once made: the attributes of About, and a call that answers for views."""
 
-    By least squares over the pixels: u = fx x / z + cx, and v likewise. For networks that predict
-    rays and no camera.
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def weights(self) -> str: ...
+
+    @property
+    def licence(self) -> str: ...
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+    @property
+    def takes(self) -> Sequence[str]: ...
+
+    @property
+    def patch(self) -> int: ...
+
+    def __call__(self, views: Sequence[View], progress: Callable[[float], None]) -> Answer: ...
+
+
+def intrinsics_of(points: np.ndarray) -> np.ndarray | None:
+    """Return the pinhole matrix (3, 3) of an image (h, w) from points (h, w, 3) in the camera's
+    frame, or from rays through its pixels; None with fewer than 16 usable points.
+
+    A least-squares fit over the pixels of u = fx x / z + cx, and likewise for v. For networks that
+    predict rays but no camera.
     """
     v, u = np.mgrid[: points.shape[0], : points.shape[1]].astype(float)
     x, y, z = np.moveaxis(np.asarray(points, float), -1, 0)

@@ -1,42 +1,68 @@
-"""Depth Anything 3 (arXiv 2511.10647): takes poses with intrinsics. Needs the package
+"""Depth Anything 3 (arXiv 2511.10647): accepts poses together with intrinsics. Needs the package
 `depth_anything_3`.
 
-Interface: github.com/ByteDance-Seed/Depth-Anything-3, DepthAnything3.inference: a list of images,
-camera-from-world extrinsics and intrinsics in pixels of those; answers with the same, z depth and
-confidence 1 + exp(x). Its scale is its own but for the nested models.
+Interface: github.com/ByteDance-Seed/Depth-Anything-3, DepthAnything3.inference. It takes a list of
+images, camera-from-world extrinsics, and intrinsics in pixels of those images. It returns the
+same, with z depth and confidence 1 + exp(x). Except for the nested models, its scale is arbitrary.
 """
 
-import numpy as np
+from __future__ import annotations
 
-from vggt3_ros.adapters.contract import Answer, Seen
-from vggt3_ros.adapters.torch_device import array, pick, told
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from vggt3_ros.adapters.contract import Answer, Seen, View
+from vggt3_ros.adapters.torch_device import array, describe, pick
 from vggt3_ros.network.licences import licence_of
 
-# as DA3-SMALL under Apache-2.0; the larger ones are not for commercial use
+# Apache-2.0, like DA3-SMALL; the larger models are not for commercial use
 DEFAULT = "depth-anything/DA3-BASE"
 
 
+class _Prediction(Protocol):
+    """Result of DepthAnything3.inference for N images, each a tensor or an array.
+
+    extrinsics: [N, 3 or 4, 4] camera from world. depth: [N, h, w]. intrinsics: [N, 3, 3]. conf:
+    [N, h, w]. sky: [N, h, w], true in the sky.
+    """
+
+    extrinsics: torch.Tensor | np.ndarray
+    depth: torch.Tensor | np.ndarray
+    intrinsics: torch.Tensor | np.ndarray | None
+    conf: torch.Tensor | np.ndarray | None
+    sky: torch.Tensor | np.ndarray | None
+    is_metric: bool
+
+
 class DepthAnything3:
-    """weights: a hub id or a folder, by default DEFAULT."""
+    """Adapter of Depth Anything 3. weights: a hub id or a folder, by default DEFAULT."""
 
-    name, takes, patch = "Depth Anything 3", ("intrinsics", "poses"), 14
+    name, patch = "Depth Anything 3", 14
+    takes: tuple[str, ...] = ("intrinsics", "poses")
 
-    def __init__(self, weights="", device="auto", dtype="auto"):
+    def __init__(self, weights: str = "", device: str = "auto", dtype: str = "auto") -> None:
         from depth_anything_3.api import DepthAnything3 as Network
 
         self.weights = weights or DEFAULT
         self.licence = licence_of(self.weights)
         self._device, chosen = pick(device, dtype)
-        self.device, _ = told(self._device, chosen)
-        self.dtype = "half precision by autocast"  # it decides by itself
+        self.device, _ = describe(self._device, chosen)
+        self.dtype = "half precision by autocast"  # the network's own choice
         self._network = Network.from_pretrained(self.weights).to(device=self._device)
 
-    def __call__(self, views, progress):
+    def __call__(self, views: Sequence[View], progress: Callable[[float], None]) -> Answer:
         progress(0.0)
-        given = {}
-        if all(view.T_world_cam is not None and view.intrinsics is not None for view in views):
-            given = {"extrinsics": np.linalg.inv([view.T_world_cam for view in views]).astype(np.float32),
-                     "intrinsics": np.array([view.intrinsics for view in views], np.float32)}  # fmt: skip
+        given: dict[str, np.ndarray] = {}
+        poses = [view.T_world_cam for view in views if view.T_world_cam is not None]
+        matrices = [view.intrinsics for view in views if view.intrinsics is not None]
+        if len(poses) == len(matrices) == len(views):
+            given = {
+                "extrinsics": np.linalg.inv(np.array(poses)).astype(np.float32),
+                "intrinsics": np.array(matrices, np.float32),
+            }
         prediction = self._network.inference([view.image for view in views], process_res=max(views[0].image.shape[:2]),
                                              process_res_method="upper_bound_resize", **given)  # fmt: skip
         return Answer(
@@ -46,12 +72,12 @@ class DepthAnything3:
         )
 
     @staticmethod
-    def _seen(prediction, index, view):
+    def _seen(prediction: _Prediction, index: int, view: View) -> Seen:
         pose = np.eye(4)
         pose[:3] = array(prediction.extrinsics)[index][:3]
         depth = array(prediction.depth)[index]
         intrinsics = None
-        if prediction.intrinsics is not None:  # in pixels of the image it was resized to
+        if prediction.intrinsics is not None:  # in pixels of the resized image
             (height, width), (rows, columns) = view.image.shape[:2], depth.shape
             intrinsics = (
                 np.diag([width / columns, height / rows, 1.0])

@@ -1,10 +1,12 @@
-"""The process an adapter class runs in, in any interpreter: `python host.py --adapter module:Class
---socket PATH`. See __init__.py.
+"""The process that runs an adapter class, in any interpreter: `python host.py --adapter
+module:Class --socket PATH`. See __init__.py.
 
-Run by its path, it makes vggt3_ros importable without its environment: neither the folder it is
-installed in nor the package's own __init__ is used, so that nothing of another interpreter's
-packages comes into this one's.
+It is run by path and makes vggt3_ros importable without vggt3_ros's environment. Neither the
+installation folder nor the package's own __init__ is used, so that packages of the back end's
+interpreter cannot enter this one.
 """
+
+from __future__ import annotations
 
 import argparse
 import importlib
@@ -15,15 +17,20 @@ import sys
 import threading
 import time
 import types
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
-ORPHAN_SECONDS = 1.0
+if TYPE_CHECKING:
+    from vggt3_ros.adapters.contract import Adapter, View
+
+ORPHAN_SECONDS = 1.0  # interval of the check that the parent process is alive
 MAX_VIEW = 1 << 28  # bytes of an image with depth
 
 
-def _reachable():
-    """Let vggt3_ros.adapters and what it needs be imported; this file's own folder is no place to
-    import from.
+def _reachable() -> None:
+    """Make vggt3_ros.adapters and its dependencies importable, and remove this file's own folder
+    from the import path.
     """
     here = Path(__file__).resolve().parent
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
@@ -33,28 +40,32 @@ def _reachable():
         sys.modules["vggt3_ros"] = package
 
 
-def load_class(spec):
-    """`module:Class`, `file.py:Class` -> the class. ValueError when there is none."""
+def load_class(spec: str) -> Callable[[str, str, str], Adapter]:
+    """Return the class named `module:Class` or `file.py:Class`. Raise ValueError if there is none."""
     place, _, name = spec.rpartition(":")
     if place.endswith(".py"):
         found = importlib.util.spec_from_file_location("vggt3_adapter", Path(place).expanduser())
+        if found is None or found.loader is None:
+            raise ValueError(f"{place} cannot be imported")
         module = importlib.util.module_from_spec(found)
         sys.modules["vggt3_adapter"] = module
         found.loader.exec_module(module)
     else:
         module = importlib.import_module(place)
     if not hasattr(module, name):
-        raise ValueError(f"{place} has no {name}")
-    return getattr(module, name)
+        raise ValueError(f"{place} has no class {name}")
+    loaded: Callable[[str, str, str], Adapter] = getattr(module, name)
+    return loaded
 
 
-def serve(connection, adapter):
-    """Answer requests until the other side closes the connection (EOFError, ConnectionError)."""
+def serve(connection: socket.socket, adapter: Adapter) -> NoReturn:
+    """Answer requests until the peer closes the connection (EOFError, ConnectionError)."""
     from vggt3_ros.adapters import wire
     from vggt3_ros.system.wire import receive, send
 
     send(connection, wire.hello(adapter))
-    number, views = None, []
+    number: int | None = None
+    views: list[View] = []
     while True:
         header, payload = receive(connection, MAX_VIEW)
         if "begin" in header:
@@ -71,11 +82,13 @@ def serve(connection, adapter):
             number, views = None, []
 
 
-def _answer(connection, adapter, number, views):
+def _answer(
+    connection: socket.socket, adapter: Adapter, number: int, views: Sequence[View]
+) -> None:
     from vggt3_ros.adapters import wire
     from vggt3_ros.system.wire import send
 
-    def progress(fraction):
+    def progress(fraction: float) -> None:
         send(connection, {"progress": number, "fraction": float(fraction)})
 
     answer = adapter(views, progress)
@@ -85,25 +98,23 @@ def _answer(connection, adapter, number, views):
     send(connection, {"done": number, "poses": answer.poses, "metric": bool(answer.metric)})
 
 
-def _end_with(parent):
-    """End when the process that started this one has: a network on a GPU would hold its memory for
-    nobody.
-    """
+def _end_with(parent: int) -> None:
+    """Exit when the parent process has ended. An orphaned network would keep its GPU memory."""
     while os.getppid() == parent:
         time.sleep(ORPHAN_SECONDS)
     os._exit(0)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--adapter", required=True, help="module:Class or file.py:Class")
     parser.add_argument("--socket", required=True, help="path of the Unix socket of the back end")
-    parser.add_argument("--weights", default="", help="handed to the class")
-    parser.add_argument("--device", default="auto", help="handed to the class")
-    parser.add_argument("--dtype", default="auto", help="handed to the class")
-    parser.add_argument("--parent", type=int, help="process id this process ends with")
+    parser.add_argument("--weights", default="", help="passed to the class")
+    parser.add_argument("--device", default="auto", help="passed to the class")
+    parser.add_argument("--dtype", default="auto", help="passed to the class")
+    parser.add_argument("--parent", type=int, help="exit when this process id ends")
     arguments = parser.parse_args(argv)
     _reachable()
     from vggt3_ros.system.wire import send
@@ -118,7 +129,7 @@ def main(argv=None):
             load_class(arguments.adapter)(arguments.weights, arguments.device, arguments.dtype),
         )
     except (EOFError, ConnectionError):
-        return 0  # nobody waits for it any more
+        return 0  # the back end no longer waits
     except BaseException as error:
         send(connection, {"failed": f"{type(error).__name__}: {error}"})
         raise

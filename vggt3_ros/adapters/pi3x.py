@@ -1,36 +1,41 @@
-"""Pi3X (arXiv 2507.13347): takes intrinsics, depth and poses, answers in metres, roughly. Needs
-the package `pi3`.
+"""Pi3X (arXiv 2507.13347): accepts intrinsics, depth and poses; its output is approximately
+metric. Needs the package `pi3`.
 
-Interface: github.com/yyfz/Pi3, Pi3X.forward: images in 0..1, intrinsics in pixels, camera-to-world
-poses, depth with 0 for unknown, masks of which views have them; answers with points in the
-cameras' frames, camera-to-world poses and confidence as a logit. Its weights are not for
-commercial use.
+Interface: github.com/yyfz/Pi3, Pi3X.forward. It takes images in 0..1, intrinsics in pixels,
+camera-to-world poses, depth with 0 for unknown, and masks of the views that have each. It returns
+points in the cameras' frames, camera-to-world poses, and confidence as a logit. Its weights are
+not for commercial use.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 
-from vggt3_ros.adapters.contract import Answer, Seen, intrinsics_of
-from vggt3_ros.adapters.torch_device import array, pick, stacked, told
+from vggt3_ros.adapters.contract import Answer, Seen, View, intrinsics_of
+from vggt3_ros.adapters.torch_device import array, describe, pick, stacked
 from vggt3_ros.network.licences import PI3X, licence_of
 
 
 class Pi3X:
-    """weights: a hub id or a folder."""
+    """Adapter of Pi3X. weights: a hub id or a folder."""
 
-    name, takes, patch = "Pi3X", ("intrinsics", "depth", "poses"), 14
+    name, patch = "Pi3X", 14
+    takes: tuple[str, ...] = ("intrinsics", "depth", "poses")
 
-    def __init__(self, weights="", device="auto", dtype="auto"):
+    def __init__(self, weights: str = "", device: str = "auto", dtype: str = "auto") -> None:
         from pi3.models.pi3x import Pi3X as Network
 
         self.weights = weights or PI3X.hub_id
         self.licence = licence_of(self.weights)
         self._device, self._dtype = pick(device, dtype)
-        self.device, self.dtype = told(self._device, self._dtype)
+        self.device, self.dtype = describe(self._device, self._dtype)
         self._network = Network.from_pretrained(self.weights).to(self._device).eval()
 
     @torch.inference_mode()
-    def __call__(self, views, progress):
+    def __call__(self, views: Sequence[View], progress: Callable[[float], None]) -> Answer:
         progress(0.0)
         images = stacked(views)[None].to(self._device)
         autocast = self._dtype != torch.float32
@@ -47,8 +52,10 @@ class Pi3X:
             metric=True,
         )
 
-    def _conditions(self, views):
-        """What is known of which views, as tensors [1, N, ...] and masks [1, N]."""
+    def _conditions(self, views: Sequence[View]) -> dict[str, torch.Tensor]:
+        """Return the known inputs as tensors [1, N, ...], with masks [1, N] of the views that have
+        them.
+        """
         out = {}
         height, width = views[0].image.shape[:2]
         for name, mask, values, empty in (
@@ -71,7 +78,7 @@ class Pi3X:
         return out
 
 
-def _seen(result, index, dense):
+def _seen(result: Mapping[str, np.ndarray], index: int, dense: bool) -> Seen:
     points, pose = result["local_points"][index], result["camera_poses"][index]
     intrinsics = intrinsics_of(points)
     if not dense:

@@ -1,29 +1,31 @@
-"""Where a network runs and in which numbers, for adapters of networks in torch."""
+"""Device, dtype and image tensors, for adapters of torch networks."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+
+from vggt3_ros.adapters.contract import View
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def pick(device, dtype):
-    """("auto" or a device, "auto" or a dtype's name) -> (torch.device, torch.dtype): bfloat16 on
-    GPUs that have it, else float32.
+def pick(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
+    """Return the device and dtype of these names. "auto" is the first GPU if there is one, and
+    bfloat16 on GPUs that support it, else float32.
     """
-    device = torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    )
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    chosen = torch.device(name)
     if dtype != "auto":
-        return device, getattr(torch, dtype)
-    return (
-        device,
-        torch.bfloat16
-        if device.type == "cuda" and torch.cuda.is_bf16_supported()
-        else torch.float32,
-    )
+        return chosen, getattr(torch, dtype)
+    half = chosen.type == "cuda" and torch.cuda.is_bf16_supported()
+    return chosen, torch.bfloat16 if half else torch.float32
 
 
-def told(device, dtype):
-    """(name of the device with its model, name of the dtype), for people."""
+def describe(device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
+    """Return the names of the device (with its model) and the dtype, for people."""
     name = (
         f"{device} ({torch.cuda.get_device_name(device)})"
         if device.type == "cuda"
@@ -32,8 +34,8 @@ def told(device, dtype):
     return name, str(dtype).removeprefix("torch.")
 
 
-def stacked(views):
-    """Images of views -> [N, 3, H, W] float32 in 0..1."""
+def stacked(views: Sequence[View]) -> torch.Tensor:
+    """Return the images of views as [N, 3, H, W] float32 in 0..1."""
     return (
         torch.stack([torch.from_numpy(view.image.copy()) for view in views])
         .permute(0, 3, 1, 2)
@@ -42,15 +44,15 @@ def stacked(views):
     )
 
 
-def normalised(images):
-    """Images [N, 3, H, W] in 0..1 by ImageNet's mean and deviation, as networks on DINOv2 take
-    them.
+def normalised(images: torch.Tensor) -> torch.Tensor:
+    """Normalise images [N, 3, H, W] in 0..1 by ImageNet's mean and standard deviation, the input
+    of DINOv2 networks.
     """
     return (images - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(
         3, 1, 1
     )
 
 
-def array(tensor):
-    """A tensor as a float32 array on the CPU; arrays pass."""
+def array(tensor: torch.Tensor | np.ndarray) -> np.ndarray:
+    """Return a tensor as a float32 array on the CPU; arrays are returned as they are."""
     return tensor.detach().float().cpu().numpy() if isinstance(tensor, torch.Tensor) else tensor

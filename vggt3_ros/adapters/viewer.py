@@ -1,8 +1,9 @@
-"""An adapter's network on keyframes, as KeyframeViewer has the built-in one: images of one size
-in, poses and depth out.
+"""An adapter's network applied to keyframes, with the interface of KeyframeViewer: images of one
+size in, poses and depth out.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from vggt3_ros.adapters import wire
 from vggt3_ros.adapters.client import AdapterProcess
 from vggt3_ros.adapters.contract import View
+from vggt3_ros.geometry.camera import Camera
 from vggt3_ros.geometry.local_frame import origin_near, shifted
 from vggt3_ros.network.keyframe_view import NetworkView, field_of_view_agreement
 from vggt3_ros.network.preprocess import network_size
@@ -22,61 +24,67 @@ INPUTS = {
 }
 
 
-class AdapterViewer:
-    """Maps images by ``process``; it keeps no scene, so that new keyframes are mapped with all
-    others.
+class KeyframeLoader(Protocol):
+    """Access to keyframes by index."""
 
-    inputs: which of INPUTS the network is given, as far as it takes them.
+    def __call__(self, index: int) -> np.ndarray:
+        """Return the undistorted image (H, W, 3) uint8 RGB."""
+
+    def known(self, index: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Return the image, its depth (H, W) in metres or None, and T_odom_cam (4, 4)."""
+
+
+class AdapterViewer:
+    """Map images through ``process``. It has no scene state: new keyframes are mapped together
+    with all others.
+
+    inputs: a key of INPUTS, what the network is given as far as it accepts it.
     """
 
-    pose_convention = ""  # the adapter says it with every answer
+    pose_convention = ""  # every answer states its own
 
     def __init__(self, process: AdapterProcess, image_side: int = 518, inputs: str = "depth"):
         self.process = process
         self._side, self._inputs = image_side, INPUTS[inputs]
 
     def fingerprint(self) -> str:
-        """Of no scene."""
+        """Return a constant: there are no scene states to tell apart."""
         return "adapter"
 
     def prior(self) -> str:
-        """The network for people: name, weights, where and in which numbers, licence; once its
-        process has said so.
+        """Describe the network in one line: name, weights, device, dtype, licence; known once its
+        process has answered.
         """
         about = self.process.about
         if about is None:
-            return f"by the adapter {self.process.adapter}, which has not said yet what it is"
+            return f"adapter {self.process.adapter}, not yet connected"
         return f"{about.name} ({about.weights}) on {about.device}, {about.dtype}; {about.licence}"
 
     def map(
         self,
-        load: Callable,
-        cameras: Sequence,
+        load: KeyframeLoader,
+        cameras: Sequence[Camera],
         depth_of: Sequence[int],
         step: Callable[[float], None],
     ) -> NetworkView:
-        """View of all images at once; ``step(fraction)`` may raise to stop. Raises
-        adapter_process.AdapterError.
+        """Map all images at once. ``step(fraction)`` may raise to stop. Raise client.AdapterError.
 
-        ``load(index)`` gives an undistorted image (H, W, 3) uint8 RGB, ``load.known(index)``
-        besides depth (H, W) or None and T_odom_cam (4, 4); ``cameras`` the vggt3_ros.Camera of
-        each. Images whose shape differs from the first one's are left out.
+        ``cameras`` holds the vggt3_ros.Camera of each image; ``depth_of`` lists the images whose
+        depth is requested. Images whose network size differs from that of the first are left out.
         """
         about = self.process.ready(step)
         given = [name for name in self._inputs if name in about.takes]
         size = self._size(cameras[0], about.patch)
         rows = [i for i, camera in enumerate(cameras) if self._size(camera, about.patch) == size]
-        # Poses go out as float32, from near the images on.
+        # The network computes in float32: send poses relative to an origin near the images.
         origin = origin_near(load.known(rows[0])[2][:3, 3]) if "poses" in given else np.zeros(3)
         answered = self.process(
             self._views(load, cameras, rows, set(depth_of), size, given, origin), len(rows), step
         )
 
-        T_network_cam, confidence, depth = (
-            np.full((len(cameras), 4, 4), np.nan),
-            np.zeros(len(cameras)),
-            {},
-        )
+        T_network_cam = np.full((len(cameras), 4, 4), np.nan)
+        confidence = np.zeros(len(cameras))
+        depth: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         for i, seen in zip(rows, answered.seen, strict=True):
             if seen.pose is None:
                 continue
@@ -88,7 +96,7 @@ class AdapterViewer:
                 1.0 if seen.intrinsics is None else _agreement(seen.intrinsics, size, cameras[i])
             )
             values = wire.along_z(seen, answered.poses)
-            if values is not None and i in set(depth_of):
+            if values is not None and seen.confidence is not None and i in set(depth_of):
                 depth[i] = values, np.where(values > 0, seen.confidence, 0).astype(np.float32)
         return NetworkView(
             T_network_cam,
@@ -100,13 +108,21 @@ class AdapterViewer:
             "poses" in given,
         )
 
-    def _size(self, camera, patch: int) -> tuple[int, int]:
+    def _size(self, camera: Camera, patch: int) -> tuple[int, int]:
         return network_size(
             camera.height, camera.width, max(patch, self._side - self._side % patch), patch
         )
 
     @staticmethod
-    def _views(load, cameras, rows, depth_of, size, given, origin) -> Iterator[View]:
+    def _views(
+        load: KeyframeLoader,
+        cameras: Sequence[Camera],
+        rows: Sequence[int],
+        depth_of: set[int],
+        size: tuple[int, int],
+        given: Sequence[str],
+        origin: np.ndarray,
+    ) -> Iterator[View]:
         for i in rows:
             image, depth, T_odom_cam = (
                 load.known(i) if {"depth", "poses"} & set(given) else (load(i), None, None)
@@ -124,8 +140,8 @@ class AdapterViewer:
                        shifted(T_odom_cam, -origin) if "poses" in given else None, depth if "depth" in given else None, i in depth_of)  # fmt: skip
 
 
-def _agreement(intrinsics: np.ndarray, size: tuple[int, int], camera) -> float:
-    """In 0..1: of the camera matrix that the network found with the one that is known."""
+def _agreement(intrinsics: np.ndarray, size: tuple[int, int], camera: Camera) -> float:
+    """Return the agreement in 0..1 of the network's camera matrix with the known camera."""
     with np.errstate(divide="ignore", invalid="ignore"):
         found = np.array([[size[0] / intrinsics[1, 1], size[1] / intrinsics[0, 0]]]) / 2
     return float(field_of_view_agreement(found, [camera])[0])

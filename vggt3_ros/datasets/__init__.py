@@ -1,1 +1,1 @@
-"""Readers of data sets and bags: each yields a Recording or a Sequence."""
+"""Readers of data sets and bags. Each returns a Recording or a Sequence."""

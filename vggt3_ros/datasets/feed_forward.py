@@ -1,18 +1,19 @@
-"""What feed-forward pipelines leave of a run: poses, cameras and depth up to scale, for the images
-they were given.
+"""Read the output of feed-forward pipelines: poses, cameras and depth up to scale, for their input
+images.
 
-VGGT-Long (github.com/DengKaiCQ/VGGT-Long): camera_poses.txt, 16 numbers of camera-to-world a line,
-in the images' order; intrinsic.txt beside it, fx fy cx cy a line; pcd/*.ply. VGGT-SLAM
-(github.com/MIT-SPARK/VGGT-SLAM, --log_results): "number x y z qx qy qz qw" lines, camera to world,
-the number being that in the image's name; <name>_logs/<number>.npz beside it with points of every
-pixel in the world, and a mask. LingBot-Map (github.com/robbyant/lingbot-map, --save_predictions):
-a folder of frame_000000.npz with extrinsic (3, 4), camera to world, intrinsic (3, 3), depth (h, w,
-1) and depth_conf (h, w), in the images' order. All saw images resized to a width of 518 pixels;
-their intrinsics and dense output are of those.
+VGGT-Long (github.com/DengKaiCQ/VGGT-Long): camera_poses.txt with the 16 numbers of a
+camera-to-world matrix per line, in the order of the images; beside it intrinsic.txt with fx fy cx
+cy per line, and pcd/*.ply. VGGT-SLAM (github.com/MIT-SPARK/VGGT-SLAM, --log_results): "number x y
+z qx qy qz qw" lines, camera to world, where the number is the one in the image's name; beside it
+<name>_logs/<number>.npz with the world points of every pixel, and a mask. LingBot-Map
+(github.com/robbyant/lingbot-map, --save_predictions): a folder of frame_000000.npz with extrinsic
+(3, 4), camera to world, intrinsic (3, 3), depth (h, w, 1) and depth_conf (h, w), in the order of
+the images. All resize images to a width of 518 pixels; their intrinsics and dense output refer to
+the resized images.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,45 +30,52 @@ from vggt3_ros.store.npz import load_npz
 KINDS = ("vggt-long", "vggt-slam", "lingbot-map")
 IMAGES = (".jpg", ".jpeg", ".png")
 SEEN_WIDTH = 518  # pixels
-MAX_FRAME_BYTES = 2**28  # of one frame's .npz
-LOOKED_AT = 8  # frames whose points tell the camera
-CROPPED = 0.06  # difference of aspect beyond which it is not the rounding to whole patches
+MAX_FRAME_BYTES = 2**28  # per .npz of a frame
+LOOKED_AT = 8  # frames whose points the camera is estimated from
+CROPPED = 0.06  # log ratio of aspects that rounding to whole patches cannot explain
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One run: images, their T_world_cam (N, 4, 4) in its units, camera (None: not told),
-    load_depth(i) -> (h, w) float32 along z in units, 0 unknown; None without dense output.
+    """One run: images, T_world_cam (N, 4, 4) in the run's units, camera (None: unknown), and
+    load_depth(i), which returns (h, w) float32 along z in units, 0 where unknown; None without
+    dense output.
     """
 
     images: list[Path]
     T_world_cam: np.ndarray
     camera: Camera | None
-    load_depth: Callable | None
+    load_depth: Callable[[int], np.ndarray] | None
 
 
-def kind_of(path):
-    """Which of KINDS left `path`. ValueError where it cannot be told."""
+def kind_of(path: str | Path) -> str:
+    """Return which of KINDS wrote `path`. Raise ValueError if it is none."""
     path = Path(path)
     if path.is_dir():
         if any(path.glob("frame_*.npz")):
             return "lingbot-map"
         raise ValueError(
-            f"{path} holds no frame_*.npz: name the file of poses, or LingBot-Map's folder of predictions"
+            f"{path} contains no frame_*.npz: name the file of poses, or LingBot-Map's folder of predictions"
         )
     try:
         first = next((line.split() for line in path.read_text().splitlines() if line.strip()), [])
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if len(first) not in (8, 16):
-        raise ValueError(f"{path}: {len(first)} numbers a line; VGGT-Long writes 16, VGGT-SLAM 8")
+        raise ValueError(
+            f"{path}: {len(first)} numbers per line; VGGT-Long writes 16, VGGT-SLAM 8"
+        )
     return "vggt-long" if len(first) == 16 else "vggt-slam"
 
 
-def read_run(path, images, kind=None, least_confidence=1.5):
-    """Output `path` of a run over the folder `images` -> Run. kind: of KINDS, by default kind_of.
-    ValueError says what does not fit.
+def read_run(
+    path: str | Path, images: str | Path, kind: str | None = None, least_confidence: float = 1.5
+) -> Run:
+    """Read the output `path` of a run on the folder `images`.
+
+    kind: one of KINDS, by default that of kind_of. least_confidence: threshold of LingBot-Map's
+    depth. Raise ValueError if output and images do not match.
     """
     path, files = Path(path), _image_files(images)
     kind = kind or kind_of(path)
@@ -78,8 +86,8 @@ def read_run(path, images, kind=None, least_confidence=1.5):
     return _vggt_long(path, files)
 
 
-def size_of(image):
-    """(height, width) of an image file. ValueError where it is none."""
+def size_of(image: str | Path) -> tuple[int, int]:
+    """Return (height, width) of an image file. Raise ValueError if it is not an image."""
     try:
         width, height = encoded_size(Path(image).read_bytes())
     except ValueError as error:
@@ -87,7 +95,7 @@ def size_of(image):
     return height, width
 
 
-def _vggt_long(path, files):
+def _vggt_long(path: Path, files: list[Path]) -> Run:
     rows = read_rows(path, 16, "16 numbers, camera to world row by row")
     _same_number(path, len(rows), files)
     poses = [
@@ -114,7 +122,7 @@ def _vggt_long(path, files):
     )
 
 
-def _vggt_slam(path, files):
+def _vggt_slam(path: Path, files: list[Path]) -> Run:
     by_number = {}
     for file in files:
         found = _NUMBER.search(file.name)
@@ -125,10 +133,10 @@ def _vggt_slam(path, files):
         number, *values = _floats(path, line, fields)
         if number not in by_number:
             raise ValueError(
-                f"{path}:{line}: no image's name in {files[0].parent} has the number {number:g}"
+                f"{path}:{line}: no image in {files[0].parent} has the number {number:g} in its name"
             )
         try:
-            # submaps overlap: the last one to hold an image gives its pose
+            # submaps overlap: the pose in the last one counts
             chosen[number] = se3.from_quaternion(values[:3], values[3:])
         except ValueError as error:
             raise ValueError(f"{path}:{line}: {error}") from error
@@ -140,7 +148,10 @@ def _vggt_slam(path, files):
     chosen_files = [by_number[number] for number in numbers]
     if not logs.is_dir():
         return Run(chosen_files, poses, None, None)
-    load_points = lambda i: _vggt_slam_points(logs / f"{numbers[i]}.npz", poses[i])
+
+    def load_points(i: int) -> np.ndarray:
+        return _vggt_slam_points(logs / f"{numbers[i]}.npz", poses[i])
+
     looked_at = [
         load_points(i)
         for i in np.linspace(0, len(numbers) - 1, min(LOOKED_AT, len(numbers))).astype(int)
@@ -159,13 +170,13 @@ def _vggt_slam(path, files):
     )
 
 
-def _vggt_slam_points(path, T_world_cam):
-    """(h, w, 3) in the camera's frame, NaN where they are masked out."""
-    arrays = load_npz(path, ("pointcloud", "mask"), MAX_FRAME_BYTES)
+def _vggt_slam_points(path: Path, T_world_cam: np.ndarray) -> np.ndarray:
+    """Return the points (h, w, 3) in the camera's frame, NaN where masked out. Raise ValueError."""
+    arrays = load_arrays(path, ("pointcloud", "mask"), MAX_FRAME_BYTES)
     points, mask = arrays["pointcloud"], arrays["mask"]
     if points.ndim != 3 or points.shape[2] != 3 or mask.shape != points.shape[:2]:
         raise ValueError(
-            f"{path} holds points {points.shape} and a mask {mask.shape}: (h, w, 3) and (h, w) are expected"
+            f"{path} has points {points.shape} and a mask {mask.shape}, expected (h, w, 3) and (h, w)"
         )
     seen = se3.transform_points(se3.inverse(T_world_cam), points.astype(float))
     return np.where(
@@ -175,7 +186,7 @@ def _vggt_slam_points(path, T_world_cam):
     )
 
 
-def _lingbot(path, files, least_confidence):
+def _lingbot(path: Path, files: list[Path], least_confidence: float) -> Run:
     frames = sorted(path.glob("frame_*.npz"))
     _same_number(path, len(frames), files)
     poses, matrices = [], []
@@ -183,21 +194,21 @@ def _lingbot(path, files, least_confidence):
         arrays = load_npz(frame, ("extrinsic", "intrinsic"), MAX_FRAME_BYTES)
         if arrays["extrinsic"].shape != (3, 4) or arrays["intrinsic"].shape != (3, 3):
             raise ValueError(
-                f"{frame}: extrinsic {arrays['extrinsic'].shape} and intrinsic {arrays['intrinsic'].shape}: (3, 4) and (3, 3) are "
-                "expected"
+                f"{frame}: extrinsic {arrays['extrinsic'].shape} and intrinsic {arrays['intrinsic'].shape}, expected (3, 4) "
+                "and (3, 3)"
             )
         poses.append(_pose(frame, 0, np.vstack([arrays["extrinsic"].astype(float), [0, 0, 0, 1]])))
         matrices.append(arrays["intrinsic"].astype(float))
 
-    def load_depth(i):
-        arrays = load_npz(frames[i], ("depth", "depth_conf"), MAX_FRAME_BYTES)
+    def load_depth(i: int) -> np.ndarray:
+        arrays = load_arrays(frames[i], ("depth", "depth_conf"), MAX_FRAME_BYTES)
         depth, confidence = (
             arrays["depth"].reshape(arrays["depth"].shape[:2]),
             arrays["depth_conf"],
         )
         if confidence.shape != depth.shape:
             raise ValueError(
-                f"{frames[i]}: depth {depth.shape} and depth_conf {confidence.shape} differ"
+                f"{frames[i]}: depth {depth.shape} and depth_conf {confidence.shape} differ in shape"
             )
         return np.where(
             (confidence >= least_confidence) & np.isfinite(depth) & (depth > 0), depth, 0
@@ -207,32 +218,33 @@ def _lingbot(path, files, least_confidence):
     return Run(files, np.array(poses), camera, load_depth)
 
 
-def whole_image(depth, size):
-    """Depth (h, w) resized to (height, width) pixels. ValueError where it is of a part of the
-    image only.
+def whole_image(depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize depth (h, w) to (height, width) pixels. Raise ValueError if it covers only part of
+    the image.
     """
     height, width = size
     if abs(np.log(depth.shape[0] / depth.shape[1] * width / height)) > CROPPED:
         raise ValueError(
-            f"dense output of {depth.shape[1]}x{depth.shape[0]} is not of the whole image of {width}x{height}: it was cropped"
+            f"dense output of {depth.shape[1]}x{depth.shape[0]} does not cover the whole image of {width}x{height}: it was cropped"
         )
     return cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-def _camera(matrix, seen, size):
-    """Camera of the images of `size` from the matrix of those the network saw."""
+def _camera(matrix: np.ndarray, seen: tuple[int, int], size: tuple[int, int]) -> Camera:
+    """Return the camera of images of `size`, from the matrix (3, 3) of the resized images of size
+    `seen`.
+    """
     (rows, columns), (height, width) = seen, size
     if abs(np.log(rows / columns * width / height)) > CROPPED:
         raise ValueError(
-            f"the network saw {columns}x{rows} of images of {width}x{height}: they were cropped; give the camera with --camera"
+            f"images of {width}x{height} were cropped to {columns}x{rows} for the network: give the camera with --camera"
         )
-    seen_camera = Camera(
-        columns, rows, *(float(matrix[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2)))
-    )
+    fx, fy, cx, cy = (float(matrix[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    seen_camera = Camera(columns, rows, fx, fy, cx, cy)
     return seen_camera.scaled(width, height)
 
 
-def _image_files(folder):
+def _image_files(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     files = (
         sorted(file for file in folder.glob("*") if file.suffix.lower() in IMAGES)
@@ -241,29 +253,29 @@ def _image_files(folder):
     )
     if not files:
         raise ValueError(
-            f"{folder} is no folder with images ({', '.join(IMAGES)}): name the one that the run was given"
+            f"{folder} is not a folder with images ({', '.join(IMAGES)}): name the input folder of the run"
         )
     return files
 
 
-def _same_number(path, count, files):
+def _same_number(path: Path, count: int, files: list[Path]) -> None:
     if count != len(files):
         raise ValueError(
-            f"{path} holds {count} poses, {files[0].parent} {len(files)} images: give the images of that run, and no others"
+            f"{path} has {count} poses, but {files[0].parent} has {len(files)} images: give exactly the images of that run"
         )
 
 
-def _floats(path, line, fields):
+def _floats(path: Path, line: int, fields: Sequence[str]) -> list[float]:
     try:
         values = [float(field) for field in fields]
     except ValueError as error:
         raise ValueError(f"{path}:{line}: {error}") from error
     if not np.isfinite(values).all():
-        raise ValueError(f"{path}:{line}: it holds NaN or infinity")
+        raise ValueError(f"{path}:{line}: it contains NaN or infinity")
     return values
 
 
-def _pose(path, line, matrix):
+def _pose(path: Path, line: int, matrix: np.ndarray) -> np.ndarray:
     try:
         return se3.check(matrix, "the pose")
     except ValueError as error:

@@ -1,51 +1,60 @@
-"""What every reader yields: all frames of one camera, before keyframes are chosen among them."""
+"""The common form of every data set: all frames of one camera, before keyframes are selected."""
 
 from collections.abc import Callable
+from collections.abc import Sequence as AnySequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from vggt3_ros.datasets.sequence import KeyframeList, Sequence
+from vggt3_ros.datasets.sequence import KeyframeList, Query, Sequence
 from vggt3_ros.geometry.camera import Camera
+from vggt3_ros.messages.levels import Levels
 from vggt3_ros.store.stored_poses import spanning
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Frames 0..N-1, their images loaded when asked for.
+    """Frames 0..N-1, whose images are loaded on demand.
 
-    stamps_ns: (N,) int64, increasing. load_image(i) -> (height, width, 3) uint8 RGB; load_depth(i)
-    -> (height, width) float32 metres or None, itself None without any depth. T_odom_cam,
-    T_world_cam: (N, 4, 4) odometry and truth as far as the data set has them, NaN where unknown,
-    or None. covariances: (N, 6, 6) as in Keyframe.odometry_covariance, zeros where not given, or
-    None; instead of them motion(i, j) -> (6, 6) or None of the motion from frame i to a later one.
-    levels: messages.levels.Levels of its images, which those to be localized in it share. chosen:
-    the frames are a front end's keyframes already. T_file_cam: (4, 4) rotation of this camera in
-    the one whose poses trajectory files hold, where the reader rectifies.
+    stamps_ns: (N,) int64, increasing. load_image(i) returns (height, width, 3) uint8 RGB.
+    load_depth(i) returns (height, width) float32 metres or None; load_depth is None if the data
+    set has no depth. T_odom_cam, T_world_cam: (N, 4, 4) odometry and truth, NaN where unknown, or
+    None if absent. covariances: (N, 6, 6) as in Keyframe.odometry_covariance, zeros where not
+    given, or None. Alternatively motion(i, j) returns the covariance (6, 6) of the motion from
+    frame i to a later frame j, or None. levels: Levels of its images, which queries share. chosen:
+    the frames already are a front end's keyframes. T_file_cam: (4, 4) rotation from this camera to
+    the one whose poses trajectory files hold; not the identity if the reader rectifies.
     """
 
     name: str
     camera: Camera
     stamps_ns: np.ndarray
-    load_image: Callable
-    load_depth: Callable | None = None
+    load_image: Callable[[int], np.ndarray]
+    load_depth: Callable[[int], np.ndarray | None] | None = None
     T_odom_cam: np.ndarray | None = None
     T_world_cam: np.ndarray | None = None
     covariances: np.ndarray | None = None
     chosen: bool = False
-    motion: Callable | None = None
-    levels: object | None = None
+    motion: Callable[[int, int], np.ndarray | None] | None = None
+    levels: Levels | None = None
     T_file_cam: np.ndarray = field(default_factory=lambda: np.eye(4))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.stamps_ns)
 
-    def keyframes(self, indices, T_odom_cam, T_world_cam=None, queries=()):
-        """Sequence of the frames `indices` (K,), with odometry T_odom_cam (K, 4, 4) and truth
-        T_world_cam (K, 4, 4) or None.
+    def keyframes(
+        self,
+        indices: np.ndarray,
+        T_odom_cam: np.ndarray,
+        T_world_cam: np.ndarray | None = None,
+        queries: AnySequence[Query] = (),
+    ) -> Sequence:
+        """Return the Sequence of the frames `indices` (K,), with odometry T_odom_cam (K, 4, 4) and
+        truth T_world_cam (K, 4, 4) or None.
         """
         indices = np.asarray(indices, int)
-        load_depth = (lambda i: self.load_depth(int(indices[i]))) if self.load_depth else None
+        read_depth = self.load_depth
+        load_depth = None if read_depth is None else lambda i: read_depth(int(indices[i]))
         frames = KeyframeList(
             self.camera,
             self.stamps_ns[indices],
@@ -56,8 +65,10 @@ class Recording:
         )
         return Sequence(self.name, self.camera, frames.stamps_ns, frames, T_world_cam, queries)
 
-    def _covariances(self, indices):
-        """(K, 6, 6) of the motions from one of the frames `indices` to the next, or None."""
+    def _covariances(self, indices: np.ndarray) -> np.ndarray | None:
+        """Return the covariances (K, 6, 6) of the motions between consecutive frames of `indices`,
+        or None.
+        """
         if self.motion is not None:
             found = [
                 None,
@@ -71,7 +82,7 @@ class Recording:
         return _stacked(spanning(self.T_odom_cam, given, np.zeros(len(self)), chosen))
 
 
-def _stacked(covariances):
+def _stacked(covariances: AnySequence[np.ndarray | None]) -> np.ndarray:
     return np.array(
         [np.zeros((6, 6)) if covariance is None else covariance for covariance in covariances]
     ).reshape(-1, 6, 6)

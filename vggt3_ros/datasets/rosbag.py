@@ -1,56 +1,59 @@
 """rosbag2 recordings (sqlite3 or mcap), read with rosbags: no ROS installation is needed.
 
-One pass over the bag notes when each image was taken; the images themselves are read again when
-they are asked for. What the node makes of the same topics is made of them here, by the same code:
-poses (frontend/pose_track.py), frames and registration (messages/registration.py).
+One pass over the bag notes the time of each image; the images themselves are read again on demand.
+Topics are interpreted as in the node, by the same code: poses (frontend/pose_track.py), frames and
+registration (messages/registration.py).
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from vggt3_ros.datasets.bag import Bag, bag_paths
+from vggt3_ros.datasets.bag import Bag, Place, bag_paths
 from vggt3_ros.datasets.bag_stream import Stream
 from vggt3_ros.datasets.bag_values import pose_of, series, wide_images
+from vggt3_ros.datasets.odometry import PAIRING
 from vggt3_ros.datasets.recording import Recording
-from vggt3_ros.datasets.rosbag_topics import Topics, choose_topics
+from vggt3_ros.datasets.rosbag_topics import GUESSED, Topics, choose_topics
 from vggt3_ros.datasets.trajectories import offsets_ns, poses_at
 from vggt3_ros.frontend.pairing import PairingConfig
+from vggt3_ros.geometry.camera import Camera
 from vggt3_ros.messages import images
 from vggt3_ros.messages.levels import Levels, spread
 from vggt3_ros.messages.reading import to_camera, to_keyframe, to_transform
 from vggt3_ros.messages.registration import check_registered
-from vggt3_ros.store.keyframe import check_covariance
-from vggt3_ros.store.stereo_keyframe import with_stereo_depth
+from vggt3_ros.store.keyframe import Keyframe, check_covariance
+from vggt3_ros.store.stereo_keyframe import StereoKeyframe, with_stereo_depth
 
 __all__ = ["Bag", "bag_paths", "read_rosbag"]
 
 
 def read_rosbag(
-    path,
-    topics=Topics(),
-    T_base_cam=None,
-    odometry_needed=True,
-    rectified=False,
-    base_frame="",
-    pairing=PairingConfig(),
-    time_offsets=None,
-):
-    """A bag as a Recording: image (raw or compressed), CameraInfo, odometry [, depth, truth], or
-    vggt3_ros/Keyframe messages.
+    path: str | Path,
+    topics: Topics = GUESSED,
+    T_base_cam: np.ndarray | None = None,
+    odometry_needed: bool = True,
+    rectified: bool = False,
+    base_frame: str = "",
+    pairing: PairingConfig = PAIRING,
+    time_offsets: Mapping[str, float] | None = None,
+) -> Recording:
+    """Read a bag as a Recording, from image (raw or compressed), CameraInfo and odometry topics,
+    optionally depth and truth; or from vggt3_ros/Keyframe messages.
 
-    T_base_cam: (4, 4) where the camera (optical axes) sits on base_frame, by default the
-    odometry's child frame; None: from /tf_static and, where that does not tie the two together,
-    /tf, at the stamp of each image. The camera is the frame that the images name. Depth in another
-    frame, or of another calibration, is registered by its own CameraInfo and the transform between
-    the two; without any, a right image whose CameraInfo has p[3] = -fx * baseline gives it.
-    rectified: p of the CameraInfo holds, k and d do not. time_offsets: {"depth" (or "right"),
-    "odometry", "groundtruth": seconds to add to its stamps}. The bag stays open as long as the
-    Recording lives.
+    T_base_cam: (4, 4) pose of the camera (optical axes) in base_frame. If None, it is taken from
+    /tf_static, and from /tf at the stamp of each image if /tf_static does not connect the two
+    frames. base_frame: by default the odometry's child frame. The camera's frame is the one that
+    the images name. Depth in another frame, or with another calibration, is registered by its own
+    CameraInfo and the transform between the frames. Without a depth topic, depth is computed from
+    a right image whose CameraInfo has p[3] = -fx * baseline. rectified: use p of the CameraInfo
+    and ignore k and d. time_offsets: {"depth", "right", "odometry" or "groundtruth": seconds to
+    add to its stamps}. The bag stays open as long as the Recording exists.
 
-    Messages that cannot be read cost no others: they are left out, counted and named in a warning.
-    ValueError says what is missing or damaged.
+    Invalid messages are skipped, counted and reported in a warning. Raise ValueError if something
+    required is missing or damaged.
     """
     bag = Bag(path)
     types = {connection.topic: connection.msgtype for connection in bag.reader.connections}
@@ -58,7 +61,8 @@ def read_rosbag(
         chosen = choose_topics(types, topics, odometry_needed)
         if chosen.keyframes:
             return _keyframes(bag, chosen)
-        if not odometry_needed and not chosen.groundtruth:  # which is of the odometry's frame
+        # the truth describes the odometry's child frame
+        if not odometry_needed and not chosen.groundtruth:
             chosen = replace(chosen, odometry=None)
         return Stream(bag, chosen, rectified, pairing, offsets_ns(time_offsets)).recording(
             T_base_cam, base_frame
@@ -69,8 +73,13 @@ def read_rosbag(
         bag.warn()
 
 
-def _keyframes(bag, topics):
-    places, poses, covariances, camera, truth = {}, {}, {}, None, []
+def _keyframes(bag: Bag, topics: Topics) -> Recording:
+    """Read Keyframe messages as a Recording."""
+    places: dict[int, Place] = {}
+    poses: dict[int, np.ndarray] = {}
+    motions: dict[int, np.ndarray] = {}
+    camera: Camera | None = None
+    truth: list[tuple[int, np.ndarray]] = []
     for place, data in bag.messages({topics.keyframes, topics.groundtruth}):
         try:
             message = bag.decode(place, data)
@@ -89,17 +98,23 @@ def _keyframes(bag, topics):
             bag.refuse(place, error)
             continue
         camera = camera or seen
-        # the images come with the first; sent again, an id has a new pose
+        # The first message of an id has the images; later ones update its pose.
         places.setdefault(message.id, place)
-        poses[message.id], covariances[message.id] = pose, covariance
-    if not places:
-        raise ValueError(bag.why_none(topics.keyframes))
+        poses[message.id], motions[message.id] = pose, covariance
+    if camera is None:
+        raise ValueError(bag.why_none(str(topics.keyframes)))
     ids = _in_order(bag, places)
     stamps_ns = np.array([places[id].stamp_ns for id in ids], np.int64)
-    covariances = np.array([covariances[id] for id in ids])
+    covariances = np.array([motions[id] for id in ids])
     levels = Levels(look=lambda: wide_images(bag.read(places[ids[i]]) for i in spread(len(ids))))
-    load = lambda i: to_keyframe(bag.read(places[ids[i]]), levels.to_8_bits)[0]
-    load_image = lambda i: getattr(sent := load(i), "keyframe", sent).image
+
+    def load(i: int) -> Keyframe | StereoKeyframe:
+        return to_keyframe(bag.read(places[ids[i]]), levels.to_8_bits)[0]
+
+    def load_image(i: int) -> np.ndarray:
+        sent = load(i)
+        return sent.keyframe.image if isinstance(sent, StereoKeyframe) else sent.image
+
     return Recording(
         Path(bag.path).stem,
         camera,
@@ -113,13 +128,13 @@ def _keyframes(bag, topics):
     )
 
 
-def _in_order(bag, places):
-    """Ids of {id: Place} by stamp, those with a stamp of their own."""
+def _in_order(bag: Bag, places: Mapping[int, Place]) -> list[int]:
+    """Return the ids of {id: Place} by stamp; of equal stamps the first counts."""
     ids, newest = [], -1
     for id in sorted(places, key=lambda id: places[id].stamp_ns):
         if places[id].stamp_ns > newest:
             ids.append(id)
             newest = places[id].stamp_ns
         else:
-            bag.refuse(places[id], f"keyframe {id} has the stamp of another")
+            bag.refuse(places[id], f"keyframe {id} has the same stamp as another")
     return ids

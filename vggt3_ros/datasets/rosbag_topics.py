@@ -1,7 +1,8 @@
-"""Which topics of a bag are the camera, its calibration, its depth and the odometry: as named,
-else guessed by type and name.
+"""Topics of a bag by role: camera, calibration, depth, odometry. Roles not named by the user are
+guessed from types and names.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 IMAGE, COMPRESSED, CAMERA_INFO = (
@@ -17,6 +18,7 @@ POSES = (
     "geometry_msgs/msg/TransformStamped",
 )
 TF_STATIC, TF, TF_MESSAGE = "/tf_static", "/tf", "tf2_msgs/msg/TFMessage"
+Types = Mapping[str, str]  # topic: message type
 COLOR_WORDS, DEPTH_WORDS, REGISTERED_WORDS = (
     ("color", "rgb", "left", "cam0"),
     ("depth",),
@@ -26,14 +28,13 @@ COLOR_WORDS, DEPTH_WORDS, REGISTERED_WORDS = (
 
 @dataclass(frozen=True)
 class Topics:
-    """Names of topics; None: guess. keyframes goes instead of image, camera_info, odometry and
-    depth.
+    """Topic names; None: guess. `keyframes` replaces image, camera_info, odometry and depth.
 
-    groundtruth (Odometry, PoseStamped, PoseWithCovarianceStamped or TransformStamped: where the
-    odometry's child frame is) is never guessed. depth "": none; depth_camera_info: its
-    calibration, by default the one beside it. right, right_camera_info: of a second camera to the
-    right of the image's, taken where there is no depth and the image's topic says left; right "":
-    none.
+    groundtruth (Odometry, PoseStamped, PoseWithCovarianceStamped or TransformStamped: true pose of
+    the odometry's child frame) is never guessed. depth: "" for none. depth_camera_info:
+    calibration of the depth, by default the one beside it. right, right_camera_info: a second
+    camera to the right of the first, used if there is no depth and the image's topic contains
+    "left"; right: "" for none.
     """
 
     keyframes: str | None = None
@@ -47,14 +48,17 @@ class Topics:
     depth_camera_info: str | None = None
 
 
-def choose_topics(types, wanted=Topics(), odometry_needed=True):
-    """{topic: message type} -> Topics in which None means that there is none. ValueError names
-    what is missing or ambiguous.
+GUESSED = Topics()
+
+
+def choose_topics(types: Types, wanted: Topics = GUESSED, odometry_needed: bool = True) -> Topics:
+    """Resolve the wanted topics; in the result None means absent. Raise ValueError naming what is
+    missing or ambiguous.
     """
     for field in fields(wanted):
         name = getattr(wanted, field.name)
         if name and name not in types:
-            raise ValueError(f"topic {name} is not in the bag; it holds {_listed(types)}")
+            raise ValueError(f"topic {name} is not in the bag; its topics: {_listed(types)}")
     keyframes = (
         _only(types, wanted.keyframes, (KEYFRAME,), "keyframes") if wanted.image is None else None
     )
@@ -72,12 +76,12 @@ def choose_topics(types, wanted=Topics(), odometry_needed=True):
     odometry = _only(types, wanted.odometry, POSES if wanted.odometry else (ODOMETRY,), "odometry")
     if camera_info is None:
         raise ValueError(
-            f"no sensor_msgs/CameraInfo topic: the camera's calibration is needed; the bag holds {_listed(types)}"
+            f"no sensor_msgs/CameraInfo topic: the camera's calibration is required; topics of the bag: {_listed(types)}"
         )
     if odometry is None and odometry_needed:
         raise ValueError(
-            f"no nav_msgs/Odometry topic: name the front end's with --odometry-topic, or a trajectory file with --odometry; "
-            f"the bag holds {_listed(types)}"
+            f"no nav_msgs/Odometry topic: name the front end's topic with --odometry-topic, or a trajectory file with --odometry; "
+            f"topics of the bag: {_listed(types)}"
         )
     depth = _depth(types, wanted.depth, image)
     right, right_info = (None, None) if depth else _right(types, wanted, image)
@@ -99,7 +103,7 @@ def choose_topics(types, wanted=Topics(), odometry_needed=True):
     )
 
 
-def _image(types, wanted):
+def _image(types: Types, wanted: str | None) -> str:
     if wanted:
         return wanted
     candidates = [
@@ -115,13 +119,13 @@ def _image(types, wanted):
             candidates = [name for name in candidates if name in narrower]
     if len(candidates) != 1:
         raise ValueError(
-            f"{'several image topics' if candidates else 'no image topic'}: name one with --image-topic; the bag holds "
+            f"{'several image topics' if candidates else 'no image topic'}: name one with --image-topic; topics of the bag: "
             f"{_listed(types)}"
         )
     return candidates[0]
 
 
-def _depth(types, wanted, image):
+def _depth(types: Types, wanted: str | None, image: str) -> str | None:
     if wanted is not None:
         return _checked(types, wanted, (IMAGE, COMPRESSED), "depth") if wanted else None
     candidates = [
@@ -142,26 +146,26 @@ def _depth(types, wanted, image):
     return candidates[0] if candidates else None
 
 
-def _right(types, wanted, image):
-    """The second camera's image and calibration, or twice None."""
+def _right(types: Types, wanted: Topics, image: str) -> tuple[str | None, str | None]:
+    """Return the topics of the second camera's image and calibration, or (None, None)."""
     name = image.replace("left", "right") if wanted.right is None else wanted.right
     if not name or name == image or name not in types:
         return None, None
     info = wanted.right_camera_info or _sibling(types, name)
     if info is None and wanted.right is None:
-        return None, None  # a guess needs its calibration
+        return None, None  # do not guess a camera without calibration
     if info is None:
         raise ValueError(
-            f"no sensor_msgs/CameraInfo beside {name}: name it with --right-camera-info-topic; the bag holds {_listed(types)}"
+            f"no sensor_msgs/CameraInfo beside {name}: name it with --right-camera-info-topic; topics of the bag: {_listed(types)}"
         )
     return _checked(types, name, (IMAGE, COMPRESSED), "right"), _checked(
         types, info, (CAMERA_INFO,), "right_camera_info"
     )
 
 
-def _sibling(types, image):
-    """camera_info in the namespace of the image, or of the image that it is a compressed form
-    of.
+def _sibling(types: Types, image: str) -> str | None:
+    """Return the camera_info topic in the namespace of an image topic, or of the image that it
+    compresses.
     """
     parents = [image.rsplit("/", n)[0] for n in (1, 2)[: 1 + (types.get(image) == COMPRESSED)]]
     return next(
@@ -174,8 +178,10 @@ def _sibling(types, image):
     )
 
 
-def _only(types, wanted, kinds, name):
-    """The named topic, else the one of these types; None without one."""
+def _only(types: Types, wanted: str | None, kinds: tuple[str, ...], name: str) -> str | None:
+    """Return the wanted topic, or the only one of these types, or None. Raise ValueError if there
+    are several.
+    """
     if wanted:
         return _checked(types, wanted, kinds, name)
     found = [topic for topic, kind in types.items() if kind in kinds]
@@ -186,15 +192,17 @@ def _only(types, wanted, kinds, name):
     return found[0] if found else None
 
 
-def _checked(types, topic, kinds, name):
+def _checked(types: Types, topic: str | None, kinds: tuple[str, ...], name: str) -> str | None:
     if topic and types[topic] not in kinds:
-        raise ValueError(f"{name} topic {topic} holds {types[topic]}, not {' or '.join(kinds)}")
+        raise ValueError(
+            f"{name} topic {topic} has type {types[topic]}, expected {' or '.join(kinds)}"
+        )
     return topic or None
 
 
-def _says(topic, words):
+def _says(topic: str, words: tuple[str, ...]) -> bool:
     return any(word in topic.lower() for word in words)
 
 
-def _listed(types):
-    return ", ".join(f"{name} ({kind})" for name, kind in sorted(types.items())) or "nothing"
+def _listed(types: Types) -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in sorted(types.items())) or "none"

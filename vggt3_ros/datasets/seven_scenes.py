@@ -1,10 +1,10 @@
 """Folders of the 7-Scenes layout: seq-XX/frame-NNNNNN.color.png, .depth.png (uint16 millimetres)
 and .pose.txt (camera to world).
 
-7-Scenes: Shotton et al., CVPR 2013. Its frames have no stamps (30 a second) and no calibration:
-the colour camera is taken to have f 525, the depth camera f 585, both at the image centre, and
-depth is re-sampled onto the colour image. A camera.yaml in the sequence's folder or the scene's
-says otherwise: then depth is taken as registered to the image.
+7-Scenes: Shotton et al., CVPR 2013. Its frames have no stamps (30 per second) and no calibration.
+The colour camera is assumed to have f = 525, the depth camera f = 585, both with the principal
+point at the image centre; depth is resampled onto the colour image. A camera.yaml in the folder of
+the sequence or the scene overrides this; depth is then assumed to be registered to the image.
 """
 
 import re
@@ -22,14 +22,14 @@ from vggt3_ros.geometry.camera import Camera
 COLOR_CAMERA = Camera(640, 480, 525.0, 525.0, 320.0, 240.0)
 DEPTH_CAMERA = Camera(640, 480, 585.0, 585.0, 320.0, 240.0)
 DEPTH_SCALE = 1000.0
-NO_DEPTH = 65535
-RATE = 30
+NO_DEPTH = 65535  # stored value of unknown depth
+RATE = 30  # frames per second
 FRAME = re.compile(r"frame-(\d{1,9})\.color\.(png|jpg)")
 
 
-def sequences_in(folder):
-    """The folders with frames below a scene's folder, or [folder] where it holds frames itself; []
-    for anything else.
+def sequences_in(folder: str | Path) -> list[Path]:
+    """Return the sequence folders below a scene's folder, [folder] if it contains frames itself,
+    or [].
     """
     if any(FRAME.fullmatch(path.name) for path in Path(folder).glob("frame-*.color.*")):
         return [Path(folder)]
@@ -40,17 +40,17 @@ def sequences_in(folder):
     )
 
 
-def read_seven_scenes(folder):
-    """One sequence (seq-XX, or a scene's folder that holds just one) as a Recording; the pose
-    files are its truth.
+def read_seven_scenes(folder: str | Path) -> Recording:
+    """Read one sequence (seq-XX, or a scene's folder with only one) as a Recording. Its truth are
+    the pose files; frame N has the stamp N/30 s.
 
-    Frame N has the stamp N/30 s. ValueError names the file and what is wrong with it.
+    Raise ValueError naming the file and the fault.
     """
     found = sequences_in(folder)
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise ValueError(
-            f"{folder}: name one sequence of frame-NNNNNN.color.png files; there are: {names}"
+            f"{folder}: name one sequence of frame-NNNNNN.color.png files; found: {names}"
         )
     folder = found[0]
     files = sorted(
@@ -58,11 +58,13 @@ def read_seven_scenes(folder):
     )
     numbers = np.array([number for number, _ in files], np.int64)
     if np.any(np.diff(numbers) == 0):
-        raise ValueError(f"{folder} holds a frame number twice (as .png and .jpg): keep one")
+        raise ValueError(f"{folder} has a frame number twice (as .png and .jpg): keep one of them")
     camera, depth_scale, registered = _calibration(folder)
-    beside = lambda i, kind: files[i][1].with_name(f"{files[i][1].name.split('.')[0]}.{kind}")
 
-    def load_depth(i):
+    def beside(i: int, kind: str) -> Path:
+        return files[i][1].with_name(f"{files[i][1].name.split('.')[0]}.{kind}")
+
+    def load_depth(i: int) -> np.ndarray | None:
         if not beside(i, "depth.png").exists():
             return None
         depth = read_depth(
@@ -87,9 +89,9 @@ def read_seven_scenes(folder):
     )
 
 
-def onto_color(depth):
-    """Depth image of DEPTH_CAMERA -> seen by COLOR_CAMERA; the few centimetres between the two are
-    not known and left out.
+def onto_color(depth: np.ndarray) -> np.ndarray:
+    """Resample a depth image of DEPTH_CAMERA to COLOR_CAMERA. The offset of a few centimetres
+    between the cameras is unknown and ignored.
     """
     x, y = (
         np.arange(COLOR_CAMERA.width, dtype=np.float32),
@@ -105,22 +107,22 @@ def onto_color(depth):
     )
 
 
-def _calibration(folder):
-    """(camera, depth_scale, whether depth is registered to the image)."""
+def _calibration(folder: Path) -> tuple[Camera, float, bool]:
+    """Return the camera, the depth_scale, and whether depth is registered to the image."""
     for path in (folder / "camera.yaml", folder.parent / "camera.yaml"):
         if path.exists():
             return *read_camera(path, DEPTH_SCALE), True
     return COLOR_CAMERA, DEPTH_SCALE, False
 
 
-def _read_pose(path):
-    """(4, 4) T_world_cam; NaN where the file is missing or says that tracking was lost."""
+def _read_pose(path: Path) -> np.ndarray:
+    """Return T_world_cam (4, 4); NaN if the file is missing or marks tracking as lost."""
     if not path.exists():
         return np.full((4, 4), np.nan)
     try:
         values = np.array(path.read_text("utf-8-sig").split(), float)
         if values.size != 16:
-            raise ValueError(f"{values.size} numbers where a 4x4 matrix has 16")
+            raise ValueError(f"{values.size} numbers, expected the 16 of a 4x4 matrix")
         return (
             se3.check(values.reshape(4, 4), "the pose")
             if np.isfinite(values).all()

@@ -1,6 +1,7 @@
-"""The text files of the TUM layout: trajectories and lists, one line per stamp."""
+"""Text files of the TUM layout: trajectories and lists, one line per stamp."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -10,24 +11,28 @@ import numpy as np
 from vggt3_ros.geometry import se3
 
 YEAR_S = 365.25 * 86400
-# from 1973 on; 1e11 s is the year 5138
+# thresholds that separate the units for stamps after 1973; 1e11 s is the year 5138
+Rows = list[tuple[int, list[str]]]  # (line number, fields)
 UNITS = (("nanoseconds", 1e17, 1), ("microseconds", 1e14, 10**3), ("milliseconds", 1e11, 10**6))
 _log = logging.getLogger(__name__)
 
 
-def read_trajectory_tum(path):
-    """'stamp tx ty tz qx qy qz qw' lines -> (N,) int64 nanoseconds and (N, 4, 4). ValueError names
-    the bad line, or says that no line has a pose.
+def read_trajectory_tum(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read 'stamp tx ty tz qx qy qz qw' lines as (N,) int64 nanoseconds and (N, 4, 4) poses.
+
+    Raise ValueError naming the invalid line, or if no line has a pose.
     """
     stamps, poses, lost = read_tracked_tum(path)
     if not len(stamps):
-        raise ValueError(f"{path}: the front end was lost in all of its {len(lost)} lines")
+        raise ValueError(
+            f"{path}: none of the {len(lost)} lines has a pose: tracking was lost throughout"
+        )
     return stamps, poses
 
 
-def read_tracked_tum(path):
-    """As :func:`read_trajectory_tum`, and the stamps at which the front end was lost: a null
-    quaternion, or NaN throughout. A warning counts them.
+def read_tracked_tum(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As :func:`read_trajectory_tum`, and return also the stamps at which tracking was lost: lines
+    with a null quaternion, or only NaN. A warning gives their number.
     """
     rows = read_rows(path, 8, "stamp tx ty tz qx qy qz qw")
     poses, known = [], np.ones(len(rows), bool)
@@ -38,16 +43,16 @@ def read_tracked_tum(path):
                 known[row] = False
                 continue
             if not np.all(np.isfinite(values)):
-                raise ValueError("it holds NaN or infinity")
+                raise ValueError("it contains NaN or infinity")
             poses.append(se3.from_quaternion(values[:3], values[3:]))
         except ValueError as error:
             raise ValueError(
-                f"{path}:{line}: {error}; each line is 'stamp tx ty tz qx qy qz qw'"
+                f"{path}:{line}: {error}; expected 'stamp tx ty tz qx qy qz qw'"
             ) from error
     stamps = read_stamps(path, rows)
     if not known.all():
         _log.warning(
-            "%s: %d of %d lines have no pose, the first is line %d: the front end was lost there",
+            "%s: %d of %d lines have no pose, the first is line %d: tracking was lost there",
             path,
             np.sum(~known),
             len(rows),
@@ -56,9 +61,14 @@ def read_tracked_tum(path):
     return stamps[known], np.array(poses).reshape(-1, 4, 4), stamps[~known]
 
 
-def write_trajectory_tum(path, stamps_ns, T_world_cam, comment="T_world_cam"):
-    """Write (N,) nanoseconds and (N, 4, 4) poses as 'stamp tx ty tz qx qy qz qw' lines, to 0.1
-    micrometre.
+def write_trajectory_tum(
+    path: str | Path,
+    stamps_ns: np.ndarray | Sequence[int],
+    T_world_cam: np.ndarray | Sequence[np.ndarray],
+    comment: str = "T_world_cam",
+) -> None:
+    """Write (N,) nanoseconds and (N, 4, 4) poses as 'stamp tx ty tz qx qy qz qw' lines, with a
+    resolution of 0.1 micrometre.
     """
     translation, quaternion = se3.to_quaternion(np.asarray(T_world_cam).reshape(-1, 4, 4))
     with open(path, "w") as file:
@@ -70,68 +80,70 @@ def write_trajectory_tum(path, stamps_ns, T_world_cam, comment="T_world_cam"):
             )
 
 
-def read_rows(path, count, names):
-    """Lines of `count` fields, comments left out -> list of (line number, fields). ValueError
-    names the bad line.
+def read_rows(path: str | Path, count: int, names: str) -> Rows:
+    """Return (line number, fields) of all lines of `count` fields; comments are skipped.
+
+    names: of the fields, for messages. Raise ValueError naming the invalid line.
     """
     try:
         # Windows editors write a byte-order mark
         lines = Path(path).read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{path} cannot be read: {error}; it must be a text file of '{names}' lines"
+            f"{path} cannot be read: {error}; expected a text file of '{names}' lines"
         ) from error
     rows = []
     for number, line in enumerate(lines, start=1):
         fields = line.split("#")[0].replace(",", " ").split()
         if fields and len(fields) != count:
             raise ValueError(
-                f"{path}:{number}: {len(fields)} fields where '{names}' are {count}; correct the line"
+                f"{path}:{number}: {len(fields)} fields, expected the {count} fields '{names}'; correct the line"
             )
         if fields:
             rows.append((number, fields))
     if not rows:
-        raise ValueError(f"{path} holds no '{names}' line: it must have one per image or pose")
+        raise ValueError(f"{path} has no '{names}' line: it must have one per image or pose")
     return rows
 
 
-def read_stamps(path, rows):
-    """First field of every row, seconds -> (N,) int64 nanoseconds, increasing. ValueError names
-    the bad line.
+def read_stamps(path: str | Path, rows: Rows) -> np.ndarray:
+    """Convert the first field of every row from seconds to int64 nanoseconds (N,), increasing.
 
-    Stamps since 1970 in other units are told by their size: a file in nanoseconds (ORB-SLAM3
-    writes such), microseconds or milliseconds is read as that, and the log says so.
+    Other units of stamps since 1970 are recognised by their magnitude: stamps in nanoseconds (as
+    ORB-SLAM3 writes), microseconds or milliseconds are read as such, and the log says so. Raise
+    ValueError naming the invalid line.
     """
-    stamps, unit = [], _unit(path, rows)
+    stamps: list[int] = []
+    unit = _unit(path, rows)
     for number, fields in rows:
         try:
             # Decimal: float seconds lose the nanoseconds
             stamp = int((Decimal(fields[0]) * unit).to_integral_value())
         except (InvalidOperation, ValueError, OverflowError) as error:
             raise ValueError(
-                f"{path}:{number}: '{fields[0]}' is no timestamp: write seconds, as 1305031102.175304"
+                f"{path}:{number}: '{fields[0]}' is not a timestamp: write seconds, such as 1305031102.175304"
             ) from error
         if not 0 <= stamp < 2**63 or (stamps and stamp <= stamps[-1]):
             raise ValueError(
-                f"{path}:{number}: timestamp {fields[0]} is out of range or not after the one before: sort the "
-                "lines and keep each once"
+                f"{path}:{number}: timestamp {fields[0]} is out of range or does not increase: sort the "
+                "lines and remove duplicates"
             )
         stamps.append(stamp)
     return np.array(stamps, np.int64)
 
 
-def _unit(path, rows):
-    """Nanoseconds in one unit of the stamps, by the largest."""
+def _unit(path: str | Path, rows: Rows) -> int:
+    """Return the nanoseconds per unit of the stamps, judged by the largest."""
     largest = 0.0
     for _, fields in rows:
-        with suppress(ValueError):  # told of by its line
+        with suppress(ValueError):  # reported later, with its line
             largest = max(largest, float(fields[0]))
     if not largest < float("inf"):
         return 10**9
     for name, least, unit in UNITS:
         if largest >= least:
             _log.warning(
-                "%s: the stamps are read as %s, for as seconds they would be of the year %.0f",
+                "%s: the stamps are read as %s; as seconds they would lie in the year %.0f",
                 path,
                 name,
                 1970 + largest / YEAR_S,
@@ -140,6 +152,6 @@ def _unit(path, rows):
     return 10**9
 
 
-def seconds(stamp_ns):
-    """Nanoseconds as the text of seconds with nine decimals."""
+def seconds(stamp_ns: int) -> str:
+    """Format nanoseconds as seconds with nine decimals."""
     return f"{int(stamp_ns) // 10**9}.{int(stamp_ns) % 10**9:09d}"

@@ -1,1 +1,1 @@
-"""Scores of trajectories, maps and localizations against truth, and how they are reported."""
+"""Errors of trajectories, maps and localizations against ground truth, and their reports."""

@@ -1,6 +1,8 @@
-"""How well images are localized in a map whose alignment to the truth is known."""
+"""Accuracy of localizations in a map whose alignment to the ground truth is known."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.special import chdtri  # quantiles of chi-squared
@@ -8,12 +10,29 @@ from scipy.special import chdtri  # quantiles of chi-squared
 from vggt3_ros.geometry import se3
 
 
+class Answer(Protocol):
+    """A localization: pose (4, 4) in the map or None, covariance (6, 6) in map axes or None, and its
+    duration in seconds.
+    """
+
+    @property
+    def T_map_cam(self) -> np.ndarray | None: ...
+
+    @property
+    def covariance(self) -> np.ndarray | None: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+
 @dataclass(frozen=True)
 class LocalizationScore:
-    """Medians (metres, degrees) and shares over all queries; one that is not localized is
-    infinitely far off. in_ellipsoid, in_pose_ellipsoid: of those localized, the share whose
-    position (3 degrees of freedom), or pose (6), lies where its covariance says 95 % do; NaN
-    without any.
+    """Medians (metres, degrees) and fractions over all queries. A query that is not localized
+    counts as an infinite error.
+
+    in_ellipsoid, in_pose_ellipsoid: fraction of the localized queries whose true position (3
+    degrees of freedom) or pose (6) lies within the 95 % ellipsoid of the reported covariance; NaN
+    if there is none.
     """
 
     queries: int
@@ -26,20 +45,27 @@ class LocalizationScore:
     in_ellipsoid: float
     in_pose_ellipsoid: float
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, float]:
         return asdict(self)
 
 
-def score_localizations(answers, T_truth_cam, T_truth_map):
-    """Localizations, their (N, 4, 4) true poses and the map's alignment -> LocalizationScore;
-    ValueError without any query.
+def score_localizations(
+    answers: Sequence[Answer],
+    T_truth_cam: Sequence[np.ndarray] | np.ndarray,
+    T_truth_map: np.ndarray,
+) -> LocalizationScore:
+    """Score localizations against their true poses (N, 4, 4), with the map's alignment T_truth_map
+    (4, 4).
 
-    Medians count a query that was not localized as infinitely far off, so that refusing hard
-    images cannot better them.
+    A query that is not localized enters the medians as an infinite error, so that refusing hard
+    images cannot improve them. Raise ValueError without queries.
     """
     if not len(answers) or len(answers) != len(T_truth_cam):
-        raise ValueError(f"{len(answers)} answers for {len(T_truth_cam)} queries with truth")
-    metres, degrees = pose_errors(answers, T_truth_cam, T_truth_map)
+        raise ValueError(
+            f"{len(answers)} answers for {len(T_truth_cam)} queries with ground truth"
+        )
+    metres, degrees = np.full(len(answers), np.inf), np.full(len(answers), np.inf)
+    inside: list[list[bool]] = []
     T_map_truth = se3.inverse(T_truth_map)
     inside = [
         _inside(answer.T_map_cam, T_map_truth @ truth, answer.covariance)
@@ -58,20 +84,7 @@ def score_localizations(answers, T_truth_cam, T_truth_map):
     )
 
 
-def pose_errors(answers, T_truth_cam, T_truth_map):
-    """Localizations, their (N, 4, 4) true poses and the map's alignment -> (N,) metres, (N,)
-    degrees; infinite where an image was not localized.
-    """
-    metres, degrees = np.full((2, len(answers)), np.inf)
-    for i, (answer, truth) in enumerate(zip(answers, T_truth_cam)):
-        if answer.T_map_cam is not None:
-            error = se3.inverse(truth) @ T_truth_map @ answer.T_map_cam
-            metres[i] = np.linalg.norm(error[:3, 3])
-            degrees[i] = np.degrees(se3.rotation_angle(error))
-    return metres, degrees
-
-
-def _inside(T_map_cam, T_map_truth, covariance):
+def _inside(T_map_cam: np.ndarray, T_map_truth: np.ndarray, covariance: np.ndarray) -> list[bool]:
     """Whether the true position, and the true pose, lie within the 95 % ellipsoids of an estimate
     with covariance (6, 6) in map axes.
     """
@@ -86,5 +99,6 @@ def _inside(T_map_cam, T_map_truth, covariance):
         ]
     )
     return [
-        off[:n] @ np.linalg.solve(covariance[:n, :n], off[:n]) < chdtri(n, 0.05) for n in (3, 6)
+        bool(off[:n] @ np.linalg.solve(covariance[:n, :n], off[:n]) < chdtri(n, 0.05))
+        for n in (3, 6)
     ]

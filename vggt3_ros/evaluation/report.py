@@ -1,22 +1,29 @@
-"""An evaluation as JSON, a table for people, and a plot of the trajectories."""
+"""An evaluation as JSON, as a table, and as a plot of the trajectories."""
 
 import json
 import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from vggt3_ros.evaluation.trajectory_alignment import POSITIONS
 from vggt3_ros.refinement.odometry_breaks import Break
 
+# Nested dict of figures, as evaluate_sequence makes it and JSON holds it.
+Result: TypeAlias = Mapping[str, Any]
 ROWS = (("odometry", "odometry"), ("corrected", "corrected"))
 
 
-def write_json(result, path):
-    """Write `result` (nested dict of numbers); NaN and infinity become null."""
+def write_json(result: Result, path: str | Path) -> None:
+    """Write `result` as JSON; NaN and infinity become null."""
     with open(path, "w") as file:
         json.dump(_finite(result), file, indent=2)
         file.write("\n")
 
 
-def _finite(value):
+def _finite(value: object) -> object:
     if isinstance(value, dict):
         return {name: _finite(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
@@ -24,9 +31,10 @@ def _finite(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def table(result):
-    """The evaluation as lines of text: trajectory, localization, map, seconds a stage, memory. How
-    often the truth lies in the 95 % ellipsoid is told of positions, then of poses.
+def table(result: Result) -> str:
+    """Format the evaluation as text: trajectory, localization, map, seconds per stage, memory.
+
+    The fraction of true values within the 95 % ellipsoid is given for positions, then for poses.
     """
     lines = ["", f"{'trajectory':<28}{'ATE':>12}{'rotation':>14}"]
     for name, title in ROWS:
@@ -43,7 +51,7 @@ def table(result):
     if "localization" in result:
         lines += [
             "",
-            f"{'localization':<28}{'median':>12}{'':>14}{'5 cm/5 deg':>14}{'10 cm/10 deg':>14}{'a query':>10}{'in 95 % ellipsoid':>22}",
+            f"{'localization':<28}{'median':>12}{'':>14}{'5 cm/5 deg':>14}{'10 cm/10 deg':>14}{'per query':>10}{'in 95 % ellipsoid':>22}",
         ]
         for name, title in (
             ("localization_memory", "scene memory alone"),
@@ -81,7 +89,7 @@ def table(result):
     if "grow" in result:
         grow = result["grow"]
         lines.append(
-            f"{grow['keyframes']} keyframes more on {grow['onto']}: "
+            f"{grow['keyframes']} keyframes added to {grow['onto']}: "
             + ", ".join(f"{k} {v:.1f}" for k, v in grow["seconds"].items())
         )
     if "network" in result:
@@ -90,8 +98,8 @@ def table(result):
     return "\n".join(lines)
 
 
-def _aligned_by(result):
-    """What to say of alignments that are not by positions alone."""
+def _aligned_by(result: Result) -> list[str]:
+    """Note the alignments that do not rest on positions alone."""
     turned = [
         title
         for name, title in ROWS
@@ -100,12 +108,12 @@ def _aligned_by(result):
     if not turned:
         return []
     return [
-        f"({' and '.join(turned)} aligned by orientations too: positions so close to one line do not tell the turn about it)"
+        f"({' and '.join(turned)} aligned by orientations as well: positions close to a line do not determine the rotation about it)"
     ]
 
 
-def _after_sim3(fitted):
-    text = f"scaled by {fitted['scale']:.4f} (images do not tell scale): ATE {100 * fitted['corrected']['ate_m']:.2f} cm"
+def _after_sim3(fitted: Result) -> str:
+    text = f"scaled by {fitted['scale']:.4f} (scale is not observable from images): ATE {100 * fitted['corrected']['ate_m']:.2f} cm"
     if "localization" in fitted:
         row = fitted["localization"]
         text += (
@@ -117,21 +125,24 @@ def _after_sim3(fitted):
     )
 
 
-def plot_trajectories(path, trajectories, title):
-    """Write a PNG, seen along the axis the camera moves least in. trajectories: {name: (N, 3)
-    metres, aligned}; the first is the reference, drawn grey and dashed.
+def plot_trajectories(
+    path: str | Path, trajectories: Mapping[str, np.ndarray], title: str
+) -> None:
+    """Write a PNG of trajectories {name: (N, 3) metres, aligned}, seen along the axis of least
+    motion.
+
+    The first is the reference and is drawn dashed in grey.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    import numpy as np
 
     reference = next(iter(trajectories.values()))
     flat = int(np.argmin(np.ptp(reference, axis=0)))
     across, up = (axis for axis in range(3) if axis != flat)
     figure, axes = plt.subplots(figsize=(8, 7))
-    styles = [
+    styles: list[dict[str, Any]] = [
         {"color": "0.6", "linestyle": "--"},
         {"color": "tab:red", "alpha": 0.7},
         {"color": "tab:blue"},

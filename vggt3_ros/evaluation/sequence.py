@@ -1,17 +1,23 @@
-"""The whole back end on one sequence with known truth -> every figure."""
+"""Evaluation of the whole back end on one sequence with ground truth."""
 
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Sequence as AnySequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vggt3_ros.backend import Backend
-from vggt3_ros.datasets.sequence import Query
+from vggt3_ros.config import BackendConfig
+from vggt3_ros.datasets.sequence import Query, Sequence
+from vggt3_ros.datasets.synthetic.scene import Scene
 from vggt3_ros.evaluation.cloud import cloud_error, surface_error
 from vggt3_ros.evaluation.localization import score_localizations
 from vggt3_ros.evaluation.trajectory import TrajectoryError, trajectory_error
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.camera import Camera
 from vggt3_ros.memory.localizer import Localization
 from vggt3_ros.refinement.scene_scale import REPORT as SCENE_SCALE
 from vggt3_ros.refinement.scene_scale import in_scale
@@ -20,40 +26,42 @@ from vggt3_ros.store.snapshot import Snapshot
 from vggt3_ros.surface.fusion import fuse
 from vggt3_ros.system.memory_use import peak_mb
 
+Progress = Callable[[str, float], None]  # (stage, fraction in 0..1)
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """result: nested dict of figures (see `vggt3 evaluate --help`); trajectories: {name: (N, 3)}
-    in the truth's frame. odometry, corrected: TrajectoryError of each; T_truth_cam (N, 4, 4): the
-    truth that they were compared with, NaN where unknown. queries: tuple of Query with truth;
-    answers: {True (verified), False (memory alone): their Localizations}. running_on: device,
-    numbers and prior, in words.
+    in metres in the frame of the truth; snapshot: the refined Snapshot.
     """
 
     result: dict[str, Any]
     trajectories: dict[str, np.ndarray]
     snapshot: Snapshot
-    odometry: TrajectoryError
-    corrected: TrajectoryError
-    T_truth_cam: np.ndarray
-    queries: tuple[Query, ...]
-    answers: dict[bool, list[Localization]]
-    running_on: str
 
 
-def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None, depth=True):
-    """Sequence with ground truth, an empty store folder, BackendConfig, progress(stage, fraction)
-    -> Evaluation.
+def evaluate_sequence(
+    sequence: Sequence,
+    folder: str | Path,
+    config: BackendConfig,
+    progress: Progress,
+    grow: int = 0,
+    surfaces: Scene | None = None,
+    depth: bool = True,
+) -> Evaluation:
+    """Run the back end on a sequence with ground truth and score it.
 
-    grow: hold the last so many keyframes back, refine, add them and refine again: result["grow"]
-    tells what that cost. depth: False withholds the measured depth from the back end. Where there
-    is none, scale is the odometry's: result["sim3"] says what is left after aligning with the
-    scale that fits the truth, too; all other figures are after SE(3) alignment. surfaces: the
-    scene's exact ones (datasets.apartment.surfaces_of); without them the map is compared to depth
-    fused at true poses. The alignment of map to truth is the SE(3) that aligns the corrected
-    trajectory; the localized queries and the map use it too. result["empty"]: why the map or the
-    memory came out empty, where they did.
+    folder: of an empty store. progress(stage, fraction) is called throughout. grow: hold back the
+    last `grow` keyframes, refine, add them and refine again; result["grow"] reports the cost of
+    that. depth: False withholds measured depth from the back end. Without depth the scale is the
+    odometry's; result["sim3"] then has the figures after Sim(3) alignment as well. All other
+    figures are after SE(3) alignment of the corrected trajectory, which also applies to the
+    localized queries and the map. surfaces: exact surfaces of the scene (apartment.surfaces_of);
+    without them the map is compared with depth fused at the true poses. result["empty"]: why the
+    map or the memory is empty, if so.
     """
+    if sequence.groundtruth is None:
+        raise ValueError(f"{sequence.name} has no ground truth to be scored against")
     with KeyframeStore(folder) as store, closing(Backend(store, config)) as backend:
         first = len(sequence) - grow
         _add(backend, sequence, range(first), progress, depth)
@@ -64,7 +72,7 @@ def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None,
             snapshot = backend.refine(progress=progress)
         odometry = trajectory_error(sequence.T_odom_cam, sequence.groundtruth, sequence.stamps_ns)
         corrected = trajectory_error(snapshot.T_map_cam, sequence.groundtruth, sequence.stamps_ns)
-        result = {
+        result: dict[str, Any] = {
             name: {
                 "ate_m": error.ate_m,
                 "rotation_deg": error.rotation_deg,
@@ -127,16 +135,24 @@ def evaluate_sequence(sequence, folder, config, progress, grow=0, surfaces=None,
     )
 
 
-def _add(backend, sequence, indices, progress, depth):
+def _add(
+    backend: Backend, sequence: Sequence, indices: Iterable[int], progress: Progress, depth: bool
+) -> None:
     for i in indices:
         keyframe = sequence.keyframes[i]
         backend.add(keyframe if depth else replace(keyframe, depth=None))
         progress("keyframes", (i + 1) / len(sequence))
 
 
-def _map_judge(sequence, snapshot, config, surfaces, progress):
-    """TrajectoryError -> median distance of the map's points from the truth, metres; None where
-    there is nothing to compare.
+def _map_judge(
+    sequence: Sequence,
+    snapshot: Snapshot,
+    config: BackendConfig,
+    surfaces: Scene | None,
+    progress: Progress,
+) -> Callable[[TrajectoryError], float] | None:
+    """Return a function from a TrajectoryError to the median distance of the map's points from the
+    truth in metres, or None if there is nothing to compare.
     """
     if not len(snapshot.cloud):
         return None
@@ -158,9 +174,11 @@ def _map_judge(sequence, snapshot, config, surfaces, progress):
     )
 
 
-def _localizations(queries, camera, backend, progress):
-    """{verified or not: answers to the queries}."""
-    answers = {True: [], False: []}
+def _localizations(
+    queries: AnySequence[Query], camera: Camera, backend: Backend, progress: Progress
+) -> dict[bool, list[Localization]]:
+    """Return {verify: answers to the queries}."""
+    answers: dict[bool, list[Localization]] = {True: [], False: []}
     for i, query in enumerate(queries):
         image = query.image
         for verify in answers:
@@ -169,17 +187,23 @@ def _localizations(queries, camera, backend, progress):
     return answers
 
 
-def _localization_scores(queries, answers, error):
+def _localization_scores(
+    queries: AnySequence[Query],
+    answers: Mapping[bool, AnySequence[Localization]],
+    error: TrajectoryError,
+) -> dict[str, dict[str, float]]:
     if not queries:
         return {}
-    truth = [query.T_world_cam for query in queries]
-    score = lambda verify: score_localizations(
-        [_scaled(answer, error.scale) for answer in answers[verify]], truth, error.T_truth_estimate
-    )
-    return {"localization": score(True).as_dict(), "localization_memory": score(False).as_dict()}
+    truth = [query.T_world_cam for query in queries if query.T_world_cam is not None]
+
+    def score(verify: bool) -> dict[str, float]:
+        scaled = [_scaled(answer, error.scale) for answer in answers[verify]]
+        return score_localizations(scaled, truth, error.T_truth_estimate).as_dict()
+
+    return {"localization": score(True), "localization_memory": score(False)}
 
 
-def _scaled(answer, scale):
+def _scaled(answer: Localization, scale: float) -> Localization:
     if scale == 1 or answer.T_map_cam is None:
         return answer
     return replace(

@@ -1,4 +1,4 @@
-"""How far a trajectory lies from the truth (evo)."""
+"""Error of a trajectory against ground truth, by evo."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ from vggt3_ros.geometry import se3
 
 @dataclass(frozen=True, eq=False)
 class TrajectoryError:
-    """ate_m: rmse of positions after SE(3) alignment, metres; rotation_deg: rmse of the rotation
-    left, degrees; T_truth_estimate (4, 4): the alignment; distances_m (N,): per keyframe; scale:
-    the estimate's lengths are multiplied by it first; aligned_by: what the alignment's rotation
-    was told from, "positions" or "positions and orientations".
+    """ate_m: RMSE of positions in metres after SE(3) alignment. rotation_deg: RMSE of the
+    remaining rotation in degrees. T_truth_estimate: (4, 4), the alignment. distances_m: (N,) per
+    keyframe. scale: factor applied to the estimate's lengths before the alignment. aligned_by:
+    what determined the rotation of the alignment, "positions" or "positions and orientations".
     """
 
     ate_m: float
@@ -26,14 +26,19 @@ class TrajectoryError:
     aligned_by: str = POSITIONS
 
 
-def trajectory_error(T_map_cam, T_truth_cam, stamps_ns, correct_scale=False):
-    """(N, 4, 4) estimate and truth at (N,) stamps -> TrajectoryError; rows whose truth is NaN are
-    left out.
+def trajectory_error(
+    T_map_cam: np.ndarray,
+    T_truth_cam: np.ndarray,
+    stamps_ns: np.ndarray,
+    correct_scale: bool = False,
+) -> TrajectoryError:
+    """Compare an estimate with the truth, both (N, 4, 4) at (N,) stamps; rows whose truth is NaN
+    are skipped.
 
-    Absolute trajectory error as in Sturm et al., IROS 2012, by evo, after an alignment by
-    positions; by orientations too where positions do not determine it, as on a straight street.
-    correct_scale: after Sim(3) alignment instead (evo_ape -as), as monocular systems are compared,
-    which do not see scale. Raises ValueError for fewer than 3 poses with truth.
+    Absolute trajectory error as in Sturm et al., IROS 2012, computed by evo. The alignment uses
+    positions, and orientations as well if positions do not determine it, as on a straight road.
+    correct_scale: use Sim(3) alignment (evo_ape -as), as is usual for monocular systems, whose
+    scale is not observable. Raise ValueError for fewer than 3 poses with truth.
     """
     known = np.isfinite(T_truth_cam).all(axis=(1, 2))
     if known.sum() < 3:

@@ -1,9 +1,9 @@
-"""The rigid alignment of a trajectory to the truth by its positions; by its orientations too where
-positions leave it open.
+"""Rigid alignment of a trajectory to the ground truth by its positions, and by its orientations as
+well if positions leave it undetermined.
 
-Positions on a straight line say nothing of the turn about that line, and those of a camera that
-stands say nothing of any (Umeyama, PAMI 1991). Every orientation is a full measurement of the
-rotation between the frames (Wahba's problem; Markley, 1988).
+Positions on a straight line do not determine the rotation about that line, and those of a
+stationary camera determine none (Umeyama, PAMI 1991). Every orientation is a full measurement of
+the rotation between the frames (Wahba's problem; Markley, 1988).
 """
 
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 POSITIONS, ORIENTATIONS = "positions", "positions and orientations"
-EXACT_M, EXACT_RAD = 1e-6, 1e-6  # nothing is known better
+EXACT_M, EXACT_RAD = 1e-6, 1e-6  # lower bound on the standard deviations
 
 
 @dataclass(frozen=True, eq=False)
 class TrajectoryAlignment:
-    """x_truth = scale * rotation @ x_estimate + translation; by: POSITIONS or ORIENTATIONS, what
-    the rotation was told from.
+    """x_truth = scale * rotation @ x_estimate + translation. by: POSITIONS or ORIENTATIONS, what
+    determined the rotation.
     """
 
     rotation: np.ndarray
@@ -27,13 +27,15 @@ class TrajectoryAlignment:
     by: str
 
 
-def aligned(T_estimate_cam, T_truth_cam, correct_scale=False):
-    """(N, 4, 4) poses in two frames, N >= 3 -> TrajectoryAlignment with least squared distances of
-    positions.
+def aligned(
+    T_estimate_cam: np.ndarray, T_truth_cam: np.ndarray, correct_scale: bool = False
+) -> TrajectoryAlignment:
+    """Return the least-squares alignment of the positions of (N, 4, 4) poses in two frames, N >=
+    3.
 
-    Where the orientations tell the turn about the line that the positions lie along better than
-    the positions do, both are used, each by how well it agrees. correct_scale: the scale that fits
-    best, 1 without and where the estimate stands still.
+    If orientations determine the rotation about the line through the positions more accurately
+    than the positions do, both are used, weighted by their residuals. correct_scale: fit the scale
+    too; otherwise, and for a stationary estimate, it is 1.
     """
     estimate, truth = (np.asarray(T, float)[:, :3, 3] for T in (T_estimate_cam, T_truth_cam))
     centres = estimate.mean(axis=0), truth.mean(axis=0)
@@ -49,7 +51,7 @@ def aligned(T_estimate_cam, T_truth_cam, correct_scale=False):
         np.sqrt(np.square(Rotation.from_matrix(votes @ mean.T).magnitude()).mean() / 3), EXACT_RAD
     )
     by = POSITIONS
-    # the turn is known worse than one orientation knows it
+    # positions determine the rotation less accurately than one orientation does
     if off_m**2 > scale * information * off_rad**2:
         rotation, _ = _rotation(
             scale * by_positions / off_m**2 + by_orientations / (2 * off_rad**2)
@@ -59,15 +61,16 @@ def aligned(T_estimate_cam, T_truth_cam, correct_scale=False):
     return TrajectoryAlignment(rotation, centres[1] - scale * rotation @ centres[0], scale, by)
 
 
-def _rotation(correlation):
-    """(3, 3) sum of truth times estimate^T -> the rotation that fits best, and its information
-    about the axis known worst: sum of squares of how far from it what was summed lies.
+def _rotation(correlation: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the best rotation for the (3, 3) sum of truth times estimate^T, and its information
+    about the worst determined axis: the sum of squared distances of the summed vectors from that
+    axis.
     """
     u, values, vt = np.linalg.svd(correlation)
     sign = np.sign(np.linalg.det(u @ vt)) or 1.0
     return u @ np.diag((1, 1, sign)) @ vt, max(values[1] + sign * values[2], 0.0)
 
 
-def _scale(turned, truth):
+def _scale(turned: np.ndarray, truth: np.ndarray) -> float:
     spread = np.square(turned).sum()
     return float((turned * truth).sum() / spread) if spread > EXACT_M**2 else 1.0

@@ -1,5 +1,5 @@
-"""The trunk: patch encoder, then frame blocks and global blocks in turn. Parameters and per-chunk
-steps only.
+"""The trunk: patch encoder, then alternating frame and global blocks. It holds parameters and the
+steps of one chunk; map_pass.py holds the loop.
 """
 
 import torch
@@ -16,7 +16,7 @@ from .scratch import Scratch
 
 
 class Aggregator(nn.Module):
-    """Names and shapes equal the released checkpoints' ``aggregator.*``."""
+    """Trunk whose parameter names and shapes equal ``aggregator.*`` of the released checkpoints."""
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
@@ -36,8 +36,9 @@ class Aggregator(nn.Module):
         self.global_blocks = nn.ModuleList(global_block(config) for _ in range(config.depth))
 
     def layout(self, height: int, width: int) -> TokenLayout:
-        """Token layout of images of this size in pixels; ValueError unless both sides are
-        multiples of the patch.
+        """Return the token layout of images of this size in pixels.
+
+        Raise ValueError unless both sides are multiples of the patch size.
         """
         config = self.config
         grid = config.patch_grid(height, width)
@@ -62,9 +63,9 @@ class Aggregator(nn.Module):
         scratch: Scratch,
         progress: Progress,
     ) -> Tensor:
-        """Images [n, 3, H, W] in 0..1 -> tokens [n, tokens, channels].
+        """Embed images [n, 3, H, W] in 0..1 as tokens [n, tokens, channels].
 
-        ``world_frame_first``: images[0] is the one that defines the world frame of a map.
+        ``world_frame_first``: images[0] defines the world frame of the map.
         """
         count = images.shape[0]
         patches = self.patch_embed(images, layout.positions, scratch, progress)

@@ -6,16 +6,16 @@ from torch import Tensor
 
 from .linear import uses_onednn
 
-_TILE = 4 << 20  # scores at once on a CPU: 8 MB in bfloat16, which its last-level cache holds
-_LEAST_ROWS = 128  # queries that make a tile of scores worth its products
+_TILE = 4 << 20  # scores per tile on a CPU: 8 MB in bfloat16, which fits the last-level cache
+_LEAST_ROWS = 128  # fewest queries per tile for which tiling pays
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention; q [sequences, queries, heads, d], k and v [sequences, keys, heads, d];
-    returns q's shape.
+    """Return the softmax attention of q [sequences, queries, heads, d] over k and v [sequences,
+    keys, heads, d], in q's shape.
 
-    torch's fused kernel runs at a fifth of the matrix product's rate on CPUs without AMX; there,
-    tiles of scores are faster.
+    On CPUs without AMX, torch's fused kernel reaches a fifth of the rate of the matrix product;
+    tiles of scores are faster there.
     """
     if _tiles_pay(q, k):
         return _attend_in_tiles(q, k, v)
@@ -45,13 +45,15 @@ def _attend_in_tiles(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             scores = _product(q[part, row : row + rows], keys.transpose(1, 2))
             torch.softmax(scores, dim=-1, out=scores)
             out[part, row : row + rows] = _product(scores, values)
-    return out.unflatten(0, (sequences, heads)).transpose(1, 2)
+    attended: Tensor = out.unflatten(0, (sequences, heads)).transpose(1, 2)
+    return attended
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """a [n, rows, inner] b [n, inner, columns]; in float32 n is 1, as oneDNN has no batched
-    product there.
+    """Return a [n, rows, inner] @ b [n, inner, columns]. In float32 n must be 1: oneDNN has no
+    batched product for it.
     """
     if a.dtype == torch.bfloat16:
         return torch.bmm(a, b)
-    return torch.ops.mkldnn._linear_pointwise(a[0], b[0].t(), None, "none", [], "none")[None]
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(a[0], b[0].t(), None, "none", [], "none")
+    return product[None]

@@ -1,8 +1,10 @@
 """Transformer blocks with softmax attention (pre-norm ViT, arXiv 2010.11929, with LayerScale,
 arXiv 2103.17239).
 
-Blocks work in place on the residual stream x [images, tokens, channels]: the caller owns it.
+Blocks update the residual stream x [images, tokens, channels] in place; the caller owns it.
 """
+
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +15,29 @@ from .linear import linear
 from .rope import RotaryTable, rotate
 from .scratch import Scratch
 
+Kind = TypeVar("Kind", bound=nn.Module)
+
+
+def typed(modules: nn.ModuleList, kind: type[Kind]) -> list[Kind]:
+    """Return the modules of a list with their type, which nn.ModuleList does not keep.
+
+    Raise TypeError if one is of another type.
+    """
+    found = [module for module in modules if isinstance(module, kind)]
+    if len(found) != len(modules):
+        raise TypeError(f"expected modules of type {kind.__name__} only")
+    return found
+
 
 class LayerScale(nn.Module):
-    """A learned factor per channel on what a block adds to the stream."""
+    """A learned factor per channel on the update that a block adds to the stream."""
 
     def __init__(self, dim: int):
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(dim))
 
     def add_to(self, x: Tensor, update: Tensor) -> None:
-        """x += gamma * update, in place."""
+        """Compute x += gamma * update in place."""
         if fused.usable(x):
             fused.add(x, update, self.gamma)
         else:
@@ -31,7 +46,9 @@ class LayerScale(nn.Module):
     def add_then_norm(
         self, x: Tensor, update: Tensor, norm: nn.LayerNorm, scratch: Scratch
     ) -> Tensor:
-        """x += gamma * update, in place; returns norm(x), the caller's until the next block."""
+        """Compute x += gamma * update in place and return norm(x), which is valid until the next
+        block.
+        """
         if fused.usable(x):
             return fused.add_norm(
                 x,
@@ -43,12 +60,13 @@ class LayerScale(nn.Module):
                 scratch.take("normed", *x.shape),
             )
         self.add_to(x, update)
-        return norm(x)
+        normed: Tensor = norm(x)
+        return normed
 
 
 def norm_rotated(norm: nn.LayerNorm, x: Tensor, table: RotaryTable, out: Tensor) -> Tensor:
-    """Per-head LayerNorm, then rotary position, of x [images, tokens, heads, d] into out, of its
-    shape.
+    """Write the per-head LayerNorm of x [images, tokens, heads, d], rotated by position, to out of
+    the same shape.
     """
     if fused.usable(x):
         return fused.norm_rotated(x, table.cos, table.sin, norm.weight, norm.bias, norm.eps, out)
@@ -69,7 +87,7 @@ class Mlp(nn.Module):
 
 
 class Attention(nn.Module):
-    """Softmax self-attention within each sequence, with optional per-head q/k LayerNorm and rotary
+    """Softmax self-attention within each sequence; optional per-head q/k LayerNorm and rotary
     positions.
     """
 
@@ -87,9 +105,7 @@ class Attention(nn.Module):
     def queries_keys_values(
         self, x: Tensor, table: RotaryTable | None, scratch: Scratch
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Three tensors [sequences, tokens, heads, head_dim]; values are a view of scratch
-        memory.
-        """
+        """Return q, k and v [sequences, tokens, heads, head_dim]; v is a view of scratch memory."""
         qkv = linear(x, self.qkv.weight, self.qkv.bias, scratch, "qkv")
         q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).unbind(-3)
         if self.normalise_qk and table is not None:
@@ -106,7 +122,7 @@ class Attention(nn.Module):
         return self.project(attend(q, k, v), scratch)
 
     def project(self, attended: Tensor, scratch: Scratch) -> Tensor:
-        """attended [sequences, tokens, heads, head_dim] -> [sequences, tokens, channels]."""
+        """Project attended [sequences, tokens, heads, head_dim] to [sequences, tokens, channels]."""
         return linear(
             attended.flatten(-2), self.proj.weight, self.proj.bias, scratch, "attention_out"
         )
@@ -136,8 +152,8 @@ class Block(nn.Module):
         return self.add_update(x, self.attn(self.norm1(x), table, scratch), scratch)
 
     def add_update(self, x: Tensor, update: Tensor, scratch: Scratch) -> Tensor:
-        """What the attention found for x, then the MLP; alone for global blocks, whose attention
-        spans more than x.
+        """Add the attention's output for x, then the MLP's. Called alone by global blocks, whose
+        attention spans more tokens than x.
         """
         self.ls2.add_to(
             x, self.mlp(self.ls1.add_then_norm(x, update, self.norm2, scratch), scratch)

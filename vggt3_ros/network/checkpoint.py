@@ -1,5 +1,5 @@
-"""Released and own weights into a network. Those known to fit, and their licences, are in
-licences.py.
+"""Loading and saving of network weights. licences.py lists the published ones that fit, and their
+licences.
 """
 
 import dataclasses
@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -21,7 +22,7 @@ from .vggt3 import Vggt3
 log = logging.getLogger(__name__)
 
 _IGNORED_PREFIX = "track_head."  # VGGT's tracker, unused here
-_IGNORED = "aggregator.patch_embed.mask_token"  # of the encoder's pre-training
+_IGNORED = "aggregator.patch_embed.mask_token"  # from the pre-training of the encoder
 _CONVOLUTIONAL = ("depth_head.", "point_head.")
 _CONFIG_KEY = "vggt3_config"
 _SHOWN = 20
@@ -29,7 +30,7 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class KeyReport:
-    """How a checkpoint differs from what a configuration needs, by the network's names."""
+    """Differences between a checkpoint and the tensors of a configuration, by the network's names."""
 
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
@@ -46,11 +47,13 @@ class KeyReport:
             if names:
                 rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
                 parts.append(f"{len(names)} {kind}: {', '.join(names[:_SHOWN])}{rest}")
-        return "; ".join(parts) or "every tensor is there"
+        return "; ".join(parts) or "all tensors present"
 
 
 class WrongCheckpoint(CheckpointError):
-    """The file is readable but holds other tensors than the network; ``report`` has them all."""
+    """The file is readable, but its tensors do not match the network; ``report`` lists all
+    differences.
+    """
 
     def __init__(self, where: str, report: KeyReport):
         super().__init__(f"{where}: {report}")
@@ -59,29 +62,29 @@ class WrongCheckpoint(CheckpointError):
 
 @dataclass(frozen=True)
 class Inspection:
-    """A checkpoint before it is loaded."""
+    """Contents of a checkpoint, found without loading it."""
 
     spec: str
     files: tuple[Path, ...]
     file_bytes: int
     config: NetworkConfig
     parameters: int
-    dtypes: Mapping[str, int]  # tensors of each dtype
-    ignored: tuple[str, ...]  # tensors this network has no use for
+    dtypes: Mapping[str, int]  # number of tensors per dtype
+    ignored: tuple[str, ...]  # tensors that the network does not use
     report: KeyReport
 
     @property
     def licence(self) -> str:
-        """By the name the weights were given; else which published ones the tensors would fit."""
+        """Licence by the name of the weights; if that is unknown, also which published weights
+        have the same tensors.
+        """
         found = licence_of(self.spec)
         fits = "; ".join(map(str, fitting(self.config.attention is GlobalAttention.SOFTMAX)))
-        return f"{found}. The tensors are those of {fits}" if "unknown" in found else found
+        return f"{found}. The tensors match {fits}" if "unknown" in found else found
 
 
 def inspect_checkpoint(spec: str | Path, cache_dir: Path | None = None) -> Inspection:
-    """Read names, shapes and dtypes only. Raises CheckpointError where the file itself is
-    unreadable.
-    """
+    """Read names, shapes and dtypes only. Raise CheckpointError if the file is unreadable."""
     source = open_source(spec, cache_dir)
     names, ignored = _network_names(source)
     config, report = _best_config(names, source)
@@ -102,16 +105,16 @@ def load_checkpoint(
     head_dtype: torch.dtype | None = None,
     cache_dir: Path | None = None,
 ) -> Vggt3:
-    """Network with the weights of a file, a folder or a hub id (``owner/name[@revision]``; pin the
-    revision in production).
+    """Return a network with the weights of a file, a folder or a hub id
+    (``owner/name[@revision]``; pin the revision in production).
 
-    dtype: of the trunk (float32, bfloat16 or float16); head_dtype: of camera, depth and point
-    heads, by default float32 as in the release. Where the file has the wanted dtype and the device
-    is the CPU, the weights stay mapped from the file and cost no memory of their own; otherwise
-    one tensor at a time is converted.
+    dtype: of the trunk (float32, bfloat16 or float16). head_dtype: of the camera, depth and point
+    heads; float32 by default, as released. cache_dir: the hub's cache. If the file already has the
+    requested dtype and the device is the CPU, the weights stay memory-mapped and use no memory of
+    their own; otherwise they are converted one tensor at a time.
 
-    Raises CheckpointError (unreadable) or its subclass WrongCheckpoint (other tensors than the
-    network's).
+    Raise CheckpointError if the file is unreadable, or its subclass WrongCheckpoint if its tensors
+    do not match the network.
     """
     source = open_source(spec, cache_dir)
     names, _ = _network_names(source)
@@ -127,7 +130,7 @@ def load_checkpoint(
         wanted = dtype if name.startswith("aggregator.") else head_dtype or torch.float32
         tensor = source.read(names[name]).to(device=device, dtype=wanted)
         if name.startswith(_CONVOLUTIONAL) and tensor.dim() == 4:
-            # as the tokens come; else reordered every call
+            # the layout of the tokens; otherwise reordered on every call
             tensor = tensor.contiguous(memory_format=torch.channels_last)
         tensors[name] = tensor
     network.load_state_dict(tensors, strict=True, assign=True)
@@ -135,23 +138,23 @@ def load_checkpoint(
 
 
 def save_checkpoint(network: Vggt3, path: Path) -> None:
-    """Write a .safetensors file that load_checkpoint reads back, its configuration included."""
+    """Write the weights and the configuration to a .safetensors file for load_checkpoint."""
     fields = dataclasses.asdict(network.config)
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_file(tensors, path, metadata={_CONFIG_KEY: json.dumps(fields)})
 
 
 def expected_tensors(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of a configuration, without allocating any."""
+    """Return name and shape of every tensor of a configuration, without allocating any."""
     with torch.device("meta"):
         return {name: tuple(tensor.shape) for name, tensor in Vggt3(config).state_dict().items()}
 
 
 def _network_names(source: TensorSource) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Network name -> name in the file, and the file's names that are of no use.
+    """Return {name in the network: name in the file}, and the file's unused names.
 
-    A released VGG-T³ file registers the value convolution twice, as ``.conv`` and ``.conf``;
-    either will do.
+    A released VGG-T³ file contains the value convolution twice, as ``.conv`` and ``.conf``; either
+    is accepted.
     """
     names, ignored = {}, []
     for name in source.stored:
@@ -167,6 +170,7 @@ def _network_names(source: TensorSource) -> tuple[dict[str, str], tuple[str, ...
 
 
 def _compare(config: NetworkConfig, names: Mapping[str, str], source: TensorSource) -> KeyReport:
+    """Return the differences between the file's tensors and those of a configuration."""
     expected = expected_tensors(config)
     misshaped = []
     for name, shape in expected.items():
@@ -187,8 +191,8 @@ def _compare(config: NetworkConfig, names: Mapping[str, str], source: TensorSour
 def _best_config(
     names: Mapping[str, str], source: TensorSource
 ) -> tuple[NetworkConfig, KeyReport]:
-    """The configuration the tensors fit best: what they themselves suggest, or a published one
-    where they are incomplete.
+    """Return the configuration that fits the tensors best: the one derived from the file, or a
+    published one if the file is incomplete.
     """
     candidates = list(_published_like(names))
     shapes = {name: source.stored[stored].shape for name, stored in names.items()}
@@ -204,13 +208,13 @@ def _best_config(
         OverflowError,
         RecursionError,
     ) as error:
-        log.debug("the checkpoint suggests no configuration: %s", error)
+        log.debug("no configuration can be derived from the checkpoint: %s", error)
     reports = [(config, _compare(config, names, source)) for config in candidates]
     return min(reports, key=lambda pair: pair[1].problems)
 
 
 def _published_like(names: Mapping[str, str]) -> tuple[NetworkConfig, ...]:
-    """Published configurations with the attention of the tensors, as far as those tell."""
+    """Return the published configurations whose attention matches the tensor names."""
     attention = [
         name.rsplit(".attn.", 1)[1]
         for name in names
@@ -224,21 +228,24 @@ def _published_like(names: Mapping[str, str]) -> tuple[NetworkConfig, ...]:
 
 
 def _declared_config(source: TensorSource) -> NetworkConfig | None:
+    """Return the configuration that save_checkpoint stored in the file, or None."""
     text = source.metadata.get(_CONFIG_KEY)
     if text is None:
         return None
-    fields = json.loads(text)
+    # JSON values of any type: NetworkConfig checks them
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in json.loads(text).items()
+    }
     fields["attention"] = GlobalAttention(fields["attention"])
-    return NetworkConfig(
-        **{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
-    )
+    return NetworkConfig(**fields)
 
 
 def _suggested_config(shapes: Mapping[str, tuple[int, ...]]) -> NetworkConfig:
-    """Configuration read off the shapes; KeyError, IndexError or ValueError where they do not make
-    one.
+    """Return the configuration implied by the shapes. Raise KeyError, IndexError or ValueError if
+    they imply none.
 
-    What shapes cannot tell (tapped layers, camera heads) is the published value.
+    What shapes do not determine (tapped layers, camera heads) takes the published value.
     """
     width = shapes["aggregator.camera_token"][-1]
     head_dim = shapes["aggregator.frame_blocks.0.attn.q_norm.weight"][0]
@@ -274,6 +281,7 @@ def _suggested_config(shapes: Mapping[str, tuple[int, ...]]) -> NetworkConfig:
 
 
 def _count(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> int:
+    """Return the number of modules whose names are ``prefix`` and an index."""
     return 1 + max(
         int(name[len(prefix) :].split(".")[0]) for name in shapes if name.startswith(prefix)
     )

@@ -1,5 +1,5 @@
-"""Where a checkpoint's tensors come from: a file, a folder or a hub id, read lazily and without
-unpickling objects.
+"""Sources of a checkpoint's tensors: a file, a folder or a hub id. Tensors are read lazily, and no
+objects are unpickled.
 """
 
 import json
@@ -18,35 +18,42 @@ from torch import Tensor
 
 _HUB_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 _TORCH_SUFFIXES = (".pt", ".pth")
-MAX_BYTES = 64 * 2**30  # of a checkpoint; the published one has 4.8 GB
-MAX_PICKLE_BYTES = 64 * 2**20  # of what a .pt file says of its tensors
+MAX_BYTES = 64 * 2**30  # of a whole checkpoint; the published one has 4.8 GB
+MAX_PICKLE_BYTES = 64 * 2**20  # of the description of the tensors in a .pt file
 MAX_INDEX_BYTES = 64 * 2**20
 
 
 class CheckpointError(ValueError):
-    """The checkpoint cannot be used; the message says which part of it and why."""
+    """The checkpoint cannot be used; the message says which part and why."""
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """What a file says of a tensor before any of it is read."""
+    """Shape and dtype of a tensor in a file, known before it is read."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
 
 
 class TensorSource(Protocol):
-    """Named tensors; ``stored`` is known at once, ``read`` maps or loads one tensor on the CPU."""
+    """Named tensors. ``stored`` is available at once; ``read`` maps or loads one tensor on the
+    CPU.
+    """
 
-    stored: Mapping[str, StoredTensor]
-    metadata: Mapping[str, str]
-    files: Sequence[Path]
+    @property
+    def stored(self) -> Mapping[str, StoredTensor]: ...
+
+    @property
+    def metadata(self) -> Mapping[str, str]: ...
+
+    @property
+    def files(self) -> Sequence[Path]: ...
 
     def read(self, name: str) -> Tensor: ...
 
 
 class SafetensorsSource:
-    """One or more .safetensors files, memory-mapped: reading a tensor makes a view of the file."""
+    """One or more memory-mapped .safetensors files; reading a tensor returns a view of the file."""
 
     def __init__(self, files: Sequence[Path]):
         self.files = tuple(files)
@@ -59,7 +66,7 @@ class SafetensorsSource:
             try:
                 file = self._stack.enter_context(safe_open(path, framework="pt"))
                 self.metadata.update(file.metadata() or {})
-                for name in file.keys():  # noqa: SIM118 (no dict)
+                for name in file.keys():  # noqa: SIM118 (not iterable itself)
                     part = file.get_slice(name)
                     dtype = _SAFETENSORS_DTYPES.get(part.get_dtype(), torch.uint8)
                     self.stored[name] = StoredTensor(tuple(part.get_shape()), dtype)
@@ -70,7 +77,8 @@ class SafetensorsSource:
                 ) from error
 
     def read(self, name: str) -> Tensor:
-        return self._where[name].get_tensor(name)
+        tensor: Tensor = self._where[name].get_tensor(name)
+        return tensor
 
 
 _SAFETENSORS_DTYPES = {
@@ -79,7 +87,7 @@ _SAFETENSORS_DTYPES = {
 
 
 class TorchSource:
-    """A .pt file, memory-mapped and restricted to tensors (weights_only)."""
+    """A memory-mapped .pt file, restricted to tensors (weights_only)."""
 
     def __init__(self, path: Path):
         self.files = (path,)
@@ -89,9 +97,11 @@ class TorchSource:
         try:
             content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         except Exception as error:
-            # torch raises RuntimeError, UnpicklingError, ValueError and more, by what is wrong
+            # depending on the fault, torch raises RuntimeError, UnpicklingError, ValueError, ...
             text = (str(error).splitlines() or [type(error).__name__])[0]
-            raise CheckpointError(f"{path} is not a .pt file of tensors alone: {text}") from error
+            raise CheckpointError(
+                f"{path} is not a .pt file that contains only tensors: {text}"
+            ) from error
         self._tensors = _state_dict(content, path)
         _check_tensors(self._tensors, path)
         self.stored = {
@@ -106,43 +116,47 @@ def _check_size(files: Sequence[Path]) -> None:
     size = sum(file.stat().st_size for file in files)
     if size > MAX_BYTES:
         raise CheckpointError(
-            f"{files[0]}: {size} bytes are more than the {MAX_BYTES} that a checkpoint may have"
+            f"{files[0]}: {size} bytes exceed the limit of {MAX_BYTES} for a checkpoint"
         )
 
 
 def _check_archive(path: Path) -> None:
-    """A .pt file is a zip of stored members: compressed ones could unpack to any size."""
+    """Raise CheckpointError unless the file is a zip of uncompressed members; others could unpack
+    to any size.
+    """
     size = path.stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError) as error:
-        raise CheckpointError(f"{path} is not a .pt file of tensors alone: {error}") from error
+        raise CheckpointError(
+            f"{path} is not a .pt file that contains only tensors: {error}"
+        ) from error
     for member in members:
         if member.compress_type != zipfile.ZIP_STORED or member.file_size > size:
             raise CheckpointError(
-                f"{path}: {member.filename} is compressed, or larger than the file"
+                f"{path}: {member.filename} is compressed or larger than the file"
             )
         if member.filename.endswith(".pkl") and member.file_size > MAX_PICKLE_BYTES:
             raise CheckpointError(
-                f"{path}: {member.filename} has {member.file_size} bytes, more than the {MAX_PICKLE_BYTES} it may have"
+                f"{path}: {member.filename} has {member.file_size} bytes, the limit is {MAX_PICKLE_BYTES}"
             )
 
 
 def _check_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Plain tensors that the file holds in full: a view may announce any size."""
+    """Raise CheckpointError unless all are plain tensors whose data the file holds in full; a view
+    may declare any size.
+    """
     size = path.stat().st_size
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.device.type != "cpu":
-            raise CheckpointError(f"{path}: {name[:200]} is no plain tensor")
+            raise CheckpointError(f"{path}: {name[:200]} is not a plain tensor")
         if math.prod(tensor.shape) * tensor.element_size() > size:
-            raise CheckpointError(
-                f"{path}: {name[:200]} announces more values than the file holds"
-            )
+            raise CheckpointError(f"{path}: {name[:200]} declares more values than the file holds")
 
 
 def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
-    """The tensors of a saved object, which may wrap them once ({"model": ...}) and prefix them all
+    """Return the tensors of a saved object, which may be nested once ({"model": ...}) and prefixed
     with "module.".
     """
     candidates = [content, *(content.values() if isinstance(content, Mapping) else ())]
@@ -156,13 +170,13 @@ def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
             if all(name.startswith("module.") for name in tensors):
                 return {name.removeprefix("module."): value for name, value in tensors.items()}
             return tensors
-    raise CheckpointError(f"{path} holds no tensors")
+    raise CheckpointError(f"{path} contains no tensors")
 
 
 def open_source(spec: str | Path, cache_dir: Path | None = None) -> TensorSource:
     """Open a path (file or folder) or a hub id ``owner/name[@revision]``.
 
-    ``cache_dir``: the hub's cache, by default huggingface_hub's own. Raises CheckpointError.
+    ``cache_dir``: the hub's cache, by default huggingface_hub's own. Raise CheckpointError.
     """
     path = Path(spec).expanduser()
     if not path.exists():
@@ -187,7 +201,7 @@ def _open_folder(folder: Path) -> TensorSource:
         files = [folder / name for name in _indexed(index)]
         missing = [file.name for file in files if not file.is_file()]
         if missing:
-            raise CheckpointError(f"{folder} lacks {', '.join(missing)}, named in {index.name}")
+            raise CheckpointError(f"{folder} lacks {', '.join(missing)}, which {index.name} lists")
         return SafetensorsSource(files)
     for suffixes in ((".safetensors",), _TORCH_SUFFIXES):
         files = sorted(file for file in folder.iterdir() if file.suffix in suffixes)
@@ -196,38 +210,38 @@ def _open_folder(folder: Path) -> TensorSource:
             return open_source(preferred[0])
         if preferred:
             raise CheckpointError(
-                f"{folder} holds several checkpoints: {', '.join(file.name for file in files)}; name one"
+                f"{folder} contains several checkpoints: {', '.join(file.name for file in files)}; name one of them"
             )
-    raise CheckpointError(f"{folder} holds no .safetensors, .pt or .pth file")
+    raise CheckpointError(f"{folder} contains no .safetensors, .pt or .pth file")
 
 
 def _indexed(index: Path) -> list[str]:
-    """File names that a model.safetensors.index.json lists; one that points outside the folder
-    stays inside it.
+    """Return the file names listed in a model.safetensors.index.json. Only the last component of
+    each is used, so that no entry can point outside the folder.
     """
     try:
         if index.stat().st_size > MAX_INDEX_BYTES:
             raise ValueError(f"more than {MAX_INDEX_BYTES} bytes")
         names = {Path(name).name for name in json.loads(index.read_text())["weight_map"].values()}
         if not names or "" in names:
-            raise ValueError("it names no files")
+            raise ValueError("it lists no files")
         return sorted(names)
     except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"{index} is not readable: {type(error).__name__}: {error}"
+            f"{index} cannot be read: {type(error).__name__}: {error}"
         ) from error
 
 
 def _hub_snapshot(repository: str, revision: str | None, cache_dir: Path | None) -> Path:
-    """Local folder of a hub repository: what is cached already, else downloaded; never a newer one
-    than the cached.
+    """Return the local folder of a hub repository: the cached one if there is any, else
+    downloaded. A cached revision is never updated.
     """
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
     except ImportError as error:
         raise CheckpointError(
-            f"{repository}: hub ids need huggingface_hub: pip install 'vggt3_ros[hub]'"
+            f"{repository}: hub ids need huggingface_hub; install it with pip install 'vggt3_ros[hub]'"
         ) from error
 
     def snapshot(patterns: list[str], offline: bool) -> Path:
@@ -254,10 +268,10 @@ def _hub_snapshot(repository: str, revision: str | None, cache_dir: Path | None)
     except GatedRepoError as error:
         raise CheckpointError(
             f"{repository} is gated: accept its conditions at https://huggingface.co/{repository} and log in with `hf auth login` (or set "
-            "HF_TOKEN), then start again; or name a downloaded file"
+            "HF_TOKEN), then restart; or name a downloaded file"
         ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
-            f"{repository}@{revision or 'main'} is not in the local cache and cannot be downloaded: "
+            f"{repository}@{revision or 'main'} is not in the local cache and the download failed: "
             f"{str(error).strip().splitlines()[0]}"
         ) from error

@@ -1,11 +1,11 @@
-"""Every number that fixes the network's shape and arithmetic."""
+"""The numbers that define the network's shape and arithmetic."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class GlobalAttention(StrEnum):
-    """How tokens of different images exchange information; the only difference between the two
+    """How tokens of different images exchange information: the only difference between the two
     checkpoints.
     """
 
@@ -15,8 +15,8 @@ class GlobalAttention(StrEnum):
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """A DINOv2 vision transformer with register tokens: embedding width, number of blocks, number
-    of heads.
+    """Shape of a DINOv2 vision transformer with register tokens: embedding width, number of
+    blocks, number of heads.
     """
 
     embed_dim: int
@@ -24,7 +24,7 @@ class EncoderShape:
     num_heads: int
 
 
-CONVOLUTION = "conv"  # no transformer: a linear map from the pixels of a patch to its token
+CONVOLUTION = "conv"  # no transformer: a token is a linear map of the patch's pixels
 
 ENCODERS = {
     "dinov2_vits14_reg": EncoderShape(384, 12, 6),
@@ -34,8 +34,8 @@ ENCODERS = {
 }
 
 
-# A checkpoint may announce any numbers; a network a few times as large as the published ones is
-# described in a second.
+# A checkpoint may declare any numbers. These bounds allow a network several times the size of the
+# published ones, and still let its tensors be enumerated within a second.
 _LARGEST = {
     "embed_dim": 8192, "depth": 128, "num_heads": 256, "mlp_ratio": 64, "num_register_tokens": 1024, "image_size": 16_384,
     "patch_size": 1024, "tapped_layers": 127, "inner_steps": 1000, "newton_schulz_steps": 100, "fast_hidden_ratio": 64,
@@ -45,28 +45,28 @@ _LARGEST = {
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Configuration of the network; the defaults are the published VGG-T³ checkpoint.
+    """Configuration of the network; the defaults are those of the published VGG-T³ checkpoint.
 
-    Raises ValueError where the numbers contradict each other.
+    Raises ValueError if the numbers are out of range or contradict each other.
     """
 
     attention: GlobalAttention = GlobalAttention.FAST_WEIGHTS
     encoder: str = "dinov2_vitl14_reg"  # a key of ENCODERS, or CONVOLUTION
     embed_dim: int = 1024
-    depth: int = 24  # frame blocks, and as many global blocks
+    depth: int = 24  # number of frame blocks; there are as many global blocks
     num_heads: int = 16
     mlp_ratio: float = 4.0
     num_register_tokens: int = 4
-    # native side in pixels: fixes the stored position embedding, not the input size
+    # native side, pixels: sets the size of the stored position embedding, not of the input
     image_size: int = 518
     patch_size: int = 14  # pixels
-    tapped_layers: tuple[int, ...] = (4, 11, 17, 23)  # layers whose tokens feed the dense heads
+    tapped_layers: tuple[int, ...] = (4, 11, 17, 23)  # layers that feed the dense heads
     rope_base: float = 100.0
-    # updates of the fast weights in one map(); one more for every 1000 images
+    # fast-weight updates per map(); one more for every 1000 images
     inner_steps: int = 2
     newton_schulz_steps: int = 5
-    base_rate: float = 0.01  # per-token rate where the learned offset is zero
-    fast_hidden_ratio: int = 4  # hidden width of the fast MLP over the head width
+    base_rate: float = 0.01  # per-token learning rate where the learned offset is 0
+    fast_hidden_ratio: int = 4  # hidden width of the fast MLP / head width
     camera_depth: int = 4  # blocks of the camera head
     camera_heads: int = 16
     camera_iterations: int = 4
@@ -80,33 +80,33 @@ class NetworkConfig:
             if not all(
                 isinstance(number, (int, float)) and 0 <= number <= most for number in values
             ):
-                raise ValueError(f"{name} must be 0 to {most}, got {value!r:.80}")
+                raise ValueError(f"{name} must be in 0..{most}, got {value!r:.80}")
         if self.encoder not in (*ENCODERS, CONVOLUTION):
             raise ValueError(
-                f"unknown encoder {self.encoder!r}: one of {', '.join((*ENCODERS, CONVOLUTION))}"
+                f"unknown encoder {self.encoder!r}; known: {', '.join((*ENCODERS, CONVOLUTION))}"
             )
         if self.encoder_shape.embed_dim != self.embed_dim:
             raise ValueError(
-                f"{self.encoder} is {self.encoder_shape.embed_dim} wide, embed_dim is {self.embed_dim}"
+                f"{self.encoder} has embed_dim {self.encoder_shape.embed_dim}, the configuration says {self.embed_dim}"
             )
         if self.embed_dim % self.num_heads or (self.embed_dim // self.num_heads) % 4:
             raise ValueError(
-                f"embed_dim {self.embed_dim} over {self.num_heads} heads must give a multiple of 4 (2-D RoPE)"
+                f"embed_dim {self.embed_dim} / {self.num_heads} heads must be a multiple of 4 (2-D RoPE)"
             )
         if 2 * self.embed_dim % self.camera_heads:
             raise ValueError(
-                f"{self.camera_heads} camera heads do not divide {2 * self.embed_dim}"
+                f"camera_heads {self.camera_heads} must divide 2 * embed_dim = {2 * self.embed_dim}"
             )
         if len(self.tapped_layers) != 4 or len(self.dense_channels) != 4:
             raise ValueError(
-                "the dense heads take exactly four tapped layers and four channel counts"
+                "the dense heads need exactly four tapped_layers and four dense_channels"
             )
         if not all(0 <= layer < self.depth for layer in self.tapped_layers):
-            raise ValueError(f"tapped layers {self.tapped_layers} outside 0..{self.depth - 1}")
+            raise ValueError(f"tapped_layers {self.tapped_layers} are outside 0..{self.depth - 1}")
 
     @property
     def encoder_shape(self) -> EncoderShape:
-        """Of the convolution: no blocks, as wide as the trunk."""
+        """Shape of the encoder; the convolution counts as 0 blocks of the trunk's width."""
         return (
             EncoderShape(self.embed_dim, 0, self.num_heads)
             if self.encoder == CONVOLUTION
@@ -123,12 +123,12 @@ class NetworkConfig:
 
     @property
     def token_dim(self) -> int:
-        """Width of what the heads read: frame output and global output side by side."""
+        """Width of the heads' input: frame and global block outputs, concatenated."""
         return 2 * self.embed_dim
 
     @property
     def special_tokens(self) -> int:
-        """Tokens of an image that belong to no patch: one camera token, then the registers."""
+        """Tokens per image that are not patches: one camera token and the registers."""
         return 1 + self.num_register_tokens
 
     @property
@@ -136,8 +136,9 @@ class NetworkConfig:
         return self.image_size // self.patch_size
 
     def patch_grid(self, height: int, width: int) -> tuple[int, int]:
-        """Patch rows and columns of an image in pixels; ValueError unless both sides are multiples
-        of the patch size.
+        """Return the patch rows and columns of an image of this size in pixels.
+
+        Raise ValueError unless both sides are positive multiples of the patch size.
         """
         if height <= 0 or width <= 0 or height % self.patch_size or width % self.patch_size:
             raise ValueError(
@@ -150,7 +151,7 @@ class NetworkConfig:
         return self.special_tokens + rows * columns
 
     def steps_for(self, image_count: int) -> int:
-        """Inner steps the release takes for this many images."""
+        """Return the number of inner steps that the released code takes for this many images."""
         return self.inner_steps + image_count // 1000
 
 

@@ -1,8 +1,8 @@
-"""Patch encoders: DINOv2 with register tokens (arXiv 2304.07193, 2309.16588), or the patches'
-pixels through one linear map.
+"""Patch encoders: DINOv2 with register tokens (arXiv 2304.07193, 2309.16588), or one linear map of
+the pixels of each patch.
 
-Both take images in 0..1 and apply ImageNet's mean and deviation; both see one image at a time, so
-any chunking is exact.
+Both take images in 0..1 and normalise them by ImageNet's mean and standard deviation. Both process
+each image independently, so chunking does not change the result.
 """
 
 import torch
@@ -19,8 +19,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class PatchProjection(nn.Module):
-    """One linear map from the pixels of a patch to a token, stored as a convolution whose stride
-    is the patch.
+    """One linear map from the pixels of a patch to a token, stored as a convolution with stride =
+    patch size.
     """
 
     def __init__(self, dim: int, patch_size: int):
@@ -28,33 +28,35 @@ class PatchProjection(nn.Module):
         self.proj = nn.Conv2d(3, dim, patch_size, stride=patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [n, 3, H, W] -> tokens [n, rows * columns, dim]."""
-        return self.proj(images).flatten(2).transpose(1, 2)
+        """Map images [n, 3, H, W] to tokens [n, rows * columns, dim]."""
+        return _projected(self.proj, images)
 
 
-class ConvolutionEncoder(PatchProjection):
-    """Images to patch tokens without a transformer: VGGT's ``patch_embed: conv``. No position
-    embedding, no norm.
+class ConvolutionEncoder(nn.Module):
+    """Patch encoder without a transformer: VGGT's ``patch_embed: conv``. It has no position
+    embedding and no final norm.
     """
 
     def __init__(self, config: NetworkConfig):
-        super().__init__(config.embed_dim, config.patch_size)
+        super().__init__()
+        size = config.patch_size
+        self.proj = nn.Conv2d(3, config.embed_dim, size, stride=size)
 
     def patch_positions(self, grid: tuple[int, int]) -> Tensor:
-        """Nothing is added to the patches [1, 0, dim]: their place is told by the rotary positions
-        of the trunk.
+        """Return an empty embedding [1, 0, dim]: positions enter through the trunk's rotary
+        embedding only.
         """
         return self.proj.weight.new_zeros(1, 0, self.proj.out_channels)
 
     def forward(
         self, images: Tensor, positions: Tensor, scratch: Scratch, progress: Progress
     ) -> Tensor:
-        """As Encoder.forward; ``positions`` are of no use."""
-        return super().forward(_standardised(images))
+        """Do as Encoder.forward; ``positions`` is ignored."""
+        return _projected(self.proj, _standardised(images))
 
 
 class Encoder(nn.Module):
-    """Images to patch tokens by a vision transformer."""
+    """Vision transformer from images to patch tokens."""
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
@@ -72,8 +74,8 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(shape.embed_dim, eps=1e-6)
 
     def patch_positions(self, grid: tuple[int, int]) -> Tensor:
-        """Position embedding of the patches [1, rows * columns, dim], resized from the native grid
-        (bicubic, antialiased).
+        """Return the position embedding of the patches [1, rows * columns, dim], resized from the
+        native grid (bicubic, antialiased).
         """
         stored = self.pos_embed[:, 1:]
         if grid == (self.native_grid, self.native_grid):
@@ -87,11 +89,12 @@ class Encoder(nn.Module):
     def forward(
         self, images: Tensor, positions: Tensor, scratch: Scratch, progress: Progress
     ) -> Tensor:
-        """Images [n, 3, H, W] in 0..1 and ``patch_positions`` of their grid -> patch tokens [n,
-        rows * columns, dim].
+        """Map images [n, 3, H, W] in 0..1 to patch tokens [n, rows * columns, dim].
+
+        ``positions``: ``patch_positions`` of their grid.
         """
         count = images.shape[0]
-        patches = self.patch_embed(_standardised(images))
+        patches: Tensor = self.patch_embed(_standardised(images))
         registers = self.register_tokens.shape[1]
         x = scratch.take("encoder", count, 1 + registers + patches.shape[1], patches.shape[2])
         x[:, :1] = self.cls_token + self.pos_embed[:, :1]
@@ -100,17 +103,23 @@ class Encoder(nn.Module):
         for block in self.blocks:
             block(x, None, scratch)
             progress.advance(count, "encoder")
-        return self.norm(x[:, 1 + registers :])
+        normed: Tensor = self.norm(x[:, 1 + registers :])
+        return normed
 
 
 def make_encoder(config: NetworkConfig) -> Encoder | ConvolutionEncoder:
-    """The one that the configuration names."""
+    """Return the encoder that the configuration names."""
     return (ConvolutionEncoder if config.encoder == CONVOLUTION else Encoder)(config)
 
 
+def _projected(projection: nn.Conv2d, images: Tensor) -> Tensor:
+    tokens: Tensor = projection(images).flatten(2).transpose(1, 2)
+    return tokens
+
+
 def _standardised(images: Tensor) -> Tensor:
-    """Images [n, 3, H, W] by ImageNet's mean and deviation; channel by channel, so that no
-    constant travels to the device.
+    """Normalise images [n, 3, H, W] by ImageNet's mean and standard deviation. Works channel by
+    channel, so that no constant tensor has to be copied to the device.
     """
     out = torch.empty_like(images)
     for channel, (mean, std) in enumerate(zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)):

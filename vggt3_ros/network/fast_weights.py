@@ -2,9 +2,9 @@
 2602.23361, sec. 3).
 
 Per head the fast MLP is f(x) = (silu(x w0) * (x w2)) w1, with w0, w2 [d, m] and w1 [m, d]. All
-three are kept in one tensor ``weights [3, heads, d, m]`` in the order w0, w1^T, w2: every product
-with a token is then of one shape, the three gradients come out in the layout of the weights, and
-one Newton-Schulz call serves them all.
+three are stored in one tensor ``weights [3, heads, d, m]`` in the order w0, w1^T, w2. Every
+product with a token then has the same shape, the gradients come out in the layout of the weights,
+and one Newton-Schulz call serves all three.
 """
 
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ from torch import Tensor
 from . import fused
 from .scratch import Scratch
 
-# Muon's quintic: singular values towards 1 (Jordan et al. 2024)
+# Muon's quintic, which drives singular values towards 1 (Jordan et al. 2024)
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NORM_EPS = 1e-5
-# CPU: what a second-level cache share can still hold
+# on a CPU, a core's share of the second-level cache
 _WORK_BYTES = {"cpu": 16 << 20, "cuda": 1 << 30}
 
 
 @dataclass(frozen=True)
 class Associations:
-    """What tokens ask the fast MLP to remember: keys and values [tokens, heads, d], rates [tokens,
-    3, heads].
+    """What the fast MLP is to remember of some tokens: keys and values [tokens, heads, d],
+    learning rates [tokens, 3, heads].
     """
 
     keys: Tensor
@@ -35,19 +35,19 @@ class Associations:
 
 
 def stack_weights(w0: Tensor, w1: Tensor, w2: Tensor) -> Tensor:
-    """w0, w2 [heads, d, m] and w1 [heads, m, d] -> float32 [3, heads, d, m]."""
+    """Stack w0, w2 [heads, d, m] and w1 [heads, m, d] as float32 [3, heads, d, m]."""
     return torch.stack((w0.float(), w1.float().transpose(-1, -2), w2.float()))
 
 
 def unstack_weights(weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Views w0 [heads, d, m], w1 [heads, m, d], w2 [heads, d, m] of stacked weights."""
+    """Return views w0 [heads, d, m], w1 [heads, m, d] and w2 [heads, d, m] of stacked weights."""
     w0, w1_transposed, w2 = weights
     return w0, w1_transposed.transpose(-1, -2), w2
 
 
 def objective(weights: Tensor, tokens: Associations) -> Tensor:
-    """What an inner step increases: per weight matrix, the rate-weighted sum of <f(key), value>
-    [3].
+    """Return what an inner step increases: per weight matrix, the rate-weighted sum of <f(key),
+    value> [3].
     """
     w0, w1, w2 = unstack_weights(weights)
     k, v = tokens.keys.transpose(0, 1), tokens.values.transpose(0, 1)
@@ -57,7 +57,7 @@ def objective(weights: Tensor, tokens: Associations) -> Tensor:
 
 
 def _heads_at_once(tokens: int, heads: int, elements_per_head: int, like: Tensor) -> int:
-    """Largest divisor of the head count whose intermediates fit the working set."""
+    """Return the largest divisor of the head count whose intermediates fit the working set."""
     limit = _WORK_BYTES.get(like.device.type, _WORK_BYTES["cpu"])
     group = max(1, limit // max(1, tokens * elements_per_head * like.element_size()))
     return next(n for n in range(min(group, heads), 0, -1) if heads % n == 0)
@@ -67,8 +67,9 @@ def add_gradients(total: Tensor, weights: Tensor, tokens: Associations, scratch:
     """Add the objective's gradient over these tokens to total [3, heads, d, m] (float32).
 
     With g = k w0, h = k w2, d = v w1^T, a = silu(g) h:  G1^T = (v r1)^T a,  G0 = (k r0)^T [d h
-    silu'(g)], G2 = (k r2)^T [d silu(g)]. Sums over tokens, so any split of the tokens gives the
-    same total. The rates multiply the narrow side; g, h and d are computed once for all three.
+    silu'(g)],  G2 = (k r2)^T [d silu(g)]. These are sums over tokens, so the total does not depend
+    on how the tokens are split. The rates multiply the narrow factor; g, h and d are computed once
+    for all three.
     """
     if fused.usable(tokens.keys):
         fused.add_gradients(total, weights, tokens.keys, tokens.values, tokens.rates)
@@ -103,13 +104,13 @@ def add_gradients(total: Tensor, weights: Tensor, tokens: Associations, scratch:
 
 
 def orthogonalise(gradient: Tensor, steps: int) -> Tensor:
-    """Newton-Schulz iteration: the matrices [..., d, m], d <= m, with their singular values pushed
-    towards 1.
+    """Return the matrices [..., d, m], d <= m, with their singular values driven towards 1 by
+    Newton-Schulz iterations.
 
-    The Gram matrix is formed on the smaller side; w1 is stored transposed, so that is always d.
+    The Gram matrix is formed on the smaller side, which is always d: w1 is stored transposed.
     """
     a, b, c = NEWTON_SCHULZ
-    x = gradient / (torch.linalg.matrix_norm(gradient, keepdim=True) + 1e-7)
+    x: Tensor = gradient / (torch.linalg.matrix_norm(gradient, keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.transpose(-1, -2)
         x = a * x + (b * gram + c * (gram @ gram)) @ x
@@ -117,11 +118,11 @@ def orthogonalise(gradient: Tensor, steps: int) -> Tensor:
 
 
 def column_norms(weights: Tensor) -> Tensor:
-    """Norms over the input dimension of w0, w1, w2, shaped to multiply stacked weights [3, heads,
-    d, m].
+    """Return the norms over the input dimension of w0, w1 and w2, expanded to the shape of the
+    stacked weights [3, heads, d, m].
     """
     over_d = weights.norm(dim=-2, keepdim=True).expand_as(weights)
-    # w1 is stored transposed: its input is m
+    # w1 is stored transposed: its input dimension is m
     over_m = weights.norm(dim=-1, keepdim=True).expand_as(weights)
     return torch.stack((over_d[0], over_m[1], over_d[2]))
 
@@ -129,15 +130,17 @@ def column_norms(weights: Tensor) -> Tensor:
 def take_step(
     weights: Tensor, gradient: Tensor, norms: Tensor, newton_schulz_steps: int
 ) -> Tensor:
-    """weights + NS(gradient), every column rescaled to ``norms``, its norm at the start of the
-    scene.
+    """Return weights + NS(gradient), with every column rescaled to ``norms``, its norm at the
+    start of the scene.
     """
     moved = weights + orthogonalise(gradient, newton_schulz_steps)
     return moved / (column_norms(moved) + NORM_EPS) * norms
 
 
 def read_out(weights: Tensor, queries: Tensor, scratch: Scratch) -> Tensor:
-    """f(queries): [tokens, heads, d] -> [tokens, heads, d], each head with its own MLP."""
+    """Return f(queries) [tokens, heads, d] for queries [tokens, heads, d]; each head has its own
+    MLP.
+    """
     count, heads, d = queries.shape
     m = weights.shape[-1]
     out = scratch.take("fast_out", count, heads, d)

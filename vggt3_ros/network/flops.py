@@ -1,7 +1,7 @@
-"""Floating-point operations of the network (a multiply-add counts as two), from its configuration.
+"""Floating-point operations of the network from its configuration (a multiply-add counts as two).
 
-Counts matrix products, convolutions and attention: what the published 2.30 TFLOP an image at
-518x392 counts. Nothing is counted that an implementation could leave out.
+Counts matrix products, convolutions and attention, as the published figure of 2.30 TFLOP per image
+at 518x392 does. Nothing is counted that an implementation could omit.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from .config import GlobalAttention, NetworkConfig
 
 @dataclass(frozen=True)
 class MapFlops:
-    """Operations of a whole map()."""
+    """Operations of a whole map(), without the dense heads."""
 
     encoder: float
     frame_blocks: float
@@ -26,7 +26,9 @@ class MapFlops:
 def map_flops(
     config: NetworkConfig, images: int, height: int, width: int, inner_steps: int | None = None
 ) -> MapFlops:
-    """Operations to map ``images`` images of this size in pixels, dense heads apart."""
+    """Return the operations of mapping ``images`` images of this size in pixels, without the dense
+    heads.
+    """
     rows, columns = config.patch_grid(height, width)
     patches = rows * columns
     tokens = config.tokens_per_image(height, width)
@@ -34,12 +36,12 @@ def map_flops(
     steps = config.steps_for(images) if inner_steps is None else inner_steps
 
     encoder_tokens = patches + 1 + config.num_register_tokens
-    encoder = 2 * patches * 3 * config.patch_size**2 * dim
+    encoder: float = 2 * patches * 3 * config.patch_size**2 * dim
     encoder += shape.depth * (_linear(encoder_tokens, dim, 4.0) + 4 * encoder_tokens**2 * dim)
     frame = config.depth * (_linear(tokens, dim, config.mlp_ratio) + 4 * tokens**2 * dim)
-    mixing = 4 * (images * tokens) ** 2 * dim
+    mixing: float = 4 * (images * tokens) ** 2 * dim
     if config.attention is GlobalAttention.FAST_WEIGHTS:
-        # all heads: one token against one of the three matrices
+        # all tokens and heads times one of the three matrices
         product = 2 * tokens * dim * config.fast_hidden
         extra = 2 * tokens * dim * 3 * config.num_heads + 2 * patches * 9 * dim
         mixing = images * (product * (6 * steps + 3) + extra) + steps * _newton_schulz(config)
@@ -49,14 +51,14 @@ def map_flops(
 
 
 def camera_iteration_flops(config: NetworkConfig, images: int) -> float:
-    """One iteration of the camera head over this many camera tokens."""
+    """Return the operations of one iteration of the camera head over ``images`` camera tokens."""
     dim = config.token_dim
     blocks = config.camera_depth * (_linear(images, dim, 4.0) + 4 * images**2 * dim)
     return blocks + 2 * images * dim * (3 * dim + 9) + 2 * images * (dim // 2) * (dim + 9)
 
 
 def dense_head_flops(config: NetworkConfig, height: int, width: int, outputs: int) -> float:
-    """One dense head on one image, as the release computes it."""
+    """Return the operations of one dense head on one image, as the released code computes it."""
     rows, columns = config.patch_grid(height, width)
     features = config.dense_features
     grids = [
@@ -68,7 +70,7 @@ def dense_head_flops(config: NetworkConfig, height: int, width: int, outputs: in
     cells = [r * c for r, c in grids]
     channels = config.dense_channels
     total = sum(2 * rows * columns * config.token_dim * width_ for width_ in channels)
-    # transposed: stride equals kernel
+    # transposed convolutions: stride = kernel size
     total += 2 * cells[0] * channels[0] ** 2 + 2 * cells[1] * channels[1] ** 2
     total += 2 * 9 * cells[3] * channels[3] ** 2
     total += sum(2 * 9 * n * width_ * features for n, width_ in zip(cells, channels, strict=True))
@@ -85,11 +87,11 @@ def dense_head_flops(config: NetworkConfig, height: int, width: int, outputs: in
 
 
 def _linear(tokens: int, dim: int, mlp_ratio: float) -> float:
-    """Projections and MLP of a block."""
+    """Return the operations of a block's projections and MLP."""
     return 2 * tokens * dim * dim * (4 + 2 * mlp_ratio)
 
 
 def _newton_schulz(config: NetworkConfig) -> float:
-    """Of one step of one layer: three matrices a head."""
+    """Return the operations of one step of one layer: three matrices per head."""
     d, m = config.head_dim, config.fast_hidden
     return 3 * config.num_heads * config.newton_schulz_steps * (4 * d * d * m + 2 * d**3)

@@ -1,9 +1,9 @@
-"""Blocks in which tokens of different images meet: fast weights (VGG-T³) or softmax over
-everything (VGGT).
+"""Blocks in which tokens of different images interact: fast weights (VGG-T³) or softmax over all
+tokens (VGGT).
 
-Both add to the stream in the same way; what differs is what they take from every image before the
-first can be finished: associations for the fast weights, keys and values for softmax. The loop
-over chunks is in ``map_pass.py``.
+Both add to the stream in the same way. They differ in what they must collect from every image
+before the first can be finished: associations for the fast weights, keys and values for softmax.
+The loop over chunks is in ``map_pass.py``.
 """
 
 import math
@@ -24,34 +24,44 @@ from .rope import rotate
 from .scratch import Scratch
 
 
+class ValueConvolution(nn.Module):
+    """Depthwise 3x3 convolution of the values, under the name of the released checkpoints."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False)
+
+
 class FastWeightAttention(nn.Module):
-    """Projections around the fast MLP. w0..w2 are where every scene starts: random, stored, never
-    trained.
+    """Projections around the fast MLP. w0..w2 are the initial fast weights of every scene: random,
+    stored in the checkpoint, never trained.
     """
+
+    w0: Tensor
+    w1: Tensor
+    w2: Tensor
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
         dim, heads, d, m = config.embed_dim, config.num_heads, config.head_dim, config.fast_hidden
         self.num_heads = heads
         self.newton_schulz_steps = config.newton_schulz_steps
-        # softplus of it is the base rate
+        # softplus(rate_offset) = base_rate
         self.rate_offset = math.log(math.expm1(config.base_rate))
         self.qkv = nn.Linear(dim, 3 * dim)
         self.lr_fc = nn.Linear(dim, 3 * heads)
-        convolution = nn.Module()
-        convolution.conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False)
-        self.short_conv_qkv = nn.ModuleDict({"2": convolution})
+        self.short_conv_qkv = nn.ModuleDict({"2": ValueConvolution(dim)})
         self.proj = nn.Linear(dim, dim)
         self.register_buffer("w0", torch.zeros(heads, d, m))
         self.register_buffer("w1", torch.zeros(heads, m, d))
         self.register_buffer("w2", torch.zeros(heads, d, m))
 
     def initial_weights(self) -> Tensor:
-        """Stacked fast weights [3, heads, d, m], float32, of an empty scene."""
+        """Return the stacked fast weights [3, heads, d, m] of an empty scene, float32."""
         return fast_weights.stack_weights(self.w0, self.w1, self.w2)
 
     def associations(self, x: Tensor, layout: TokenLayout, scratch: Scratch, out: Tensor) -> None:
-        """Write keys, values and rates of x [images, tokens, channels] (already normed) to out
+        """Write keys, values and rates of x [images, tokens, channels] (already normalised) to out
         [.., 2 * channels + 3 * heads].
         """
         dim = x.shape[-1]
@@ -67,7 +77,7 @@ class FastWeightAttention(nn.Module):
         out[..., 2 * dim :] = F.softplus(rates + self.rate_offset)
 
     def unpack(self, packed: Tensor) -> Associations:
-        """View what ``associations`` wrote [images, tokens, ..] as keys, values and rates of a
+        """View the output of ``associations`` [images, tokens, ..] as keys, values and rates of a
         flat list of tokens.
         """
         heads = self.num_heads
@@ -81,7 +91,9 @@ class FastWeightAttention(nn.Module):
         )
 
     def recall(self, x: Tensor, weights: Tensor, layout: TokenLayout, scratch: Scratch) -> Tensor:
-        """What the scene answers to x [images, tokens, channels] (already normed)."""
+        """Return what the scene's weights recall for x [images, tokens, channels] (already
+        normalised).
+        """
         dim = x.shape[-1]
         q = linear(x, self.qkv.weight[:dim], self.qkv.bias[:dim], scratch, "queries")
         q = self._unit(q, layout, scratch.take("unit_queries", *q.shape))
@@ -93,8 +105,8 @@ class FastWeightAttention(nn.Module):
         )
 
     def _unit(self, x: Tensor, layout: TokenLayout, out: Tensor) -> Tensor:
-        """SiLU, rotary position, unit length, per head, of x [images, tokens, channels] into out,
-        of its shape.
+        """Apply SiLU, rotary position and unit length per head to x [images, tokens, channels];
+        write to out, of the same shape.
         """
         x, heads = x.unflatten(-1, (self.num_heads, -1)), out.unflatten(-1, (self.num_heads, -1))
         if fused.usable(x):
@@ -103,14 +115,22 @@ class FastWeightAttention(nn.Module):
             )
             return out
         x = F.silu(x)
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)  # rotation keeps it
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)  # rotation preserves it
         torch.div(rotate(x, layout.rotary), length.add_(fast_weights.NORM_EPS), out=heads)
         return out
 
     def _mix_neighbours(self, v: Tensor, layout: TokenLayout) -> Tensor:
-        """Depthwise 3x3 convolution over the patch grid of v [images, patches, channels]."""
-        image = v.unflatten(1, layout.grid).permute(0, 3, 1, 2)  # channels last in memory already
-        return self.short_conv_qkv["2"].conv(image).permute(0, 2, 3, 1).flatten(1, 2)
+        """Apply a depthwise 3x3 convolution over the patch grid to v [images, patches, channels]."""
+        image = v.unflatten(1, layout.grid).permute(0, 3, 1, 2)  # already channels-last in memory
+        mixed: Tensor = self.value_convolution(image).permute(0, 2, 3, 1).flatten(1, 2)
+        return mixed
+
+    @property
+    def value_convolution(self) -> nn.Conv2d:
+        """The convolution that mixes the values of neighbouring patches."""
+        found = self.short_conv_qkv["2"]
+        assert isinstance(found, ValueConvolution)
+        return found.conv
 
 
 class FastWeightBlock(nn.Module):
@@ -129,11 +149,14 @@ class FastWeightBlock(nn.Module):
     def associations(
         self, x: Tensor, layout: TokenLayout, scratch: Scratch, out: Tensor
     ) -> Tensor:
+        """Write the associations of the stream x to ``out`` and return it; see
+        FastWeightAttention.associations.
+        """
         self.attn.associations(self.norm1(x), layout, scratch, out)
         return out
 
     def finish(self, x: Tensor, weights: Tensor, layout: TokenLayout, scratch: Scratch) -> Tensor:
-        """Advance the stream x [images, tokens, channels] in place, reading from the scene's
+        """Advance the stream x [images, tokens, channels] in place, reading from the scene's fast
         weights.
         """
         recalled = self.attn.recall(self.norm1(x), weights, layout, scratch)
@@ -175,8 +198,10 @@ class SoftmaxBlock(Block):
         scratch: Scratch,
         progress: Progress,
     ) -> Tensor:
-        """Advance x [images, tokens, channels] in place; keys and values [1, all tokens, heads,
-        d].
+        """Advance x [images, tokens, channels] in place and return it.
+
+        keys, values: [1, all tokens, heads, d]. ``queries_at_once`` bounds the queries per
+        attention call; cancellation is checked between calls.
         """
         attention, dim = self.attn, x.shape[-1]
         q = linear(

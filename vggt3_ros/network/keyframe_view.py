@@ -1,5 +1,5 @@
-"""The network on keyframes: undistorted images with known cameras in; poses and depth in the
-network's own frame and scale out.
+"""The network applied to keyframes: undistorted images with known cameras in; poses and depth in
+the network's own frame and scale out.
 """
 
 import functools
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from vggt3_ros.config import POSE_CONVENTIONS
+from vggt3_ros.geometry.camera import Camera
 
 from .checkpoint import load_checkpoint
 from .device import pick_dtype
@@ -20,26 +21,30 @@ from .values import Predictions, SceneState
 from .vggt3 import Vggt3
 
 _PATCH = 14
-# error of a predicted focal length, relative, that halves the confidence in its image
+Loader = Callable[[int], np.ndarray]  # index -> undistorted image (H, W, 3) uint8 RGB
+Question = Callable[
+    ["_Images", Sequence[int], Progress], tuple[Predictions, SceneState | None]
+]  # (images, frames with depth, progress)
+# relative error of a predicted focal length at which the confidence in its image halves
 _FOCAL_SIGMA = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkView:
-    """What the network makes of N images.
+    """Network output for N images.
 
-    T_network_cam: (N, 4, 4), NaN where it says nothing. confidence: (N,) in 0..1, how well the
-    predicted field of view agrees with the known camera. depth: index -> (depth (h, w) float32
-    along z in network units, confidence (h, w) above 1), of the images that were asked for. scene:
-    what ``place`` asks; None for a network that keeps none. pose_convention: how the network's
-    poses were read, one of config.POSE_CONVENTIONS. metric: the network claims that its units are
-    metres. given_poses: it was given the odometry, so that its poses are no second opinion on
-    that.
+    T_network_cam: (N, 4, 4), NaN where there is none. confidence: (N,) in 0..1, agreement of the
+    predicted field of view with the known camera. depth: {index: (depth (h, w) float32 along z in
+    network units, confidence (h, w) above 1)} of the requested images. scene: the argument of
+    ``place``; None if the network has no scene state. pose_convention: how the poses were
+    interpreted, one of config.POSE_CONVENTIONS. metric: the network claims that its units are
+    metres. given_poses: the network was given the odometry, so its poses are not independent
+    evidence about it.
     """
 
     T_network_cam: np.ndarray
     confidence: np.ndarray
-    depth: dict = field(default_factory=dict)
+    depth: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     scene: SceneState | None = None
     pose_convention: str = POSE_CONVENTIONS[0]
     metric: bool = False
@@ -47,13 +52,13 @@ class NetworkView:
 
 
 class KeyframeViewer:
-    """Maps images, and places others beside them. ``network``: Vggt3 or what has its map() and
-    query().
+    """Map images, and place other images in the mapped scene.
 
-    ``load(index)`` gives an undistorted image (H, W, 3) uint8 RGB, ``cameras`` the
-    vggt3_ros.Camera of each. Images whose shape differs from the first one's are left out: the
-    network takes one size. ``pose_convention``: what the network was trained to predict, one of
-    config.POSE_CONVENTIONS. ``weights``: by which name they were given.
+    ``network``: a Vggt3, or an object with its map() and query(). ``load(index)`` returns an
+    undistorted image (H, W, 3) uint8 RGB; ``cameras`` holds the vggt3_ros.Camera of each image.
+    Images whose network size differs from that of the first are left out, because the network
+    takes a single size. ``pose_convention``: what the network was trained to predict, one of
+    config.POSE_CONVENTIONS. ``weights``: the name under which the weights were given.
     """
 
     def __init__(
@@ -65,26 +70,27 @@ class KeyframeViewer:
         self._memory_limit = memory_limit
 
     def fingerprint(self) -> str:
-        """Of the network: whose scenes it can be asked about."""
+        """Return the identifier of the network, which its scene states carry."""
         return self._network.fingerprint()
 
     def prior(self) -> str:
-        """The network for people: weights, where and in which numbers, licence."""
+        """Describe the network in one line: weights, device, dtype, licence."""
         device, dtype = (
             getattr(self._network, "device", "?"),
             str(getattr(self._network, "dtype", "?")).removeprefix("torch."),
         )
-        return f"{self._weights or 'a network that was handed over'} on {device}, {dtype}; {licence_of(self._weights)}"
+        return f"{self._weights or 'a custom network'} on {device}, {dtype}; {licence_of(self._weights)}"
 
     def map(
         self,
-        load: Callable,
-        cameras: Sequence,
+        load: Loader,
+        cameras: Sequence[Camera],
         depth_of: Sequence[int],
         step: Callable[[float], None],
     ) -> NetworkView:
-        """View of all images at once; ``step(fraction)`` may raise to stop. Raises
-        NotEnoughMemory.
+        """Map all images at once. ``step(fraction)`` may raise to stop.
+
+        Raise NotEnoughMemory.
         """
         return self._see(
             load,
@@ -92,38 +98,52 @@ class KeyframeViewer:
             depth_of,
             step,
             self._size(cameras[0]),
-            lambda batch, options: self._network.map(batch, **options),
+            lambda batch, frames, progress: self._network.map(
+                batch, depth_frames=frames, memory_limit=self._memory_limit, progress=progress
+            ),
         )
 
     def place(
         self,
-        load: Callable,
-        cameras: Sequence,
+        load: Loader,
+        cameras: Sequence[Camera],
         depth_of: Sequence[int],
         step: Callable[[float], None],
         scene: SceneState,
     ) -> NetworkView:
-        """View of other images of a mapped scene, each on its own."""
+        """Place other images in a mapped scene, each independently."""
 
-        def ask(batch: _Images, options: dict) -> tuple[Predictions, SceneState]:
-            return self._network.query(batch, scene, **options), scene
+        def ask(
+            batch: _Images, frames: Sequence[int], progress: Progress
+        ) -> tuple[Predictions, SceneState]:
+            predictions = self._network.query(
+                batch,
+                scene,
+                depth_frames=frames,
+                memory_limit=self._memory_limit,
+                progress=progress,
+            )
+            return predictions, scene
 
         return self._see(load, cameras, depth_of, step, self._size(cameras[0]), ask)
 
-    def _size(self, camera) -> tuple[int, int]:
+    def _size(self, camera: Camera) -> tuple[int, int]:
         return network_size(camera.height, camera.width, self._side)
 
-    def _see(self, load, cameras, depth_of, step, size, ask) -> NetworkView:
+    def _see(
+        self,
+        load: Loader,
+        cameras: Sequence[Camera],
+        depth_of: Sequence[int],
+        step: Callable[[float], None],
+        size: tuple[int, int],
+        ask: Question,
+    ) -> NetworkView:
         seen = [i for i, camera in enumerate(cameras) if self._size(camera) == size]
         wanted = set(depth_of)
         frames = [k for k, i in enumerate(seen) if i in wanted]
         progress = Progress(lambda fraction, stage: step(fraction))
-        options = {
-            "depth_frames": frames,
-            "memory_limit": self._memory_limit,
-            "progress": progress,
-        }
-        predictions, scene = ask(_Images(load, seen, size, self._side), options)
+        predictions, scene = ask(_Images(load, seen, size, self._side), frames, progress)
 
         T_network_cam, confidence = np.full((len(cameras), 4, 4), np.nan), np.zeros(len(cameras))
         reverse = self.pose_convention == "world_from_camera"
@@ -145,9 +165,9 @@ class KeyframeViewer:
 
 
 class _Images:
-    """Images loaded when the network slices them, so that they need not all be held."""
+    """Images that are loaded when the network slices them, so that not all have to be in memory."""
 
-    def __init__(self, load: Callable, indices: Sequence[int], size: tuple[int, int], side: int):
+    def __init__(self, load: Loader, indices: Sequence[int], size: tuple[int, int], side: int):
         self._load, self._indices, self._size, self._side = load, indices, size, side
 
     def __len__(self) -> int:
@@ -161,9 +181,11 @@ class _Images:
         return out
 
 
-def field_of_view_agreement(predicted: np.ndarray, cameras: Sequence) -> np.ndarray:
-    """(N,) in 0..1, of tangents (N, 2) of half the predicted fields of view, vertical and
-    horizontal; 0 where the prediction is none.
+def field_of_view_agreement(predicted: np.ndarray, cameras: Sequence[Camera]) -> np.ndarray:
+    """Return the agreement (N,) in 0..1 of predicted with known fields of view; 0 where a
+    prediction is not usable.
+
+    predicted: (N, 2) tangents of half the vertical and horizontal field of view.
     """
     known = (
         np.array([[camera.height / camera.fy, camera.width / camera.fx] for camera in cameras]) / 2
@@ -176,8 +198,10 @@ def field_of_view_agreement(predicted: np.ndarray, cameras: Sequence) -> np.ndar
 
 @functools.lru_cache(maxsize=1)
 def load_network(checkpoint: str, device: str, dtype: str) -> Vggt3:
-    """The network of a checkpoint, kept: a changed parameter makes a new back end, not a new
-    network. Raises CheckpointError.
+    """Return the network of a checkpoint. The last one is cached: a changed parameter makes a new
+    back end, not a new network.
+
+    ``dtype``: "auto" or the name of a torch dtype. Raise CheckpointError.
     """
     chosen = pick_dtype(device) if dtype == "auto" else getattr(torch, dtype)
     return load_checkpoint(checkpoint, device, chosen)

@@ -1,5 +1,5 @@
-"""How the tokens of one image are laid out: what depends on the image size alone, computed once
-per call.
+"""Token layout of one image: everything that depends on the image size alone, computed once per
+call.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from .rope import RotaryTable
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """Tokens of an image: one camera token, the registers, then the patches row by row."""
+    """Tokens of an image, in order: one camera token, the registers, the patches row by row."""
 
     grid: tuple[int, int]  # patch rows, columns
     special_tokens: int
     rotary: RotaryTable
-    positions: Tensor  # the encoder's position embedding of this grid [1, patches, channels]
+    positions: Tensor  # position embedding of the encoder for this grid [1, patches, channels]
 
     @property
     def tokens(self) -> int:

@@ -1,8 +1,8 @@
-"""Weights that are known to fit, and what their publishers allow. None are part of this package;
-naming them here grants nothing.
+"""Weights that are known to load, and the licences under which their publishers offer them. None
+are part of this package; listing them here grants no rights.
 
-As their pages on the hub say it at the time of writing; the page of the weights decides. The code
-of the networks may be under other terms than the weights.
+The licences are those stated on the hub pages at the time of writing; the current page of the
+weights is authoritative. The code of these networks may be licensed differently from the weights.
 """
 
 import re
@@ -17,8 +17,8 @@ CONDITIONAL, UNSURE = (
 
 @dataclass(frozen=True)
 class Weights:
-    """hub_id: owner/name; what: the network; licence: its name; use: NON_COMMERCIAL, CONDITIONAL,
-    UNSURE or FREE.
+    """Published weights. hub_id: owner/name; what: the network; licence: its name; use:
+    NON_COMMERCIAL, CONDITIONAL, UNSURE or FREE.
     """
 
     hub_id: str
@@ -55,20 +55,20 @@ DEPTH_ANYTHING = tuple(
 )  # fmt: skip
 PI3X = Weights("yyfz233/Pi3X", "Pi3X", "CC-BY-NC-4.0", NON_COMMERCIAL)
 
-FOR_CHECKPOINT = (VGG_T3, VGGT, VGGT_COMMERCIAL, LINGBOT)  # what network.checkpoint may name
-# what it may name beside network.adapter
+FOR_CHECKPOINT = (VGG_T3, VGGT, VGGT_COMMERCIAL, LINGBOT)  # valid for network.checkpoint
+# valid for network.checkpoint when network.adapter is set
 FOR_ADAPTERS = (MAP_ANYTHING, MAP_ANYTHING_RESEARCH, *DEPTH_ANYTHING, PI3X)
 _KNOWN = {weights.hub_id.lower(): weights for weights in FOR_CHECKPOINT + FOR_ADAPTERS}
-# the folder the hub's cache keeps a repository in
+# folder of a repository in the hub's cache
 _IN_CACHE = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
 
 
 def licence_of(spec: str) -> str:
-    """What is known of the licence of weights by the name they were given: hub id[@revision], or a
-    path in the hub's cache.
+    """Return what is known of the licence of weights named by hub id[@revision], or by a path in
+    the hub's cache.
 
-    A file says nothing of its licence: that of any other path is "unknown", and is never guessed
-    from its tensors.
+    A file does not state its licence: for any other path the licence is "unknown". It is never
+    guessed from the tensors.
     """
     name = str(spec)
     cached = _IN_CACHE.search(name)
@@ -77,12 +77,10 @@ def licence_of(spec: str) -> str:
     return (
         f"{known.licence}, {known.use}"
         if known
-        else "licence unknown: that of whoever published the weights holds"
+        else "licence unknown: the terms of the publisher of the weights apply"
     )
 
 
 def fitting(softmax: bool) -> tuple[Weights, ...]:
-    """Known weights with the architecture of a checkpoint: VGGT's (softmax attention) or
-    VGG-T³'s.
-    """
+    """Return the known weights of VGGT's architecture (``softmax``) or of VGG-T³'s."""
     return (VGGT, VGGT_COMMERCIAL, LINGBOT) if softmax else (VGG_T3,)

@@ -1,19 +1,22 @@
-"""One pass over all images of a map, layer by layer, a chunk of images at a time.
+"""One pass over all images of a map, layer by layer and one chunk of images at a time.
 
 Between two layers only the stream of tokens is kept, in a TokenStore. Each visit to a chunk
-finishes one layer and begins the next, so that the stream is read and written once a layer: all
-sums over images are complete when a layer is finished, so the result does not depend on the
+finishes one layer and begins the next, so that the stream is read and written once per layer. All
+sums over images are complete before a layer is finished, so the result does not depend on the
 chunks.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .aggregator import Aggregator
+from .blocks import Block, typed
 from .config import GlobalAttention
+from .global_blocks import FastWeightBlock, SoftmaxBlock
 from .layout import TokenLayout
 from .memory_plan import MemoryPlan
 from .mixing import FastWeightMixer, Mixer, SoftmaxMixer
@@ -28,14 +31,15 @@ TokenObserver = Callable[[int, slice, Tensor, Tensor], None]
 
 
 class ImageBatch(Protocol):
-    """Images [N, 3, H, W]; a tensor, an array, or anything that loads them when sliced."""
+    """Images [N, 3, H, W]: a tensor, an array, or an object that loads them when sliced."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, part: slice) -> object: ...
+    def __getitem__(self, part: slice) -> Tensor | np.ndarray: ...
 
 
 def chunks(count: int, size: int) -> Iterator[slice]:
+    """Yield slices of at most ``size`` that cover 0..count-1."""
     for first in range(0, count, size):
         yield slice(first, min(first + size, count))
 
@@ -43,7 +47,7 @@ def chunks(count: int, size: int) -> Iterator[slice]:
 def load_images(
     images: ImageBatch, part: slice, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    """Images of a range as [n, 3, H, W] in 0..1 on the device; uint8 is divided by 255."""
+    """Load a range of images as [n, 3, H, W] in 0..1 on the device; uint8 is divided by 255."""
     batch = torch.as_tensor(images[part])
     if device.type == "cuda" and batch.device.type == "cpu":
         batch = batch.pin_memory().to(device, non_blocking=True)
@@ -53,7 +57,7 @@ def load_images(
 
 
 class MapPass:
-    """Runs the trunk over all images; what the heads need leaves through the observers."""
+    """Run the trunk over all images. The observers receive what the heads need."""
 
     def __init__(
         self,
@@ -74,8 +78,8 @@ class MapPass:
         self._observers = observers
 
     def run(self, images: ImageBatch, steps: int) -> tuple[Tensor | None, Tensor]:
-        """Fast weights of all layers [layers, 3, heads, d, m] (None for softmax), camera tokens
-        [N, 2 * channels].
+        """Return the fast weights of all layers [layers, 3, heads, d, m] (None for softmax) and
+        the camera tokens [N, 2 * channels].
         """
         aggregator, config, scratch = self._aggregator, self._aggregator.config, self._scratch
         count, layout = len(images), self._layout
@@ -119,7 +123,8 @@ class MapPass:
                 else:
                     self._begin_layer(layer + 1, following, part, x)
                     tokens.write(part, x)
-            mixer = following
+            if following is not None:
+                mixer = following
         return torch.stack(settled) if settled else None, camera_tokens
 
     def _begin_layer(self, layer: int, mixer: Mixer, part: slice, x: Tensor) -> None:
@@ -128,18 +133,14 @@ class MapPass:
         self._progress.advance(x.shape[0], f"layer {layer + 1} of {self._aggregator.config.depth}")
 
     def _mixers(self, count: int, steps: int) -> Callable[[int], Mixer]:
-        """A function that makes the mixer of a layer; the layers share the memory of the
+        """Return a function from a layer's index to its mixer; the layers share the memory of the
         associations.
         """
-        config, blocks, layout, scratch = (
-            self._aggregator.config,
-            self._aggregator.global_blocks,
-            self._layout,
-            self._scratch,
-        )
+        config, layout, scratch = self._aggregator.config, self._layout, self._scratch
         if config.attention is GlobalAttention.SOFTMAX:
+            softmax_blocks = typed(self._aggregator.global_blocks, SoftmaxBlock)
             return lambda layer: SoftmaxMixer(
-                blocks[layer],
+                softmax_blocks[layer],
                 count,
                 config.num_heads,
                 layout,
@@ -151,8 +152,9 @@ class MapPass:
         if self._plan.keep_associations:
             width = 2 * config.embed_dim + 3 * config.num_heads
             kept = DeviceStore((count, layout.tokens, width), scratch.device, scratch.dtype)
+        fast_blocks = typed(self._aggregator.global_blocks, FastWeightBlock)
         return lambda layer: FastWeightMixer(
-            blocks[layer], steps, layout, scratch, kept, self._group, self._progress
+            fast_blocks[layer], steps, layout, scratch, kept, self._group, self._progress
         )
 
 
@@ -166,19 +168,21 @@ def query_pass(
     part: slice,
     observers: Sequence[TokenObserver],
 ) -> Tensor:
-    """Run images [n, 3, H, W], each on its own, against a mapped scene; returns their camera
+    """Run images [n, 3, H, W], each independently, against a mapped scene. Return their camera
     tokens [n, 2 * channels].
 
-    ``part`` is what the observers are told these images are.
+    ``part``: the range of these images among all queries, passed to the observers.
     """
     depth = aggregator.config.depth
     x = aggregator.embed(images, False, layout, scratch, progress)
     frame = scratch.take("frame_output", *x.shape)
+    frame_blocks = typed(aggregator.frame_blocks, Block)
+    global_blocks = typed(aggregator.global_blocks, FastWeightBlock)
     for layer in range(depth):
-        aggregator.frame_blocks[layer](x, layout.rotary, scratch)
+        frame_blocks[layer](x, layout.rotary, scratch)
         progress.advance(x.shape[0], f"layer {layer + 1} of {depth}")
         frame.copy_(x)
-        aggregator.global_blocks[layer].finish(x, fast_weights[layer], layout, scratch)
+        global_blocks[layer].finish(x, fast_weights[layer], layout, scratch)
         progress.advance(x.shape[0], f"layer {layer + 1} of {depth}")
         for observe in observers:
             observe(layer, part, frame, x)

@@ -1,5 +1,5 @@
-"""How many images go through the device at once and where the rest waits, decided before the pass
-from sizes alone.
+"""How many images are processed at once and where the rest is stored, decided from sizes alone
+before the pass starts.
 """
 
 import dataclasses
@@ -11,31 +11,31 @@ import torch
 from .config import GlobalAttention, NetworkConfig
 from .token_store import Placement
 
-_USABLE = 0.9  # of the free memory: allocators round up and others allocate too
-# Tokens in one chunk. A CPU wants its caches to hold them, but its 16-bit products rearrange the
-# weights on every call, which
-# more tokens must pay for; a GPU wants to be full.
+_USABLE = 0.9  # share of the free memory: allocators round up, and other processes allocate too
+# Tokens per chunk, by device and bytes per value. On a CPU they should fit the caches, but its
+# 16-bit products reorder the weights on every call, a cost that more tokens amortise. On a GPU they
+# should fill the device.
 _PREFERRED_TOKENS = {("cpu", 4): 1024, ("cpu", 2): 4096, ("cuda", 4): 16384, ("cuda", 2): 32768}
-# head-group buffers of fast_weights.py, with room for one head
+# buffers of a group of heads in fast_weights.py, with room for one head
 _FAST_WORK_BYTES = {"cpu": 48 << 20, "cuda": 3 << 30}
 
 
 class NotEnoughMemory(MemoryError):
-    """Not even one image at a time fits; the message says what is needed and what there is."""
+    """Not even one image at a time fits. The message gives the memory needed and available."""
 
 
 @dataclass(frozen=True)
 class PassShape:
-    """What one map() has to do."""
+    """Sizes of the work of one map()."""
 
     config: NetworkConfig
-    images: int  # of this process
+    images: int  # on this process
     height: int  # pixels
     width: int
-    dtype: torch.dtype  # trunk
+    dtype: torch.dtype  # of the trunk
     head_dtype: torch.dtype
-    dense_heads: int = 0  # how many of depth and points are wanted
-    dense_frames: int = 0  # for how many images
+    dense_heads: int = 0  # number of outputs requested: depth, points
+    dense_frames: int = 0  # number of images that get them
 
     @property
     def tokens(self) -> int:
@@ -43,12 +43,12 @@ class PassShape:
 
     @property
     def stream_bytes(self) -> int:
-        """The residual stream of one image."""
+        """Bytes of one image's residual stream."""
         return self.tokens * self.config.embed_dim * self.dtype.itemsize
 
     @property
     def association_bytes(self) -> int:
-        """Keys, values and rates of one image in one layer."""
+        """Bytes of one image's keys, values and rates in one layer."""
         return (
             self.tokens
             * (2 * self.config.embed_dim + 3 * self.config.num_heads)
@@ -57,12 +57,12 @@ class PassShape:
 
     @property
     def softmax_bytes(self) -> int:
-        """Keys and values of one image, of the layer being finished and of the next."""
+        """Bytes of one image's keys and values, in the layer being finished and the next."""
         return 2 * self.tokens * 2 * self.config.embed_dim * self.dtype.itemsize
 
     @property
     def projection_bytes(self) -> int:
-        """What the dense heads keep of one image until the last tapped layer."""
+        """Bytes that the dense heads keep of one image until the last tapped layer."""
         patches = self.tokens - self.config.special_tokens
         return (
             self.dense_heads * patches * sum(self.config.dense_channels) * self.head_dtype.itemsize
@@ -70,22 +70,22 @@ class PassShape:
 
     @property
     def camera_bytes(self) -> int:
-        """The camera head on the tokens of all images, after the trunk's buffers are gone or
-        beside them.
+        """Bytes of the camera head on the tokens of all images; the trunk's buffers may still be
+        allocated.
         """
         at_once = min(self.images, 512)
         return (self.images * 9 + at_once * 24) * self.config.token_dim * self.head_dtype.itemsize
 
     @property
     def output_bytes(self) -> int:
-        """Finished outputs in host memory: depth 2, points 4 floats a pixel (counted as 3 for
-        either).
+        """Bytes of the finished outputs in host memory: depth has 2, points 4 floats per pixel
+        (counted as 3 each).
         """
         return self.dense_frames * self.dense_heads * self.height * self.width * 3 * 4
 
     def chunk_bytes(self, images: int) -> int:
-        """Work buffers of a chunk of this many images: about 24 stream-sized buffers and an MLP's
-        hidden layer.
+        """Return the bytes of work buffers for a chunk of this many images: about 24 buffers of
+        the stream's size and the hidden layer of an MLP.
         """
         config = self.config
         stream = self.tokens * config.embed_dim * self.dtype.itemsize
@@ -93,13 +93,13 @@ class PassShape:
         return images * (buffers + 3 * self.height * self.width * 8)
 
     def decode_bytes(self, images: int) -> int:
-        """Work buffers of a dense head on this many images: feature maps at 1, 1/2 and 1/4 of the
-        decoder's resolution.
+        """Return the bytes of work buffers of a dense head on this many images: feature maps at 1,
+        1/2 and 1/4 of the decoder's resolution.
         """
         if not self.dense_heads:
             return 0
         pixels, features = self.height * self.width, self.config.dense_features
-        # of the finest level before its upsampling
+        # at the finest level, before upsampling
         cells = 16 * (self.tokens - self.config.special_tokens)
         values = pixels * (features // 2 + 2 * 32 + 16) + cells * (
             6 * features + sum(self.config.dense_channels) // 4
@@ -109,30 +109,31 @@ class PassShape:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Chunk sizes and placements, with what they were computed from (bytes)."""
+    """Chunk sizes and placements, and the byte counts that led to them."""
 
     chunk_images: int
     decode_images: int
     tokens: Placement
     projections: Placement
-    keep_associations: bool  # else recomputed from the stream in every inner step
+    keep_associations: bool  # otherwise recomputed from the stream in every inner step
     work_bytes: int
-    stored_bytes: int  # on the device, beside the work buffers
+    stored_bytes: int  # on the device, in addition to the work buffers
     free_bytes: int
 
     def describe(self) -> str:
-        kept = "kept" if self.keep_associations else "recomputed each step"
+        """Return the plan in one line, for the log."""
+        kept = "kept" if self.keep_associations else "recomputed in each step"
         return (
-            f"{self.chunk_images} images at once ({self.decode_images} in the dense heads), work {_mib(self.work_bytes)}, "
+            f"{self.chunk_images} images at once ({self.decode_images} in the dense heads), work buffers {_mib(self.work_bytes)}, "
             f"stored {_mib(self.stored_bytes)}, free {_mib(self.free_bytes)}; tokens on {self.tokens.value}, "
             f"projections on {self.projections.value}, associations {kept}"
         )
 
     def reduced(self, offload: Placement) -> "MemoryPlan":
-        """The next smaller plan after an out-of-memory error: first half the images, then fewer
-        things on the device.
+        """Return the next smaller plan after an out-of-memory error: first half the images, then
+        less data on the device.
 
-        Raises NotEnoughMemory when there is nothing left to give up.
+        ``offload``: where that data goes. Raise NotEnoughMemory if nothing is left to reduce.
         """
         if self.chunk_images > 1 or self.decode_images > 1:
             return dataclasses.replace(
@@ -145,17 +146,18 @@ class MemoryPlan:
             return dataclasses.replace(self, keep_associations=False)
         if Placement.DEVICE in (self.tokens, self.projections):
             return dataclasses.replace(self, tokens=offload, projections=offload)
-        raise NotEnoughMemory(f"out of memory with the smallest plan: {self.describe()}")
+        raise NotEnoughMemory(f"out of memory even with the smallest plan: {self.describe()}")
 
 
 def plan_pass(
     shape: PassShape, device: torch.device, free_bytes: int, host_free_bytes: int
 ) -> MemoryPlan:
-    """Largest useful chunks that fit, then as much of what waits as still fits on the device.
+    """Choose the largest useful chunks that fit, then keep as much of the waiting data on the
+    device as still fits.
 
-    ``free_bytes``: device memory for this pass, weights already loaded; ``host_free_bytes``: the
-    same of the host (equal on a CPU). Raises NotEnoughMemory where one image at a time does not
-    fit.
+    ``free_bytes``: device memory available to this pass, with the weights already loaded;
+    ``host_free_bytes``: the same for the host (equal on a CPU). Raise NotEnoughMemory if not even
+    one image at a time fits.
     """
     on_cpu = device.type == "cpu"
     usable = int(free_bytes * _USABLE)
@@ -163,11 +165,13 @@ def plan_pass(
         usable -= shape.output_bytes
     elif shape.output_bytes > host_free_bytes:
         raise NotEnoughMemory(
-            f"outputs take {_mib(shape.output_bytes)} of host memory, {_mib(host_free_bytes)} free"
+            f"the outputs need {_mib(shape.output_bytes)} of host memory, {_mib(host_free_bytes)} is free"
         )
     fixed = _FAST_WORK_BYTES.get(device.type, _FAST_WORK_BYTES["cpu"])
     if shape.config.attention is GlobalAttention.SOFTMAX:
-        fixed = shape.images * shape.softmax_bytes  # softmax needs all keys and values at hand
+        fixed = (
+            shape.images * shape.softmax_bytes
+        )  # softmax needs all keys and values on the device
     fixed += shape.camera_bytes
 
     def work(chunk: int, decode: int) -> int:
@@ -181,8 +185,8 @@ def plan_pass(
 
     if work(1, 1) > usable:
         raise NotEnoughMemory(
-            f"one {shape.width}x{shape.height} image at a time needs {_mib(work(1, 1))}, {_mib(max(0, usable))} can be used; "
-            "ask for depth in fewer frames, use smaller images or a narrower dtype"
+            f"one {shape.width}x{shape.height} image at a time needs {_mib(work(1, 1))}, {_mib(max(0, usable))} is available; "
+            "request depth for fewer frames, or use smaller images or a narrower dtype"
         )
     preferred = _PREFERRED_TOKENS.get((device.type, shape.dtype.itemsize), 1024)
     chunk = max(1, min(shape.images, preferred // shape.tokens))
@@ -213,8 +217,8 @@ def plan_pass(
 
 
 def offload_placement(device: torch.device, shape: PassShape, host_free_bytes: int) -> Placement:
-    """Where what does not fit on the device goes: host memory where that is other memory and large
-    enough, else disk.
+    """Return where data goes that does not fit on the device: host memory if that is separate and
+    large enough, else disk.
     """
     needed = (
         shape.images * shape.stream_bytes
@@ -227,7 +231,7 @@ def offload_placement(device: torch.device, shape: PassShape, host_free_bytes: i
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a pass may take on this device now."""
+    """Return the bytes that a pass may allocate on this device now."""
     if device.type == "cuda":
         unused_cache = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused_cache
@@ -235,9 +239,9 @@ def free_memory(device: torch.device) -> int:
 
 
 def host_free_memory() -> int:
-    """Available host memory, within the control group's limit where there is one."""
-    available = psutil.virtual_memory().available
-    try:  # of control groups psutil knows nothing
+    """Return the available host memory in bytes, within the control group's limit if there is one."""
+    available: int = psutil.virtual_memory().available
+    try:  # psutil does not consider control groups
         with (
             open("/sys/fs/cgroup/memory.max") as limit,
             open("/sys/fs/cgroup/memory.current") as current,

@@ -1,4 +1,4 @@
-"""How one layer joins the images, chunk by chunk: absorb every chunk, settle once, then finish
+"""How one layer combines the images, chunk by chunk: absorb every chunk, settle once, then finish
 every chunk.
 """
 
@@ -16,23 +16,27 @@ from .progress import Progress
 from .scratch import Scratch
 from .token_store import DeviceStore, TokenStore
 
-_CPU_ATTENTION_FLOPS = 5e10  # in one uninterruptible call: a few tenths of a second
+_CPU_ATTENTION_FLOPS = 5e10  # per uninterruptible call: a few tenths of a second
 
 
 class Mixer(Protocol):
+    """Combination of all images in one layer."""
+
     def absorb(self, part: slice, x: Tensor) -> None:
-        """Take from the stream x of these images what the layer needs of them."""
+        """Collect what the layer needs from the stream x of these images."""
 
     def settle(self, tokens: TokenStore, parts: Iterable[slice]) -> None:
-        """All images have been absorbed; ``tokens`` still holds the stream that was."""
+        """Complete the sums over images, once all are absorbed; ``tokens`` still holds the
+        absorbed stream.
+        """
 
     def finish(self, x: Tensor) -> Tensor:
-        """Advance the stream of some images in place."""
+        """Advance the stream of some images in place and return it."""
 
 
 class FastWeightMixer:
-    """Updates the layer's fast weights on all images. The first step's gradient is gathered while
-    absorbing.
+    """Update the layer's fast weights on all images. The gradient of the first step is accumulated
+    while absorbing.
     """
 
     def __init__(
@@ -49,7 +53,7 @@ class FastWeightMixer:
         self._steps = steps
         self._layout = layout
         self._scratch = scratch
-        self._kept = kept  # shared by the layers, one after the other; None: recompute
+        self._kept = kept  # shared by the layers in turn; None: recompute them
         self._group = group
         self._progress = progress
         self.weights = block.attn.initial_weights()
@@ -94,7 +98,7 @@ class FastWeightMixer:
 
 
 class SoftmaxMixer:
-    """Keeps the keys and values of all images of a layer."""
+    """Keep the keys and values of all images of a layer."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
-"""Images sharded over processes (torchrun): what the processes of one map() exchange.
+"""Images distributed over processes (torchrun): what the processes of one map() exchange.
 
-Rank 0 holds the image that defines the world frame; the others hold any part of the rest. For the
+Rank 0 holds the image that defines the world frame; the others hold any share of the rest. For the
 fast weights the ranks exchange three gradients per layer and step (3.1 MB at full size), and the
 camera tokens once.
 """
@@ -14,23 +14,25 @@ from torch import Tensor
 
 
 class ImageGroup(Protocol):
+    """The processes that share the images of one map()."""
+
     rank: int
     size: int
 
     def total(self, value: Tensor) -> Tensor:
-        """Sum over the ranks, in place."""
+        """Return the sum over the ranks, computed in place."""
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Rows of all ranks [all rows, ...], in rank order; the ranks may hold different numbers
-        of rows.
+        """Return the rows of all ranks [all rows, ...] in rank order; ranks may hold different
+        numbers of rows.
         """
 
     def total_count(self, count: int) -> int:
-        """Sum of an integer over the ranks."""
+        """Return the sum of an integer over the ranks."""
 
 
 class Alone:
-    """One process."""
+    """A group of one process."""
 
     rank = 0
     size = 1
@@ -46,8 +48,8 @@ class Alone:
 
 
 class DistributedImages:
-    """The ranks of a torch.distributed process group; initialise the group first (nccl on GPUs,
-    gloo on CPUs).
+    """The ranks of a torch.distributed process group, which must be initialised first (nccl on
+    GPUs, gloo on CPUs).
     """
 
     def __init__(self, group: distributed.ProcessGroup | None = None):
@@ -79,7 +81,7 @@ class DistributedImages:
 
 
 def join_torchrun() -> tuple[DistributedImages, torch.device]:
-    """Join the processes that torchrun started: one GPU each over nccl where there are GPUs, else
+    """Join the processes that torchrun started: one GPU each over nccl if there are GPUs, else
     CPUs over gloo.
     """
     if torch.cuda.is_available():
@@ -93,11 +95,13 @@ def join_torchrun() -> tuple[DistributedImages, torch.device]:
 
 
 def shard(count: int, rank: int, size: int) -> slice:
-    """Images of this rank when ``count`` images are split as evenly as possible, in order; every
-    rank gets one or more.
+    """Return this rank's range when ``count`` images are split in order and as evenly as possible;
+    every rank gets at least one.
 
-    Raises ValueError where there are fewer images than ranks.
+    Raise ValueError if there are fewer images than ranks.
     """
     if count < size:
-        raise ValueError(f"{count} images cannot be shared by {size} processes")
+        raise ValueError(
+            f"{count} images cannot be split over {size} processes: each needs at least one"
+        )
     return slice(count * rank // size, count * (rank + 1) // size)

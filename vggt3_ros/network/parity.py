@@ -1,11 +1,11 @@
-"""Parity cases: the network, filled with weights that are a pure function of their names, against
-stored reference outputs.
+"""Parity cases: stored reference outputs of the network, filled with weights that are a pure
+function of their names.
 
 A case is an .npz with ``images`` [S, 3, H, W] in 0..1, ``config`` (JSON) and reference outputs of
-map() on all images; for fast weights also ``map_pose_enc``, of a map of the first images, and
-``query_*`` of the next ones against it. Real weights under a licence are not needed to prove that
-the arithmetic is right. Where the cases come from, and what of that is not recorded, says
-test/data/README.md.
+map() on all images. With fast weights it may also have ``map_pose_enc`` of a map of the first
+images, and ``query_*`` of the following ones against that map. This proves the arithmetic without
+licensed weights. test/data/README.md describes the origin of the cases, and what of it is not
+recorded.
 """
 
 import json
@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +22,9 @@ from torch import Tensor
 
 from .config import GlobalAttention, NetworkConfig
 from .values import Predictions, SceneState
-from .vggt3 import Vggt3
+from .vggt3 import DENSE_OUTPUTS, Vggt3
 
-# Entry of a case's config -> ours. What a case does not name keeps the published value.
+# Entry of a case's config -> field of NetworkConfig. Fields not given keep the published value.
 _CONFIG_NAMES = {
     "kind": "attention",
     "patch_embed": "encoder",
@@ -55,12 +56,12 @@ _TOKEN_LEAVES = (
 
 
 class ParityError(ValueError):
-    """The case is not of the format, or its configuration is not one of this network's."""
+    """The file is not a parity case, or its configuration is not valid for this network."""
 
 
 def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """float32 weights of a state-dict entry: standard normals seeded by its name, scaled by the
-    kind of entry.
+    """Return float32 weights of a state-dict entry: standard normals seeded by its name, scaled by
+    the kind of entry.
     """
     normal = (
         np.random.RandomState(zlib.crc32(name.encode()))
@@ -84,7 +85,7 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def fill_network(network: Vggt3) -> Vggt3:
-    """Give every entry of the state dict its filled weights, in place."""
+    """Set every entry of the state dict to its filled weights, in place."""
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     weights = {
         name: torch.from_numpy(np.asarray(fill(name, shape))) for name, shape in shapes.items()
@@ -95,37 +96,38 @@ def fill_network(network: Vggt3) -> Vggt3:
 
 @dataclass(frozen=True)
 class ParityResult:
-    """Largest relative error of every output, and what in the case has no counterpart here."""
+    """Largest relative error of every output, and the parts of the case that have no counterpart
+    here.
+    """
 
     relative_error: Mapping[str, float]
-    not_compared: tuple[str, ...]  # reference outputs this network does not have
-    unknown_config: tuple[str, ...]  # config entries that were passed over
+    not_compared: tuple[str, ...]  # reference outputs that this network does not have
+    unknown_config: tuple[str, ...]  # config entries that were ignored
 
 
 def case_config(entries: Mapping[str, object]) -> NetworkConfig:
-    """Configuration of a case; unknown entries are passed over. Raises ParityError on a value out
-    of range.
+    """Return the configuration of a case; unknown entries are ignored. Raise ParityError on an
+    invalid value.
     """
-    known = {
-        _CONFIG_NAMES[name]: value for name, value in entries.items() if name in _CONFIG_NAMES
-    }
-    fields = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in known.items()
+    # JSON values of any type: NetworkConfig checks them
+    fields: dict[str, Any] = {
+        _CONFIG_NAMES[name]: tuple(value) if isinstance(value, list) else value
+        for name, value in entries.items()
+        if name in _CONFIG_NAMES
     }
     try:
-        return NetworkConfig(
-            **{**fields, "attention": GlobalAttention(fields.get("attention", "ttt"))}
-        )
+        fields["attention"] = GlobalAttention(fields.get("attention", "ttt"))
+        return NetworkConfig(**fields)
     except (TypeError, ValueError) as error:
         raise ParityError(str(error)) from error
 
 
 def relative_error(ours: np.ndarray, reference: np.ndarray) -> float:
-    """max |ours - reference| / max |reference| over the finite values; infinite where they are
-    infinite in other places.
+    """Return max |ours - reference| / max |reference| over the finite values, or infinity if the
+    non-finite values differ.
     """
     if ours.shape != reference.shape:
-        raise ParityError(f"shape {ours.shape} here, {reference.shape} in the reference")
+        raise ParityError(f"shape {ours.shape}, reference {reference.shape}")
     finite = np.isfinite(reference)
     if (
         not np.array_equal(ours[~finite], reference[~finite], equal_nan=True)
@@ -141,7 +143,7 @@ def relative_error(ours: np.ndarray, reference: np.ndarray) -> float:
 def run_case(
     path: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> ParityResult:
-    """Run a case with the trunk in ``dtype``. Raises ParityError where the file is not a case."""
+    """Run a case with the trunk in ``dtype``. Raise ParityError if the file is not a case."""
     try:
         with np.load(path, allow_pickle=False) as file:
             case = {name: file[name] for name in file.files}
@@ -161,7 +163,7 @@ def run_case(
         try:
             errors[name] = relative_error(ours.double().cpu().numpy(), case[name])
         except ParityError as error:
-            raise ParityError(f"{path}: {name} has {error}") from error
+            raise ParityError(f"{path}: {name}: {error}") from error
     return ParityResult(
         errors,
         tuple(sorted(set(case) - set(errors))),
@@ -172,15 +174,16 @@ def run_case(
 def _outputs(
     network: Vggt3, images: Tensor, case: Mapping[str, np.ndarray]
 ) -> Iterator[tuple[str, Tensor]]:
-    """Our value of every output in the case that we know."""
+    """Yield our value of every known output of the case."""
     last: list[Tensor] = []
 
     def keep_last(layer: int, part: slice, frame: Tensor, joined: Tensor) -> None:
         if layer == network.config.depth - 1:
             last.append(torch.cat((frame, joined), dim=-1))
 
-    dense = {"depth_frames": range(len(images)), "dense": ("depth", "points")}
-    predictions, scene = network.map(images, observers=[keep_last], **dense)
+    predictions, scene = network.map(
+        images, observers=[keep_last], depth_frames=range(len(images)), dense=DENSE_OUTPUTS
+    )
     known = _named(predictions)
     tokens = torch.cat(last)
     for name in case:
@@ -195,34 +198,40 @@ def _outputs(
     asked = [name for name in case if name.startswith("query_") and name[6:] in known]
     if not mapped_names and not asked:
         return
-    # A case that gives no outputs of the smaller map mapped what it does not ask for.
+    # Without outputs of the smaller map, it consists of the images that are not queries.
     mapped = len(case[mapped_names[0]]) if mapped_names else len(images) - len(case[asked[0]])
     if not 0 < mapped <= len(images):
-        raise ParityError(f"a map of {mapped} of the {len(images)} images")
-    predictions, scene = network.map(images[:mapped], **{**dense, "depth_frames": range(mapped)})
+        raise ParityError(f"the case maps {mapped} of its {len(images)} images")
+    predictions, scene = network.map(
+        images[:mapped], depth_frames=range(mapped), dense=DENSE_OUTPUTS
+    )
     known = _named(predictions)
     yield from ((name, known[name[4:]]()) for name in mapped_names)
     if asked and scene is not None:
         queries = images[mapped : mapped + len(case[asked[0]])]
-        known = _named(
-            network.query(queries, scene, **{**dense, "depth_frames": range(len(queries))})
+        answers = network.query(
+            queries, scene, depth_frames=range(len(queries)), dense=DENSE_OUTPUTS
         )
+        known = _named(answers)
         yield from ((name, known[name[6:]]()) for name in asked)
 
 
 def _named(predictions: Predictions) -> dict[str, Callable[[], Tensor]]:
-    """The names the reference gives to what we predict."""
+    """Return functions that compute our outputs, by the reference's names."""
+    depth, points = predictions.depth, predictions.points
+    assert depth is not None and points is not None
     return {
         "pose_enc": lambda: predictions.pose_encoding,
         "extrinsic": lambda: predictions.T_camera_world[:, :3],
         "intrinsic": lambda: predictions.intrinsics,
-        "depth": lambda: predictions.depth.values[..., None],
-        "depth_conf": lambda: predictions.depth.confidence,
-        "points": lambda: predictions.points.values,
-        "points_conf": lambda: predictions.points.confidence,
+        "depth": lambda: depth.values[..., None],
+        "depth_conf": lambda: depth.confidence,
+        "points": lambda: points.values,
+        "points_conf": lambda: points.confidence,
     }
 
 
 def _fast_weight(scene: SceneState, layer: str, matrix: str, heads: str | None) -> Tensor:
+    """Return one matrix of a layer's fast weights, or some of its heads ("0_3_7")."""
     weight = scene.layer(int(layer))[int(matrix)]
     return weight if heads is None else weight[[int(head) for head in heads.split("_")]]

@@ -1,19 +1,19 @@
-"""The same formulas written down plainly: all images at once, one step after the other, nothing
-fused, chunked or reused.
+"""A literal implementation of the same formulas: all images at once, one operation after the
+other, nothing fused, chunked or reused.
 
-Two uses: an independent statement to test the fast path against, and the baseline of ``vggt3
-benchmark network``.
+It has two uses: as an independent reference for tests of the fast path, and as the baseline of
+``vggt3 benchmark network``.
 """
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from .aggregator import Aggregator
-from .config import GlobalAttention
-from .encoder import ConvolutionEncoder
+from .blocks import Attention, Block, LayerScale, typed
+from .encoder import ConvolutionEncoder, Encoder
 from .fast_weights import NEWTON_SCHULZ
-from .global_blocks import FastWeightAttention
+from .global_blocks import FastWeightAttention, FastWeightBlock, SoftmaxBlock
 from .layout import TokenLayout
 from .progress import Progress
 from .scratch import Scratch
@@ -24,22 +24,24 @@ from .vggt3 import Vggt3
 def plain_map(
     network: Vggt3, images: Tensor, inner_steps: int | None = None
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Pose encodings [N, 9], fast weights [layers, 3, heads, d, m] or None, last tokens [N,
-    tokens, 2 * channels].
+    """Return pose encodings [N, 9], fast weights [layers, 3, heads, d, m] or None, and the last
+    layer's tokens [N, tokens, 2 * channels].
     """
     trunk, config = network.aggregator, network.config
     layout = trunk.layout(*images.shape[-2:])
     x = _embed(trunk, images.to(network.dtype), layout)
     steps = inner_steps or config.steps_for(len(images))
     settled = []
-    for frame_block, global_block in zip(trunk.frame_blocks, trunk.global_blocks, strict=True):
+    frame_blocks = typed(trunk.frame_blocks, Block)
+    for frame_block, global_block in zip(frame_blocks, trunk.global_blocks, strict=True):
+        assert isinstance(global_block, FastWeightBlock | SoftmaxBlock)
         x = frame = _add_mlp(
             frame_block,
             x
             + _scaled(frame_block.ls1, _attention(frame_block.attn, frame_block.norm1(x), layout)),
         )
         normed = global_block.norm1(x)
-        if config.attention is GlobalAttention.FAST_WEIGHTS:
+        if isinstance(global_block, FastWeightBlock):
             update, weights = _fast_attention(global_block.attn, normed, layout, steps)
             settled.append(torch.stack((weights[0], weights[1].transpose(-1, -2), weights[2])))
         else:
@@ -64,35 +66,37 @@ def _embed(trunk: Aggregator, images: Tensor, layout: TokenLayout) -> Tensor:
     return torch.cat((special, patches), dim=1)
 
 
-def _encode(encoder: nn.Module, images: Tensor, layout: TokenLayout) -> Tensor:
+def _encode(encoder: Encoder | ConvolutionEncoder, images: Tensor, layout: TokenLayout) -> Tensor:
     if isinstance(encoder, ConvolutionEncoder):
-        size = encoder.proj.kernel_size
-        # [n, patches, 3 * size * size], a channel after the other
-        pixels = F.unfold(images, size, stride=size).transpose(1, 2)
+        rows, columns = encoder.proj.kernel_size
+        # [n, patches, 3 * size * size], channel by channel
+        pixels = F.unfold(images, (rows, columns), stride=(rows, columns)).transpose(1, 2)
+        assert encoder.proj.bias is not None
         return pixels @ encoder.proj.weight.flatten(1).t() + encoder.proj.bias
     patches = encoder.patch_embed(images)
     x = torch.cat((encoder.cls_token.expand(len(images), -1, -1), patches), dim=1)
     x = x + torch.cat((encoder.pos_embed[:, :1], layout.positions), dim=1)
     x = torch.cat((x[:, :1], encoder.register_tokens.expand(len(images), -1, -1), x[:, 1:]), dim=1)
-    for block in encoder.blocks:
+    for block in typed(encoder.blocks, Block):
         x = _add_mlp(block, x + _scaled(block.ls1, _attention(block.attn, block.norm1(x), None)))
-    return encoder.norm(x)[:, 1 + encoder.register_tokens.shape[1] :]
+    normed: Tensor = encoder.norm(x)
+    return normed[:, 1 + encoder.register_tokens.shape[1] :]
 
 
-def _scaled(scale: nn.Module, x: Tensor) -> Tensor:
+def _scaled(scale: LayerScale, x: Tensor) -> Tensor:
     return x * scale.gamma
 
 
-def _add_mlp(block: nn.Module, x: Tensor) -> Tensor:
+def _add_mlp(block: Block | FastWeightBlock, x: Tensor) -> Tensor:
     hidden = F.gelu(block.mlp.fc1(block.norm2(x)))
     return x + _scaled(block.ls2, block.mlp.fc2(hidden))
 
 
 def _attention(
-    attention: nn.Module, x: Tensor, layout: TokenLayout | None, images: int = 1
+    attention: Attention, x: Tensor, layout: TokenLayout | None, images: int = 1
 ) -> Tensor:
-    """Softmax attention of [sequences, tokens, channels]; a sequence may be ``images`` images one
-    after the other.
+    """Return the softmax attention of [sequences, tokens, channels]; a sequence may be ``images``
+    images concatenated.
     """
     heads = attention.num_heads
     q, k, v = (
@@ -104,12 +108,13 @@ def _attention(
     if layout is not None:
         q, k = _rotate(q, layout, images), _rotate(k, layout, images)
     weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
-    return attention.proj((weights @ v).transpose(1, 2).flatten(-2))
+    projected: Tensor = attention.proj((weights @ v).transpose(1, 2).flatten(-2))
+    return projected
 
 
 def _rotate(x: Tensor, layout: TokenLayout, images: int = 1) -> Tensor:
-    """Rotary position of [sequences, heads, tokens, d]: (a, b) -> (a cos - b sin, b cos + a sin)
-    on each axis.
+    """Apply the rotary position to [sequences, heads, tokens, d]: (a, b) -> (a cos - b sin, b cos
+    + a sin) on each axis.
     """
     cos, sin = (table[:, 0].repeat(images, 1) for table in (layout.rotary.cos, layout.rotary.sin))
     axes = []
@@ -124,16 +129,14 @@ def _rotate(x: Tensor, layout: TokenLayout, images: int = 1) -> Tensor:
 def _fast_attention(
     attention: FastWeightAttention, x: Tensor, layout: TokenLayout, steps: int
 ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """Update the fast weights on x [images, tokens, channels], then read them out: (what to add,
-    (w0, w1, w2)).
+    """Update the fast weights on x [images, tokens, channels], then read them out. Return the
+    update of the stream and (w0, w1, w2).
     """
     heads, images = attention.num_heads, len(x)
     q, k, v = attention.qkv(x).chunk(3, dim=-1)
     special, patches = v[:, : layout.special_tokens], v[:, layout.special_tokens :]
     grid = patches.transpose(1, 2).unflatten(-1, layout.grid)
-    v = torch.cat(
-        (special, attention.short_conv_qkv["2"].conv(grid).flatten(2).transpose(1, 2)), dim=1
-    )
+    v = torch.cat((special, attention.value_convolution(grid).flatten(2).transpose(1, 2)), dim=1)
     q, k, v = (
         F.silu(part).unflatten(-1, (heads, -1)).permute(2, 0, 1, 3).flatten(1, 2)
         for part in (q, k, v)
@@ -172,12 +175,12 @@ def _fast_attention(
     w0, w1, w2 = weights
     answers = (F.silu(q @ w0) * (q @ w2)) @ w1
     answers = answers.view(heads, *x.shape[:2], -1).permute(1, 2, 0, 3).flatten(2)
-    return attention.proj(answers), tuple(w.float() for w in weights)
+    return attention.proj(answers), (w0.float(), w1.float(), w2.float())
 
 
 def _newton_schulz(gradient: Tensor, steps: int) -> Tensor:
     a, b, c = NEWTON_SCHULZ
-    x = gradient.transpose(1, 2) if gradient.shape[1] > gradient.shape[2] else gradient
+    x: Tensor = gradient.transpose(1, 2) if gradient.shape[1] > gradient.shape[2] else gradient
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Camera images to the network's input: longer side 518 pixels, both sides multiples of 14, values
+"""Camera images to network input: longer side 518 pixels, both sides multiples of 14, values in
 0..1.
 """
 
@@ -13,40 +13,42 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Resizing:
-    """How pixels of the original image and of the network's image correspond; the two axes scale
-    apart.
+    """Mapping between pixels of the original image and of the network's image; each axis has its
+    own scale.
     """
 
     original: tuple[int, int]  # height, width
     resized: tuple[int, int]
 
     def intrinsics_to_resized(self, K: np.ndarray) -> np.ndarray:
-        """Camera matrix [..., 3, 3] of the original image -> of the network's; pixel centres at
-        integers in both.
+        """Convert camera matrices [..., 3, 3] of the original image to the network's image. Pixel
+        centres are at integers in both.
         """
         return self._scaled(
             K, self.resized[1] / self.original[1], self.resized[0] / self.original[0]
         )
 
     def intrinsics_to_original(self, K: np.ndarray) -> np.ndarray:
-        """Inverse of ``intrinsics_to_resized``."""
+        """Invert ``intrinsics_to_resized``."""
         return self._scaled(
             K, self.original[1] / self.resized[1], self.original[0] / self.resized[0]
         )
 
     @staticmethod
     def _scaled(K: np.ndarray, x: float, y: float) -> np.ndarray:
-        # The image's edges, half a pixel outside the outermost centres, are what the resize maps
-        # onto each other.
+        # A resize maps image edges onto each other. They lie half a pixel outside the outermost
+        # pixel centres.
         scaling = np.array([[x, 0.0, (x - 1) / 2], [0.0, y, (y - 1) / 2], [0.0, 0.0, 1.0]])
-        return scaling @ np.asarray(K, dtype=float)
+        return np.asarray(scaling @ np.asarray(K, dtype=float))
 
 
 def network_size(
     height: int, width: int, longer_side: int = 518, multiple: int = 14
 ) -> tuple[int, int]:
-    """Size whose longer side is ``longer_side`` and whose shorter keeps the aspect to the nearest
-    multiple.
+    """Return (height, width) with the longer side ``longer_side`` and the shorter one the multiple
+    of ``multiple`` nearest to the original aspect.
+
+    Raise ValueError if a size is not positive, or ``longer_side`` is not a multiple.
     """
     if height <= 0 or width <= 0 or longer_side < multiple or longer_side % multiple:
         raise ValueError(
@@ -62,12 +64,12 @@ def network_size(
 def prepare_images(
     images: Sequence[np.ndarray], longer_side: int = 518
 ) -> tuple[Tensor, Resizing]:
-    """RGB uint8 images [H, W, 3] of one size -> uint8 tensor [N, 3, h, w] for map() or query(),
-    and the resizing.
+    """Resize RGB uint8 images [H, W, 3] of one size to a uint8 tensor [N, 3, h, w] for map() or
+    query(). Return it with the resizing.
 
-    Bicubic with antialiasing, as the released network was trained. uint8 is kept: the network
-    converts chunk by chunk. Raises ValueError on an empty sequence, other types, or images of
-    different sizes.
+    Bicubic with antialiasing, as in the training of the released network. uint8 is kept: the
+    network converts it chunk by chunk. Raise ValueError on an empty sequence, another dtype, or
+    images of different sizes.
     """
     if len(images) == 0:
         raise ValueError("no images")

@@ -6,12 +6,12 @@ from vggt3_ros.system.stages import Cancelled
 
 
 class Progress:
-    """Counts work in image-blocks (one transformer block on one image) and asks after each step
-    whether to go on.
+    """Count work in image-blocks (one transformer block applied to one image), and check for
+    cancellation after each step.
 
-    ``report(fraction, stage)`` gets a fraction in 0..1 and the name of the stage; ``cancelled()``
-    returns True to stop the pass, which then raises Cancelled from the next check. Checks follow
-    every block of a chunk of images.
+    ``report(fraction, stage)`` receives a fraction in 0..1 and the name of the stage. If
+    ``cancelled()`` returns True, the next check raises Cancelled. A check follows every block of
+    every chunk of images.
     """
 
     def __init__(
@@ -25,17 +25,18 @@ class Progress:
         self._done = 0
 
     def start(self, total: int) -> None:
-        """Begin a pass of this many image-blocks; a retried pass begins again."""
+        """Begin a pass of ``total`` image-blocks. A retried pass begins again at 0."""
         self._total = total
         self._done = 0
 
     def advance(self, amount: int, stage: str) -> None:
+        """Add ``amount`` image-blocks, check for cancellation, and report."""
         self._done += amount
         self.check()
         if self._report is not None:
             self._report(min(1.0, self._done / self._total) if self._total else 0.0, stage)
 
     def check(self) -> None:
-        """Raise Cancelled if the caller has asked for it."""
+        """Raise Cancelled if the caller has requested it."""
         if self._cancelled is not None and self._cancelled():
             raise Cancelled

@@ -1,5 +1,5 @@
-"""2-D rotary position embedding over a patch grid (RoFormer, arXiv 2104.09864, one axis per half
-of the head).
+"""2-D rotary position embedding over a patch grid (RoFormer, arXiv 2104.09864; each half of the
+head dimension encodes one axis).
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RotaryTable:
-    """Cosine and signed sine [tokens, 1, head_dim] of one image's tokens, broadcast over images
+    """Cosine and signed sine [tokens, 1, head_dim] of one image's tokens; broadcast over images
     and heads.
     """
 
     cos: Tensor
-    # negative on the first half of each axis, so that rotating is a swap of halves and two
+    # negated on the first half of each axis, so that a rotation is a swap of halves and two
     # products
     sin: Tensor
 
@@ -28,10 +28,11 @@ def rotary_table(
     device: torch.device,
     dtype: torch.dtype,
 ) -> RotaryTable:
-    """Angles of the special tokens (position 0) followed by the patches, row by row (positions
-    start at 1).
+    """Return the table of the special tokens (position 0) followed by the patches, row by row
+    (positions start at 1).
 
-    The first half of the head dimension turns with the row, the second with the column.
+    The first half of the head dimension encodes the row, the second half the column. ``base`` is
+    the base of the frequencies.
     """
     rows, columns = grid
     y = torch.arange(1, rows + 1, device=device).repeat_interleave(columns)
@@ -51,8 +52,8 @@ def rotary_table(
 
 
 def rotate(x: Tensor, table: RotaryTable) -> Tensor:
-    """Rotate x [images, tokens, heads, head_dim] by its tokens' positions."""
+    """Rotate x [images, tokens, heads, head_dim] by the positions of its tokens."""
     quarter = x.shape[-1] // 4
-    # within each axis, the two halves trade places
+    # swap the two halves of each axis
     swapped = x.unflatten(-1, (2, 2, quarter)).flip(-2).flatten(-3)
     return torch.addcmul(x * table.cos, swapped, table.sin)

@@ -1,4 +1,4 @@
-"""Work buffers that are written over and over instead of being allocated for every layer."""
+"""Work buffers that are reused across layers instead of being allocated for each one."""
 
 import math
 
@@ -7,11 +7,10 @@ from torch import Tensor
 
 
 class Scratch:
-    """Named buffers of one running call; a call makes its own, so calls in other threads never
-    share one.
+    """Named buffers of one running call. Each call makes its own, so that threads never share one.
 
-    Page faults on freshly mapped memory cost more than the arithmetic they serve on many CPUs, and
-    on a GPU a fixed set of buffers makes the memory plan's numbers hold.
+    On many CPUs, page faults on freshly mapped memory cost more than the arithmetic that uses it.
+    On a GPU, a fixed set of buffers keeps memory use within the memory plan.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype):
@@ -20,13 +19,13 @@ class Scratch:
         self._buffers: dict[str, Tensor] = {}
 
     def take(self, name: str, *shape: int) -> Tensor:
-        """Contiguous uninitialised tensor of this shape; valid until the same name is taken
-        again.
+        """Return a contiguous, uninitialised tensor of this shape, valid until the same name is
+        taken again.
         """
         size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.numel() < size:
-            self._buffers.pop(name, None)  # free the small one before the large one is made
+            self._buffers.pop(name, None)  # free the small buffer before allocating the large one
             buffer = torch.empty(size, device=self.device, dtype=self.dtype)
             self._buffers[name] = buffer
         return buffer[:size].view(shape)

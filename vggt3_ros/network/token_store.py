@@ -1,8 +1,7 @@
-"""Where the tokens of all images wait between two layers: on the device, in host memory or on
+"""Storage of the tokens of all images between two layers: on the device, in host memory or on
 disk.
 
-The network itself never needs more than one chunk of images on the device; everything else is in a
-store.
+The network itself needs only one chunk of images on the device; everything else is in a store.
 """
 
 import math
@@ -18,24 +17,30 @@ from .scratch import Scratch
 
 
 class Placement(StrEnum):
+    """Where a store keeps its data."""
+
     DEVICE = "device"
-    HOST = "host"  # pinned when the device is a GPU
-    DISK = "disk"  # an unlinked temporary file (TMPDIR)
+    HOST = "host"  # pinned if the device is a GPU
+    DISK = "disk"  # an unlinked temporary file in TMPDIR
 
 
 class TokenStore(Protocol):
-    """Tensors [images, ...] addressed by a range of images."""
+    """Tensor [images, ...] accessed by ranges of images."""
 
     def read(self, part: slice, scratch: Scratch) -> Tensor:
-        """The rows on the device, to be changed in place; valid until the next read."""
+        """Return the rows on the device; they may be changed in place and are valid until the next
+        read.
+        """
 
     def write(self, part: slice, rows: Tensor) -> None:
-        """Keep the rows; free where they are what ``read`` returned for the same part of a device
-        store.
+        """Store the rows. Costs nothing if they are what ``read`` of a device store returned for
+        the same part.
         """
 
 
 class DeviceStore:
+    """Rows in one tensor on the device; reads return views."""
+
     def __init__(self, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype):
         self._rows = torch.empty(shape, device=device, dtype=dtype)
 
@@ -49,8 +54,8 @@ class DeviceStore:
 
 
 class HostStore:
-    """Copies run on the current stream, in order with the kernels that use them, so no
-    synchronisation is needed.
+    """Rows in host memory. Copies run on the current stream, in order with the kernels that use
+    them, so no synchronisation is needed.
     """
 
     def __init__(
@@ -68,14 +73,17 @@ class HostStore:
 
 
 class DiskStore:
-    """Plain reads and writes rather than a mapping, so that resident memory stays flat."""
+    """Rows in a temporary file. Reads and writes are explicit, not memory-mapped, to keep resident
+    memory flat.
+    """
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, name: str):
         self._row_shape = shape[1:]
         self._row_bytes = math.prod(self._row_shape) * dtype.itemsize
         self._name = name
-        self._file = tempfile.TemporaryFile(prefix="vggt3-tokens-")  # noqa: SIM115 (lives as long as this)
-        # a full disk fails here, not later
+        # open as long as the store exists
+        self._file = tempfile.TemporaryFile(prefix="vggt3-tokens-")  # noqa: SIM115
+        # fail here if the disk is full, not later
         os.posix_fallocate(self._file.fileno(), 0, max(1, shape[0] * self._row_bytes))
 
     def read(self, part: slice, scratch: Scratch) -> Tensor:
@@ -85,7 +93,7 @@ class DiskStore:
         while remaining:
             count = os.preadv(self._file.fileno(), [remaining], offset)
             if count == 0:
-                raise OSError(f"token file ended at byte {offset}")
+                raise OSError(f"the token file ends at byte {offset}")
             remaining, offset = remaining[count:], offset + count
         return rows.copy_(on_host) if on_host is not rows else rows
 
@@ -97,7 +105,8 @@ class DiskStore:
 
 
 def _bytes(tensor: Tensor) -> memoryview:
-    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+    """View a contiguous CPU tensor as bytes."""
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 def open_store(
@@ -107,7 +116,7 @@ def open_store(
     dtype: torch.dtype,
     name: str,
 ) -> TokenStore:
-    """An empty store for ``shape`` = [images, ...]."""
+    """Return an empty store for a tensor of ``shape`` = [images, ...]."""
     if placement is Placement.DISK:
         return DiskStore(shape, dtype, name)
     if placement is Placement.HOST and device.type != "cpu":

@@ -1,4 +1,4 @@
-"""What map() and query() give back: plain values, never changed after they are made."""
+"""Results of map() and query(): immutable values."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _STATE_FORMAT = "vggt3-scene-state-1"
 
 @dataclass(frozen=True)
 class DenseOutput:
-    """Per-pixel values of the images in ``frames``, on the CPU, float32, in scene units (no metric
+    """Per-pixel values of the images ``frames``: float32 on the CPU, in scene units (no metric
     scale).
     """
 
@@ -29,22 +29,24 @@ class DenseOutput:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Cameras of N images and dense outputs of some of them. The world frame is the map's first
-    camera, up to its own scale.
+    """Cameras of N images and dense outputs of some of them.
+
+    The world frame is the camera of the map's first image; its scale is arbitrary. A checkpoint
+    trained to predict world-from-camera poses stores those in ``pose_encoding``; the two transform
+    properties then swap their meaning (network.pose_convention).
     """
 
-    # [N, 9] float32: camera-from-world translation, quaternion xyzw, fov_h, fov_w in radians; a
-    # checkpoint
+    # [N, 9] float32: camera-from-world translation, quaternion xyzw, fov_h, fov_w in radians
     pose_encoding: Tensor
-    # trained with world-from-camera poses has those here, and the two properties below swap their
-    # meaning (network.pose_convention)
     image_size: tuple[int, int]  # height, width in pixels
     depth: DenseOutput | None = None
     points: DenseOutput | None = None
 
     @property
     def T_camera_world(self) -> Tensor:
-        """World to camera [N, 4, 4] float64, OpenCV camera axes (x right, y down, z forward)."""
+        """World-to-camera transforms [N, 4, 4] float64; OpenCV camera axes (x right, y down, z
+        forward).
+        """
         encoding = self.pose_encoding.double()
         transform = torch.eye(4, dtype=torch.float64).repeat(len(encoding), 1, 1)
         transform[:, :3, :3] = _rotation(encoding[:, 3:7])
@@ -53,7 +55,7 @@ class Predictions:
 
     @property
     def T_world_camera(self) -> Tensor:
-        """Camera to world [N, 4, 4] float64."""
+        """Camera-to-world transforms [N, 4, 4] float64."""
         forward = self.T_camera_world
         rotation = forward[:, :3, :3].transpose(1, 2)
         inverse = torch.eye(4, dtype=torch.float64).repeat(len(forward), 1, 1)
@@ -64,7 +66,7 @@ class Predictions:
     @property
     def intrinsics(self) -> Tensor:
         """Camera matrices [N, 3, 3] float64 in pixels of the network's image; infinite where the
-        field of view came out 0.
+        predicted field of view is 0.
         """
         height, width = self.image_size
         tangent = (self.pose_encoding[:, 7:].double() / 2).tan()
@@ -77,16 +79,16 @@ class Predictions:
 
 @dataclass(frozen=True)
 class SceneState:
-    """A mapped scene: all that query() needs, of a size that does not depend on the number of
-    images but for the cameras.
+    """A mapped scene: everything that query() needs. Apart from the camera tokens, its size does
+    not depend on the number of images.
     """
 
     fast_weights: Tensor  # [layers, 3, heads, d, m] float32, stacked as in fast_weights.py
-    camera_tokens: Tensor  # [N, 2 * channels]: the last layer's
-    network: str  # fingerprint of the network it was made with
+    camera_tokens: Tensor  # [N, 2 * channels], from the last layer
+    network: str  # fingerprint of the network that made it
 
     def layer(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """w0 [heads, d, m], w1 [heads, m, d], w2 [heads, d, m] of one layer."""
+        """Return w0 [heads, d, m], w1 [heads, m, d] and w2 [heads, d, m] of one layer."""
         return unstack_weights(self.fast_weights[index])
 
     @property
@@ -108,7 +110,7 @@ class SceneState:
 
     @staticmethod
     def load(path: Path) -> "SceneState":
-        """Read what ``save`` wrote; ValueError where the file is something else."""
+        """Read a file written by ``save``. Raise ValueError if it is not a scene state."""
         with safe_open(path, framework="pt") as file:
             metadata: Mapping[str, str] = file.metadata() or {}
             if metadata.get("format") != _STATE_FORMAT:
@@ -123,7 +125,7 @@ class SceneState:
 
 
 def _rotation(quaternion: Tensor) -> Tensor:
-    """Rotation matrices [N, 3, 3] of quaternions [N, 4], x y z w, of any length but 0."""
+    """Return rotation matrices [N, 3, 3] of quaternions [N, 4] (x y z w) of any non-zero norm."""
     x, y, z, w = quaternion.unbind(-1)
     s = 2 / quaternion.square().sum(-1)
     rows = [
@@ -131,4 +133,5 @@ def _rotation(quaternion: Tensor) -> Tensor:
         s * (x * y + z * w), 1 - s * (x * x + z * z), s * (y * z - x * w),
         s * (x * z - y * w), s * (y * z + x * w), 1 - s * (x * x + y * y),
     ]  # fmt: skip
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+    matrix: Tensor = torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+    return matrix

@@ -1,12 +1,12 @@
-"""The whole network: images to cameras, depth and points, and to a scene that answers for images
-never seen.
+"""The whole network: images to cameras, depth and points, and to a scene state that locates new
+images.
 
     network = load_checkpoint("nvidia/vgg-ttt", device="cuda", dtype=torch.bfloat16)
     predictions, scene = network.map(images, depth_frames=range(0, len(images), 4))
     answer = network.query(image[None], scene)
 
-The module holds parameters only. ``map`` and ``query`` change nothing in it and keep all work
-memory of their own, so any number of them may run at once in different threads.
+The module holds parameters only. ``map`` and ``query`` do not change it and allocate their own
+work memory, so any number of them may run concurrently in different threads.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .aggregator import Aggregator
 from .config import GlobalAttention, NetworkConfig
+from .global_blocks import FastWeightBlock, SoftmaxBlock
 from .heads.camera import CameraHead
 from .heads.dense import DenseHead, depth_and_confidence, points_and_confidence
 from .heads.streaming import DECODE_COST, DenseStream
@@ -43,8 +44,8 @@ _ACTIVATIONS = {"depth": depth_and_confidence, "points": points_and_confidence}
 
 
 class Vggt3(nn.Module):
-    """VGG-T³ (fast weights) or VGGT (softmax), by configuration; names and shapes equal the
-    released checkpoints'.
+    """VGG-T³ (fast weights) or VGGT (softmax), depending on the configuration. Parameter names and
+    shapes equal those of the released checkpoints.
     """
 
     def __init__(self, config: NetworkConfig):
@@ -62,19 +63,16 @@ class Vggt3(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the trunk; the heads may have a wider one."""
+        """Dtype of the trunk; the heads may use a wider one."""
         return self.aggregator.camera_token.dtype
 
     def fingerprint(self) -> str:
-        """Identifies the network a scene state belongs to: its configuration and a few of its
-        weights, in any precision.
+        """Return an identifier of the network that a scene state belongs to, from the
+        configuration and a sample of the weights. It does not depend on the dtype.
         """
-        sample = torch.cat(
-            (
-                self.aggregator.camera_token.flatten(),
-                self.aggregator.global_blocks[-1].attn.qkv.weight[0],
-            )
-        )
+        last = self.aggregator.global_blocks[-1]
+        assert isinstance(last, FastWeightBlock | SoftmaxBlock)
+        sample = torch.cat((self.aggregator.camera_token.flatten(), last.attn.qkv.weight[0]))
         weights = sample.to("cpu", torch.bfloat16).view(torch.int16).numpy().tobytes()
         return hashlib.sha256(repr(self.config).encode() + weights).hexdigest()[:16]
 
@@ -86,10 +84,10 @@ class Vggt3(nn.Module):
         dense: Collection[str] = ("depth",),
         memory_limit: int | None = None,
     ) -> MemoryPlan:
-        """Memory plan of a map() on (height, width) pixels; ``memory_limit`` in bytes caps what is
-        free on the device.
+        """Return the memory plan of a map() on images of ``size`` (height, width) pixels.
 
-        Raises NotEnoughMemory where not even one image fits at a time.
+        ``memory_limit``: upper bound in bytes on the device memory to use. Raise NotEnoughMemory
+        if not even one image at a time fits.
         """
         shape = self._shape(image_count, size, dense_frames, dense)
         free = free_memory(self.device)
@@ -111,22 +109,24 @@ class Vggt3(nn.Module):
     ) -> tuple[Predictions, SceneState | None]:
         """Map N images at once; the first defines the world frame.
 
-        images: [N, 3, H, W], float in 0..1 or uint8, both sides multiples of 14; anything that
-        gives such a tensor or array
-            when sliced, so that a loader need not hold them all.
-        depth_frames: images that get dense outputs, none by default; their order does not matter.
-        dense: which outputs those are, of DENSE_OUTPUTS. inner_steps: updates of the fast weights;
-        by default the release's number for N images. memory_limit: bytes of device memory to plan
-        for; by default what is free. plan: instead of one computed here. On out-of-memory the pass
-        starts again with a smaller one (one process only). progress: reports and cancels; raises
-        Cancelled. group: the processes that share the images; ``images`` and ``depth_frames`` are
-        then this process's own, rank 0's
-            first image defines the world frame, and all ranks get the same scene state.
-        observers: see TokenObserver.
+        - images: [N, 3, H, W], float in 0..1 or uint8, both sides multiples of 14. Any object that
+          returns such a tensor or array when sliced will do, so that a loader need not hold all
+          images.
+        - depth_frames: indices of the images that get dense outputs, in any order; none by default.
+        - dense: the dense outputs, from DENSE_OUTPUTS.
+        - inner_steps: updates of the fast weights; by default the released code's number for N
+          images.
+        - memory_limit: bytes of device memory to plan for; by default what is free.
+        - plan: used instead of a computed plan. On out-of-memory the pass restarts with a smaller
+          plan (single process only).
+        - progress: reports progress and cancels; raises Cancelled.
+        - group: the processes that share the images. ``images`` and ``depth_frames`` are then those
+          of this process, the first image of rank 0 defines the world frame, and all ranks return
+          the same scene.
+        - observers: see TokenObserver.
 
-        Returns the predictions and the scene; the scene is None for softmax attention, which
-        distils nothing. Raises ValueError on bad images, frames or outputs, NotEnoughMemory,
-        Cancelled.
+        Return the predictions and the scene state, which is None for softmax attention. Raise
+        ValueError on bad images, frames or outputs, NotEnoughMemory, or Cancelled.
         """
         group = group or Alone()
         progress = progress or Progress()
@@ -134,14 +134,14 @@ class Vggt3(nn.Module):
         size = _image_size(images)
         frames = sorted(set(depth_frames or ()))
         if frames and not (frames[0] >= 0 and frames[-1] < count):
-            raise ValueError(f"depth frames {frames[0]}..{frames[-1]} outside the {count} images")
+            raise ValueError(f"depth_frames {frames[0]}..{frames[-1]} exceed the {count} images")
         dense = tuple(name for name in DENSE_OUTPUTS if name in dense) if frames else ()
         layout = self.aggregator.layout(*size)
         steps = (
             self.config.steps_for(group.total_count(count)) if inner_steps is None else inner_steps
         )
         if steps < 1:
-            raise ValueError(f"inner_steps must be at least 1, not {steps}")
+            raise ValueError(f"inner_steps must be at least 1, got {steps}")
         plan = plan or self.plan(count, size, len(frames), dense, memory_limit)
         log.info("map of %d images: %s", count, plan.describe())
         while True:
@@ -152,14 +152,13 @@ class Vggt3(nn.Module):
             except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
                 if group.size > 1 or not _is_out_of_memory(error):
                     raise
-                message = str(error)
+                # Python's own MemoryError has no text
+                message = (str(error).splitlines() or [type(error).__name__])[0]
             offload = offload_placement(
                 self.device, self._shape(count, size, len(frames), dense), host_free_memory()
             )
             plan = plan.reduced(offload)
-            log.warning(
-                "out of memory (%s): again with %s", message.splitlines()[0], plan.describe()
-            )
+            log.warning("out of memory (%s); retrying with %s", message, plan.describe())
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -184,8 +183,8 @@ class Vggt3(nn.Module):
         trunk = MapPass(self.aggregator, layout, plan, scratch, group, progress, watchers)
         fast_weights, camera_tokens = trunk.run(images, steps)
 
-        everyone = group.gather(camera_tokens)
-        encoding = self.camera_head(everyone, self._head_scratch(), progress)
+        all_camera_tokens = group.gather(camera_tokens)
+        encoding = self.camera_head(all_camera_tokens, self._head_scratch(), progress)
         first = (
             group.gather(torch.tensor([count], device=self.device))[: group.rank].sum().item()
             if group.size > 1
@@ -194,7 +193,7 @@ class Vggt3(nn.Module):
         predictions = _predictions(encoding[first : first + count], size, frames, streams)
         if fast_weights is None:
             return predictions, None
-        return predictions, SceneState(fast_weights, everyone, self.fingerprint())
+        return predictions, SceneState(fast_weights, all_camera_tokens, self.fingerprint())
 
     @torch.inference_mode()
     def query(
@@ -208,15 +207,15 @@ class Vggt3(nn.Module):
         progress: Progress | None = None,
         observers: Sequence[TokenObserver] = (),
     ) -> Predictions:
-        """Place images [Q, 3, H, W] in a mapped scene, each on its own, without changing it.
-        Arguments as in map().
+        """Place images [Q, 3, H, W] in a mapped scene, each independently, without changing the
+        scene. Arguments are as in map().
 
-        The cost of an image does not depend on the number of mapped images but for the camera
-        head. Raises ValueError where the scene was made by another network or the network has no
-        fast weights.
+        Apart from the camera head, the cost per image does not depend on the number of mapped
+        images. Raise ValueError if another network made the scene or if the network has no fast
+        weights.
         """
         if self.config.attention is not GlobalAttention.FAST_WEIGHTS:
-            raise ValueError("a network with softmax attention keeps no scene to query")
+            raise ValueError("a network with softmax attention has no scene state to query")
         if scene.network != self.fingerprint():
             raise ValueError("the scene state was made by another network")
         progress = progress or Progress()
@@ -224,7 +223,7 @@ class Vggt3(nn.Module):
         frames = sorted(set(depth_frames or ()))
         if frames and not (frames[0] >= 0 and frames[-1] < len(images)):
             raise ValueError(
-                f"depth frames {frames[0]}..{frames[-1]} outside the {len(images)} images"
+                f"depth_frames {frames[0]}..{frames[-1]} exceed the {len(images)} images"
             )
         dense = tuple(name for name in DENSE_OUTPUTS if name in dense) if frames else ()
         layout = self.aggregator.layout(*size)
@@ -248,7 +247,7 @@ class Vggt3(nn.Module):
                 part,
                 watchers,
             )
-            # one scene each: the camera head lets all its tokens see each other
+            # One camera-head call per query: within a call all tokens attend to each other.
             for token in tokens:
                 together = torch.cat(
                     (scene.camera_tokens, token[None].to(scene.camera_tokens.dtype))
@@ -264,7 +263,7 @@ class Vggt3(nn.Module):
         return PassShape(self.config, count, *size, self.dtype, head_dtype, heads, dense_frames)
 
     def _image_blocks(self) -> int:
-        """Transformer blocks an image passes."""
+        """Return the number of transformer blocks that an image passes through."""
         return self.config.encoder_shape.depth + 2 * self.config.depth
 
     def _head_scratch(self) -> Scratch:
@@ -292,8 +291,7 @@ def _predictions(
     encoding: Tensor, size: tuple[int, int], frames: Sequence[int], streams: dict[str, DenseStream]
 ) -> Predictions:
     outputs = {
-        name: DenseOutput(tuple(frames), stream.values, stream.confidence)
-        for name, stream in streams.items()
+        name: DenseOutput(tuple(frames), *stream.output()) for name, stream in streams.items()
     }
     return Predictions(encoding.cpu(), size, **outputs)
 
@@ -303,12 +301,12 @@ def _image_size(images: ImageBatch) -> tuple[int, int]:
         raise ValueError("no images")
     shape = tuple(images[0:1].shape)
     if len(shape) != 4 or shape[1] != 3:
-        raise ValueError(f"images must be [N, 3, H, W], one image is {list(shape[1:])}")
+        raise ValueError(f"images must be [N, 3, H, W]; one image has shape {list(shape[1:])}")
     return shape[2], shape[3]
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Also what the CPU allocator raises, which has no class of its own."""
+    """Whether this is an out-of-memory error; the CPU allocator's is a plain RuntimeError."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return "can't allocate memory" in str(error) or "out of memory" in str(error)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from vggt3_ros.datasets.drift import trajectory_error
-from vggt3_ros.datasets.synthetic import apartment, textures, twins
-from vggt3_ros.datasets.synthetic.flat import BEDROOM, DOORS, KITCHEN, LIVING, STUDY
+from vggt3_ros.datasets.synthetic import apartment
+from vggt3_ros.datasets.synthetic.flat import BEDROOM, KITCHEN, LIVING, STUDY
 from vggt3_ros.evaluation.cloud import surface_error
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
@@ -33,7 +33,7 @@ def test_every_room_is_walked_and_asked_about(sequence):
     queries = np.array([query.T_world_cam[:2, 3] for query in sequence.queries])
     for room in (LIVING, KITCHEN, BEDROOM, STUDY):
         low, high = np.min(room, axis=0), np.max(room, axis=0)
-        inside = lambda xy: ((xy > low) & (xy < high)).all(axis=-1).sum()
+        inside = lambda xy, low=low, high=high: ((xy > low) & (xy < high)).all(axis=-1).sum()
         assert inside(sequence.groundtruth[:, :2, 3]) >= 8 and inside(queries) >= 2
 
 
@@ -46,15 +46,6 @@ def test_the_camera_keeps_clear_of_everything(sequence):
         assert scene.distance(poses[:, :3, 3]).min() > 0.25
     steps = sequence.groundtruth[:, :3, 3]
     assert not scene.blocked(steps[:-1], steps[1:]).any()  # through doors, not through walls
-
-
-def test_doors_join_the_rooms_in_a_ring():
-    scene = apartment.surfaces()
-    for door in DOORS:
-        middle = np.array([door.x, door.y, 1.4])
-        aside = np.array([0.15, 0, 0]) if door in (DOORS[0], DOORS[2]) else np.array([0, 0.15, 0])
-        assert scene.distance([middle])[0] > 0.3
-        assert not scene.blocked((middle - aside)[None], (middle + aside)[None])[0]
 
 
 def test_depth_lies_on_the_true_surfaces(sequence):
@@ -129,46 +120,6 @@ def test_written_once_and_read_from_its_files(tmp_path):
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(ValueError, match="holds other files"):
+    with pytest.raises(ValueError, match="contains other files"):
         apartment.write(tmp_path, keyframes=3, queries=0)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
-
-
-def test_a_seed_decides_on_every_texture():
-    first, again, other = (twins.twins(seed)[0] for seed in (0, 0, 1))
-    assert len(first) == len(again)
-    assert all(
-        np.array_equal(a.texture, b.texture) and np.array_equal(a.points, b.points)
-        for a, b in zip(first, again)
-    )
-    assert any(
-        a.texture.shape != b.texture.shape or not np.array_equal(a.texture, b.texture)
-        for a, b in zip(first, other)
-    )
-
-
-def test_twin_rooms_look_the_same_and_are_not():
-    sequence = apartment.twin_rooms(come_back=True, camera=CAMERA, ate=0.2)
-    x, y = sequence.groundtruth[:, 0, 3], sequence.groundtruth[:, 1, 3]
-    assert x[0] < 3.6 and x.max() > twins.APART and x[-1] < 3.6  # there and back
-    renderer = apartment._renderer(twins.twins, 0, 0)
-    pose = sequence.groundtruth[np.flatnonzero(y < 1.9)[0]]
-    twin = pose.copy()
-    twin[0, 3] += twins.APART
-    first, second, turned = (
-        renderer.render(CAMERA, p).color
-        for p in (pose, twin, twin @ se3.exp([0, 0, 0, 0, 0.2, 0]))
-    )
-    assert np.abs(first - second).mean() < 2 and np.abs(first - turned).mean() > 10
-    away, _ = (
-        apartment.twin_rooms(come_back=come_back, camera=CAMERA).groundtruth[-1, 0, 3]
-        for come_back in (False, True)
-    )
-    assert away > twins.APART
-    with pytest.raises(ValueError, match="keyframes, 500 were asked for"):
-        apartment.twin_rooms(keyframes=500)
-
-
-def test_a_missing_photograph_says_what_to_install():
-    with pytest.raises(FileNotFoundError, match="install scikit-image"):
-        textures.photo("nothing.png")

@@ -55,8 +55,3 @@ def test_rooms_differ_and_the_same_seed_makes_the_same_home():
         for east in (False, True)
     ]
     assert min(map(len, textures)) > 40 and not textures[0] & textures[1]
-
-
-def test_homes_without_rooms_are_refused():
-    with pytest.raises(ValueError, match="1 to 64 rooms"):
-        homes.sequence(0)

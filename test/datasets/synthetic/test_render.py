@@ -3,11 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vggt3_ros.datasets.synthetic import sensor, textures
+from vggt3_ros.datasets.synthetic import textures
 from vggt3_ros.datasets.synthetic.lighting import Lamp
 from vggt3_ros.datasets.synthetic.patches import box, disc, quad
 from vggt3_ros.datasets.synthetic.render import Renderer
-from vggt3_ros.datasets.synthetic.scene import Scene
 from vggt3_ros.datasets.synthetic.walk import look
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
@@ -155,53 +154,3 @@ def test_light_falls_off_and_casts_shadows():
 def test_the_same_seed_gives_the_same_frame():
     frames = [Renderer(room(), [LAMP], seed=1).render(CAMERA, INSIDE).color for _ in range(2)]
     assert np.array_equal(*frames)
-
-
-def test_scene_answers_distance_and_visibility():
-    scene = Scene(room() + box((2, 1.5, 0), (0.5, 0.5, 1.0), np.full((8, 8, 3), 9, np.uint8)))
-    points = [[1.0, 1.5, 1.25], [3.9, 0.5, 2.0], [2, 1.5, 1.3]]
-    assert scene.distance(points) == pytest.approx([np.hypot(0.75, 0.25), 0.1, 0.3], abs=1e-5)
-    start = np.array([1, 1.5, 0.5])
-    assert scene.blocked(
-        np.array([start, start]), np.array([[3, 1.5, 0.5], [1, 2.5, 0.5]])
-    ).tolist() == [True, False]
-    with pytest.raises(ValueError, match="at least one patch"):
-        Scene([])
-
-
-def test_depth_noise_grows_with_distance_and_respects_the_range(renderer):
-    frame = renderer.render(CAMERA, INSIDE)
-    rng = np.random.default_rng(0)
-    assert np.array_equal(sensor.measure_depth(frame, rng, 0), frame.depth)
-    depth = sensor.measure_depth(frame, rng)
-    known = depth > 0
-    assert known.mean() > 0.9
-    error = (depth - frame.depth)[known] / frame.depth[known] ** 2
-    assert np.std(error) == pytest.approx(0.0012, rel=0.2) and abs(error.mean()) < 1e-4
-    assert np.allclose(np.round(depth, 3), depth, atol=1e-6)
-
-
-def test_depth_has_gaps_at_edges_and_beyond_the_range():
-    flat = np.full((8, 8, 3), 200, np.uint8)
-    wall, board = (
-        quad((-9, 7, 9), (18, 0, 0), (0, 0, -18), flat),
-        quad((-0.5, 2, 0.5), (1, 0, 0), (0, 0, -1), flat),
-    )
-    near = quad((0.35, 0.9, -0.05), (0.1, 0, 0), (0, 0, -0.1), flat)
-    frame = Renderer([wall, board, near], []).render(CAMERA, look(0, 0, 0, 90))
-    depth = sensor.measure_depth(frame, np.random.default_rng(0))
-    assert (depth[frame.depth > 6.5] == 0).all()
-    assert depth[60, 79] == pytest.approx(2, abs=0.03)
-    left = np.flatnonzero(frame.depth[60] < 3)[0]
-    assert depth[60, left] == 0 and depth[60, left + 2] > 0
-
-
-def test_photographs_are_exposed_alike_and_noisy():
-    rng = np.random.default_rng(0)
-    color = np.full((120, 160, 3), 60, np.float32)
-    dark, bright = (sensor.photograph(color * gain, rng) for gain in (1, 2.5))
-    assert dark.dtype == np.uint8
-    assert 80 < dark.mean() < bright.mean() < 160
-    patch = dark[55:65, 75:85].astype(float)
-    assert 0.8 < patch.std(axis=(0, 1)).mean() < 3
-    assert dark[:3, :3].mean() < patch.mean()  # vignetting

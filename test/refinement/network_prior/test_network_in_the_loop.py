@@ -366,7 +366,7 @@ def test_another_network_by_an_adapter_is_a_prior_like_ours(
     store, rendered, without, adapter, poses
 ):
     backend = Backend(store, config(**adapter(poses=poses, metric=True)))
-    assert "has not said yet what it is" in backend.running_on
+    assert "not yet connected" in backend.running_on
     snapshot = backend.refine()
     found = snapshot.report["network"]
     assert (
@@ -415,11 +415,11 @@ def test_an_adapter_that_dies_is_told_and_the_refinement_goes_on_without_it(
 
 
 def test_a_missing_program_of_an_adapter_is_refused_at_the_start(tmp_path):
-    with (
-        KeyframeStore(tmp_path / "store") as store,
-        pytest.raises(ValueError, match="there is no program '/no/such/python'"),
-    ):
-        Backend(store, config(network__adapter="a:B", network__adapter_python="/no/such/python"))
+    with KeyframeStore(tmp_path / "store") as store:
+        with pytest.raises(ValueError, match="program '/no/such/python' not found"):
+            Backend(
+                store, config(network__adapter="a:B", network__adapter_python="/no/such/python")
+            )
 
 
 def test_the_line_about_device_and_licence_names_no_prior_where_there_is_none(tmp_path, rendered):
@@ -436,5 +436,5 @@ def test_the_line_about_device_and_licence_names_no_prior_where_there_is_none(tm
             ),
         ).running_on
         assert text.endswith(
-            f"prior {tmp_path / 'random.safetensors'} on cpu, float32; licence unknown: that of whoever published the weights holds"
+            f"prior {tmp_path / 'random.safetensors'} on cpu, float32; licence unknown: the terms of the publisher of the weights apply"
         )

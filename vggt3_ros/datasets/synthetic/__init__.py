@@ -1,1 +1,1 @@
-"""What renders the apartment and the homes, whose truth is exact."""
+"""Rendering of the apartment and the homes, whose ground truth is exact."""

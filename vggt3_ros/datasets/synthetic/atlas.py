@@ -1,24 +1,25 @@
-"""Many small images in one large one, so that a frame's colours are looked up in a few calls of
+"""Many small images in one large one, so that the colours of a frame take a few calls of
 cv2.remap.
 """
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-LEVELS = 5  # each half the size of the one before
-_GUTTER = 8  # texels repeated around an image, so that coarse levels do not mix neighbours
+LEVELS = 5  # mip levels, each half the size of the previous one
+_GUTTER = 8  # texels replicated around each image, so that coarse levels do not mix neighbours
 _ALIGN = 16
 _BATCH = 4096
 
 
 class Atlas:
-    """Images (height, width, channels) of one dtype, addressed by their number and u, v in [0, 1].
+    """Images (height, width, channels) of one dtype, addressed by number and by u, v in [0, 1].
 
-    Sampling is trilinear between box-filtered halves of the images (mip-maps), which keeps far
-    surfaces from flickering.
+    Sampling is trilinear over box-filtered mip-maps, which avoids flicker on distant surfaces.
     """
 
-    def __init__(self, images, levels=LEVELS):
+    def __init__(self, images: Sequence[np.ndarray], levels: int = LEVELS) -> None:
         gutter = _GUTTER if levels > 1 else 1
         sizes = np.array([image.shape[:2] for image in images])
         corners, extent = _pack(sizes + 2 * gutter, _ALIGN if levels > 1 else 1)
@@ -40,11 +41,16 @@ class Atlas:
         self._origin = (corners[:, ::-1] + gutter).astype(np.float32)
         self._coarsest = np.clip(np.log2(sizes.min(axis=1)) - 1, 0, levels - 1).astype(np.float32)
 
-    def sample(self, index, uv, level=None):
-        """index (n,), uv (n, 2), level (n,) of detail (0 = full, +1 = half the size) -> (n,
-        channels) float32.
+    def sample(
+        self, index: np.ndarray, uv: np.ndarray, level: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Sample the images index (n,) at uv (n, 2). Return (n, channels) float32.
+
+        level: (n,) mip level (0 = full size, +1 = half the size), by default 0.
         """
-        position = self._origin[index] + uv * self.sizes[index]  # texel centres at half numbers
+        position = (
+            self._origin[index] + uv * self.sizes[index]
+        )  # texel centres are at half-integers
         if level is None or len(self.sheets) == 1:
             return _look_up(self.sheets[0], position - 0.5)
         level = np.clip(level, 0, self._coarsest[index])
@@ -61,7 +67,7 @@ class Atlas:
         return color
 
 
-def _look_up(sheet, position):
+def _look_up(sheet: np.ndarray, position: np.ndarray) -> np.ndarray:
     count = len(position)
     rows = -(-count // _BATCH)
     maps = np.zeros((rows * _BATCH, 2), np.float32)
@@ -69,15 +75,17 @@ def _look_up(sheet, position):
     found = cv2.remap(
         sheet,
         maps.reshape(rows, _BATCH, 2),
-        None,
+        np.empty(0, np.float32),
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    return found.reshape(rows * _BATCH, -1)[:count].astype(np.float32)
+    return np.asarray(found).reshape(rows * _BATCH, -1)[:count].astype(np.float32)
 
 
-def _pack(sizes, align):
-    """Rows of images of falling height -> corners (n, 2) y, x and the whole (height, width)."""
+def _pack(sizes: np.ndarray, align: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pack images in rows of decreasing height. Return the corners (n, 2) as y, x and the total
+    (height, width).
+    """
     sizes = -(-sizes // align) * align
     width = int(
         max(2 ** np.ceil(np.log2(np.sqrt(sizes.prod(axis=1).sum() * 1.05))), sizes[:, 1].max())

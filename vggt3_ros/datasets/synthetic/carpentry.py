@@ -1,21 +1,34 @@
-"""What furniture is made with: boxes clad in materials, and the density of their textures."""
+"""Building blocks of furniture: boxes covered with materials, and the resolution of their
+textures.
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 
 from vggt3_ros.datasets.synthetic import textures
-from vggt3_ros.datasets.synthetic.patches import Patch, box
+from vggt3_ros.datasets.synthetic.patches import Patch, Vector, box
+from vggt3_ros.datasets.synthetic.textures import Color, Size
 
-DENSITY = 280  # texels a metre: a camera of focal length 525 px resolves that at 1.9 m
+Material = Callable[[Size], np.ndarray]
+DENSITY = 280  # texels per metre; a camera of focal length 525 px resolves them at 1.9 m
 OAK, WALNUT, PINE, WHITE = (168, 128, 84), (104, 70, 46), (206, 170, 122), (214, 211, 203)
 
 
-def pixels(width, height, density=DENSITY):
-    """(height, width) of a texture for a surface of this size in metres."""
+def pixels(width: float, height: float, density: float = DENSITY) -> Size:
+    """Return the (height, width) of the texture of a surface of this size in metres."""
     return max(int(height * density), 8), max(int(width * density), 8)
 
 
-def clad(center, size, material, skip="b", density=DENSITY, **faces):
-    """A box with material(size_px) on each face, or faces[name] where given."""
+def clad(
+    center: Vector,
+    size: Vector,
+    material: Material,
+    skip: str = "b",
+    density: float = DENSITY,
+    **faces: np.ndarray,
+) -> list[Patch]:
+    """A box with material(size_px) on each face, or faces[name] if given."""
     shapes = {
         "n": (size[0], size[2]),
         "s": (size[0], size[2]),
@@ -25,15 +38,23 @@ def clad(center, size, material, skip="b", density=DENSITY, **faces):
         "b": (size[0], size[1]),
     }
     images = {
-        face: faces.get(face) if face in faces else material(pixels(*shape, density))
+        face: faces[face] if face in faces else material(pixels(*shape, density))
         for face, shape in shapes.items()
         if face not in skip
     }
-    return box(center, size, images | {"side": None}, skip)
+    return box(center, size, images, skip)
 
 
-def wooden(rng, center, size, color, skip="b", density=DENSITY, **faces):
-    """A wooden box, the grain along the longer side of each face; WHITE wood is painted."""
+def wooden(
+    rng: np.random.Generator,
+    center: Vector,
+    size: Vector,
+    color: Color,
+    skip: str = "b",
+    density: float = DENSITY,
+    **faces: np.ndarray,
+) -> list[Patch]:
+    """A wooden box with the grain along the longer side of each face; WHITE is painted."""
     if color is WHITE:
         return clad(
             center, size, lambda s: textures.plain(rng, s, WHITE, 0.012), skip, density, **faces
@@ -48,8 +69,8 @@ def wooden(rng, center, size, color, skip="b", density=DENSITY, **faces):
     )
 
 
-def tilted(patch, degrees):
-    """Turn about the x axis so that what lay on z = 0 leans back (towards +y)."""
+def tilted(patch: Patch, degrees: float) -> list[Patch]:
+    """Rotate about the x axis, so that what lies on z = 0 leans back (towards +y)."""
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return [
         Patch(

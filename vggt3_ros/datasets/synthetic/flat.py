@@ -1,5 +1,5 @@
-"""The plan and the furniture of the rendered flat: four rooms in a ring around a core, each joined
-to the next by a door.
+"""Plan and furniture of the rendered flat: four rooms in a ring around a core, each connected to
+the next by a door.
 """
 
 import numpy as np
@@ -8,10 +8,12 @@ from vggt3_ros.datasets.synthetic import furniture as f
 from vggt3_ros.datasets.synthetic import household as h
 from vggt3_ros.datasets.synthetic import textures
 from vggt3_ros.datasets.synthetic.carpentry import OAK, PINE, WALNUT, WHITE, pixels
-from vggt3_ros.datasets.synthetic.patches import arrange, quad
+from vggt3_ros.datasets.synthetic.lighting import Lamp
+from vggt3_ros.datasets.synthetic.patches import Patch, arrange, quad
 from vggt3_ros.datasets.synthetic.rooms import Door, Room, Window, build
+from vggt3_ros.datasets.synthetic.textures import Color, Size
 
-NORTH, EAST, SOUTH, WEST = 0, -90, 180, 90  # yaw of a piece whose back is to that wall
+NORTH, EAST, SOUTH, WEST = 0, -90, 180, 90  # yaw of a piece with its back to that wall
 
 LIVING = ((0, 0), (0, 3.74), (3.7, 3.74), (3.7, 3.0), (4.44, 3.0), (4.44, 0))
 KITCHEN = ((4.56, 0), (4.56, 3.0), (4.9, 3.0), (4.9, 3.34), (8.4, 3.34), (8.4, 0))
@@ -26,9 +28,9 @@ WINDOWS = (
 )
 
 
-def flat(seed=0):
-    """Patches and Lamps of the furnished flat, 8.4 x 7.2 x 2.5 m with its south-west corner at the
-    origin, z up.
+def flat(seed: int = 0) -> tuple[list[Patch], list[Lamp]]:
+    """Return the patches and lamps of the furnished flat: 8.4 x 7.2 x 2.5 m with its south-west
+    corner at the origin, z up.
     """
     rng = np.random.default_rng([seed, 1])
     rooms = (
@@ -70,7 +72,7 @@ def flat(seed=0):
     return patches, lamps
 
 
-def living(rng):
+def living(rng: np.random.Generator) -> list[Patch]:
     return arrange(
         (h.carpet(rng, 2.1, 1.7, "ihc.png"), 1.8, 1.9),
         (f.sofa(rng, 2.1), 0.02, 1.9, 0, WEST),
@@ -99,11 +101,12 @@ def living(rng):
     )
 
 
-def kitchen(rng):
+def kitchen(rng: np.random.Generator) -> list[Patch]:
     color = (116, 138, 142)
-    glazed = lambda r, size: textures.stone(
-        r, size, textures.muted(r, (0.6, 0.9), (0.05, 0.4)), 0.05
-    )
+
+    def glazed(rng: np.random.Generator, size: Size) -> np.ndarray:
+        return textures.stone(rng, size, textures.muted(rng, (0.6, 0.9), (0.05, 0.4)), 0.05)
+
     backsplash = textures.tiling(rng, pixels(3.84, 0.25), (24, 48), glazed, 2, shift=0.5)
     return arrange(
         (f.counter(rng, 3.6, color, stove=-0.9), 6.5, 0, 0, SOUTH),
@@ -143,7 +146,7 @@ def kitchen(rng):
     )
 
 
-def bedroom(rng):
+def bedroom(rng: np.random.Generator) -> list[Patch]:
     return arrange(
         (f.bed(rng), 8.38, 5.6, 0, EAST),
         (f.cabinet(rng, 0.45, 0.48, 0.38, (2, 1), OAK), 8.4, 4.5, 0, EAST),
@@ -169,7 +172,7 @@ def bedroom(rng):
     )
 
 
-def study(rng):
+def study(rng: np.random.Generator) -> list[Patch]:
     return arrange(
         (f.desk(rng, 1.5), 1.35, 7.2),
         (f.chair(rng, WALNUT), 1.3, 5.95, 0, SOUTH + 25),
@@ -194,26 +197,32 @@ def study(rng):
     )
 
 
-def planks(rng, size, color, along=1):
-    plank = lambda r, s: textures.wood(r, s, color)
+def planks(rng: np.random.Generator, size: Size, color: Color, along: int = 1) -> np.ndarray:
+    def plank(rng: np.random.Generator, size: Size) -> np.ndarray:
+        return textures.wood(rng, size, color)
+
     image = textures.tiling(
         rng, size if along else size[::-1], (40, 300), plank, 1, (58, 40, 28), None, 0.09
     )
     return image if along else np.ascontiguousarray(image.transpose(1, 0, 2))
 
 
-def floor_tiles(rng, size):
-    tile = lambda r, s: textures.stone(r, s, (176, 166, 150))
+def floor_tiles(rng: np.random.Generator, size: Size) -> np.ndarray:
+    def tile(rng: np.random.Generator, size: Size) -> np.ndarray:
+        return textures.stone(rng, size, (176, 166, 150))
+
     return textures.tiling(rng, size, (100, 100), tile, 2, (120, 112, 104), 0.0, 0.06)
 
 
-def bricks(rng, size):
-    brick = lambda r, s: textures.fabric(r, s, (160, 96, 74), 0.1)
+def bricks(rng: np.random.Generator, size: Size) -> np.ndarray:
+    def brick(rng: np.random.Generator, size: Size) -> np.ndarray:
+        return textures.fabric(rng, size, (160, 96, 74), 0.1)
+
     return textures.tiling(rng, size, (22, 68), brick, 3, (186, 178, 166), 0.5, 0.13)
 
 
-def wallpaper(rng, size):
-    """Stripes of two tints, the walls of the bedroom's bed side."""
+def wallpaper(rng: np.random.Generator, size: Size) -> np.ndarray:
+    """Stripes of two tints, for the wall behind the bed."""
     image = textures.plain(rng, size, (186, 176, 168))
     for x in range(0, size[1], 60):
         image[:, x : x + 30] = textures.fabric(

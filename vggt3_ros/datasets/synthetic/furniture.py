@@ -1,7 +1,7 @@
 """Furniture as patches. Each piece stands on z = 0 with its back at y = 0 and faces -y; metres.
 
-Every function takes a numpy Generator first: the same state gives the same piece, another state
-another one of its kind.
+Functions take a numpy Generator first: the same state gives the same piece, another state another
+variant.
 """
 
 import cv2
@@ -10,10 +10,18 @@ import numpy as np
 from vggt3_ros.datasets.synthetic import prints, textures
 from vggt3_ros.datasets.synthetic.carpentry import OAK, PINE, WHITE, clad, pixels, tilted, wooden
 from vggt3_ros.datasets.synthetic.household import books, row, vase
-from vggt3_ros.datasets.synthetic.patches import box, cushion, place, quad
+from vggt3_ros.datasets.synthetic.patches import Patch, box, cushion, place, quad
+from vggt3_ros.datasets.synthetic.textures import Color, Size
 
 
-def table(rng, width, depth, height, color=OAK, leg=0.06):
+def table(
+    rng: np.random.Generator,
+    width: float,
+    depth: float,
+    height: float,
+    color: Color = OAK,
+    leg: float = 0.06,
+) -> list[Patch]:
     parts = wooden(rng, (0, -depth / 2, height - 0.04), (width, depth, 0.04), color, skip="")
     parts += wooden(
         rng, (0, -depth / 2, height - 0.12), (width - 0.1, depth - 0.1, 0.08), color, skip="t"
@@ -25,8 +33,8 @@ def table(rng, width, depth, height, color=OAK, leg=0.06):
     return parts
 
 
-def chair(rng, color=OAK, cloth=None):
-    """Seat at 0.46 m; it faces -y, its back rest at y = 0."""
+def chair(rng: np.random.Generator, color: Color = OAK, cloth: Color | None = None) -> list[Patch]:
+    """A chair with its seat at 0.46 m and its back rest at y = 0."""
     cloth = textures.muted(rng) if cloth is None else cloth
     parts = [
         p for x in (-0.19, 0.19) for p in wooden(rng, (x, -0.02, 0), (0.04, 0.04, 0.92), color)
@@ -48,13 +56,16 @@ def chair(rng, color=OAK, cloth=None):
     ]
 
 
-def sofa(rng, width=2.0, color=None):
-    """With cushions; a width of 0.9 makes an armchair."""
-    color = textures.muted(rng, (0.3, 0.65), (0.15, 0.5)) if color is None else color
-    cloth = lambda size: textures.fabric(rng, size, color)
+def sofa(rng: np.random.Generator, width: float = 2.0, color: Color | None = None) -> list[Patch]:
+    """A sofa with cushions; a width of 0.9 gives an armchair."""
+    tint = textures.muted(rng, (0.3, 0.65), (0.15, 0.5)) if color is None else color
+
+    def cloth(size: Size) -> np.ndarray:
+        return textures.fabric(rng, size, tint)
+
     parts = clad((0, -0.1, 0.05), (width, 0.2, 0.8), cloth)
-    for x in (-1, 1):
-        parts += clad((x * (width / 2 - 0.09), -0.5, 0.05), (0.18, 0.8, 0.55), cloth)
+    for side in (-1, 1):
+        parts += clad((side * (width / 2 - 0.09), -0.5, 0.05), (0.18, 0.8, 0.55), cloth)
     parts += clad((0, -0.52, 0.05), (width - 0.36, 0.72, 0.25), cloth)
     seats = max(round((width - 0.36) / 0.65), 1)
     seat = (width - 0.36) / seats
@@ -73,16 +84,37 @@ def sofa(rng, width=2.0, color=None):
     return parts
 
 
-def cabinet(rng, width, height, depth, panels, color=OAK, foot=0.06, paint=False):
+def cabinet(
+    rng: np.random.Generator,
+    width: float,
+    height: float,
+    depth: float,
+    panels: tuple[int, int],
+    color: Color = OAK,
+    foot: float = 0.06,
+    paint: bool = False,
+) -> list[Patch]:
     """A cupboard or chest with panels = (rows, columns) of doors or drawers."""
-    wood = lambda s: textures.wood(rng, s, color, along=1 if s[1] > s[0] else 0)
-    make = (lambda s: textures.plain(rng, s, color)) if paint else wood
+
+    def make(size: Size) -> np.ndarray:
+        if paint:
+            return textures.plain(rng, size, color)
+        return textures.wood(rng, size, color, along=1 if size[1] > size[0] else 0)
+
     front = prints.panelled(rng, make(pixels(width, height - foot)), panels)
     return clad((0, -depth / 2, foot), (width, depth, height - foot), make, s=front)
 
 
-def shelf(rng, width, height, depth=0.28, rows=5, color=OAK, fill=0.85):
-    """An open shelf with a back, its boards filled with books and things."""
+def shelf(
+    rng: np.random.Generator,
+    width: float,
+    height: float,
+    depth: float = 0.28,
+    rows: int = 5,
+    color: Color = OAK,
+    fill: float = 0.85,
+) -> list[Patch]:
+    """An open shelf with a back, its boards filled with books and other objects."""
     board = 0.025
     parts = [
         p
@@ -105,14 +137,17 @@ def shelf(rng, width, height, depth=0.28, rows=5, color=OAK, fill=0.85):
     return parts
 
 
-def bed(rng, width=1.6, length=2.0):
-    """Head at y = 0."""
+def bed(rng: np.random.Generator, width: float = 1.6, length: float = 2.0) -> list[Patch]:
+    """A bed with its head at y = 0."""
     sheet = textures.fabric(rng, pixels(width, 0.25), (214, 210, 202))
     parts = wooden(rng, (0, -0.03, 0), (width + 0.06, 0.06, 1.0), OAK)
     parts += wooden(rng, (0, -length / 2, 0.12), (width + 0.02, length, 0.2), OAK, skip="nb")
     parts += clad((0, -length / 2, 0.32), (width - 0.04, length - 0.06, 0.2), lambda s: sheet)
-    cover = lambda s: prints.rug(rng, s, "ihc.png")
-    parts += clad((0, -length / 2 - 0.3, 0.3), (width + 0.06, length - 0.62, 0.26), cover)
+    parts += clad(
+        (0, -length / 2 - 0.3, 0.3),
+        (width + 0.06, length - 0.62, 0.26),
+        lambda size: prints.rug(rng, size, "ihc.png"),
+    )
     for x in (-0.25, 0.25):
         image = textures.fabric(
             rng, pixels(0.65, 0.42), textures.muted(rng, (0.7, 0.9), (0.05, 0.4)), 0.08
@@ -128,8 +163,8 @@ def bed(rng, width=1.6, length=2.0):
     return parts + place([cat], rng.uniform(-0.3, 0.3), -0.75, 0.56, 20)
 
 
-def desk(rng, width=1.5, depth=0.7):
-    """With a screen, a keyboard, papers, books and a mug."""
+def desk(rng: np.random.Generator, width: float = 1.5, depth: float = 0.7) -> list[Patch]:
+    """A desk with a screen, a keyboard, papers, books and a mug."""
     parts = table(rng, width, depth, 0.74, PINE)
     black = textures.plain(rng, (32, 32), (38, 38, 40))
     shown = textures.photo(("rocket.jpg", "motorcycle_left.png")[rng.integers(2)])
@@ -141,7 +176,10 @@ def desk(rng, width=1.5, depth=0.7):
     top += box((0, 0.02, 0), (0.06, 0.03, 0.2), black, "b") + box(
         (0, 0, 0), (0.26, 0.18, 0.012), black, "b"
     )
-    key = lambda r, s: textures.plain(r, s, (58, 58, 62))
+
+    def key(rng: np.random.Generator, size: Size) -> np.ndarray:
+        return textures.plain(rng, size, (58, 58, 62))
+
     keys = textures.tiling(rng, pixels(0.44, 0.14, 400), (12, 12), key, 3, (26, 26, 28))
     top += place(box((0, 0, 0), (0.44, 0.14, 0.02), {"t": keys, "side": black}, "b"), 0, -0.3)
     for i, (x, y) in enumerate(((-0.5, -0.25), (0.48, -0.3), (0.36, -0.12))):
@@ -154,12 +192,19 @@ def desk(rng, width=1.5, depth=0.7):
     return parts + place(top, 0, -0.22, 0.74)
 
 
-def counter(rng, width, color, depth=0.6, stove=None):
-    """A kitchen counter with doors and drawers, a stone top, and a stove at x = `stove` where
-    given.
-    """
+def counter(
+    rng: np.random.Generator,
+    width: float,
+    color: Color,
+    depth: float = 0.6,
+    stove: float | None = None,
+) -> list[Patch]:
+    """A kitchen counter with doors, drawers and a stone top, and a stove at x = `stove` if given."""
     columns = max(round(width / 0.6), 1)
-    paint = lambda s: textures.plain(rng, s, color)
+
+    def paint(size: Size) -> np.ndarray:
+        return textures.plain(rng, size, color)
+
     doors = [
         prints.panelled(rng, paint(pixels(width / columns, 0.78)), ((1, 1), (3, 1), (2, 1))[i % 3])
         for i in range(columns)
@@ -187,9 +232,12 @@ def counter(rng, width, color, depth=0.6, stove=None):
     return parts
 
 
-def fridge(rng, height=1.75):
-    """White, with notes and photographs on its door."""
-    paint = lambda s: textures.plain(rng, s, WHITE)
+def fridge(rng: np.random.Generator, height: float = 1.75) -> list[Patch]:
+    """A white fridge with notes and photographs on its door."""
+
+    def paint(size: Size) -> np.ndarray:
+        return textures.plain(rng, size, WHITE)
+
     door = prints.panelled(rng, paint(pixels(0.62, height)), (2, 1), inset=0.0)
     for _ in range(9):
         w, h = rng.integers(28, 60), rng.integers(30, 66)
@@ -215,7 +263,8 @@ def fridge(rng, height=1.75):
     return clad((0, -0.31, 0), (0.62, 0.62, height), paint, s=door)
 
 
-def _ring(image, at, radius):
+def _ring(image: np.ndarray, at: tuple[float, float], radius: float) -> None:
+    """Draw a ring of a stove at relative position (x, y); radius in metres."""
     center = (int(at[0] * image.shape[1]), int(at[1] * image.shape[0]))
     cv2.circle(
         image,

@@ -1,10 +1,11 @@
-"""Homes of any number of rooms, each furnished differently: the plan of home_tours, for maps that
-grow.
+"""Homes with any number of rooms, each furnished differently: the plan of home_tours, for maps
+that grow.
 
-Rooms of one size lie in a grid, joined by doors in the order that a snake would visit them.
+Rooms of equal size lie in a grid and are connected by doors in boustrophedon order.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,39 +23,43 @@ from vggt3_ros.datasets.synthetic.flat import (
     planks,
     wallpaper,
 )
-from vggt3_ros.datasets.synthetic.patches import arrange
+from vggt3_ros.datasets.synthetic.lighting import Lamp
+from vggt3_ros.datasets.synthetic.patches import Patch, arrange
 from vggt3_ros.datasets.synthetic.rooms import WALL, Door, Room, Window, build
+from vggt3_ros.datasets.synthetic.textures import Color, Painter
 
+Piece = tuple[Sequence[Patch], *tuple[float, ...]]  # see patches.arrange
 COLUMNS = 4
 WIDTH, DEPTH = 4.4, 3.8  # of a room's floor, metres
-REACH = 7.0  # metres that lamps light: the doors let little through to other rooms
-# kept free at the ends of walls and on either side of a door's middle
+REACH = 7.0  # range of the lamps in metres; little light passes through the doors
+# metres kept free at the ends of walls, and on either side of the centre of a door
 _CORNER, _DOORWAY = 0.75, 0.8
 
 
-def cell(room):
-    """(column, row) of a room by its number."""
+def cell(room: int) -> tuple[int, int]:
+    """Return the (column, row) of a room number."""
     row, column = divmod(room, COLUMNS)
     return (column if row % 2 == 0 else COLUMNS - 1 - column), row
 
 
-def corner(room):
-    """x, y of the south-west corner of a room's floor."""
+def corner(room: int) -> tuple[float, float]:
+    """Return x, y of the south-west corner of a room's floor."""
     column, row = cell(room)
     return column * (WIDTH + WALL), row * (DEPTH + WALL)
 
 
-def doorway(room):
-    """x, y of the middle of the door between `room` and the next."""
+def doorway(room: int) -> tuple[float, float]:
+    """Return x, y of the centre of the door between `room` and the next."""
     (x, y), (column, row), (after, above) = corner(room), cell(room), cell(room + 1)
     if above > row:
         return x + WIDTH / 2, y + DEPTH + WALL / 2
     return (x + WIDTH + WALL / 2 if after > column else x - WALL / 2), y + DEPTH / 2
 
 
-def home(rooms, seed=0):
-    """Patches and Lamps of a furnished home."""
-    patches, lamps = [], []
+def home(rooms: int, seed: int = 0) -> tuple[list[Patch], list[Lamp]]:
+    """Return the patches and lamps of a furnished home."""
+    patches: list[Patch] = []
+    lamps: list[Lamp] = []
     for room in range(rooms):
         rng = np.random.default_rng([seed, 9, room])
         doors = [
@@ -68,11 +73,11 @@ def home(rooms, seed=0):
     return patches, lamps
 
 
-def tour(rooms, rounds=1):
-    """Way points (x, y, yaw in degrees): through all rooms, looking around in each from `rounds`
-    circles of different size.
+def tour(rooms: int, rounds: int = 1) -> tuple[tuple[float, float, float], ...]:
+    """Return way points (x, y, yaw in degrees) through all rooms, with `rounds` circles of
+    different radius in each.
     """
-    points = []
+    points: list[tuple[float, float, float]] = []
     for room in range(rooms):
         x, y = corner(room)
         middle = np.array([x + WIDTH / 2, y + DEPTH / 2])
@@ -84,56 +89,58 @@ def tour(rooms, rounds=1):
             radius = 0.35 + 0.45 * (turn + 1) / (rounds + 1)
             for k in range(9):
                 yaw = begin + 40 * k + 8 * turn
-                # The camera looks across the circle or out of it, by turns: walls are seen from
-                # near and far.
+                # The camera looks alternately across the circle and out of it, so that walls
+                # are seen from near and far.
                 away = math.radians(yaw + (180 if (k + turn) % 2 else 35))
                 points.append(
                     (middle[0] + radius * math.cos(away), middle[1] + radius * math.sin(away), yaw)
                 )
         if room + 1 < rooms:
             outward = np.array(doorway(room)) - middle
-            points.append(
-                (*(middle + 0.55 * outward), math.degrees(math.atan2(outward[1], outward[0])))
-            )
+            x, y = middle + 0.55 * outward
+            points.append((x, y, math.degrees(math.atan2(outward[1], outward[0]))))
     return tuple(points)
 
 
-def _shell(rng, room):
+def _shell(rng: np.random.Generator, room: int) -> Room:
     x, y = corner(room)
     corners = ((x, y), (x, y + DEPTH), (x + WIDTH, y + DEPTH), (x + WIDTH, y))
-    floors = (
+    floors: tuple[Painter, ...] = (
         lambda r, s: planks(r, s, (172, 124, 80)),
         floor_tiles,
         lambda r, s: planks(r, s, (120, 84, 56), along=0),
         lambda r, s: textures.fabric(r, s, (138, 128, 116), 0.1),
     )
-    accent = (
-        bricks,
-        wallpaper,
-        tuple(int(v) for v in textures.muted(rng, (0.5, 0.8), (0.1, 0.4))),
-    )[rng.integers(3)]
+    tint = tuple(int(v) for v in textures.muted(rng, (0.5, 0.8), (0.1, 0.4)))
+    accents: tuple[Painter | Color, ...] = (bricks, wallpaper, tint)
+    accent = accents[rng.integers(3)]
     wall = tuple(int(v) for v in 200 + rng.integers(0, 24, 3))
     middle = ((x + WIDTH / 2, y + DEPTH / 2),)
+    floor = floors[rng.integers(len(floors))]
+    red, green, blue = rng.uniform(0.8, 1.05, 3)
     return Room(
         corners,
         wall,
-        floors[rng.integers(len(floors))],
+        floor,
         middle,
-        tuple(rng.uniform(0.8, 1.05, 3)),
+        (red, green, blue),
         accents=((int(rng.integers(4)), accent),),
     )
 
 
-def _windows(rng, room, rooms):
-    """One on the south of the lowest row, where nothing joins on; other rooms have lamps alone."""
+def _windows(rng: np.random.Generator, room: int, rooms: int) -> tuple[Window, ...]:
+    """A window on the south side of the lowest row, which is free of neighbours; other rooms have
+    only lamps.
+    """
     (x, y), (_, row) = corner(room), cell(room)
-    curtain = tuple(int(v) for v in textures.muted(rng, (0.35, 0.6), (0.1, 0.4)))
-    return (Window(x + WIDTH / 2, y, 1.4, curtain=curtain),) if row == 0 else ()
+    red, green, blue = (int(v) for v in textures.muted(rng, (0.35, 0.6), (0.1, 0.4)))
+    window = Window(x + WIDTH / 2, y, 1.4, curtain=(red, green, blue))
+    return (window,) if row == 0 else ()
 
 
-def _furniture(rng, room, doors):
+def _furniture(rng: np.random.Generator, room: int, doors: Sequence[Door]) -> list[Patch]:
     x, y = corner(room)
-    pieces = [
+    pieces: list[Piece] = [
         (
             h.carpet(rng, rng.uniform(1.6, 2.3), rng.uniform(1.2, 1.7)),
             x + WIDTH / 2,
@@ -148,8 +155,8 @@ def _furniture(rng, room, doors):
         (EAST, (x + WIDTH, y), (0, 1), DEPTH),
         (WEST, (x, y), (0, 1), DEPTH),
     )
-    for yaw, origin, along, length in walls:
-        origin, along = np.array(origin), np.array(along)
+    for yaw, start, direction, length in walls:
+        origin, along = np.array(start), np.array(direction)
         taken = [
             float((np.array((door.x, door.y)) - origin) @ along)
             for door in doors
@@ -164,8 +171,8 @@ def _furniture(rng, room, doors):
     return arrange(*pieces)
 
 
-def _free(length, doorways):
-    """Stretches (from, to) of a wall that furniture may stand at."""
+def _free(length: float, doorways: Sequence[float]) -> list[tuple[float, float]]:
+    """Return the stretches (from, to) of a wall that are free for furniture."""
     stops = [
         _CORNER,
         *(v for at in sorted(doorways) for v in (at - _DOORWAY, at + _DOORWAY)),
@@ -174,9 +181,19 @@ def _free(length, doorways):
     return [(a, b) for a, b in zip(stops[::2], stops[1::2]) if b - a > 0.45]
 
 
-def _along(rng, origin, along, yaw, left, right, low):
-    """Pieces side by side from `left` to `right` on a wall. low: none reaches up to a window."""
-    pieces = []
+def _along(
+    rng: np.random.Generator,
+    origin: np.ndarray,
+    along: np.ndarray,
+    yaw: int,
+    left: float,
+    right: float,
+    low: bool,
+) -> list[Piece]:
+    """Place pieces side by side from `left` to `right` along a wall. low: none may reach up to a
+    window.
+    """
+    pieces: list[Piece] = []
     while right - left > 0.45:
         width, depth, top, make = _piece(rng, right - left, low)
         at = origin + along * (left + width / 2)
@@ -203,8 +220,12 @@ def _along(rng, origin, along, yaw, left, right, low):
     return pieces
 
 
-def _piece(rng, room, low):
-    """(width, depth, height of its top or 0, patches) of something at most `room` wide."""
+def _piece(
+    rng: np.random.Generator, room: float, low: bool
+) -> tuple[float, float, float, list[Patch]]:
+    """Return (width, depth, height of its top or 0, patches) of a piece at most `room` metres
+    wide.
+    """
     wood = (OAK, WALNUT, PINE, WHITE)[rng.integers(4)]
     if room < 0.75:
         return (

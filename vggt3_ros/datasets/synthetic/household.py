@@ -1,8 +1,8 @@
-"""Small things that stand, lie and hang about in a home, as patches; metres.
+"""Small objects that stand, lie and hang in a home, as patches; metres.
 
-Things stand on z = 0 centred on x = y = 0; what hangs has its back at y = 0 and faces -y. Every
-function takes a numpy Generator first: the same state gives the same thing, another state another
-one of its kind.
+Objects stand on z = 0, centred on x = y = 0. Objects that hang have their back at y = 0 and face
+-y. Functions take a numpy Generator first: the same state gives the same object, another state
+another variant.
 """
 
 import numpy as np
@@ -19,11 +19,17 @@ from vggt3_ros.datasets.synthetic.patches import (
     quad,
     tube,
 )
+from vggt3_ros.datasets.synthetic.textures import Color
 
 
-def row(rng, width, depth, height, fill=0.85):
-    """Books and things side by side along x, from y = 0 to -depth."""
-    parts, x = [], -width / 2
+def row(
+    rng: np.random.Generator, width: float, depth: float, height: float, fill: float = 0.85
+) -> list[Patch]:
+    """Books and other objects side by side along x, from y = 0 to -depth. fill: probability of
+    books.
+    """
+    parts: list[Patch] = []
+    x = -width / 2
     while x < width / 2 - 0.08:
         room = width / 2 - x
         if rng.random() < fill:
@@ -37,9 +43,10 @@ def row(rng, width, depth, height, fill=0.85):
     return parts
 
 
-def books(rng, width, depth, height):
+def books(rng: np.random.Generator, width: float, depth: float, height: float) -> list[Patch]:
     """Upright books from x = 0 to `width`."""
-    parts, x = [], 0.0
+    parts: list[Patch] = []
+    x = 0.0
     while True:
         thick, tall = rng.uniform(0.018, 0.048), min(rng.uniform(0.17, 0.29), height)
         if x + thick > width:
@@ -57,16 +64,16 @@ def books(rng, width, depth, height):
         x += thick
 
 
-def lying_book(rng, width, thick):
+def lying_book(rng: np.random.Generator, width: float, thick: float) -> list[Patch]:
     cover = prints.label(rng, pixels(width, width * 1.3, 400))
     edge = np.ascontiguousarray(np.rot90(prints.spine(rng, pixels(thick, width, 400))))
     return box((0, 0, 0), (width, width * 1.3, thick - 0.001), {"t": cover, "side": edge}, "b")
 
 
-def things_on(rng, width, depth, count):
-    """`count` things spread over a table top of this size centred on x = y = 0."""
+def things_on(rng: np.random.Generator, width: float, depth: float, count: int) -> list[Patch]:
+    """`count` objects spread over a table top of this size, centred on x = y = 0."""
     xs = (np.arange(count) + 0.5) / count * width - width / 2
-    # no two alike before all have been
+    # use every kind once before repeating one
     kinds = np.concatenate([rng.permutation(5) for _ in range(-(-count // 5))])
     size, free = min(0.9 * width / count, 0.22), max(depth - 0.25, 0)
     return arrange(
@@ -81,11 +88,13 @@ def things_on(rng, width, depth, count):
     )
 
 
-def thing(rng, width, depth, height, kind=None):
-    """Something that stands around, at most this large. kind: 0 a carton, 1 a bowl, 2 a vase, 3 a
-    picture, 4 books, None any.
+def thing(
+    rng: np.random.Generator, width: float, depth: float, height: float, kind: int | None = None
+) -> list[Patch]:
+    """An object of at most this size. kind: 0 a carton, 1 a bowl, 2 a vase, 3 a picture, 4 books;
+    None: random.
     """
-    kind = rng.integers(5) if kind is None else kind
+    kind = int(rng.integers(5)) if kind is None else kind
     width = min(width, depth)
     if kind == 0:
         tall = min(rng.uniform(0.14, 0.28), height)
@@ -114,7 +123,7 @@ def thing(rng, width, depth, height, kind=None):
     return parts
 
 
-def bowl(rng, radius, height):
+def bowl(rng: np.random.Generator, radius: float, height: float) -> list[Patch]:
     """A bowl with fruit."""
     glaze = textures.stone(
         rng, pixels(6 * radius, height, 400), textures.muted(rng, (0.5, 0.9)), 0.1
@@ -130,8 +139,8 @@ def bowl(rng, radius, height):
     return parts
 
 
-def vase(rng, radius, height):
-    """A vase, bottle or mug with a pattern round it."""
+def vase(rng: np.random.Generator, radius: float, height: float) -> list[Patch]:
+    """A vase, bottle or mug with a pattern around it."""
     shape = ((0.6, 1.0), (0.4, 0.45), (1.0, 1.0))[rng.integers(3)]
     image = prints.label(rng, pixels(6 * radius, height, 400))
     profile = [
@@ -146,14 +155,14 @@ def vase(rng, radius, height):
     ]
 
 
-def ball(radius, image, bands=6):
+def ball(radius: float, image: np.ndarray, bands: int = 6) -> Patch:
     angle = np.linspace(0, np.pi, bands + 1)
     return tube(
         [(radius * np.sin(a) + 1e-4, radius * np.cos(a)) for a in angle], image, segments=10
     )
 
 
-def _tilted_box(image, width, height):
+def _tilted_box(image: np.ndarray, width: float, height: float) -> list[Patch]:
     edge = np.full((8, 8, 3), image[2, 2], np.uint8)
     lean = 0.25 * height
     return [
@@ -162,9 +171,9 @@ def _tilted_box(image, width, height):
     ]
 
 
-def magazines(rng, width, depth, count):
-    """Papers lying on a table top of this size centred on x = y = 0."""
-    parts = []
+def magazines(rng: np.random.Generator, width: float, depth: float, count: int) -> list[Patch]:
+    """Papers lying on a table top of this size, centred on x = y = 0."""
+    parts: list[Patch] = []
     for i in range(count):
         page = prints.paper(rng, pixels(0.21, 0.29, 500), 0.8)
         x, y = rng.uniform(-0.4, 0.4, 2) * (width - 0.2, depth - 0.25)
@@ -173,8 +182,8 @@ def magazines(rng, width, depth, count):
     return parts
 
 
-def plant(rng, height=1.1, radius=0.16):
-    """A pot with leaves, which reach 0.3 m out."""
+def plant(rng: np.random.Generator, height: float = 1.1, radius: float = 0.16) -> list[Patch]:
+    """A pot with leaves, which extend 0.3 m from its axis."""
     clay = textures.stone(rng, pixels(6 * radius, 0.3), textures.muted(rng, (0.5, 0.8)))
     soil = textures.stone(rng, pixels(0.3, 0.3), (70, 52, 40))
     parts = [tube([(radius, 0.3), (0.75 * radius, 0)], clay), disc(0.27, 0.95 * radius, soil)]
@@ -193,8 +202,8 @@ def plant(rng, height=1.1, radius=0.16):
     return parts
 
 
-def floor_lamp(rng, height=1.6):
-    """Centred on x = y = 0; its shade glows a little."""
+def floor_lamp(rng: np.random.Generator, height: float = 1.6) -> list[Patch]:
+    """A floor lamp centred on x = y = 0; its shade glows slightly."""
     metal = textures.plain(rng, (16, 16), (90, 88, 84))
     shade = tube(
         [(0.16, height), (0.22, height - 0.3)],
@@ -207,21 +216,25 @@ def floor_lamp(rng, height=1.6):
     return [pole, foot, disc(0.03, 0.15, metal), Patch(shade.points, shade.texture, 1.1)]
 
 
-def picture(rng, width, height, source=None):
-    """A framed picture whose back is the wall and whose centre is z = 0."""
+def picture(
+    rng: np.random.Generator, width: float, height: float, source: str | None = None
+) -> list[Patch]:
+    """A framed picture, its back on the wall and its centre at z = 0. source: of prints.PICTURES."""
     image = prints.picture(rng, pixels(width, height, 400), source)
     edge = np.full((8, 8, 3), image[2, 2], np.uint8)
     return box((0, -0.0125, -height / 2), (width, 0.025, height), {"s": image, "side": edge}, "n")
 
 
-def poster(rng, width, height):
-    """A printed sheet on the wall, centre z = 0."""
+def poster(rng: np.random.Generator, width: float, height: float) -> list[Patch]:
+    """A printed sheet on the wall, centre at z = 0."""
     sheet = prints.paper(rng, pixels(width, height, 400), 1.0)
     return [quad((-width / 2, -0.004, height / 2), (width, 0, 0), (0, 0, -height), sheet)]
 
 
-def carpet(rng, width, depth, source=None):
-    """Lying on the floor."""
+def carpet(
+    rng: np.random.Generator, width: float, depth: float, source: str | None = None
+) -> list[Patch]:
+    """A rug on the floor."""
     return [
         quad(
             (-width / 2, depth / 2, 0.012),
@@ -232,13 +245,13 @@ def carpet(rng, width, depth, source=None):
     ]
 
 
-def carton(rng, size):
-    """A box from the removal."""
+def carton(rng: np.random.Generator, size: float) -> list[Patch]:
+    """A moving box."""
     return clad((0, 0, 0), (size, size, 0.8 * size), lambda s: prints.label(rng, s))
 
 
-def coats(rng, count=4):
-    """A board with hooks and clothes; top at z = 0."""
+def coats(rng: np.random.Generator, count: int = 4) -> list[Patch]:
+    """A coat rack with clothes, its top at z = 0."""
     parts = wooden(rng, (0, -0.015, -0.1), (0.2 * count + 0.1, 0.03, 0.1), WALNUT, skip="n")
     for i in range(count):
         width, length = rng.uniform(0.16, 0.26), rng.uniform(0.5, 1.0)
@@ -253,9 +266,9 @@ def coats(rng, count=4):
     return parts
 
 
-def drapes(rng, width, height, color):
-    """Two curtains beside an opening of this width, hanging from z = 0, centred on x = 0, and
-    their rod.
+def drapes(rng: np.random.Generator, width: float, height: float, color: Color) -> list[Patch]:
+    """A rod and two curtains on either side of an opening of this width, hanging from z = 0,
+    centred on x = 0.
     """
     parts = wooden(rng, (0, -0.1, 0.0), (width + 0.7, 0.03, 0.03), WALNUT, skip="")
     for side in (-1, 1):

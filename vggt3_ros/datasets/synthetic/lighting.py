@@ -1,25 +1,28 @@
-"""Light that stays where it is: lamps, windows and what walls throw back, computed once for every
-surface.
-"""
+"""Static light: lamps, windows and the light reflected by walls, computed once for every surface."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-SPACING = 0.1  # metres between points where light is computed
-_LAMP_POINTS = 3  # along each side of a lamp: 9 shadow rays a lamp and point
-_RAYS = (24, 48)  # into the half space for each bounce, the last the one that is seen
-# metres: points whose rays end this soon, on average, are inside or behind something
+from vggt3_ros.datasets.synthetic.patches import Patch
+from vggt3_ros.datasets.synthetic.scene import Scene
+
+SPACING = 0.1  # metres between the points at which light is computed
+_LAMP_POINTS = 3  # along each side of a lamp: 9 shadow rays per lamp and point
+_RAYS = (24, 48)  # rays into the half space, for each bounce; the last one is visible
+# metres; points whose rays are this short on average lie inside or behind something
 _HIDDEN = 0.045
-_LIFT = 0.004  # metres off the surface, so that it does not shade itself
+_LIFT = 0.004  # metres above the surface, to avoid self-shadowing
 
 
 @dataclass(frozen=True, eq=False)
 class Lamp:
-    """A shining rectangle: corner and edges right, down (3,) in metres; it shines along `normal`;
-    color (3,) is its radiance. reach: metres beyond which it is left out, so that a house of many
-    rooms need not be lit from each of them.
+    """A luminous rectangle: corner and edges right, down (3,) in metres; it shines along `normal`.
+
+    color: radiance (3,). reach: range in metres. It limits the lamps that are considered for each
+    point in a house of many rooms.
     """
 
     corner: np.ndarray
@@ -30,18 +33,17 @@ class Lamp:
     reach: float = np.inf
 
 
-def bake(scene, patches, lamps, rng):
-    """Light falling on every patch -> list of (rows, columns, 3) float32 grids whose outer texels
-    lie on the patch's edges.
+def bake(
+    scene: Scene, patches: Sequence[Patch], lamps: Sequence[Lamp], rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Compute the light on every patch, as (rows, columns, 3) float32 grids whose outer texels lie
+    on the patch's edges.
 
-    Direct light with soft shadows, then two passes of light thrown back by what is seen from each
-    point. Points inside or behind furniture, which nothing sees, take the light of their
-    neighbours: dark spots would shine through at its edges.
+    Direct light with soft shadows, then two bounces of indirect light. Points inside or behind
+    furniture are never visible and take the light of their neighbours; otherwise dark spots would
+    show at the edges of the furniture.
     """
-    shapes = [
-        tuple(int(np.clip(round(side / SPACING) + 1, 2, 64)) for side in patch.size[::-1])
-        for patch in patches
-    ]
+    shapes = [(_samples(patch.size[1]), _samples(patch.size[0])) for patch in patches]
     points, normals = (
         np.concatenate(parts)
         for parts in zip(*(_grid(p.points, s) for p, s in zip(patches, shapes)))
@@ -58,7 +60,7 @@ def bake(scene, patches, lamps, rng):
     for lamp in lamps:
         direct += _from_lamp(scene, facing, normals, lamp, rng)
 
-    light = direct
+    light: np.ndarray = direct
     rotation = rng.random(len(points)).astype(np.float32)
     rows, columns = np.array(shapes).T
     for rays in _RAYS:
@@ -82,10 +84,12 @@ def bake(scene, patches, lamps, rng):
     ]
 
 
-def _fill(light, hidden):
-    """Replace hidden points by the mean of neighbours that are not, one ring of them after the
-    other.
-    """
+def _samples(side: float) -> int:
+    return int(np.clip(round(side / SPACING) + 1, 2, 64))
+
+
+def _fill(light: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """Replace hidden points by the mean of visible neighbours, ring by ring."""
     if hidden.all() or not hidden.any():
         return light
     light, known = light.copy(), ~hidden
@@ -102,9 +106,9 @@ def _fill(light, hidden):
     return light
 
 
-def _grid(points, shape):
-    """Points and normals at shape = (rows, columns) places of a patch, kept a little off its
-    edges.
+def _grid(points: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return points and normals (n, 3) at a grid of (rows, columns) places on a patch, slightly
+    inside its edges.
     """
     rows, columns = points.shape[:2]
     v, u = (
@@ -120,7 +124,10 @@ def _grid(points, shape):
     return places.reshape(-1, 3).astype(np.float32), normal.reshape(-1, 3).astype(np.float32)
 
 
-def _from_lamp(scene, points, normals, lamp, rng):
+def _from_lamp(
+    scene: Scene, points: np.ndarray, normals: np.ndarray, lamp: Lamp, rng: np.random.Generator
+) -> np.ndarray:
+    """Return the direct light (n, 3) of a lamp at points (n, 3)."""
     light = np.zeros((len(points), 3), np.float32)
     corner, right, down, facing = (
         v.astype(np.float32) for v in (lamp.corner, lamp.right, lamp.down, lamp.normal)
@@ -149,15 +156,19 @@ def _from_lamp(scene, points, normals, lamp, rng):
     return light
 
 
-def _cosine_direction(normals, k, rays, rotation):
-    """The k-th of `rays` directions spread over the half space as light falls in, turned by
+def _cosine_direction(normals: np.ndarray, k: int, rays: int, rotation: np.ndarray) -> np.ndarray:
+    """Return the k-th of `rays` cosine-weighted directions of the half spaces, rotated by
     `rotation` (n,) turns.
     """
     radius = np.sqrt((k + 0.5) / rays)
     angle = 2 * np.pi * (k * 0.618034 + rotation)
-    side = np.where(np.abs(normals[:, 2:]) < 0.9, np.float32([[0, 0, 1]]), np.float32([[1, 0, 0]]))
+    side = np.where(
+        np.abs(normals[:, 2:]) < 0.9,
+        np.array([[0, 0, 1]], np.float32),
+        np.array([[1, 0, 0]], np.float32),
+    )
     tangent = np.cross(side, normals)
     tangent /= np.linalg.norm(tangent, axis=-1, keepdims=True)
     other = np.cross(normals, tangent)
     across = np.cos(angle)[:, None] * tangent + np.sin(angle)[:, None] * other
-    return radius * across + np.sqrt(1 - radius**2) * normals
+    return np.asarray(radius * across + np.sqrt(1 - radius**2) * normals)

@@ -1,17 +1,30 @@
 """Printed and woven things made from photographs: pictures, posters, papers, books, cartons, rugs,
 cupboard fronts.
 
-Every function takes a numpy Generator and a size in pixels (height, width), and returns (height,
-width, 3) uint8 sRGB.
+Functions that return an image take a numpy Generator and a size in pixels (height, width), and
+return (height, width, 3) uint8 sRGB.
 """
 
+from collections.abc import Sequence
 from functools import cache
+from typing import TypeVar
 
 import cv2
 import numpy as np
 
-from vggt3_ros.datasets.synthetic.textures import crop, detail, fabric, muted, photo, plain, wood
+from vggt3_ros.datasets.synthetic.textures import (
+    Color,
+    Size,
+    crop,
+    detail,
+    fabric,
+    muted,
+    photo,
+    plain,
+    wood,
+)
 
+Option = TypeVar("Option")
 PICTURES = (
     "astronaut.png",
     "chelsea.png",
@@ -60,16 +73,18 @@ FRAMES = ((42, 34, 28), (150, 110, 70), (206, 200, 190), (96, 62, 40), (180, 150
 LETTERS = ((24, 24, 30), (150, 30, 34), (20, 60, 120), (240, 236, 224), (30, 90, 50))
 
 
-def rug(rng, size, source=None):
-    """A photograph mirrored in four, toned down to wool, with a border."""
-    source = photo(
+def rug(rng: np.random.Generator, size: Size, source: str | None = None) -> np.ndarray:
+    """A photograph mirrored into four quadrants, with muted contrast, and a border. source: of
+    PICTURES.
+    """
+    pattern = photo(
         source
         or ("ihc.png", "retina.jpg", "chelsea.png", "coffee.png", "hubble_deep_field.jpg")[
             rng.integers(5)
         ]
     )
     half = (size[0] // 2 + 1, size[1] // 2 + 1)
-    piece = crop(rng, source, half, rng.uniform(1.2, 2.0))
+    piece = crop(rng, pattern, half, rng.uniform(1.2, 2.0))
     image = np.concatenate([piece, piece[:, ::-1]], axis=1)
     image = np.concatenate([image, image[::-1]], axis=0)[: size[0], : size[1]].copy()
     for inset, color in ((0.02, muted(rng)), (0.06, muted(rng)), (0.1, muted(rng))):
@@ -83,11 +98,15 @@ def rug(rng, size, source=None):
         )
     shade = 1 + 0.1 * detail(rng, "grass.png", size, 2.5)
     worn = 0.72 * image + 0.28 * image.mean(axis=(0, 1)) + 12
-    return np.clip(worn * shade[..., None], 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(worn * shade[..., None], 0, 255)).astype(np.uint8)
 
 
-def picture(rng, size, source=None, frame=None):
-    """A framed photograph: cropped, mirrored and toned by chance; some with a passe-partout."""
+def picture(
+    rng: np.random.Generator, size: Size, source: str | None = None, frame: Color | None = None
+) -> np.ndarray:
+    """A framed photograph, randomly cropped, mirrored and toned; some have a mount. frame: its
+    colour.
+    """
     border = max(int(0.05 * min(size)), 2)
     image = np.empty(size + (3,), np.uint8)
     image[:] = wood(rng, size, frame if frame is not None else _choice(rng, FRAMES))
@@ -107,17 +126,19 @@ def picture(rng, size, source=None, frame=None):
     return image
 
 
-def toned(rng, image):
-    """The same photograph as another print: other warmth, contrast, saturation."""
+def toned(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """The same photograph as another print, with different warmth, contrast and saturation."""
     image = image.astype(np.float32)
     grey = image.mean(axis=-1, keepdims=True)
     image = grey + (image - grey) * rng.uniform(0.35, 1.15)
     image = 118 + (image - image.mean()) * rng.uniform(0.75, 1.0) + rng.normal(0, 6, 3)
-    return np.clip(image, 6, 244).astype(np.uint8)
+    return np.asarray(np.clip(image, 6, 244)).astype(np.uint8)
 
 
-def paper(rng, size, photo_share=0.5):
-    """A magazine, letter or poster: a column of print and perhaps a photograph with a headline."""
+def paper(rng: np.random.Generator, size: Size, photo_share: float = 0.5) -> np.ndarray:
+    """A magazine, letter or poster: columns of print, and a photograph with probability
+    `photo_share`; with a headline.
+    """
     image = plain(rng, size, rng.uniform(205, 242) * np.array([1, 0.99, 0.96]), 0.015)
     m = max(int(0.06 * min(size)), 1)
     top = m
@@ -129,9 +150,9 @@ def paper(rng, size, photo_share=0.5):
         image[m : m + height, m:-m] = toned(rng, shown)
         top += height + m
     body = (size[0] - top - m, size[1] - 2 * m)
-    columns = rng.integers(1, 3)
+    columns = int(rng.integers(1, 3))
     width, y = body[1] // columns - m // 2, 0
-    # the printed page in pieces, so that letters stay small
+    # cut the printed page into pieces, so that letters stay small
     while min(body) > 16 and y < body[0] - 8:
         print_ = crop(rng, _print(), (max(int(0.3 * width), 6), width), rng.uniform(1.0, 1.1))[
             : body[0] - y
@@ -146,8 +167,14 @@ def paper(rng, size, photo_share=0.5):
     return image
 
 
-def text(rng, image, origin, height, color=None):
-    """Write a word or two into `image` in place, letters about `height` pixels tall."""
+def text(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    origin: tuple[float, float],
+    height: float,
+    color: Color | None = None,
+) -> None:
+    """Write one or two words into `image` in place, with letters about `height` pixels tall."""
     color = tuple(float(c) for c in (color if color is not None else _choice(rng, LETTERS)))
     words = " ".join(_choice(rng, WORDS) for _ in range(rng.integers(1, 3)))
     font = (cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX, cv2.FONT_HERSHEY_COMPLEX)[
@@ -165,8 +192,8 @@ def text(rng, image, origin, height, color=None):
     )
 
 
-def spine(rng, size):
-    """The back of a book: cloth or a printed cover, bands, and a title along it."""
+def spine(rng: np.random.Generator, size: Size) -> np.ndarray:
+    """The spine of a book: cloth or a printed cover, bands, and a title along it."""
     height, width = size
     color = muted(rng)
     image = fabric(rng, size, color, 0.06)
@@ -188,7 +215,7 @@ def spine(rng, size):
     return image
 
 
-def label(rng, size):
+def label(rng: np.random.Generator, size: Size) -> np.ndarray:
     """The front of a carton: one colour, a photograph, a name."""
     image = fabric(rng, size, muted(rng), 0.03)
     h, w = int(size[0] * rng.uniform(0.35, 0.55)), int(size[1] * rng.uniform(0.6, 0.9))
@@ -203,8 +230,14 @@ def label(rng, size):
     return image
 
 
-def panelled(rng, image, panels, handle=True, inset=0.1):
-    """Draw door or drawer fronts into `image` in place; panels: (rows, columns)."""
+def panelled(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    panels: tuple[int, int],
+    handle: bool = True,
+    inset: float = 0.1,
+) -> np.ndarray:
+    """Draw door or drawer fronts into `image` in place and return it; panels: (rows, columns)."""
     rows, columns = panels
     for r in range(rows):
         for c in range(columns):
@@ -254,13 +287,14 @@ def panelled(rng, image, panels, handle=True, inset=0.1):
     return image
 
 
-def _choice(rng, options):
-    return options[rng.integers(len(options))]
+def _choice(rng: np.random.Generator, options: Sequence[Option]) -> Option:
+    return options[int(rng.integers(len(options)))]
 
 
 @cache
-def _print():
-    """Printed lines on paper of even brightness, cut from a photographed page."""
+def _print() -> np.ndarray:
+    """Printed lines on paper of uniform brightness, cut from a photographed page."""
     page = photo("page.png")[50:160, 4:-8].astype(np.float32)
-    lit = cv2.GaussianBlur(cv2.dilate(page, np.ones((9, 9))), None, 9)
-    return np.clip(page / lit * 232, 20, 236).astype(np.uint8)
+    lit = cv2.GaussianBlur(cv2.dilate(page, np.ones((9, 9))), (0, 0), 9)
+    image: np.ndarray = np.clip(page / lit * 232, 20, 236)
+    return image.astype(np.uint8)

@@ -1,17 +1,19 @@
-"""RGB-D images of a patch scene, ray traced on the CPU: exact depth, filtered textures, light
-baked beforehand.
+"""RGB-D images of a scene of patches, ray traced on the CPU: exact depth, filtered textures,
+prebaked light.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from vggt3_ros.datasets.synthetic import lighting
 from vggt3_ros.datasets.synthetic.atlas import Atlas
+from vggt3_ros.datasets.synthetic.patches import Patch
 from vggt3_ros.datasets.synthetic.scene import Scene
 from vggt3_ros.geometry.camera import Camera
 
-# a rotated grid
+# rotated-grid supersampling
 _SUBPIXELS = np.array(
     [[-0.375, -0.125], [0.125, -0.375], [0.375, 0.125], [-0.125, 0.375]], np.float32
 )
@@ -20,11 +22,11 @@ _BATCH = 40_960
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """What `camera` sees. color: (height, width, 3) float32 in 0..255 (sRGB, before sensor
-    effects, not rounded).
+    """A rendered view of `camera`.
 
-    depth: (height, width) float32 metres along z, exact, 0 where nothing is. incidence: (height,
-    width) float32 cosine between the ray and the surface's normal.
+    color: (height, width, 3) float32 sRGB in 0..255, before sensor effects and rounding. depth:
+    (height, width) float32 metres along z, exact, 0 without a surface. incidence: (height, width)
+    float32 cosine of the angle between the ray and the surface normal.
     """
 
     camera: Camera
@@ -34,14 +36,19 @@ class Frame:
 
 
 class Renderer:
-    """Everything about a scene that does not depend on the camera; building it bakes the light
-    (seconds for an apartment).
+    """The camera-independent part of a scene. Building it bakes the light (seconds for an
+    apartment).
 
-    patches: list of Patch; lamps: list of lighting.Lamp; seed: of the light's sampling; threads:
-    CPU threads, 0 for all.
+    seed: of the sampling of light. threads: number of CPU threads, 0 for all.
     """
 
-    def __init__(self, patches, lamps, seed=0, threads=0):
+    def __init__(
+        self,
+        patches: Sequence[Patch],
+        lamps: Sequence[lighting.Lamp],
+        seed: int = 0,
+        threads: int = 0,
+    ) -> None:
         self.scene = Scene(patches, threads)
         baked = lighting.bake(self.scene, patches, lamps, np.random.default_rng(seed))
         self._textures = Atlas([patch.texture for patch in patches])
@@ -51,10 +58,8 @@ class Renderer:
         areas = np.array([max(np.prod(patch.size), 1e-9) for patch in patches])
         self._texels_per_metre2 = (self._textures.sizes.prod(axis=1) / areas).astype(np.float32)
 
-    def render(self, camera, T_world_cam):
-        """What an undistorted `camera` (geometry.Camera) sees at T_world_cam (4, 4). Returns
-        Frame.
-        """
+    def render(self, camera: Camera, T_world_cam: np.ndarray) -> Frame:
+        """Render the view of an undistorted `camera` at T_world_cam (4, 4)."""
         rows, columns = np.mgrid[: camera.height, : camera.width].astype(np.float32)
         pixels = np.stack([columns, rows], axis=-1).reshape(-1, 2)
         color, patch, depth, incidence = self._shade(camera, T_world_cam, pixels)
@@ -71,26 +76,32 @@ class Renderer:
             camera, color.reshape(shape + (3,)), depth.reshape(shape), incidence.reshape(shape)
         )
 
-    def _shade(self, camera, T_world_cam, pixels):
-        """Color, patch, depth and incidence at pixels (n, 2); in batches that stay in the
-        processor's cache.
+    def _shade(
+        self, camera: Camera, T_world_cam: np.ndarray, pixels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return colour, patch, depth and incidence at pixels (n, 2), computed in batches that fit
+        the CPU's cache.
         """
         parts = [
             self._shade_batch(camera, T_world_cam, pixels[i : i + _BATCH])
             for i in range(0, len(pixels), _BATCH)
         ]
-        return [np.concatenate(part) for part in zip(*parts)]
+        color, patch, depth, incidence = (np.concatenate(part) for part in zip(*parts))
+        return color, patch, depth, incidence
 
-    def _shade_batch(self, camera, T_world_cam, pixels):
-        rays = np.ones((len(pixels), 3), np.float32)  # z = 1: distances along the ray are depths
-        rays[:, :2] = (pixels - np.float32([camera.cx, camera.cy])) / np.float32(
-            [camera.fx, camera.fy]
-        )
+    def _shade_batch(
+        self, camera: Camera, T_world_cam: np.ndarray, pixels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        rays = np.ones(
+            (len(pixels), 3), np.float32
+        )  # with z = 1, distances along the ray are depths
+        center = np.array([camera.cx, camera.cy], np.float32)
+        rays[:, :2] = (pixels - center) / np.array([camera.fx, camera.fy], np.float32)
         directions = rays @ T_world_cam[:3, :3].T.astype(np.float32)
         hits = self.scene.cast(T_world_cam[:3, 3], directions)
         slope = np.abs(np.einsum("ij,ij->i", directions, hits.normal))
         depth = np.where(hits.patch >= 0, hits.distance, np.float32(1))
-        # square metres a pixel covers
+        # square metres covered by a pixel
         surface = depth**2 / (camera.fx * camera.fy * np.maximum(slope, 0.05))
         level = 0.5 * np.log2(np.maximum(surface * self._texels_per_metre2[hits.patch], 1e-9))
         color = self._textures.sample(hits.patch, hits.uv, level)
@@ -101,8 +112,10 @@ class Renderer:
         return color, hits.patch, depth, slope / np.linalg.norm(rays, axis=-1)
 
 
-def _edges(patch, depth):
-    """Pixels whose neighbour shows another surface, or the same one at another depth."""
+def _edges(patch: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Return the mask of pixels with a neighbour on another surface, or at a clearly different
+    depth.
+    """
     edges = np.zeros(patch.shape, bool)
     for a, b in (
         ((slice(1, None),), (slice(None, -1),)),

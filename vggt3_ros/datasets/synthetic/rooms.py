@@ -1,7 +1,8 @@
-"""The shell of a flat: floors, ceilings, walls with openings, doors, windows and lamps, from a
-plan in metres.
+"""The shell of a flat from a plan in metres: floors, ceilings, walls with openings, doors, windows
+and lamps.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -12,18 +13,20 @@ from vggt3_ros.datasets.synthetic.carpentry import OAK, WHITE, clad, pixels, woo
 from vggt3_ros.datasets.synthetic.household import drapes
 from vggt3_ros.datasets.synthetic.lighting import Lamp
 from vggt3_ros.datasets.synthetic.patches import Patch, disc, place, quad
+from vggt3_ros.datasets.synthetic.textures import Color, Painter, Size
 
-HEIGHT = 2.5
+HEIGHT = 2.5  # of the rooms
 WALL = 0.12  # thickness
+Point = tuple[float, float]
 DOOR_WIDTH, DOOR_HEIGHT = 0.9, 2.05
 
 
 @dataclass(frozen=True)
 class Door:
-    """A doorway in an inner wall. x, y: its middle; leaf: angle in degrees the door stands open,
-    None without a door.
+    """A doorway in an inner wall. x, y: its centre; leaf: opening angle of the door in degrees,
+    None for no door.
 
-    frame: False makes only the hole, where another plan brings the frame.
+    frame: False makes only the opening, if another plan adds the frame.
     """
 
     x: float
@@ -34,8 +37,8 @@ class Door:
 
 @dataclass(frozen=True)
 class Window:
-    """In an outer wall; x, y: its middle on the wall's inner face. curtain: sRGB colour, None
-    without.
+    """A window in an outer wall. x, y: its centre on the wall's inner face; curtain: sRGB colour,
+    None for none.
     """
 
     x: float
@@ -43,30 +46,35 @@ class Window:
     width: float = 1.4
     bottom: float = 0.95
     top: float = 2.15
-    curtain: tuple | None = None
+    curtain: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True)
 class Room:
-    """corners: (x, y) of the inner faces, clockwise seen from above. wall: painter(rng, size_px,
-    metres) -> image or a colour.
-
-    floor: painter of the same kind; lamps: places (x, y); lamp_color: linear RGB; accents: wall
-    number -> another painter.
+    """corners: (x, y) of the inner faces, clockwise seen from above. wall, floor: painter(rng,
+    size_px) -> image, or a colour. lamps: places (x, y); lamp_color: linear RGB; accents: (wall
+    number, painter or colour) of walls that differ.
     """
 
-    corners: tuple
-    wall: object
-    floor: object
-    lamps: tuple
-    lamp_color: tuple = (1.0, 0.93, 0.82)
+    corners: tuple[Point, ...]
+    wall: Painter | Color
+    floor: Painter | Color
+    lamps: tuple[Point, ...]
+    lamp_color: tuple[float, float, float] = (1.0, 0.93, 0.82)
     lamp_power: float = 60.0
-    accents: tuple = ()
+    accents: tuple[tuple[int, Painter | Color], ...] = ()
 
 
-def build(rng, rooms, doors=(), windows=(), reach=np.inf):
-    """Patches and Lamps of the empty flat. reach: metres that the lamps light."""
-    patches, lamps = [], []
+def build(
+    rng: np.random.Generator,
+    rooms: Sequence[Room],
+    doors: Sequence[Door] = (),
+    windows: Sequence[Window] = (),
+    reach: float = np.inf,
+) -> tuple[list[Patch], list[Lamp]]:
+    """Return the patches and lamps of the empty flat. reach: range of the lamps in metres."""
+    patches: list[Patch] = []
+    lamps: list[Lamp] = []
     for room in rooms:
         patches += _floor_and_ceiling(rng, room)
         accents = dict(room.accents)
@@ -76,7 +84,7 @@ def build(rng, rooms, doors=(), windows=(), reach=np.inf):
             )
         for x, y in room.lamps:
             glass = disc(HEIGHT - 0.06, 0.24, textures.plain(rng, (48, 48), (246, 240, 226)))
-            # rows reversed: it faces down
+            # reversed rows make it face down
             patches += place([Patch(glass.points[::-1], glass.texture, 2.2)], x, y)
             color = np.array(room.lamp_color) * room.lamp_power
             lamps.append(
@@ -98,16 +106,22 @@ def build(rng, rooms, doors=(), windows=(), reach=np.inf):
     return patches, lamps
 
 
-def _paint(rng, painter, width, height, density=260):
+def _paint(
+    rng: np.random.Generator,
+    painter: Painter | Color,
+    width: float,
+    height: float,
+    density: float = 260,
+) -> np.ndarray:
     size = pixels(width, height, density)
     return painter(rng, size) if callable(painter) else textures.plain(rng, size, painter)
 
 
-def _floor_and_ceiling(rng, room):
+def _floor_and_ceiling(rng: np.random.Generator, room: Room) -> list[Patch]:
     corners = np.array(room.corners)
     low, high = corners.min(axis=0), corners.max(axis=0)
     (x0, y0), (width, depth) = low, high - low
-    # the rectangle around an L-shaped room reaches under its walls, where nothing sees it
+    # the bounding rectangle of an L-shaped room extends under its walls, where it is invisible
     floor = quad(
         (x0, high[1], 0), (width, 0, 0), (0, -depth, 0), _paint(rng, room.floor, width, depth)
     )
@@ -120,18 +134,22 @@ def _floor_and_ceiling(rng, room):
     return [floor, ceiling]
 
 
-def _facing(a, b):
-    """Of the wall from a to b, seen from its room: unit vectors along it (to the right) and into
-    the room, and its length.
+def _facing(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Describe the wall from a to b, seen from its room: unit vectors along it (to the right) and
+    into the room, and its length.
     """
-    length = np.linalg.norm(b - a)
+    length = float(np.linalg.norm(b - a))
     along = (b - a) / length
     return along, np.array([along[1], -along[0]]), length
 
 
-def _openings(a, b, doors, windows):
+def _openings(
+    a: np.ndarray, b: np.ndarray, doors: Sequence[Door], windows: Sequence[Window]
+) -> Iterator[tuple[float, float, float, float]]:
+    """Yield (left, right, bottom, top) of the openings in the wall from a to b."""
     along, inward, length = _facing(a, b)
-    for thing in (*doors, *windows):
+    things: list[Door | Window] = [*doors, *windows]
+    for thing in things:
         offset = np.array([thing.x, thing.y]) - a
         s, away = offset @ along, abs(offset @ inward)
         width = thing.width if isinstance(thing, Window) else DOOR_WIDTH
@@ -142,15 +160,22 @@ def _openings(a, b, doors, windows):
             yield s - width / 2, s + width / 2, low, high
 
 
-def _wall(rng, a, b, painter, doors, windows):
-    along, _inward, length = _facing(a, b)
+def _wall(
+    rng: np.random.Generator,
+    a: np.ndarray,
+    b: np.ndarray,
+    painter: Painter | Color,
+    doors: Sequence[Door],
+    windows: Sequence[Window],
+) -> list[Patch]:
+    along, _, length = _facing(a, b)
     image = _paint(rng, painter, length, HEIGHT)
     openings = sorted(_openings(a, b, doors, windows))
     stops = [0.0, *(x for o in openings for x in o[:2]), length]
     pieces = [(stops[i], stops[i + 1], 0.0, HEIGHT) for i in range(0, len(stops), 2)]
     for left, right, low, high in openings:
         pieces += [(left, right, high, HEIGHT)] + ([(left, right, 0.0, low)] if low > 0 else [])
-    patches = []
+    patches: list[Patch] = []
     for left, right, low, high in pieces:
         if right - left < 1e-6:
             continue
@@ -166,13 +191,16 @@ def _wall(rng, a, b, painter, doors, windows):
             board = wooden(
                 rng, ((right - left) / 2, -0.008, 0), (right - left, 0.016, 0.08), WHITE, skip="bn"
             )
-            patches += place(board, *(a + left * along), 0, yaw)
+            x, y = a + left * along
+            patches += place(board, x, y, 0, yaw)
     return patches
 
 
-def _nearest_wall(thing, rooms):
-    """(along, inward) of the wall face that holds `thing`."""
-    best = None
+def _nearest_wall(thing: Door | Window, rooms: Sequence[Room]) -> tuple[np.ndarray, np.ndarray]:
+    """Return (along, inward) of the wall face that contains `thing`. Raise ValueError if there is
+    none.
+    """
+    best: tuple[float, np.ndarray, np.ndarray] | None = None
     for room in rooms:
         for a, b in zip(room.corners, room.corners[1:] + room.corners[:1]):
             along, inward, length = _facing(np.array(a), np.array(b))
@@ -181,14 +209,16 @@ def _nearest_wall(thing, rooms):
                 best is None or abs(offset @ inward) < best[0] - 1e-9
             ):
                 best = abs(offset @ inward), along, inward
+    if best is None:
+        raise ValueError(f"no wall at {thing}")
     return best[1:]
 
 
-def _door(rng, door, rooms):
+def _door(rng: np.random.Generator, door: Door, rooms: Sequence[Room]) -> list[Patch]:
     along, _ = _nearest_wall(door, rooms)
     half, thick = DOOR_WIDTH / 2, WALL + 0.03
     yaw = np.degrees(np.arctan2(along[1], along[0]))
-    parts = []
+    parts: list[Patch] = []
     for side in (-1, 1):
         parts += wooden(rng, (side * (half - 0.02), 0, 0), (0.04, thick, DOOR_HEIGHT), WHITE, "bt")
         for face in (-1, 1):
@@ -203,15 +233,20 @@ def _door(rng, door, rooms):
     parts += [quad((-half, thick / 2, 0.004), (DOOR_WIDTH, 0, 0), (0, -thick, 0), sill)]
     if door.leaf is not None:
         width, height = DOOR_WIDTH - 0.08, DOOR_HEIGHT - 0.06
-        paint = lambda s: textures.plain(rng, s, WHITE)
-        face = prints.panelled(rng, paint(pixels(width, height)), (2, 1), handle=False)
-        leaf = clad((width / 2, 0.02, 0.01), (width, 0.04, height), paint, s=face, n=face)
+
+        def paint(size: Size) -> np.ndarray:
+            return textures.plain(rng, size, WHITE)
+
+        front = prints.panelled(rng, paint(pixels(width, height)), (2, 1), handle=False)
+        leaf = clad((width / 2, 0.02, 0.01), (width, 0.04, height), paint, s=front, n=front)
         knob = wooden(rng, (width - 0.08, 0.02, 1.0), (0.1, 0.13, 0.02), (150, 146, 138), "")
         parts += place(leaf + knob, -half + 0.04, thick / 2 - 0.02, 0, door.leaf)
     return place(parts, door.x, door.y, 0, yaw)
 
 
-def _window(rng, window, rooms):
+def _window(
+    rng: np.random.Generator, window: Window, rooms: Sequence[Room]
+) -> tuple[list[Patch], Lamp]:
     along, inward = _nearest_wall(window, rooms)
     yaw = np.degrees(np.arctan2(along[1], along[0]))
     w, h = window.width, window.top - window.bottom
@@ -240,7 +275,7 @@ def _window(rng, window, rooms):
     return patches, light
 
 
-def _outside(rng, size):
+def _outside(rng: np.random.Generator, size: Size) -> np.ndarray:
     """A bright garden under the sky."""
     y = np.linspace(0, 1, size[0], dtype=np.float32)[:, None]
     clouds = textures.noise(rng, size, (size[0] / 4, size[1] / 3)) + 0.5 * textures.noise(
@@ -254,6 +289,5 @@ def _outside(rng, size):
         np.arange(size[1]), np.linspace(0, size[1], 24), skyline
     )
     trees = textures.fabric(rng, size, (118, 138, 104), 0.2)
-    return cv2.GaussianBlur(
-        np.clip(np.where(ground[..., None], trees, sky), 0, 255).astype(np.uint8), None, 2.0
-    )
+    image = np.clip(np.where(ground[..., None], trees, sky), 0, 255).astype(np.uint8)
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), 2.0))

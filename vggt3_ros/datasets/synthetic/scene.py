@@ -1,16 +1,19 @@
-"""Patches as one ray-traced mesh: what a ray meets, and where on its patch."""
+"""Patches as one ray-traced mesh: which patch a ray hits, and where."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import open3d as o3d
 
+from vggt3_ros.datasets.synthetic.patches import Patch
+
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """Of n rays: distance (n,) float32 in units of the ray's direction, inf where nothing is met;
-    patch (n,) int64, -1 there; uv (n, 2) float32 in [0, 1], right and down on the patch; normal
-    (n, 3) float32 of unit length, either side.
+    """First hits of n rays. distance: (n,) float32 in units of the ray's direction, inf without a
+    hit. patch: (n,) int64, -1 without a hit. uv: (n, 2) float32 in [0, 1], right and down on the
+    patch. normal: (n, 3) float32 of unit length, on either side.
     """
 
     distance: np.ndarray
@@ -20,14 +23,17 @@ class Hits:
 
 
 class Scene:
-    """A ray-tracing structure over the triangles of all patches; threads: CPU threads it may use,
-    0 for all.
+    """A ray-tracing structure over the triangles of all patches. threads: number of CPU threads, 0
+    for all.
     """
 
-    def __init__(self, patches, threads=0):
+    def __init__(self, patches: Sequence[Patch], threads: int = 0) -> None:
         if not patches:
             raise ValueError("a scene needs at least one patch")
-        vertices, triangles, uvs, owner = [], [], [], []
+        vertices: list[np.ndarray] = []
+        triangles: list[np.ndarray] = []
+        uvs: list[np.ndarray] = []
+        owner: list[np.ndarray] = []
         count = 0
         for index, patch in enumerate(patches):
             rows, columns = patch.points.shape[:2]
@@ -53,11 +59,13 @@ class Scene:
         self._owner = np.concatenate(owner)
         self.threads = threads
         self._scene = o3d.t.geometry.RaycastingScene(nthreads=threads)
-        self._scene.add_triangles(o3d.core.Tensor(self.vertices), o3d.core.Tensor(self.triangles))
+        self._scene.add_triangles(
+            o3d.core.Tensor.from_numpy(self.vertices), o3d.core.Tensor.from_numpy(self.triangles)
+        )
 
-    def cast(self, origins, directions):
-        """First surface along each ray; origins (n, 3) or (3,), directions (n, 3) of any length.
-        Returns Hits.
+    def cast(self, origins: np.ndarray, directions: np.ndarray) -> Hits:
+        """Return the first hit of each ray. origins: (n, 3) or (3,); directions: (n, 3) of any
+        length.
         """
         answer = self._scene.cast_rays(_rays(origins, directions), nthreads=self.threads)
         distance, primitive = (
@@ -73,20 +81,20 @@ class Scene:
         patch[missed] = -1
         return Hits(distance, patch, np.clip(uv, 0, 1), answer["primitive_normals"].numpy())
 
-    def blocked(self, origins, targets):
-        """(n,) bool: whether something stands between each pair of points (n, 3)."""
+    def blocked(self, origins: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Return a mask (n,): whether a surface lies between each pair of points (n, 3)."""
         rays = _rays(origins, np.asarray(targets) - origins)
-        return self._scene.test_occlusions(
-            rays, tnear=0.0, tfar=0.999, nthreads=self.threads
-        ).numpy()
+        found = self._scene.test_occlusions(rays, tnear=0.0, tfar=0.999, nthreads=self.threads)
+        return np.asarray(found.numpy())
 
-    def distance(self, points):
-        """(n, 3) points -> (n,) float32 metres to the nearest surface."""
-        points = o3d.core.Tensor(np.ascontiguousarray(points, np.float32))
-        return self._scene.compute_distance(points, nthreads=self.threads).numpy()
+    def distance(self, points: np.ndarray) -> np.ndarray:
+        """Return the distances (n,) float32 in metres from points (n, 3) to the nearest surface."""
+        queries = o3d.core.Tensor.from_numpy(np.ascontiguousarray(points, np.float32))
+        found = self._scene.compute_distance(queries, nthreads=self.threads)
+        return np.asarray(found.numpy())
 
 
-def _rays(origins, directions):
+def _rays(origins: np.ndarray, directions: np.ndarray) -> o3d.core.Tensor:
     rays = np.empty((len(directions), 6), np.float32)
     rays[:, :3], rays[:, 3:] = origins, directions
-    return o3d.core.Tensor(rays)
+    return o3d.core.Tensor.from_numpy(rays)

@@ -1,11 +1,12 @@
-"""Materials made from the photographs inside the scikit-image wheel: nothing is downloaded.
+"""Materials made from the photographs in the scikit-image wheel; nothing is downloaded.
 
 Every function takes a numpy Generator and a size in pixels (height, width), and returns (height,
-width, 3) uint8 sRGB; the same generator state gives the same image, and every call a different
-piece of the material.
+width, 3) uint8 sRGB. The same generator state gives the same image; successive calls give
+different pieces of the material.
 """
 
 import importlib.util
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -13,27 +14,31 @@ import cv2
 import numpy as np
 from PIL import Image
 
+Size = tuple[int, int]  # height, width in pixels
+Color = Sequence[float] | np.ndarray  # sRGB, 0..255
+Painter = Callable[[np.random.Generator, Size], np.ndarray]
+
 
 @cache
-def photo(name):
-    """One of the photographs, (height, width, 3) uint8 RGB. Raises FileNotFoundError when
+def photo(name: str) -> np.ndarray:
+    """Return one of the photographs, (height, width, 3) uint8 RGB. Raise FileNotFoundError if
     scikit-image lacks it.
     """
-    spec = importlib.util.find_spec("skimage")  # not imported: only its files are wanted
-    path = Path(spec.origin).parent / "data" / name if spec else Path(name)
+    spec = importlib.util.find_spec("skimage")  # not imported: only its files are needed
+    path = Path(spec.origin).parent / "data" / name if spec and spec.origin else Path(name)
     if not path.exists():
         raise FileNotFoundError(
-            f"{path} is missing: install scikit-image from PyPI, whose wheel holds the photographs"
+            f"{path} is missing: install scikit-image from PyPI, whose wheel contains the photographs"
         )
-    # Pillow: OpenCV complains about the colour profile of one of them
+    # Pillow, because OpenCV warns about the colour profile of one of them
     image = np.array(Image.open(path).convert("RGB"))
     image.setflags(write=False)
     return image
 
 
-def crop(rng, image, size, zoom=1.0):
-    """A random piece of `image` with the aspect of `size` (height, width), 1/zoom of the largest
-    that fits, perhaps mirrored.
+def crop(rng: np.random.Generator, image: np.ndarray, size: Size, zoom: float = 1.0) -> np.ndarray:
+    """Return a random piece of `image` resized to `size` (height, width), sometimes mirrored. It
+    is 1/zoom times as large as the largest piece of that aspect.
     """
     height, width = size
     scale = min(image.shape[0] / height, image.shape[1] / width) / zoom
@@ -45,31 +50,30 @@ def crop(rng, image, size, zoom=1.0):
     return _resize(piece, size)
 
 
-def muted(rng, value=(0.25, 0.85), saturation=(0.1, 0.58)):
-    """A colour that paint, cloth and print come in, more often earth, blue or green: (3,) float
-    sRGB 0..255.
+def muted(
+    rng: np.random.Generator,
+    value: tuple[float, float] = (0.25, 0.85),
+    saturation: tuple[float, float] = (0.1, 0.58),
+) -> np.ndarray:
+    """Return a random colour typical of paint, cloth and print, more often earth, blue or green:
+    (3,) float sRGB in 0..255.
+
+    value, saturation: ranges, 0..1.
     """
     middle, spread = ((28, 16), (28, 16), (212, 18), (100, 30), (0, 180))[rng.integers(5)]
-    hsv = np.float32(
-        [
-            [
-                [
-                    rng.uniform(middle - spread, middle + spread) % 360,
-                    rng.uniform(*saturation),
-                    rng.uniform(*value),
-                ]
-            ]
-        ]
-    )
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0].astype(float) * 255
+    hue = rng.uniform(middle - spread, middle + spread) % 360
+    hsv = np.array([[[hue, rng.uniform(*saturation), rng.uniform(*value)]]], np.float32)
+    color: np.ndarray = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
+    return color.astype(float) * 255
 
 
-def noise(rng, size, cell):
-    """Smooth noise of mean 0 and deviation about 1, float32 (height, width); cell: (height, width)
-    of its grain in pixels.
+def noise(rng: np.random.Generator, size: Sequence[int], cell: Sequence[float]) -> np.ndarray:
+    """Return smooth noise (height, width) float32 of mean 0 and standard deviation about 1.
+
+    cell: (height, width) of its grain in pixels.
     """
     finer = int(max(min(cell) // 5, 1))
-    if finer > 1:  # large grains are made small and enlarged: much faster
+    if finer > 1:  # for speed, generate coarse noise small and enlarge it
         small = noise(rng, [-(-s // finer) + 1 for s in size], [c / finer for c in cell])
         return cv2.resize(small, None, fx=finer, fy=finer, interpolation=cv2.INTER_LINEAR)[
             : size[0], : size[1]
@@ -85,10 +89,8 @@ def noise(rng, size, cell):
     return large[y : y + size[0], x : x + size[1]] * 1.3
 
 
-def plain(rng, size, color, grain=0.02):
-    """Paint on plaster: nearly even, with the faint grain, clouds and scuffs that real walls
-    have.
-    """
+def plain(rng: np.random.Generator, size: Size, color: Color, grain: float = 0.02) -> np.ndarray:
+    """Paint on plaster: nearly uniform, with the faint grain, blotches and scuffs of real walls."""
     fine = detail(rng, "gravel.png", size, 1.2)
     shade = 1 + grain * (
         0.7 * fine + noise(rng, size, (90, 90)) + 0.5 * noise(rng, size, (20, 25))
@@ -103,7 +105,7 @@ def plain(rng, size, color, grain=0.02):
     return image
 
 
-def wood(rng, size, color, along=1):
+def wood(rng: np.random.Generator, size: Size, color: Color, along: int = 1) -> np.ndarray:
     """Wood with the grain along axis 1 (or 0): growth rings cut lengthwise, fibres and a few
     knots.
     """
@@ -117,8 +119,10 @@ def wood(rng, size, color, along=1):
     return _tint(1 + rng.uniform(0.8, 1.2) * log[np.ix_(rows, columns)], color)
 
 
-def fabric(rng, size, color, contrast=0.1):
-    """Cloth: the structures of grass and gravel over each other in one colour, with folds."""
+def fabric(
+    rng: np.random.Generator, size: Size, color: Color, contrast: float = 0.1
+) -> np.ndarray:
+    """Cloth: the textures of grass and gravel superimposed in one colour, with folds."""
     fine = detail(rng, "grass.png", size, rng.uniform(1.3, 2)) + detail(
         rng, "gravel.png", size, rng.uniform(1.7, 2.4)
     )
@@ -128,7 +132,9 @@ def fabric(rng, size, color, contrast=0.1):
     )
 
 
-def stone(rng, size, color, contrast=0.13):
+def stone(
+    rng: np.random.Generator, size: Size, color: Color, contrast: float = 0.13
+) -> np.ndarray:
     """Polished stone or terrazzo."""
     fine, coarse = (
         detail(rng, "gravel.png", size, rng.uniform(1.8, 2.4)),
@@ -139,14 +145,25 @@ def stone(rng, size, color, contrast=0.13):
     )
 
 
-def tiling(rng, size, tile, material, gap=2, gap_color=(140, 135, 128), shift=0.0, vary=0.08):
+def tiling(
+    rng: np.random.Generator,
+    size: Size,
+    tile: Size,
+    material: Painter,
+    gap: int = 2,
+    gap_color: Color = (140, 135, 128),
+    shift: float | None = 0.0,
+    vary: float = 0.08,
+) -> np.ndarray:
     """Tiles, bricks or planks of `tile` (height, width) pixels; material(rng, size) makes one
-    piece; each row is moved by `shift` tiles (None: by chance, as planks are laid). `vary` is the
-    deviation of brightness between pieces.
+    piece.
+
+    shift: offset of successive rows in tiles; None: random, as planks are laid. vary: standard
+    deviation of the brightness between pieces.
     """
     image = np.empty(size + (3,), np.uint8)
     image[:] = plain(rng, size, gap_color, 0.05)
-    # a dozen pieces, each laid in its own brightness
+    # a dozen pieces, each laid with its own brightness
     sheet = [material(rng, (tile[0], tile[1])) for _ in range(12)]
     for row, y in enumerate(range(0, size[0], tile[0])):
         offset = int(tile[1] * (rng.random() if shift is None else (row * shift) % 1.0))
@@ -166,7 +183,7 @@ def tiling(rng, size, tile, material, gap=2, gap_color=(140, 135, 128), shift=0.
     return image
 
 
-def _resize(image, size):
+def _resize(image: np.ndarray, size: Size) -> np.ndarray:
     shrinks = image.shape[0] > size[0] or image.shape[1] > size[1]
     return cv2.resize(
         image, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
@@ -174,9 +191,9 @@ def _resize(image, size):
 
 
 @cache
-def _log(number):
-    """Relative brightness of a large board, (800, 1800) float32 around 0, that pieces of wood are
-    cut from.
+def _log(number: int) -> np.ndarray:
+    """Relative brightness of a large board, (800, 1800) float32 around 0, from which pieces of
+    wood are cut.
     """
     rng, size = np.random.default_rng([number, 17]), (800, 1800)
     across = np.arange(size[0], dtype=np.float32)[:, None]
@@ -185,7 +202,7 @@ def _log(number):
         (across + bend) * rng.uniform(0.05, 0.1)
     )
     fibres = noise(rng, size, (1.6, 50)) + 0.6 * noise(rng, size, (3, 140))
-    shade = 0.055 * rings + 0.06 * fibres + 0.05 * noise(rng, size, (60, 200))
+    shade: np.ndarray = 0.055 * rings + 0.06 * fibres + 0.05 * noise(rng, size, (60, 200))
     for _ in range(20):
         y, x, r = rng.integers(0, size[0]), rng.integers(0, size[1]), rng.uniform(3, 8)
         yy, xx = np.ogrid[: size[0], : size[1]]
@@ -196,31 +213,40 @@ def _log(number):
 
 
 @cache
-def _stuff(name):
-    grey = photo(name).mean(axis=-1, dtype=np.float32)
-    flat = grey - cv2.GaussianBlur(grey, None, 25)  # without its own lighting
-    return flat / flat.std()
-
-
-def detail(rng, name, size, zoom):
-    """A piece of a close-up, mirrored to any size, mean 0 and deviation 1; zoom: its pixels per
-    texel.
+def _flattened(name: str) -> np.ndarray:
+    """Return a photograph's detail: grey values without large-scale lighting, standard deviation
+    1.
     """
-    flat = _stuff(name)
+    grey = photo(name).mean(axis=-1, dtype=np.float32)
+    flat: np.ndarray = grey - cv2.GaussianBlur(
+        grey, (0, 0), 25
+    )  # remove the photograph's own lighting
+    return np.asarray(flat / flat.std())
+
+
+def detail(rng: np.random.Generator, name: str, size: Size, zoom: float) -> np.ndarray:
+    """Return a piece of a close-up photograph, mirrored to any size, mean 0 and standard deviation
+    1.
+
+    zoom: pixels of the photograph per texel.
+    """
+    flat = _flattened(name)
     h, w = int(size[0] * zoom) + 2, int(size[1] * zoom) + 2
     y, x = rng.integers(0, flat.shape[0]), rng.integers(0, flat.shape[1])
     rows, columns = (
-        _mirrored(start, count, flat.shape[axis])
+        _mirrored(int(start), count, flat.shape[axis])
         for axis, (start, count) in enumerate(((y, h), (x, w)))
     )
     piece = _resize(flat[np.ix_(rows, columns)], size)
-    return (piece - piece.mean()) / max(float(piece.std()), 0.3)
+    normalised: np.ndarray = (piece - piece.mean()) / max(float(piece.std()), 0.3)
+    return normalised
 
 
-def _mirrored(start, count, length):
+def _mirrored(start: int, count: int, length: int) -> np.ndarray:
     index = (start + np.arange(count)) % (2 * length)
     return np.where(index < length, index, 2 * length - 1 - index)
 
 
-def _tint(shade, color):
-    return np.clip(shade[..., None] * np.asarray(color, np.float32), 0, 255).astype(np.uint8)
+def _tint(shade: np.ndarray, color: Color) -> np.ndarray:
+    image: np.ndarray = np.clip(shade[..., None] * np.asarray(color, np.float32), 0, 255)
+    return image.astype(np.uint8)

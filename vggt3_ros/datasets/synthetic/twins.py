@@ -1,6 +1,4 @@
-"""Two rooms that cannot be told apart by looking at them, and the corridor between: the plan of
-apartment.twin_rooms.
-"""
+"""Two visually identical rooms and the corridor between them: the plan of apartment.twin_rooms."""
 
 import numpy as np
 
@@ -9,15 +7,16 @@ from vggt3_ros.datasets.synthetic import household as h
 from vggt3_ros.datasets.synthetic.carpentry import OAK, PINE, WALNUT
 from vggt3_ros.datasets.synthetic.flat import EAST, SOUTH, WEST, bricks, floor_tiles, planks
 from vggt3_ros.datasets.synthetic.lighting import Lamp
-from vggt3_ros.datasets.synthetic.patches import arrange, place
+from vggt3_ros.datasets.synthetic.patches import Patch, arrange, place
 from vggt3_ros.datasets.synthetic.rooms import Door, Room, Window, build
+from vggt3_ros.datasets.synthetic.textures import Size
 
-APART = 4.4  # metres from each thing in the first room to its twin, along x
+APART = 4.4  # metres along x from anything in the first room to its copy
 
 _ROOM = ((0, 0), (0, 3.2), (3.6, 3.2), (3.6, 0))
 _CORRIDOR = ((0, 3.32), (0, 4.7), (8.0, 4.7), (8.0, 3.32))
 
-# in the first room, from its door and back to it
+# x, y, yaw in degrees; in the first room, from its door and back
 _INSIDE = (
     (1.8, 2.75, -90),
     (1.85, 2.1, -50),
@@ -45,20 +44,23 @@ _BACK = (
 )
 
 
-def tour(come_back):
-    """Way points through the first room, the corridor and the second room; with come_back, through
-    the corridor to the first.
+def tour(come_back: bool) -> tuple[tuple[float, float, float], ...]:
+    """Return way points through the first room, the corridor and the second room; with come_back,
+    then back to the first.
     """
     second = tuple((x + APART, y, yaw) for x, y, yaw in _INSIDE)
     return _INSIDE + _THERE + second + (_BACK + _INSIDE if come_back else ())
 
 
-def twins(seed=0):
-    """Patches and Lamps: the first room at the origin, 3.6 x 3.2 m, its copy APART along x, a
-    corridor north of both.
+def twins(seed: int = 0) -> tuple[list[Patch], list[Lamp]]:
+    """Return the patches and lamps: the first room at the origin, 3.6 x 3.2 m, its copy APART
+    along x, and a corridor north of both.
     """
     rng = np.random.default_rng([seed, 8])
-    floor = lambda r, s: planks(r, s, (160, 116, 78))
+
+    def floor(rng: np.random.Generator, size: Size) -> np.ndarray:
+        return planks(rng, size, (160, 116, 78))
+
     room = Room(_ROOM, (204, 208, 196), floor, ((1.8, 1.6),), accents=((2, (150, 116, 100)),))
     patches, lamps = build(
         rng, (room,), (Door(1.8, 3.26, None),), (Window(1.8, 0, 1.4, curtain=(96, 120, 112)),)
@@ -79,13 +81,13 @@ def twins(seed=0):
         45.0,
         ((1, bricks),),
     )
-    # the rooms brought the frames
+    # the plans of the rooms include the frames
     openings = tuple(Door(1.8 + dx, 3.26, None, frame=False) for dx in (0, APART))
     more, lights = build(rng, (corridor,), openings)
     return patches + more + _corridor(rng), lamps + lights
 
 
-def _furniture(rng):
+def _furniture(rng: np.random.Generator) -> list[Patch]:
     return arrange(
         (h.carpet(rng, 1.9, 1.3, "retina.jpg"), 1.85, 1.65),
         (f.sofa(rng, 1.8), 0.02, 1.5, 0, WEST),
@@ -102,7 +104,7 @@ def _furniture(rng):
     )
 
 
-def _corridor(rng):
+def _corridor(rng: np.random.Generator) -> list[Patch]:
     return arrange(
         *(
             (h.picture(rng, 0.6, 0.5, source), 0.9 + 1.55 * i, 4.7, 1.55)

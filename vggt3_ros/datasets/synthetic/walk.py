@@ -1,28 +1,36 @@
-"""The path of a hand-held camera through way points, the keyframes a front end would pick on it,
-and poses off the path.
+"""The path of a hand-held camera through way points, the keyframes that a front end would select
+on it, and poses off the path.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.spatial.transform import Rotation
 
+from vggt3_ros.datasets.synthetic.scene import Scene
 from vggt3_ros.geometry import se3
 
 RATE = 30  # Hz
 SPEED = 0.45  # m/s
 TURN_SPEED = 32.0  # degrees/s
-EYE_HEIGHT = 1.42
-_NOTHING_NEARER = 0.3  # metres between the camera and any surface
+EYE_HEIGHT = 1.42  # metres
+_NOTHING_NEARER = 0.3  # smallest distance in metres between the camera and any surface
 
 
-def look(x, y, z, yaw, pitch=0.0, roll=0.0):
-    """T_world_cam (..., 4, 4) of a camera (optical axes) at x, y, z, its view `yaw` degrees from
-    x, `pitch` degrees up.
+Number = float | np.ndarray
+
+
+def look(
+    x: Number, y: Number, z: Number, yaw: Number, pitch: Number = 0.0, roll: Number = 0.0
+) -> np.ndarray:
+    """Return T_world_cam (..., 4, 4) of a camera (optical axes) at x, y, z in metres. It looks
+    `yaw` degrees from the x axis and `pitch` degrees up.
     """
     values = np.stack(
         np.broadcast_arrays(x, y, z, yaw, -np.asarray(pitch, float), roll), axis=-1
     ).astype(float)
-    # forward-left-up turned into right-down-forward
+    # from forward-left-up to right-down-forward
     optical = np.array([[0, 0, 1.0], [-1, 0, 0], [0, -1, 0]])
     rotation = (
         Rotation.from_euler("ZYX", values[..., 3:].reshape(-1, 3), degrees=True).as_matrix()
@@ -33,12 +41,13 @@ def look(x, y, z, yaw, pitch=0.0, roll=0.0):
     )
 
 
-def walk(way_points, seed=0):
-    """Smooth motion through way points (x, y, yaw in degrees; each turns the short way round from
-    the one before).
+def walk(
+    way_points: Sequence[tuple[float, float, float]], seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a smooth motion through way points (x, y, yaw in degrees; each turn takes the shorter
+    way), as stamps_ns (n,) int64 and T_world_cam (n, 4, 4) at 30 Hz.
 
-    Returns stamps_ns (n,) int64 and T_world_cam (n, 4, 4) at 30 Hz: walking pace, the head
-    bobbing, nodding and tilting a little.
+    Walking pace, with slight bobbing, nodding and tilting of the head.
     """
     rng = np.random.default_rng([seed, 3])
     points = np.array(way_points, float)
@@ -51,10 +60,14 @@ def walk(way_points, seed=0):
     times = np.concatenate([[0], np.cumsum(duration)])
     t = np.arange(0, times[-1], 1 / RATE)
     x, y, yaw = _smooth(PchipInterpolator(times, points)(t), int(0.5 * RATE)).T
-    sway = lambda amplitude, period: sum(
-        amplitude * rng.uniform(0.3, 0.6) * np.sin(2 * np.pi * (t / (period * k) + rng.random()))
-        for k in (0.61, 1.0, 1.83)
-    )
+
+    def sway(amplitude: float, period: float) -> np.ndarray:
+        waves = np.zeros(len(t))
+        for k in (0.61, 1.0, 1.83):
+            height = amplitude * rng.uniform(0.3, 0.6)
+            waves = waves + height * np.sin(2 * np.pi * (t / (period * k) + rng.random()))
+        return waves
+
     poses = look(
         x,
         y,
@@ -66,9 +79,11 @@ def walk(way_points, seed=0):
     return np.round(t * 1e9).astype(np.int64), poses
 
 
-def pick_keyframes(T_world_cam, distance=0.3, angle=13.5):
-    """Indices of frames further than `distance` (m) or `angle` (degrees) from the one picked
-    before, as front ends do.
+def pick_keyframes(
+    T_world_cam: np.ndarray, distance: float = 0.3, angle: float = 13.5
+) -> np.ndarray:
+    """Return the indices of frames further than `distance` (m) or `angle` (degrees) from the
+    previous keyframe, as a front end selects them.
     """
     picked = [0]
     for i, pose in enumerate(T_world_cam):
@@ -80,17 +95,19 @@ def pick_keyframes(T_world_cam, distance=0.3, angle=13.5):
     return np.array(picked)
 
 
-def off_the_path(T_world_cam, count, scene, seed=0):
-    """`count` poses spread along T_world_cam (n, 4, 4), each 0.1-0.4 m and 5-20 degrees away from
-    the nearest of them, clear of all surfaces of `scene` and not facing one. Returns (count, 4,
-    4).
+def off_the_path(T_world_cam: np.ndarray, count: int, scene: Scene, seed: int = 0) -> np.ndarray:
+    """Return `count` poses (count, 4, 4) spread along T_world_cam (n, 4, 4), each 0.1-0.4 m and
+    5-20 degrees from the nearest of them. They keep clear of all surfaces of `scene` and do not
+    face one closely.
+
+    Raise ValueError if the path is too narrow.
     """
     rng = np.random.default_rng([seed, 4])
     poses = []
     for start in np.linspace(0, len(T_world_cam) - 1, count + 2)[1:-1]:
-        for attempt in range(200):  # the first that fits; later ones look further along the path
+        for attempt in range(200):  # take the first that fits; later attempts move along the path
             base = T_world_cam[min(int(start) + attempt // 20, len(T_world_cam) - 1)]
-            # mostly sideways, sometimes up or down; few tilts
+            # turn mostly sideways, sometimes up or down, rarely tilt
             axis = rng.standard_normal(3) * (0.5, 1.0, 0.2)
             turn = np.radians(rng.uniform(5, 20)) * axis / np.linalg.norm(axis)
             shift = rng.standard_normal(3) * (1, 1, 0.35)
@@ -106,9 +123,9 @@ def off_the_path(T_world_cam, count, scene, seed=0):
     return np.array(poses)
 
 
-def _fits(pose, path, scene):
+def _fits(pose: np.ndarray, path: np.ndarray, scene: Scene) -> bool:
     gap = np.linalg.norm(path[:, :3, 3] - pose[:3, 3], axis=-1)
-    # 10 degrees count as 0.1 m
+    # weigh 10 degrees as 0.1 m
     nearest = path[np.argmin(gap + 0.6 * se3.rotation_angle(se3.inverse(path) @ pose))]
     away = np.linalg.norm(nearest[:3, 3] - pose[:3, 3])
     turned = np.degrees(se3.rotation_angle(se3.inverse(nearest) @ pose))
@@ -122,11 +139,11 @@ def _fits(pose, path, scene):
     fan = np.stack(
         np.meshgrid(np.linspace(-0.5, 0.5, 7), np.linspace(-0.4, 0.4, 5), [1.0]), axis=-1
     ).reshape(-1, 3)
-    return np.median(scene.cast(pose[:3, 3], fan @ pose[:3, :3].T).distance) > 1.0
+    return bool(np.median(scene.cast(pose[:3, 3], fan @ pose[:3, :3].T).distance) > 1.0)
 
 
-def _smooth(values, half):
-    """Moving average over 2 half + 1 samples, twice, the ends held."""
+def _smooth(values: np.ndarray, half: int) -> np.ndarray:
+    """Apply a moving average over 2 half + 1 samples twice; the ends are held constant."""
     kernel = np.ones(2 * half + 1) / (2 * half + 1)
     for _ in range(2):
         padded = np.pad(values, ((half, half), (0, 0)), mode="edge")

@@ -7,20 +7,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..attention import attend
-from ..blocks import Block, Mlp
+from ..blocks import Block, Mlp, typed
 from ..config import NetworkConfig
 from ..linear import linear
 from ..progress import Progress
 from ..scratch import Scratch
 
-_ROWS = {"cpu": 128, "cuda": 512}  # images at once where they do not meet
+_ROWS = {"cpu": 128, "cuda": 512}  # images per chunk where they do not interact
 # translation xyz, quaternion xyzw, vertical and horizontal field of view in radians
 POSE_VALUES = 9
 
 
 class CameraHead(nn.Module):
-    """Softmax blocks over the camera tokens of a scene, conditioned on the previous estimate
-    (adaptive LayerNorm).
+    """Softmax blocks over the camera tokens of a scene, conditioned on the previous estimate by
+    adaptive LayerNorm.
     """
 
     def __init__(self, config: NetworkConfig):
@@ -38,11 +38,11 @@ class CameraHead(nn.Module):
         self.pose_branch = Mlp(dim, dim // 2, POSE_VALUES)
 
     def forward(self, tokens: Tensor, scratch: Scratch, progress: Progress) -> Tensor:
-        """Camera tokens [images, channels] of one scene -> pose encodings [images, 9], float32,
-        field of view >= 0.
+        """Return pose encodings [images, 9] of the camera tokens [images, channels] of one scene:
+        float32, fields of view >= 0.
 
-        In chunks of images but for keys and values: what grows with the scene are six buffers of
-        the tokens' size.
+        Everything but keys and values is computed in chunks of images: six buffers of the tokens'
+        size grow with the scene.
         """
         tokens = self.token_norm(tokens.to(self.embed_pose.weight.dtype))
         parts = [
@@ -60,7 +60,7 @@ class CameraHead(nn.Module):
                 torch.addcmul(
                     tokens[part], gate, torch.addcmul(shift, plain, 1 + scale), out=x[part]
                 )
-            for block in self.trunk:
+            for block in typed(self.trunk, Block):
                 self._advance(block, x, parts, scratch)
                 progress.check()
             for part in parts:
@@ -72,7 +72,7 @@ class CameraHead(nn.Module):
 
     @staticmethod
     def _advance(block: Block, x: Tensor, parts: list[slice], scratch: Scratch) -> None:
-        """``block`` on the sequence x [images, channels], in place."""
+        """Apply ``block`` to the sequence x [images, channels] in place."""
         attention = block.attn
         qkv = scratch.take("camera_qkv", len(x), 3 * x.shape[-1])
         for part in parts:

@@ -1,8 +1,8 @@
 """Dense head: depth or points with confidence, from four layers of tokens (DPT, arXiv 2103.13413).
 
-Split where memory matters: ``project`` takes a layer's tokens as soon as the layer is done and
-keeps 1/8 to 1/2 of the channels; ``decode`` needs the four projections of the same images. Every
-image is on its own, so any chunking is exact.
+It is split to save memory: ``project`` runs as soon as a layer is done and keeps 1/8 to 1/2 of its
+channels; ``decode`` needs the four projections of the same images. Images are independent, so
+chunking does not change the result.
 """
 
 import math
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..blocks import typed
 from ..config import NetworkConfig
 from ..progress import Progress
 
@@ -19,8 +20,8 @@ _UV_RATIO = 0.1
 
 
 class ResidualUnit(nn.Module):
-    """Two 3x3 convolutions on relu(x), added to relu(x): the released unit's first ReLU works in
-    place.
+    """Two 3x3 convolutions of relu(x), added to relu(x): the first ReLU of the released unit works
+    in place.
     """
 
     def __init__(self, channels: int):
@@ -29,14 +30,15 @@ class ResidualUnit(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Consumes x: its memory is reused."""
+        """Return the unit's output. Overwrites x."""
         x = x.relu_()
-        return self.conv2(self.conv1(x).relu_()).add_(x)
+        refined: Tensor = self.conv2(self.conv1(x).relu_()).add_(x)
+        return refined
 
 
 class Fusion(nn.Module):
-    """Add a finer level to the coarser path and refine; the deepest level has nothing to add
-    to.
+    """Add a finer level to the coarser path and refine the sum; the deepest level has no coarser
+    path.
     """
 
     def __init__(self, channels: int, deepest: bool):
@@ -47,16 +49,18 @@ class Fusion(nn.Module):
         self.out_conv = nn.Conv2d(channels, channels, 1)
 
     def forward(self, path: Tensor, finer: Tensor | None, size: tuple[int, int]) -> Tensor:
-        """Both [n, channels, h, w]; the result has ``size``."""
+        """Combine path and finer, both [n, channels, h, w]; the result has ``size`` (height,
+        width).
+        """
         if finer is not None:
             path = self.resConfUnit1(finer).add_(path)
-        # A 1x1 convolution and an interpolation whose weights sum to 1 commute; before upsampling
-        # it costs a quarter.
+        # A 1x1 convolution commutes with an interpolation whose weights sum to 1; before the
+        # upsampling it costs a quarter.
         return _resize(self.out_conv(self.resConfUnit2(path)), size)
 
 
 class Refinement(nn.Module):
-    """The convolutions after the projections."""
+    """The convolutions after the projections, under the names of the released checkpoints."""
 
     def __init__(self, channels: tuple[int, ...], features: int, outputs: int):
         super().__init__()
@@ -74,7 +78,7 @@ class Refinement(nn.Module):
 
 
 class DenseHead(nn.Module):
-    """``outputs`` channels: the value's, then one for the confidence."""
+    """Head with ``outputs`` channels: the value's, then one for the confidence."""
 
     def __init__(self, config: NetworkConfig, outputs: int):
         super().__init__()
@@ -93,10 +97,10 @@ class DenseHead(nn.Module):
         self.scratch = Refinement(channels, config.dense_features, outputs)
 
     def project(self, level: int, patches: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Patch tokens [n, rows * columns, channels] of a tapped layer -> [n, rows * columns,
-        level's channels].
+        """Project patch tokens [n, rows * columns, channels] of a tapped layer to [n, rows *
+        columns, the level's channels].
         """
-        convolution = self.projects[level]
+        convolution = typed(self.projects, nn.Conv2d)[level]
         patches = self.norm(patches.to(self.norm.weight.dtype))
         projected = F.linear(patches, convolution.weight.flatten(1), convolution.bias)
         _add_uv_embedding(projected.unflatten(1, grid), self._aspect(grid))
@@ -105,7 +109,7 @@ class DenseHead(nn.Module):
     def decode(
         self, projections: list[Tensor], grid: tuple[int, int], progress: Progress
     ) -> Tensor:
-        """Four projections [n, rows * columns, channels] -> raw outputs [n, outputs, H, W],
+        """Decode four projections [n, rows * columns, channels] to raw outputs [n, outputs, H, W],
         float32.
         """
         levels = []
@@ -116,7 +120,7 @@ class DenseHead(nn.Module):
             levels.append(self.scratch.get_submodule(f"layer{index}_rn")(resize(image)))
             progress.check()
 
-        path = None
+        path: Tensor | None = None
         for index in (4, 3, 2, 1):
             fusion = self.scratch.get_submodule(f"refinenet{index}")
             level = levels.pop()
@@ -128,12 +132,12 @@ class DenseHead(nn.Module):
             )
             progress.check()
 
-        path = self.scratch.output_conv1(path)
         rows, columns = (side * self.patch_size for side in grid)
-        path = _resize(path, (rows, columns))
+        path = _resize(self.scratch.output_conv1(path), (rows, columns))
         progress.check()
         _add_uv_embedding(path.permute(0, 2, 3, 1), self._aspect(grid))
-        return self.scratch.output_conv2(path).float()
+        raw: Tensor = self.scratch.output_conv2(path).float()
+        return raw
 
     @staticmethod
     def _aspect(grid: tuple[int, int]) -> float:
@@ -142,15 +146,15 @@ class DenseHead(nn.Module):
 
 
 def depth_and_confidence(raw: Tensor) -> tuple[Tensor, Tensor]:
-    """Raw [n, 2, H, W] -> depth [n, H, W] along the optical axis in scene units, confidence [n, H,
-    W] above 1.
+    """Convert raw [n, 2, H, W] to depth [n, H, W] along the optical axis in scene units, and
+    confidence [n, H, W] above 1.
     """
     return raw[:, 0].exp(), 1 + raw[:, 1].exp()
 
 
 def points_and_confidence(raw: Tensor) -> tuple[Tensor, Tensor]:
-    """Raw [n, 4, H, W] -> points [n, H, W, 3] in the world frame in scene units, confidence [n, H,
-    W] above 1.
+    """Convert raw [n, 4, H, W] to points [n, H, W, 3] in the world frame in scene units, and
+    confidence [n, H, W] above 1.
     """
     values = raw[:, :3].permute(0, 2, 3, 1)
     return values.sign() * values.abs().expm1(), 1 + raw[:, 3].exp()
@@ -161,12 +165,12 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _add_uv_embedding(cells: Tensor, aspect: float) -> None:
-    """Add to cells [n, rows, columns, channels] a sine-cosine code of where each lies in the
-    image, scaled by 0.1.
+    """Add a sine-cosine code of the position in the image, scaled by 0.1, to cells [n, rows,
+    columns, channels].
 
-    Cell centres run over a rectangle of the image's aspect (width over height) whose half diagonal
-    is 1. The first half of the channels codes the column, the second the row; within each, sines
-    then cosines of frequencies 100^-(i/n).
+    Cell centres span a rectangle of the image's aspect (width / height) whose half diagonal is 1.
+    The first half of the channels encodes the column, the second the row; within each, sines then
+    cosines of frequencies 100^-(i/n).
     """
     rows, columns, channels = cells.shape[1:]
     diagonal = math.hypot(aspect, 1.0)

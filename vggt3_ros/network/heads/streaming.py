@@ -1,5 +1,5 @@
-"""Feeds the dense heads while the trunk runs: tapped layers are projected at once, images are
-decoded after the last one.
+"""Feed the dense heads while the trunk runs: tapped layers are projected at once, images are
+decoded after the last of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ Activation = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class DenseStream:
-    """One dense head on the images ``frames``; use ``observe`` as a token observer of the pass."""
+    """One dense head on the images ``frames``; pass ``observe`` to the pass as a TokenObserver."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class DenseStream:
         self._scratch = Scratch(weight.device, weight.dtype)
         patches = layout.grid[0] * layout.grid[1]
         self._stores: list[TokenStore | None] = [
-            None  # the last tapped layer is decoded on the spot
+            None  # the last tapped layer is decoded immediately
             if layer == max(self._tapped)
             else open_store(
                 placement,
@@ -62,7 +62,7 @@ class DenseStream:
         self.confidence: Tensor | None = None
 
     def observe(self, layer: int, part: slice, frame: Tensor, joined: Tensor) -> None:
-        """Take what the head needs of these images' tokens after this layer."""
+        """Take from the tokens of these images what the head needs of this layer."""
         if layer not in self._tapped:
             return
         first, last = torch.searchsorted(
@@ -83,7 +83,14 @@ class DenseStream:
                 self._decode(rows, fresh)
             else:
                 for level, projected in fresh.items():
-                    self._stores[level].write(rows, projected)
+                    store = self._stores[level]
+                    assert store is not None  # only the last tapped layer has none
+                    store.write(rows, projected)
+
+    def output(self) -> tuple[Tensor, Tensor]:
+        """Return values and confidence once all images are decoded."""
+        assert self.values is not None and self.confidence is not None
+        return self.values, self.confidence
 
     def _decode(self, rows: slice, fresh: dict[int, Tensor]) -> None:
         projections = [
@@ -92,16 +99,16 @@ class DenseStream:
         ]
         raw = self._head.decode(projections, self._layout.grid, self._progress)
         values, confidence = self._activation(raw)
-        if self.values is None:
+        if self.values is None or self.confidence is None:
             count = len(self._frames)
             pinned = raw.device.type == "cuda"
             self.values = torch.empty(count, *values.shape[1:], pin_memory=pinned)
             self.confidence = torch.empty(count, *confidence.shape[1:], pin_memory=pinned)
-        # Pinned memory: the device goes on meanwhile. The poses, which are copied last, wait for
-        # all of it.
+        # With pinned memory the copies do not block. The poses are copied last, which waits for all
+        # of these.
         self.values[rows].copy_(values, non_blocking=True)
         self.confidence[rows].copy_(confidence, non_blocking=True)
         self._progress.advance(values.shape[0] * DECODE_COST, "dense heads")
 
 
-DECODE_COST = 4  # of one image, in transformer blocks: how progress counts it
+DECODE_COST = 4  # progress units per decoded image, in transformer blocks

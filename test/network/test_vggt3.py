@@ -7,13 +7,20 @@ import dataclasses
 import threading
 import time
 
-import numpy as np
 import pytest
 import torch
-from tiny_network import SIZE, one_thread, random_images, relative, tiny_network  # noqa: F401
+from tiny_network import (
+    SIZE,
+    one_thread,  # noqa: F401
+    random_images,
+    relative,
+    tiny_network,
+)
 
+from vggt3_ros.network import map_pass
+from vggt3_ros.network.memory_plan import NotEnoughMemory
 from vggt3_ros.network.progress import Progress
-from vggt3_ros.network.values import Predictions, SceneState
+from vggt3_ros.network.values import SceneState
 from vggt3_ros.system.stages import Cancelled
 
 
@@ -78,15 +85,14 @@ def test_queries_while_maps_are_running_are_correct(network, mapped):
     answers, maps, mapping = [], [], threading.Event()
 
     def keep_mapping():
-        for _ in range(3):
-            maps.append(
-                network.map(images, progress=Progress(lambda *_: mapping.set()))[0].pose_encoding
-            )
+        maps.extend(
+            network.map(images, progress=Progress(lambda *_: mapping.set()))[0].pose_encoding
+            for _ in range(3)
+        )
 
     def keep_asking():
         mapping.wait(30)
-        for _ in range(3):
-            answers.append(network.query(image, mapped[1]).pose_encoding)
+        answers.extend(network.query(image, mapped[1]).pose_encoding for _ in range(3))
 
     threads = [threading.Thread(target=work) for work in (keep_mapping, keep_asking, keep_asking)]
     for thread in threads:
@@ -96,24 +102,6 @@ def test_queries_while_maps_are_running_are_correct(network, mapped):
     assert len(answers) == 6 and len(maps) == 3
     assert all(relative(answer, expected_answer) < 1e-5 for answer in answers)
     assert all(relative(poses, expected_map) < 1e-5 for poses in maps)
-
-
-def test_a_scene_survives_a_restart(network, mapped, tmp_path):
-    mapped[1].save(tmp_path / "scene.safetensors")
-    scene = SceneState.load(tmp_path / "scene.safetensors")
-    image = random_images(1, seed=7)
-    assert torch.equal(
-        network.query(image, scene).pose_encoding, network.query(image, mapped[1]).pose_encoding
-    )
-    assert scene.image_count == 4
-
-
-def test_a_file_that_is_no_scene_is_refused(tmp_path):
-    from safetensors.torch import save_file
-
-    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="not a scene state"):
-        SceneState.load(tmp_path / "other.safetensors")
 
 
 def test_the_same_weights_in_another_precision_are_the_same_network_and_other_weights_are_not(
@@ -134,7 +122,7 @@ def test_a_scene_of_another_network_is_refused(network, mapped):
 def test_softmax_keeps_no_scene(mapped):
     softmax = tiny_network("softmax")
     assert softmax.map(random_images(2))[1] is None
-    with pytest.raises(ValueError, match="keeps no scene"):
+    with pytest.raises(ValueError, match="has no scene state"):
         softmax.query(random_images(1), mapped[1])
 
 
@@ -144,7 +132,7 @@ def test_softmax_keeps_no_scene(mapped):
         (torch.zeros(0, 3, 28, 28), {}, "no images"),
         (torch.zeros(2, 3, 30, 28), {}, "multiples of 14"),
         (torch.zeros(2, 1, 28, 28), {}, r"\[N, 3, H, W\]"),
-        (torch.zeros(2, 3, 28, 28), {"depth_frames": [2]}, "outside the 2 images"),
+        (torch.zeros(2, 3, 28, 28), {"depth_frames": [2]}, "exceed the 2 images"),
     ],
 )
 def test_bad_input_is_refused_with_the_reason(network, mapped, images, options, word):
@@ -209,27 +197,6 @@ def test_a_cancel_from_another_thread_ends_the_map(network):
             time.sleep(0)
 
 
-def test_camera_poses_are_inverse_to_each_other_and_rotations(mapped):
-    forward, backward = mapped[0].T_camera_world.numpy(), mapped[0].T_world_camera.numpy()
-    np.testing.assert_allclose(
-        forward @ backward, np.broadcast_to(np.eye(4), forward.shape), atol=1e-12
-    )
-    np.testing.assert_allclose(np.linalg.det(forward[:, :3, :3]), 1.0, atol=1e-12)
-
-
-def test_pose_encoding_is_read_as_camera_from_world_with_fields_of_view():
-    half_turn_about_z = [0.0, 0.0, 1.0, 0.0]
-    encoding = torch.tensor([[1.0, 2.0, 3.0, *half_turn_about_z, np.pi / 2, 2 * np.arctan(0.5)]])
-    predictions = Predictions(encoding, (100, 200))
-    world_point = np.array([1.0, 1.0, 1.0, 1.0])
-    np.testing.assert_allclose(
-        predictions.T_camera_world[0].numpy() @ world_point, [0.0, 1.0, 4.0, 1.0], atol=1e-6
-    )
-    np.testing.assert_allclose(
-        predictions.intrinsics[0].numpy(), [[200, 0, 100], [0, 50, 50], [0, 0, 1]], rtol=1e-6
-    )
-
-
 def test_bfloat16_stays_close_to_float32(network, mapped):
     import copy
 
@@ -251,3 +218,52 @@ def test_bfloat16_stays_close_to_float32(network, mapped):
 def test_images_of_another_size_than_the_map_can_be_queried(network, mapped, size):
     answer = network.query(random_images(1, size), mapped[1], depth_frames=[0])
     assert answer.depth.values.shape == (1, *size)
+
+
+@pytest.mark.parametrize(
+    "attention, error",
+    [
+        ("ttt", torch.OutOfMemoryError("no room for two")),
+        ("ttt", MemoryError()),  # as Python raises it
+        ("softmax", RuntimeError("DefaultCPUAllocator: can't allocate memory")),
+    ],
+)
+def test_out_of_memory_halves_the_plan_and_tries_again(monkeypatch, attention, error):
+    network = tiny_network(attention)
+    images = random_images(5)
+    expected, _ = network.map(images)
+    chunk_sizes = []
+    load = map_pass.load_images
+
+    def limited(images, part, device, dtype):
+        chunk_sizes.append(part.stop - part.start)
+        if chunk_sizes[-1] > 1:
+            raise error
+        return load(images, part, device, dtype)
+
+    monkeypatch.setattr(map_pass, "load_images", limited)
+    result, _ = network.map(images)
+    assert chunk_sizes == [5, 2, 1, 1, 1, 1, 1]
+    assert relative(result.pose_encoding, expected.pose_encoding) < 1e-5
+
+
+def test_out_of_memory_with_the_smallest_plan_is_an_error_with_the_numbers(monkeypatch):
+    network = tiny_network()
+
+    def never(*_):
+        raise RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+        )
+
+    monkeypatch.setattr(map_pass, "load_images", never)
+    with pytest.raises(NotEnoughMemory, match="1 images at once.*tokens on disk.*recomputed"):
+        network.map(random_images(3))
+
+
+def test_another_error_is_not_taken_for_memory(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("the disk is on fire")
+
+    monkeypatch.setattr(map_pass, "load_images", broken)
+    with pytest.raises(RuntimeError, match="on fire"):
+        tiny_network().map(random_images(2))
