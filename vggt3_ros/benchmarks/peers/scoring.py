@@ -7,9 +7,8 @@ import numpy as np
 from vggt3_ros.benchmarks.peers.given import Array
 from vggt3_ros.benchmarks.peers.outcome import Outcome
 from vggt3_ros.benchmarks.peers.preparing import Truth
-from vggt3_ros.evaluation.localization import score_localizations
+from vggt3_ros.evaluation.localization import pose_errors, score_localizations
 from vggt3_ros.evaluation.trajectory import trajectory_error
-from vggt3_ros.geometry import se3
 from vggt3_ros.memory.localizer import NOT_LOCALIZED, OK, Localization
 
 LEAST_POSES = 3  # that a trajectory is aligned by
@@ -72,12 +71,9 @@ def _localization(
     scores = score_localizations(answers, T_truth_query, T_truth_map).as_dict()
     for name in ("in_ellipsoid", "in_pose_ellipsoid"):  # not every contender has covariances
         del scores[name]
-    off = np.full((2, len(found)), np.inf)
-    error = se3.inverse(T_truth_query[found]) @ T_truth_map @ T_map_query[found]
-    off[0, found] = 100 * np.linalg.norm(error[:, :3, 3], axis=1)
-    off[1, found] = np.degrees(se3.rotation_angle(error))
+    metres, degrees = pose_errors(answers, T_truth_query, T_truth_map)
     curve = [
-        float(np.mean((off[0] <= limit) & (off[1] <= max(limit, LEAST_DEGREES))))
+        float(np.mean((100 * metres <= limit) & (degrees <= max(limit, LEAST_DEGREES))))
         for limit in CURVE
     ]
     return {"localization": scores, "recall_curve": curve}
