@@ -211,7 +211,7 @@ def test_the_rerun_file_holds_points_and_images(saved, tmp_path):
     "arguments, message",
     [
         (["MAP"], "nothing to write"),
-        (["nowhere", "--tum", "t"], "is no saved map"),
+        (["nowhere", "--tum", "t"], "is not a saved map"),
         (["MAP", "--gltf", "x.obj"], "must end in .glb or .gltf"),
         (["MAP", "--ply", "x", "--max-points", "0"], "--max-points must be"),
     ],
