@@ -134,7 +134,7 @@ def test_the_command_writes_a_picture_or_one_line(tmp_path, capsys, monkeypatch)
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     for arguments, text in (
-        ([str(tmp_path)], "is no saved map"),
+        ([str(tmp_path)], "is not a saved map"),
         ([str(tmp_path / "map")], "--png FILE"),
         ([str(tmp_path / "map"), "--size", "9"], "--size must be"),
         ([str(tmp_path / "map"), "--png", str(tmp_path / "none" / "map.png")], "cannot write"),

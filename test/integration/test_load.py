@@ -30,10 +30,10 @@ def test_a_soak_kills_the_worker_and_everything_goes_on(
     assert not {what: row for what, row in rows.items() if row[1] is False}
     assert {
         "greatest age of map->odom",
-        "its growth over the last half",
-        "kills of the worker after which a refinement completed",
+        "its growth over the second half",
+        "kills of the worker followed by a completed refinement",
         "uncaught exceptions",
-        "requests that make no sense answered",
+        "malformed requests answered",
     } <= {what for what, row in rows.items() if row[1]}
     # noise has no truth
     assert rows["keyframes lost"] == ("0 of 54", True) and rows["its error (ATE)"][1] is None
