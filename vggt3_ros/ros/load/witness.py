@@ -112,7 +112,7 @@ class Witness(Observer):
             if not client.wait_for_service(0.1):
                 continue
             future, done = client.call_async(request), threading.Event()
-            # one given up may still be answered: that is not what is waited for now
+            # A late response to an earlier request must not set this event.
             future.add_done_callback(lambda _, done=done: done.set())
             limit = time.monotonic() + RETRY_SECONDS
             while not self.closing.is_set() and time.monotonic() < limit:

@@ -10,6 +10,9 @@ from vggt3_ros.geometry import se3
 
 SIGHTINGS = 3  # consecutive images that must agree before localization mode accepts a large jump
 
+IDENTITY = np.eye(4)
+IDENTITY.setflags(write=False)
+
 
 class MapOdom:
     """T_map_odom (4, 4): the current transform, None until localization mode finds the robot.
@@ -20,7 +23,7 @@ class MapOdom:
         self._lock = threading.Lock()
         self.reset()
 
-    def reset(self, T_map_odom=np.eye(4)):
+    def reset(self, T_map_odom=IDENTITY):
         with self._lock:
             self.T_map_odom, self.withheld, self._jump, self._sightings = T_map_odom, "", None, 0
 
