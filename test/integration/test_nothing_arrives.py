@@ -213,7 +213,7 @@ def test_a_missing_transform(graph):
     rig.image(0, 0)
     said(
         graph,
-        "/tf_static to say where 'camera_optical' sits on 'base_link' (or set input.base_to_camera)",
+        "/tf_static with the transform from 'camera_optical' to 'base_link' (or set input.base_to_camera)",
     )
 
 

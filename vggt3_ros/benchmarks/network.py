@@ -110,7 +110,7 @@ def random_network(config: NetworkConfig, device: torch.device, dtype: torch.dty
     def weights(name: str, shape: torch.Size) -> Tensor:
         wanted = dtype if name.startswith("aggregator.") else torch.float32
         size, fan_in = shape.numel(), shape[1:].numel() or 1
-        values = pool.repeat(-(-size // pool.numel()))[:size].view(shape) * fan_in**-0.5
+        values: Tensor = pool.repeat(-(-size // pool.numel()))[:size].view(shape) * fan_in**-0.5
         if len(shape) == 1:
             values = torch.full(
                 shape, 1.0 if name.endswith(("weight", "gamma")) else 0.0, device=device

@@ -5,12 +5,10 @@ refines and localizes.
 import os
 import time
 from collections.abc import Mapping
-from collections.abc import Sequence as Items
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from rclpy.context import Context
 
 from vggt3_ros.datasets.sequence import Sequence
 from vggt3_ros.ros.clients.processes import BACKEND, MemoryWatch, backend_process
@@ -31,7 +29,7 @@ def run(
     rate: float,
     period: float,
     out: Path,
-    backend: Items[str] = BACKEND,
+    backend: str = BACKEND,
     settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Load the node with `rate` keyframes per second for `seconds` seconds, and one localize
@@ -48,13 +46,13 @@ def run(
 
 
 def _load(
-    context: Context,
+    context: object,
     stream: Stream,
     seconds: float,
     rate: float,
     period: float,
     out: Path,
-    backend: Items[str],
+    backend: str,
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Measure the node under load."""
@@ -86,7 +84,7 @@ def _load(
     }
 
 
-def _ingest(context: Context, stream: Stream, out: Path, backend: Items[str]) -> dict[str, Any]:
+def _ingest(context: object, stream: Stream, out: Path, backend: str) -> dict[str, Any]:
     """Measure ingest alone: send keyframes as fast as they are acknowledged, without refinement."""
     parameters = {
         "store": out / "ingest_store",

@@ -8,7 +8,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ def run(
     rate: float,
     out: Path,
     seed: int = 0,
-    backend: Items[str] = BACKEND,
+    backend: str = BACKEND,
     settings: Mapping[str, Any] | None = None,
 ) -> Lives:
     """Start a node, kill it, and repeat `kills` times. Returns its Lives.

@@ -5,7 +5,6 @@ thousands of keyframes.
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from collections.abc import Sequence as Items
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ def run(
     batch: int,
     period: float,
     out: Path,
-    backend: Items[str] = BACKEND,
+    backend: str = BACKEND,
     settings: Mapping[str, Any] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> dict[str, Any]:

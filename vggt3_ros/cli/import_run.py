@@ -199,12 +199,12 @@ def _depth(
     """Return depth(i), which returns (height, width) float32 metres or None."""
     import numpy as np
 
-    if found.load_depth is not None:
+    load_depth = found.load_depth
+    if load_depth is not None:
         from vggt3_ros.datasets.feed_forward import whole_image
 
         return lambda i: (
-            whole_image(found.load_depth(i), (camera.height, camera.width))
-            * np.float32(arguments.scale)
+            whole_image(load_depth(i), (camera.height, camera.width)) * np.float32(arguments.scale)
         )
     if not arguments.points:
         return lambda i: None

@@ -78,8 +78,8 @@ class MemoryKeeper:
                 None, snapshot.keyframe_ids.tolist(), snapshot.T_map_cam, lambda fraction: None
             )
         memory = SceneMemory.load(folder / MEMORY_FILE, self._device)
-        strange = set(memory.keyframe_ids.tolist()) - set(snapshot.keyframe_ids.tolist())
-        if strange:
+        unknown = set(memory.keyframe_ids.tolist()) - set(snapshot.keyframe_ids.tolist())
+        if unknown:
             raise ValueError(
                 f"{folder / MEMORY_FILE} is not a readable scene memory: it belongs to other keyframes than its snapshot"
             )

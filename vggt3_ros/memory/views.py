@@ -1,4 +1,4 @@
-"""Render a keyframe's view from a scene memory, so that it can be looked for in another memory
+"""Render a keyframe's view from a scene memory, so that it can be localized in another memory
 without any stored image.
 """
 

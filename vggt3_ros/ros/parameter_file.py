@@ -33,8 +33,8 @@ def render() -> str:
 
 
 def named_store(content, node="vggt3_ros"):
-    """The folder that parameter `store` has in what a parameter file holds, "" where the file does
-    not say: the last that is meant for a node of this name.
+    """Return the parameter `store` in the contents of a parameter file, "" if it is not set. If it is
+    set several times for a node of this name, the last one counts.
     """
     found = ""
     for key, inner in content.items() if isinstance(content, dict) else ():

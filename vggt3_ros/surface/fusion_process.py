@@ -25,6 +25,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, NoReturn, Self, TypeAlias
 
 import numpy as np
@@ -226,6 +227,10 @@ class FusionProcess:
         todo = [i for i in ids if i not in self._held or i in renewed] + moved(
             self._held, ids, T_map_cam, config
         )
+
+        def fused(sent: int) -> None:
+            progress(max(0, sent - self._owed) / len(todo))
+
         for sent, i in enumerate(todo, 1):
             seen = keyframe(i)
             if seen.depth is None:
@@ -233,9 +238,9 @@ class FusionProcess:
             else:
                 self._send(seen, i, pose_of[i])
             while self._owed > WAITING:
-                self._answer(lambda sent=sent: progress(max(0, sent - self._owed) / len(todo)))
+                self._answer(partial(fused, sent))
         while self._owed:
-            self._answer(lambda: progress(max(0, len(todo) - self._owed) / len(todo)))
+            self._answer(partial(fused, len(todo)))
 
     def _send(self, keyframe: Keyframe, keyframe_id: int, pose: np.ndarray) -> None:
         """Send a keyframe to be fused at `pose`, and removed where it was."""

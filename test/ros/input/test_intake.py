@@ -121,7 +121,7 @@ def test_frames_must_be_one_and_not_ours(intake, store):
     assert intake.take(from_keyframe(make_keyframe(0), odom_frame="here"))
     assert (
         not intake.take(from_keyframe(make_keyframe(1), odom_frame="there"))
-        and "so far are in 'here'" in intake.last_refusal
+        and "but the previous poses are in 'here'" in intake.last_refusal
     )
     assert make(store).odom_frame == "here"  # after a restart
     assert counts(intake) == (6, 0, 5, 0)

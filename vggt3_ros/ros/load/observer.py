@@ -1,5 +1,5 @@
-"""What a robot sees of the back end: how old map->odom gets, whether and how fast localize
-answers, what became of its keyframes.
+"""Observe the back end like a robot does: age of map->odom, localization responses, acknowledged
+keyframes.
 """
 
 import random
@@ -17,17 +17,18 @@ from vggt3_ros.ros.conversions import from_camera
 from vggt3_ros.ros.spinner import Spinner
 from vggt3_ros.srv import Localize
 
-ANSWER_SECONDS = 10.0  # then a request counts as lost
+ANSWER_SECONDS = 10.0  # time-out after which a request counts as lost
 END_SECONDS = ANSWER_SECONDS + 10.0
 IN_FLIGHT = qos.KEYFRAME_QUEUE // 2
 
 
 class Observer(Node):
-    """Publishes keyframes, listens, and asks, spinning in threads of its own until :meth:`close`.
+    """Publishes keyframes, subscribes, and sends requests in threads of its own until
+    :meth:`close`.
 
-    context: of rclpy. tolerance: transform_tolerance of the node, seconds. greatest_age: of
-    map->odom at any moment, seconds. answers: seconds each localize request took; codes: Counter
-    of their error codes, "lost" without an answer.
+    context: of rclpy. tolerance: transform_tolerance of the node, seconds. greatest_age: largest
+    age of map->odom, seconds. answers: response time of each localize request, seconds; codes:
+    Counter of their error codes, "lost" without a response.
     """
 
     def __init__(self, name, context, tolerance=0.1):
@@ -37,7 +38,7 @@ class Observer(Node):
         self.answers, self.codes = [], Counter()
         self.closing = threading.Event()
         self.keyframes = self.create_publisher(Keyframe, "keyframes", qos.KEYFRAMES)
-        self.acknowledged = []  # (monotonic seconds, keyframes taken) of every status
+        self.acknowledged = []  # (monotonic seconds, acknowledged keyframes) of every status
         self.create_subscription(Status, "status", self._take_status, qos.LATCHED)
         self.create_subscription(
             KeyframePoses,
