@@ -8,11 +8,11 @@ import ros_domain  # noqa: F401  before rclpy
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed: scripts/setup brings it")
 
-from rclpy.context import Context
-from rclpy.node import Node
+from rclpy.context import Context  # noqa: E402
+from rclpy.node import Node  # noqa: E402
 
-from vggt3_ros.ros import spinner
-from vggt3_ros.ros.spinner import Spinner
+from vggt3_ros.ros import spinner  # noqa: E402
+from vggt3_ros.ros.spinner import Spinner  # noqa: E402
 
 
 @pytest.fixture

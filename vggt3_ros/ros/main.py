@@ -15,7 +15,8 @@ from rclpy.utilities import remove_ros_args
 from vggt3_ros.ros.node import BackendNode
 from vggt3_ros.system.environment import shorten_switch_interval
 
-# Maps show private rooms: files of node and worker are readable by their owner only.
+# Maps show private rooms: files of node and worker are readable by their owner only, unless chmod
+# grants more.
 PRIVATE = 0o077
 # For keyframes, TF, status, six services, parameters, lifecycle, and up to four waiting refine goals.
 THREADS = 16
