@@ -2,6 +2,7 @@
 something new since the last one.
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -103,7 +104,7 @@ class KeyframeSelector:
         self._last = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Last:
     """The last keyframe: stamp, pose and points of its view, see :func:`grid_points`."""
 
