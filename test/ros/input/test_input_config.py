@@ -1,10 +1,12 @@
 """Parameters input.*: the camera's place on the robot as text."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.ros.input.input_config import SOURCES, InputConfig
+from vggt3_ros.ros.input.input_config import InputConfig, Source
 
 
 def test_seven_numbers_are_a_pose_and_nothing_is_none():
@@ -27,7 +29,7 @@ def test_what_is_no_pose_is_refused_when_it_is_set(text):
     assert f"got '{text}'" in str(refused.value)
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", get_args(Source))
 def test_every_source_can_be_chosen_and_no_other(source):
     assert InputConfig(source=source).source == source
     with pytest.raises(ValueError, match="source"):
