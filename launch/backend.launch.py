@@ -1,4 +1,4 @@
-"""The back end as a lifecycle node that starts by itself; RViz on request."""
+"""Launch the back end as a lifecycle node that activates itself, and optionally RViz."""
 
 import os
 
@@ -54,21 +54,24 @@ SWITCHES = "publish_tf", "use_sim_time", "autostart"  # parameters of the same n
 ARGUMENTS = {
     "params_file": (
         os.path.join(CONFIG, "backend.yaml"),
-        "YAML file with the parameters of the back end. Where the default of an argument "
-        "is empty, the file decides",
+        "YAML file with the parameters of the back end. It applies wherever the default of an "
+        "argument is empty",
     ),
     "namespace": ("", "Namespace of the node, its topics and services"),
     "store": (
         "",
-        "Folder of the keyframe store, continued when it exists; by default a new one in ~/.ros/vggt3_ros",
+        "Folder of the keyframe store; an existing store is continued; by default a new one in ~/.ros/vggt3_ros",
     ),
-    "mode": ("", "mapping; or localization: localize in the map of `store`, and store nothing"),
+    "mode": (
+        "",
+        "mapping; or localization: localize in the map of `store` without storing keyframes",
+    ),
     "input_source": (
         "",
-        "keyframes, odometry, pose or pose_with_covariance: what arrives; see parameter input.source",
+        "Type of input: keyframes, odometry, pose or pose_with_covariance; see parameter input.source",
     ),
-    "image_transport": ("", "raw or compressed: which of the images arrive"),
-    "depth_transport": ("", "none, raw, compressedDepth or stereo: what depth comes from"),
+    "image_transport": ("", "Transport of the images: raw or compressed"),
+    "depth_transport": ("", "Source of depth: none, raw, compressedDepth or stereo"),
     "keyframes_topic": (
         "keyframes",
         "Topic of the front end's keyframes (vggt3_ros/msg/Keyframe)",
@@ -81,7 +84,7 @@ ARGUMENTS = {
     ),
     "depth_camera_info_topic": (
         "depth/camera_info",
-        "Topic of the depth's camera_info, where depth is of another frame than the images",
+        "Topic of the depth's camera_info, if depth is in another frame than the images",
     ),
     "right_image_topic": (
         "right/image",
@@ -95,30 +98,30 @@ ARGUMENTS = {
     ),
     "map_topic": (
         "map",
-        "Topic of the point cloud; another name, as map_points, where Nav2 expects its OccupancyGrid on map",
+        "Topic of the point cloud; use another name, such as map_points, if Nav2 expects its OccupancyGrid on map",
     ),
     "occupancy_grid_topic": ("occupancy_grid", "Topic of the OccupancyGrid; map for Nav2"),
     "tf_topic": (
         "tf",
-        "Topic of map->odom, each namespace has its own; /tf: one for all. Static frames come on TOPIC_static",
+        "Topic of map->odom, relative to the namespace; /tf: shared by all. Static frames are on TOPIC_static",
     ),
     "map_frame": ("", "Frame of the corrected poses and the map"),
     "publish_tf": ("", "Broadcast map->odom"),
     "checkpoint": ("", "Weights of the network: a file, a folder or a hub id"),
     "adapter": (
         "",
-        "Another network in a process of its own: module:Class, file.py:Class or a command; see parameter network.adapter",
+        "Another network, run in a process of its own: module:Class, file.py:Class or a command; see parameter network.adapter",
     ),
     "device": ("", "Where torch runs: auto, cpu, cuda, cuda:1, ..."),
-    "use_sim_time": ("", "Take time from /clock"),
-    "autostart": ("", "Configure and activate at once; false: wait for a lifecycle manager"),
+    "use_sim_time": ("", "Take the time from /clock"),
+    "autostart": ("", "Configure and activate at startup; false: wait for a lifecycle manager"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
     "rviz": ("false", "Start RViz with map, path, loops, status and TF"),
-    "web": ("false", "Serve a page of the store for browsers, in a process of its own (viser)"),
+    "web": ("false", "Serve a web page of the store, in a process of its own (viser)"),
     "web_port": ("8080", "Port of that page"),
     "web_host": (
         "127.0.0.1",
-        "Address of that page: this machine alone, others by ssh -L; 0.0.0.0: whoever reaches it",
+        "Address of that page: this machine only, others through ssh -L; 0.0.0.0: every machine that can reach it",
     ),
 }
 
@@ -128,7 +131,7 @@ def generate_launch_description():
         DeclareLaunchArgument(name, default_value=default, description=text)
         for name, (default, text) in ARGUMENTS.items()
     ]
-    # The worker gets its allocator from the node, which knows where it lies
+    # The node sets the worker's allocator, because it knows its path
     # (vggt3_ros/system/environment.py).
     return LaunchDescription(
         [
@@ -207,9 +210,7 @@ def rviz(value, remappings):
     try:
         get_package_prefix("rviz2")
     except PackageNotFoundError:
-        return LogInfo(
-            msg="RViz is asked for, but rviz2 is not installed: going on without", condition=wanted
-        )
+        return LogInfo(msg="rviz2 is not installed: continuing without RViz", condition=wanted)
     frame = ["-f", value["map_frame"]] if value["map_frame"] else []
     time = (
         [{"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}]
@@ -228,11 +229,11 @@ def rviz(value, remappings):
 
 
 def read_parameters(path):
-    """What a parameter file holds. launch_ros only warns of one that is not there, and starts the
-    node without it.
+    """Return the contents of a parameter file. Raise RuntimeError if it cannot be read: launch_ros only
+    warns and starts the node without it.
     """
     try:
         with open(path) as file:
             return yaml.safe_load(file)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RuntimeError(f"params_file cannot be read: {error}") from error
+        raise RuntimeError(f"cannot read params_file: {error}") from error

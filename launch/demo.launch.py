@@ -1,4 +1,4 @@
-"""The back end, a player in place of a front end, and RViz."""
+"""Launch the back end, a player as its front end, and RViz."""
 
 import os
 
@@ -13,18 +13,18 @@ from launch import LaunchDescription
 
 def generate_launch_description():
     share = get_package_share_directory("vggt3_ros")
-    # what the back end and the player must agree on, and what is different here; all else reaches
-    # the back end by itself
+    # Arguments shared by the back end and the player, or with other defaults here. All others reach
+    # the back end unchanged.
     passed_on = {
         "namespace": ("", "Namespace of back end and player, their topics and services"),
-        "keyframes_topic": ("keyframes", "Topic of the keyframes, between the two"),
+        "keyframes_topic": ("keyframes", "Topic of the keyframes"),
         "tf_topic": (
             "tf",
-            "Topic of map->odom and odom->camera, each namespace has its own; /tf: one for all",
+            "Topic of map->odom and odom->camera, relative to the namespace; /tf: shared by all",
         ),
         "use_sim_time": (
             "false",
-            "Keep the recorded stamps, and let the player publish their time on /clock",
+            "Keep the recorded stamps; the player publishes their time on /clock",
         ),
         "store": ("", "Folder of the keyframe store; empty: a new one"),
         "rviz": ("true", "Start RViz with map, path, loops, status and TF, if it is installed"),
@@ -65,7 +65,7 @@ def generate_launch_description():
             DeclareLaunchArgument(
                 "folder", description="Folder in the TUM, 7-Scenes or EuRoC layout, or a rosbag2"
             ),
-            DeclareLaunchArgument("rate", default_value="5.0", description="Keyframes a second"),
+            DeclareLaunchArgument("rate", default_value="5.0", description="Keyframes per second"),
             *(
                 DeclareLaunchArgument(name, default_value=default, description=text)
                 for name, (default, text) in passed_on.items()

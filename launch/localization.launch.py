@@ -1,5 +1,5 @@
-"""Localize a robot in a saved map: keyframes or images in, pose and map -> odom out; the map stays
-as it is.
+"""Localize a robot in a saved map from keyframes or images; publish pose and map -> odom. The map
+does not change.
 """
 
 import os
@@ -17,15 +17,15 @@ def generate_launch_description():
     passed_on = {
         "params_file": (
             os.path.join(share, "config", "backend.yaml"),
-            "YAML file with the parameters of the back end. Where the default of an "
-            "argument is empty, the file decides",
+            "YAML file with the parameters of the back end. It applies wherever the default of an "
+            "argument is empty",
         ),
         "namespace": ("", "Namespace of the node, its topics and services"),
         "input_source": (
             "",
-            "keyframes, odometry, pose or pose_with_covariance: what arrives; see parameter input.source",
+            "Type of input: keyframes, odometry, pose or pose_with_covariance; see parameter input.source",
         ),
-        "image_transport": ("", "raw or compressed: which of the images arrive"),
+        "image_transport": ("", "Transport of the images: raw or compressed"),
         "keyframes_topic": (
             "keyframes",
             "Topic of the front end's keyframes (vggt3_ros/msg/Keyframe)",
@@ -39,18 +39,21 @@ def generate_launch_description():
         ),
         "map_topic": (
             "map",
-            "Topic of the point cloud; another name, as map_points, where Nav2 expects its OccupancyGrid on map",
+            "Topic of the point cloud; use another name, such as map_points, if Nav2 expects its OccupancyGrid on map",
         ),
         "occupancy_grid_topic": ("occupancy_grid", "Topic of the OccupancyGrid; map for Nav2"),
         "tf_topic": (
             "tf",
-            "Topic of map->odom, each namespace has its own; /tf: one for all. Static frames come on TOPIC_static",
+            "Topic of map->odom, relative to the namespace; /tf: shared by all. Static frames are on TOPIC_static",
         ),
         "map_frame": ("", "Frame of the map"),
         "publish_tf": ("", "Broadcast map->odom"),
         "device": ("", "Where torch runs: auto, cpu, cuda, cuda:1, ..."),
-        "use_sim_time": ("", "Take time from /clock"),
-        "autostart": ("", "Configure and activate at once; false: wait for a lifecycle manager"),
+        "use_sim_time": ("", "Take the time from /clock"),
+        "autostart": (
+            "",
+            "Configure and activate at startup; false: wait for a lifecycle manager",
+        ),
         "log_level": ("info", "debug, info, warn, error or fatal"),
         "rviz": ("false", "Start RViz with map, path, loops, status and TF"),
         "web": (
@@ -75,7 +78,7 @@ def generate_launch_description():
         [
             DeclareLaunchArgument(
                 "map",
-                description="Folder of the map, as service save_map wrote it (~/.ros/vggt3_ros/maps/NAME)",
+                description="Folder of a map written by the service save_map (~/.ros/vggt3_ros/maps/NAME)",
             ),
             *(
                 DeclareLaunchArgument(name, default_value=default, description=text)

@@ -194,11 +194,11 @@ def test_links_lead_nowhere_else(store, tmp_path):
         lambda path: path.symlink_to(root / "real", True),
     ):
         make(root / "real" / "snapshots" / "000001" / "memory.safetensors")
-        with pytest.raises(FileNotFoundError, match="is a link or no file"):
+        with pytest.raises(FileNotFoundError, match="is a link or a special file"):
             map_to_load(root, "real")
         (root / "real" / "snapshots" / "000001" / "memory.safetensors").unlink()
     (root / "real" / "keyframes.db-wal").symlink_to(outside / "secret")
-    with pytest.raises(FileNotFoundError, match="is a link or no file"):
+    with pytest.raises(FileNotFoundError, match="is a link or a special file"):
         map_to_load(root, "real")
 
 

@@ -285,7 +285,7 @@ class Backend:
             # What lay out of reach of the lengths so far was not remembered.
             fits = (self._last_scale or 1.0) == self._scale.scale
             memory = self._scenes.memory if fits else None
-            return self.keeper.kept(memory, poses.ids.tolist(), T_map_cam, step)
+            return self.keeper.update(memory, poses.ids.tolist(), T_map_cam, step)
 
     def _report(self, poses, waiting, cloud, memory):
         """Numbers for people, beside those of the loops."""
@@ -348,7 +348,7 @@ class Backend:
                 return None
             stages = Stages(None, cancelled)
             with stages("memory") as step:
-                better = self.keeper.bettered(scene.memory, scene.snapshot, step, seconds)
+                better = self.keeper.improve(scene.memory, scene.snapshot, step, seconds)
             if better is None:
                 return None
             report = dict(scene.snapshot.report, memory_error_m=better.validation_error_m)

@@ -195,7 +195,10 @@ def test_what_was_imported_is_refined_and_served(run, rendered, tmp_path, capsys
             ),
             "NaN or infinity",
         ),
-        (lambda folder: (folder / "intrinsic.txt").unlink(), "tells no camera: .*--camera"),
+        (
+            lambda folder: (folder / "intrinsic.txt").unlink(),
+            "does not contain the camera: .*--camera",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_is_left(run, tmp_path, capsys, change, words):

@@ -77,8 +77,8 @@ def test_what_cannot_be_used_is_one_line(refined_folder, images, tmp_path, capsy
     cv2.imwrite(str(tmp_path / "small.png"), np.zeros((48, 64, 3), np.uint8))
     (tmp_path / "text.png").write_text("no image")
     for arguments, text in (
-        ([str(tmp_path), images[0]], "is no saved map"),
-        ([str(refined_folder), str(tmp_path / "none.png")], "there is no file"),
+        ([str(tmp_path), images[0]], "is not a saved map"),
+        ([str(refined_folder), str(tmp_path / "none.png")], "file not found"),
         (
             [str(refined_folder), str(tmp_path / "small.png")],
             "is 64x48, the calibration says 640x480",

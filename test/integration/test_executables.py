@@ -125,7 +125,7 @@ def test_replay_without_a_back_end_ends_with_one_line(folder, context):
     assert (
         played.stderr.strip()
         .splitlines()[-1]
-        .startswith("vggt3: no back end listens on topic /keyframes")
+        .startswith("vggt3: no back end is subscribed to /keyframes")
     )
 
 

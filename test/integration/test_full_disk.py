@@ -52,7 +52,7 @@ def test_keyframes_are_refused_with_the_reason_while_the_disk_is_full_and_taken_
     until(
         lambda: any(
             entry.level == DiagnosticStatus.ERROR
-            and "cannot be stored" in entry.message
+            and "cannot store keyframes" in entry.message
             and "full" in entry.message
             for message in diagnostics
             for entry in message.status
@@ -144,7 +144,7 @@ def test_a_map_folder_that_is_read_only_is_named(graph, tmp_path):
     assert answer.error_code == SaveMap.Response.WRITE_FAILED
     assert (
         str(tmp_path / "maps" / "office") in answer.error_msg
-        and "Make it writable" in answer.error_msg
+        and "Check permissions" in answer.error_msg
     )
     assert not list((tmp_path / "maps").iterdir())
     assert (

@@ -2,8 +2,6 @@
 happened.
 """
 
-import numpy as np
-
 from vggt3_ros.benchmarks import node as benchmark
 from vggt3_ros.benchmarks import session, soak
 from vggt3_ros.ros.load import mischief
@@ -30,19 +28,13 @@ def test_a_soak_kills_the_worker_and_everything_goes_on(
     assert not {what: row for what, row in rows.items() if row[1] is False}
     assert {
         "greatest age of map->odom",
-        "its growth over the last half",
-        "kills of the worker after which a refinement completed",
+        "its growth over the second half",
+        "kills of the worker followed by a completed refinement",
         "uncaught exceptions",
-        "requests that make no sense answered",
+        "malformed requests answered",
     } <= {what for what, row in rows.items() if row[1]}
     # noise has no truth
     assert rows["keyframes lost"] == ("0 of 54", True) and rows["its error (ATE)"][1] is None
-
-
-def test_a_map_worse_than_its_odometry_misses_the_target():
-    pairs = (0.05, 0.10), (0.10, 0.10), (0.1001, 0.10), (0.149, 0.10)
-    assert [soak.error_row(*errors)[-1] for errors in pairs] == [True, True, False, False]
-    assert soak.error_row(0.149, 0.1)[1:3] == ("14.9 cm", "at most that of the odometry, 10.0 cm")
 
 
 def test_the_benchmark_counts_what_was_stored(random_sequence, context, tmp_path, monkeypatch):
@@ -85,32 +77,3 @@ def test_a_session_is_refined_batch_by_batch_and_its_memory_seen(
     assert [
         met for *_, met in session.table(result, result["peak_mb"] - 1) if met is not None
     ] == [False, True]
-
-
-def test_lost_keyframes_and_old_transforms_are_told():
-    load = {
-        "keyframes": 10,
-        "rate": 1,
-        "lost": 1,
-        "refinements": 1,
-        "refined": 9,
-        "greatest_age": 0.3,
-        "memory": {},
-        "localize": {"p50": 0.1, "p95": 0.6, "localized": 1, "asked": 2},
-    }
-    rows = benchmark.table({"load": load, "ingest": {"per_second": 59.0}})
-    missed = [what for what, *_, met in rows if met is False]
-    assert missed == [
-        "keyframes lost",
-        "localize p95",
-        "greatest age of map->odom",
-        "ingest alone",
-    ]
-
-
-def test_memory_that_grows_is_seen():
-    seconds = np.arange(0, 120, 0.5)
-    curve = benchmark.memory_curve(
-        np.stack([seconds, 100 + seconds / 60 * 5, np.full_like(seconds, 300)], axis=1)
-    )
-    assert abs(curve["node"]["slope"] - 5) < 1e-6 and abs(curve["worker"]["slope"]) < 1e-6

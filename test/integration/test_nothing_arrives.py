@@ -119,13 +119,13 @@ def test_losses_are_told_once_with_what_helps(graph):
         image._message_lost(SimpleNamespace(total_count_change=1))
     until(
         lambda: any(
-            "/image: 10 of 10 messages were lost on the way" in entry.msg
+            "/image: 10 of 10 messages were lost" in entry.msg
             and "input.image_transport" in entry.msg
             for entry in log
         )
     )
     time.sleep(0.3)
-    assert sum("lost on the way" in entry.msg for entry in log) == 1
+    assert sum("messages were lost" in entry.msg for entry in log) == 1
 
 
 def test_each_topic_with_its_age_and_the_tolerance(graph):
@@ -213,7 +213,7 @@ def test_a_missing_transform(graph):
     rig.image(0, 0)
     said(
         graph,
-        "/tf_static to say where 'camera_optical' sits on 'base_link' (or set input.base_to_camera)",
+        "/tf_static with the transform from 'camera_optical' to 'base_link' (or set input.base_to_camera)",
     )
 
 

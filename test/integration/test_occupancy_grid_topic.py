@@ -56,6 +56,6 @@ def test_a_grid_that_would_be_endless_is_an_error_in_words_and_the_node_goes_on(
     graph.refined(*far, backend=backend)
     grids = graph.listen(OccupancyGrid, "occupancy_grid")
     until(lambda: errors)
-    assert "grid.resolution coarser" in errors[0] and not grids
+    assert "increase grid.resolution" in errors[0] and not grids
     assert backend.set_parameters([Parameter("grid.resolution", value=1.0)])[0].successful
     until(lambda: grids)

@@ -2,17 +2,13 @@
 once.
 """
 
-from pathlib import Path
-
 import pytest
-import yaml
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
 from rclpy.exceptions import InvalidParameterValueException
 from rclpy.parameter import Parameter
 from ros_graph import until
 
 from vggt3_ros.config import BackendConfig
-from vggt3_ros.ros import parameter_file
 from vggt3_ros.ros.node_config import NodeConfig
 
 
@@ -130,24 +126,3 @@ def test_quality_of_service_can_be_overridden(graph):
         ),
     )
     assert [value.integer_value for value in answer.values] == [7, 1]
-
-
-def test_the_documented_yaml_is_up_to_date_and_holds_every_parameter():
-    text = (Path(__file__).parents[2] / "config" / "backend.yaml").read_text()
-    assert text == parameter_file.render(), (
-        "run: scripts/run python -m vggt3_ros.ros.parameter_file > config/backend.yaml"
-    )
-    documented = yaml.safe_load(text)["/**"]["vggt3_ros"]["ros__parameters"]
-    flat = {}
-
-    def flatten(prefix, values):
-        for name, value in values.items():
-            flatten(f"{prefix}{name}.", value) if isinstance(value, dict) else flat.update(
-                {prefix + name: value}
-            )
-
-    flatten("", documented)
-    fields = {**NodeConfig().flat(), **BackendConfig().flat()}
-    assert {name: (type(value), value) for name, value in flat.items()} == {
-        name: (type(value), value) for name, (value, _) in fields.items()
-    }

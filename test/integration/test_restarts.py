@@ -77,7 +77,7 @@ def test_what_is_not_the_last_snapshot_is_told(tmp_path):
     assert "101 points" in found(*heard(snapshot, points=1))
     assert "TF map -> odom" in found(*heard(snapshot, T_map_odom=np.eye(4)))
     witness, answer = heard(snapshot)
-    assert "localize answers 1" in found(
+    assert "localize returns 1" in found(
         witness, Localize.Response(error_code=Localize.Response.NO_MAP)
     )
     witness.path = Path()

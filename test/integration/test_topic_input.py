@@ -318,7 +318,7 @@ def test_a_bag_from_before_is_refused_and_said(graph):
     until(
         lambda: (
             status[-1].refused
-            and "call reset, or set_mode with new_session" in status[-1].last_refusal
+            and "Call reset, or set_mode with new_session" in status[-1].last_refusal
         )
     )
     assert len(backend._core.store) == 3
@@ -393,7 +393,7 @@ def test_images_with_the_stamp_of_the_one_before_are_counted(graph):
     rig.pose(200)
     until(lambda: backend._core.intake.images_dropped == before + 4)
     assert any(
-        "with the stamp of the image before" in note
+        "with the stamp of the previous image" in note
         for note in backend._active_parts.input._notes()
     )
     assert len(stored(backend, 1)) == 1
@@ -410,7 +410,7 @@ def test_an_image_that_comes_after_a_later_keyframe_is_counted(graph):
     until(lambda: backend._core.intake.images_dropped == before + 1)
     assert len(backend._core.store) == 2 and not backend._core.intake.refused
     assert any(
-        "came after a keyframe of a later stamp" in note
+        "arrived after a keyframe with a later stamp" in note
         for note in backend._active_parts.input._notes()
     )
 
@@ -472,7 +472,7 @@ def test_depth_of_another_frame_waits_for_what_ties_it_to_the_image(graph):
     time.sleep(0.5)
     assert not len(backend._core.store)
     assert any(
-        "where 'depth_optical' of the depth sits on 'camera_optical'" in note
+        "with the transform from 'depth_optical' of the depth to 'camera_optical'" in note
         for note in backend._active_parts.input._notes()
     )
 

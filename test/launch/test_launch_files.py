@@ -368,7 +368,7 @@ def test_a_parameter_file_that_cannot_be_read_stops_the_start(tmp_path, text):
     said = ran.stdout + ran.stderr
     assert (
         ran.returncode == 1
-        and "params_file cannot be read" in said
+        and "cannot read params_file" in said
         and str(path) in said
         and "process started" not in said
     )

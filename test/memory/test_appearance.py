@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.memory.appearance import agreement, looked_for
+from vggt3_ros.memory.appearance import agreement, map_similarity
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def seen(frames, rendered):
 
 
 def test_the_true_pose_looks_like_the_map(seen):
-    alike, shown = agreement(looked_for(*seen))
+    alike, shown = agreement(map_similarity(*seen))
     assert alike > 0.85 and shown > 0.5
 
 
@@ -31,9 +31,9 @@ def test_the_true_pose_looks_like_the_map(seen):
 def test_a_wrong_pose_does_not(seen, metres, degrees):
     query, others, truth = seen
     alike, _ = agreement(
-        looked_for(query, others, truth @ se3.exp([metres, 0, 0, 0, np.radians(degrees), 0]))
+        map_similarity(query, others, truth @ se3.exp([metres, 0, 0, 0, np.radians(degrees), 0]))
     )
-    assert alike < 0.75 and alike < agreement(looked_for(*seen))[0] - 0.1
+    assert alike < 0.75 and alike < agreement(map_similarity(*seen))[0] - 0.1
 
 
 def test_similarity_lies_where_the_map_has_something(seen):
@@ -50,7 +50,7 @@ def test_similarity_lies_where_the_map_has_something(seen):
         )
         for frame, pose in [(query, truth)]
     ]
-    similarity = looked_for(query, left_half, truth)
+    similarity = map_similarity(query, left_half, truth)
     assert similarity.shape == query.features.reliability.shape
     # each cell against itself
     assert np.isnan(similarity[:, 41:]).all() and np.nanmin(similarity[:, :39]) > 0.99
@@ -62,7 +62,7 @@ def test_a_map_without_depth_or_behind_the_camera_shows_nothing(seen):
         (replace(frame, cell_depth=np.zeros_like(frame.cell_depth)), pose)
         for frame, pose in others
     ]
-    assert agreement(looked_for(query, blind, truth)) == (0.0, 0.0)
-    assert agreement(looked_for(query, [], truth)) == (0.0, 0.0)
+    assert agreement(map_similarity(query, blind, truth)) == (0.0, 0.0)
+    assert agreement(map_similarity(query, [], truth)) == (0.0, 0.0)
     behind = [(query, truth @ se3.exp([0, 0, 0, 0, np.pi, 0]))]
-    assert agreement(looked_for(query, behind, truth))[1] == 0.0
+    assert agreement(map_similarity(query, behind, truth))[1] == 0.0

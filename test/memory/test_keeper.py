@@ -34,7 +34,7 @@ def source(frames):
 
 
 def kept(source, memory, count, T_map_cam, config=CONFIG, step=lambda fraction: None):
-    return MemoryKeeper(source, config, "cpu").kept(
+    return MemoryKeeper(source, config, "cpu").update(
         memory, list(range(count)), T_map_cam[:count], step
     )
 

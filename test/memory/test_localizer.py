@@ -13,7 +13,7 @@ from vggt3_ros import Backend, BackendConfig, KeyframeStore
 from vggt3_ros.datasets.synthetic import apartment
 from vggt3_ros.evaluation.trajectory import trajectory_error
 from vggt3_ros.geometry import se3
-from vggt3_ros.memory.localizer import Scene
+from vggt3_ros.memory.scenes import Scene
 
 CONFIG = BackendConfig.from_flat({"device": "cpu"})
 

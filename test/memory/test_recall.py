@@ -10,7 +10,7 @@ from vggt3_ros.config import LocalizerConfig
 from vggt3_ros.features.frame import encode_image
 from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.geometry import se3
-from vggt3_ros.memory.appearance import agreement, remembered
+from vggt3_ros.memory.appearance import agreement, memory_similarity
 from vggt3_ros.memory.recall import TRIES, expected_slots, first_look, recall, second_look, to_ask
 
 CONFIG = LocalizerConfig()
@@ -87,7 +87,7 @@ def test_a_wrong_start_gets_no_second_look_or_is_not_believed(memory, queries, r
 
 def look(memory, query, T_map_cam):
     slots, pixels = expected_slots(memory, query.camera, T_map_cam)
-    return remembered(query, pixels, memory.keys[slots].float().numpy())
+    return memory_similarity(query, pixels, memory.keys[slots].float().numpy())
 
 
 def test_from_the_true_pose_the_image_looks_as_remembered_and_elsewhere_not(

@@ -1,4 +1,4 @@
-"""A pose near the truth is bettered by the nearest keyframes, and one that is not is refused."""
+"""A pose near the truth is improved by the nearest keyframes, and one that is not is refused."""
 
 from types import SimpleNamespace
 
@@ -29,7 +29,7 @@ def off(T_cam_map, truth):
 @pytest.mark.parametrize(
     "start", [(0, 0, 0, 0, 0, 0), (0.1, 0, 0, 0, 0, 0), (0, -0.05, 0.2, 0, 0.03, 0)]
 )
-def test_a_pose_near_the_truth_is_bettered(scene, frames, rendered, start):
+def test_a_pose_near_the_truth_is_improved(scene, frames, rendered, start):
     found = []
     for k in (2, 7, 12, 17, 22):
         refined, alike = VERIFICATION.tracked(

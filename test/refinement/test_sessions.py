@@ -195,7 +195,7 @@ def test_merging_says_what_is_wrong_and_leaves_nothing(robots, tmp_path, capsys)
         assert not (tmp_path / "out").exists() and not list(tmp_path.glob("*.partial"))
         return capsys.readouterr().err
 
-    assert "two maps" in refused(robots / "a", "--out", tmp_path / "out")
+    assert "two or more maps" in refused(robots / "a", "--out", tmp_path / "out")
     assert "none/keyframes.db" in refused(
         robots / "a", tmp_path / "none", "--out", tmp_path / "out"
     )

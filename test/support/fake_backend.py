@@ -166,7 +166,7 @@ class Backend:
             time.sleep(image[0, 0, 2] / 20)
         if self.snapshot is None:
             return Localization(
-                "no_map", "nothing was refined yet", None, None, 0, float("nan"), 0, 0.0
+                "no_map", "no refined map yet", None, None, 0, float("nan"), 0, 0.0
             )
         if not image.any():
             return Localization(

@@ -245,7 +245,7 @@ def test_a_process_that_hangs_is_an_error_in_words_and_the_next_call_starts_anot
             os.kill(pid, signal.SIGSTOP)
         return seen(i)
 
-    with pytest.raises(FusionError, match="(no answer|nothing) for 1 s") as raised:
+    with pytest.raises(FusionError, match="(no reply|nor sent data) for 1 s") as raised:
         patient(ids, POSES, stopping, CONFIG)
     # one that it had been given and had not answered for
     assert raised.value.keyframe in range(1, 7)
@@ -270,7 +270,7 @@ def test_a_process_that_no_longer_takes_what_it_is_sent_is_given_up_too(patient)
         np.full((1080, 1920), 2.0, np.float32),
     )
     os.kill(patient.pid, signal.SIGSTOP)
-    with pytest.raises(FusionError, match="nothing for 1 s"):
+    with pytest.raises(FusionError, match="nor sent data for 1 s"):
         patient([0, 1], np.array([POSES[0], np.eye(4)]), lambda i: keyframe, CONFIG)
     assert patient.pid is None
 
@@ -278,9 +278,9 @@ def test_a_process_that_no_longer_takes_what_it_is_sent_is_given_up_too(patient)
 def test_a_process_that_stops_in_the_middle_of_an_answer_is_given_up_too(patient, monkeypatch):
     ours, theirs = socket.socketpair()
     theirs.sendall(wire.LENGTHS.pack(20, 1000) + b"{")  # and no more
-    monkeypatch.setattr(patient, "_ours", ours)
+    monkeypatch.setattr(patient, "_connection", ours)
     monkeypatch.setattr(patient, "_ask", lambda header, payload=b"": patient._asked.append(None))
-    with pytest.raises(FusionError, match="nothing for 1 s"):
+    with pytest.raises(FusionError, match="nor sent data for 1 s"):
         patient([0], POSES[:1], Seen(), MapConfig(voxel_size=0.5))
     ours.close()
     theirs.close()

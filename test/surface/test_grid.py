@@ -136,7 +136,7 @@ def test_any_axis_may_point_up(up):
 
 def test_an_empty_map_makes_an_empty_grid_and_an_endless_one_is_refused():
     assert make(points=np.zeros((0, 3))).cells.size == 0
-    with pytest.raises(ValueError, match="grid.resolution coarser"):
+    with pytest.raises(ValueError, match="increase grid.resolution"):
         make(points=np.vstack([ROOM, [[1e5, 1e5, 0]]]))
     with pytest.raises(ValueError, match="min_height"):
         GridConfig(min_height=2.0)

@@ -1,56 +1,67 @@
-"""What is left of a front end's faults after loops are closed: odometry broken on purpose, false
-loops among the right ones, scored.
+"""Measure how well loop closing repairs faults of a front end: inject odometry faults and false
+loops, and score the result.
 
-Features and verified loops are made once a data set; a fault changes the odometry and with it
-which pairs are tried, so the rest takes seconds. Poses alone: no map is fused, and a memory
-distilled only where a second run has to be found. Without depth, loops depend on the depth that
-the faulty odometry leads to, so that each run verifies its own.
+Features and verified loops are computed once per data set. A fault changes the odometry, and
+thereby which pairs are tried, so that each further run takes seconds. Only poses are estimated: no
+map is fused, and a memory is distilled only where a second session must be located in it. Without
+depth, loops depend on the depth estimated from the faulty odometry, so that each run verifies its
+own.
 """
 
 import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Sequence as Items
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
+from vggt3_ros.config import BackendConfig
+from vggt3_ros.datasets.sequence import Sequence
 from vggt3_ros.evaluation.trajectory import trajectory_error
-from vggt3_ros.features.frame import encode_frame
+from vggt3_ros.features.frame import Frame, encode_frame
 from vggt3_ros.features.matching import Matcher
 from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.features.xfeat import XFeatEncoder
 from vggt3_ros.geometry import se3
 from vggt3_ros.memory.folding import folded
-from vggt3_ros.memory.localizer import Localizer, Scene
-from vggt3_ros.refinement.closing import close_loops
+from vggt3_ros.memory.localizer import Localizer
+from vggt3_ros.memory.scenes import Scene
+from vggt3_ros.refinement.closing import Closing, close_loops
 from vggt3_ros.refinement.loops import LoopVerifier
 from vggt3_ros.refinement.monocular.structure import Structure
 from vggt3_ros.refinement.odometry_breaks import told
 from vggt3_ros.refinement.sessions import in_one_frame
 from vggt3_ros.store.keyframes import NO_STEP
-from vggt3_ros.store.snapshot import Snapshot
+from vggt3_ros.store.snapshot import Loop, Snapshot
 from vggt3_ros.store.stored_poses import StoredPoses
 from vggt3_ros.surface.fusion import empty_map
 
-# where a second run's odometry has its frame
+# Odometry frame of the second session.
 ELSEWHERE = se3.exp([4.0, -1.0, 0.5, 0.1, -0.2, 2.0])
-ALLOWED = 1.3  # times the error without the fault
-FALSE_M, FALSE_RAD = 0.3, 0.2  # an accepted loop that is farther from the truth is a false one
-SCALED = 10  # steps that are measured too long
+ALLOWED = 1.3  # allowed error relative to the error without the fault
+# fault(steps (N, 4, 4), index, rng) modifies the steps of an odometry in place
+Fault: TypeAlias = Callable[[np.ndarray, int, np.random.Generator], None]
+FALSE_M, FALSE_RAD = 0.3, 0.2  # an accepted loop farther from the truth counts as false
+SCALED = 10  # steps with a wrong scale
 
 
-def frozen(count):
-    """The front end sends the same pose for so many keyframes, and goes on from there."""
+def frozen(count: int) -> Fault:
+    """Return a fault: the front end repeats the same pose for `count` keyframes, then continues
+    from there.
+    """
 
-    def fault(steps, at, rng):
+    def fault(steps: np.ndarray, at: int, rng: np.random.Generator) -> None:
         steps[at : at + count] = np.eye(4)
 
     return fault
 
 
-def jumped(metres, degrees):
-    """One step is off by so much, in any direction."""
+def jumped(metres: float, degrees: float) -> Fault:
+    """Return a fault: one step is wrong by this translation and rotation, in a random direction."""
 
-    def fault(steps, at, rng):
+    def fault(steps: np.ndarray, at: int, rng: np.random.Generator) -> None:
         off = rng.standard_normal((2, 3))
         off *= np.array([[metres], [np.radians(degrees)]]) / np.linalg.norm(
             off, axis=1, keepdims=True
@@ -60,10 +71,10 @@ def jumped(metres, degrees):
     return fault
 
 
-def scaled(by):
-    """Ten steps are so many times as long."""
+def scaled(by: float) -> Fault:
+    """Return a fault: ten steps are scaled by a factor."""
 
-    def fault(steps, at, rng):
+    def fault(steps: np.ndarray, at: int, rng: np.random.Generator) -> None:
         steps[at : at + SCALED, :3, 3] *= by
 
     return fault
@@ -81,9 +92,11 @@ FAULTS = {
 }
 
 
-def faulty(T_odom_cam, name, seed):
-    """Odometry (N, 4, 4), N >= 28, with a fault of FAULTS -> (N, 4, 4). Two breaks lie in either
-    half, one in that which the seed says.
+def faulty(T_odom_cam: np.ndarray, name: str, seed: int) -> np.ndarray:
+    """Return odometry (N, 4, 4), N >= 28, with a fault of FAULTS.
+
+    If there are two faults, one lies in each half; a single one lies in the half selected by the
+    seed.
     """
     count, rng = len(T_odom_cam), np.random.default_rng([seed, 77])
     places = [
@@ -101,22 +114,31 @@ def faulty(T_odom_cam, name, seed):
 
 
 class RememberingVerifier:
-    """As LoopVerifier, but looks at each pair once. share of the loops it accepts are made false,
-    the same for the same seed.
+    """A LoopVerifier that verifies each pair only once.
+
+    share: fraction of the accepted loops that are made false, deterministically for a seed.
     """
 
-    def __init__(self, verifier):
-        self.verifier, self.known, self.share, self.seed = verifier, {}, 0.0, 0
+    def __init__(self, verifier: LoopVerifier) -> None:
+        self.verifier, self.share, self.seed = verifier, 0.0, 0
+        # ((source id, target id), thorough) -> its Loop
+        self.known: dict[tuple[tuple[int, int], bool], Loop] = {}
 
-    def verify_all(self, pairs, frames, step):
-        loops = []
+    def verify_all(
+        self,
+        pairs: Items[tuple[str, int, int, bool]],
+        frames: Callable[[int], Frame],
+        step: Callable[[int], object],
+    ) -> list[Loop]:
+        """Verify pairs of (origin, source id, target id, thorough), as LoopVerifier does."""
+        loops: list[Loop] = []
         for origin, source, target, thorough in pairs:
             step(len(loops))
             loops.append(self._verified(origin, frames(source), frames(target), thorough))
         step(len(pairs))
         return loops
 
-    def _verified(self, origin, source, target, thorough):
+    def _verified(self, origin: str, source: Frame, target: Frame, thorough: bool) -> Loop:
         key = source.id, target.id
         for way in ((key, False), (key, True))[: 1 + thorough]:
             if way not in self.known:
@@ -126,7 +148,7 @@ class RememberingVerifier:
                 return self._maybe_false(replace(loop, origin=origin))
         return replace(loop, origin=origin)
 
-    def _maybe_false(self, loop):
+    def _maybe_false(self, loop: Loop) -> Loop:
         digest = hashlib.sha256(f"{loop.source_id} {loop.target_id} {self.seed}".encode()).digest()
         rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
         if rng.random() >= self.share:
@@ -137,9 +159,9 @@ class RememberingVerifier:
 
 @dataclass(frozen=True)
 class Row:
-    """One run. odometry_m, corrected_m: error (ATE); unharmed_m: the same without the fault but
-    with the same false loops; accepted, false: loops in the graph, and those of them that are
-    wrong; breaks: what was reported.
+    """The result of one run. odometry_m, corrected_m: error (ATE); unharmed_m: the error without
+    the fault but with the same false loops; accepted: number of loops in the graph; false: how
+    many of them are wrong; breaks: reported odometry breaks.
     """
 
     fault: str
@@ -150,41 +172,40 @@ class Row:
     corrected_m: float
     accepted: int
     false: int
-    breaks: tuple
+    breaks: tuple[str, ...]
 
     @property
-    def passes(self):
+    def passes(self) -> bool:
+        """Whether the error is within ALLOWED and no false loop was accepted."""
         return self.corrected_m <= ALLOWED * self.unharmed_m and not self.false
 
 
 class Bench:
-    """The keyframes of a Sequence with ground truth, encoded. encoder, matcher: made for
+    """The encoded keyframes of a Sequence with ground truth. encoder, matcher: created for
     config.device by default.
 
-    without_depth: as if one camera had taken them, with the bundle adjustment over all; errors are
-    then after Sim(3) alignment. sessions: the second half is a run of its own, its odometry in
-    another frame, that is found in the map of the first by the scene memory.
+    without_depth: ignore depth and estimate structure by bundle adjustment; errors are then
+    computed after Sim(3) alignment. sessions: the second half is a session of its own with another
+    odometry frame; the scene memory must locate it in the map of the first.
     """
 
     def __init__(
         self,
-        sequence,
-        config,
-        progress=lambda fraction: None,
-        encoder=None,
-        matcher=None,
-        without_depth=False,
-        sessions=False,
-    ):
-        self.truth, self.stamps_ns, self.T_odom_cam, self.config = (
-            sequence.groundtruth,
-            sequence.stamps_ns,
-            sequence.T_odom_cam,
-            config,
-        )
+        sequence: Sequence,
+        config: BackendConfig,
+        progress: Callable[[float], object] = lambda fraction: None,
+        encoder: XFeatEncoder | None = None,
+        matcher: Matcher | None = None,
+        without_depth: bool = False,
+        sessions: bool = False,
+    ) -> None:
+        assert sequence.groundtruth is not None
+        self.truth, self.stamps_ns = sequence.groundtruth, sequence.stamps_ns
+        self.T_odom_cam, self.config = sequence.T_odom_cam, config
         device = "cpu" if config.device == "auto" else config.device
-        encoder, frames = encoder or XFeatEncoder(config.features, device), []
-        self.covariances = [None] * len(self.truth)
+        encoder = encoder or XFeatEncoder(config.features, device)
+        frames: list[Frame] = []
+        self.covariances: list[np.ndarray | None] = [None] * len(self.truth)
         for i in range(len(self.truth)):
             keyframe = sequence.keyframes[i]
             seen = replace(keyframe, depth=None) if without_depth else keyframe
@@ -202,9 +223,9 @@ class Bench:
         self.verifier = RememberingVerifier(LoopVerifier(config.loops, matcher))
         self.structure = Structure(frames.__getitem__, config, device) if without_depth else None
 
-    def closed(self, T_odom_cam, false_share=0.0, seed=0):
-        """Closing of odometry (N, 4, 4); of the first run alone where the second is not found in
-        it.
+    def closed(self, T_odom_cam: np.ndarray, false_share: float = 0.0, seed: int = 0) -> Closing:
+        """Close the loops of odometry (N, 4, 4). Returns the closing of the first session alone if
+        the second cannot be located in it.
         """
         self.verifier.share, self.verifier.seed = false_share, seed
         T_odom_cam = np.where(self.runs[:, None, None] == 0, T_odom_cam, ELSEWHERE @ T_odom_cam)
@@ -225,7 +246,13 @@ class Bench:
             poses, self._closed(poses, frames), frames, lambda done: None
         )[1]
 
-    def _closed(self, poses, frames, T_map_cam=None):
+    def _closed(
+        self,
+        poses: StoredPoses,
+        frames: Callable[[int], Frame],
+        T_map_cam: np.ndarray | None = None,
+    ) -> Closing:
+        """Close the loops of `poses` with the known features and places."""
         places = replace(self.places, vectors=self.places.vectors[poses.ids])
         return close_loops(
             poses,
@@ -240,8 +267,10 @@ class Bench:
             verifier=self.verifier,
         )
 
-    def _closed_in_turn(self, poses):
-        """Closing of two runs, the second of which joins the map of the first."""
+    def _closed_in_turn(self, poses: StoredPoses) -> Closing:
+        """Close the loops of the first session, then of both, with the second placed in the map of
+        the first.
+        """
         frames, first = self.frames.__getitem__, poses.only(self.runs == 0)
         closing = self._closed(first, frames)
         memory = folded(
@@ -266,7 +295,9 @@ class Bench:
         )
         return self._closed(poses, frames, T_map_cam)
 
-    def rows(self, faults, seeds, false_shares):
+    def rows(
+        self, faults: Iterable[str], seeds: Items[int], false_shares: Items[float]
+    ) -> Iterator[Row]:
         """Yield a Row for every fault (name of FAULTS), seed and share of false loops."""
         unharmed = {}
         for fault in faults:
@@ -291,20 +322,20 @@ class Bench:
                         tuple(map(str, told(closing.report))),
                     )
 
-    def _error(self, T_map_cam):
+    def _error(self, T_map_cam: np.ndarray) -> float:
         if len(T_map_cam) < len(self.truth):
-            return float("inf")  # of what is not in the map
+            return float("inf")  # some keyframes are not in the map
         return trajectory_error(
             T_map_cam, self.truth, self.stamps_ns, correct_scale=self.structure is not None
         ).ate_m
 
-    def _is_false(self, loop):
+    def _is_false(self, loop: Loop) -> bool:
         true = se3.inverse(self.truth[loop.source_id]) @ self.truth[loop.target_id]
         off = se3.inverse(true) @ loop.T_source_target
         return bool(np.linalg.norm(off[:3, 3]) > FALSE_M or se3.rotation_angle(off) > FALSE_RAD)
 
 
 @contextmanager
-def untimed(name):
-    """A stage of close_loops that nobody watches."""
+def untimed(name: str) -> Iterator[Callable[[float], None]]:
+    """A stage of close_loops whose progress is not reported."""
     yield lambda fraction: None

@@ -1,56 +1,69 @@
-"""What a few keyframes more cost a map that holds many already: seconds by stage and memory."""
+"""Measure what a few new keyframes cost a large map: seconds per stage, and memory."""
 
 import json
 import os
 import time
+from collections.abc import Callable
+from collections.abc import Sequence as Items
 from contextlib import closing
+from pathlib import Path
 from statistics import median
+from typing import Any, TypeAlias
 
 import psutil
 
 from vggt3_ros.backend import Backend
+from vggt3_ros.config import BackendConfig
+from vggt3_ros.datasets.sequence import Sequence
+from vggt3_ros.datasets.synthetic.scene import Scene
 from vggt3_ros.evaluation.cloud import surface_error
 from vggt3_ros.evaluation.trajectory import trajectory_error
 from vggt3_ros.memory.keeper import MemoryKeeper
+from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.system.memory_use import peak_mb
 
-SOLVE = "pose_graph"  # over everything there is
+SOLVE = "pose_graph"  # the stage whose cost grows with the whole map
+Run: TypeAlias = dict[str, Any]  # JSON values
+Clock: TypeAlias = Callable[[], float]
+Progress: TypeAlias = Callable[[str, float], object]  # progress(stage, fraction)
 
 
 def measure_growth(
-    sequence,
-    store,
-    building,
-    measured,
-    counts,
-    add,
-    repeat,
-    batch,
-    surfaces,
-    kept,
-    progress=None,
-    clock=time.perf_counter,
-):
-    """Sequence, a KeyframeStore, BackendConfigs to get there and to be measured, ascending
-    keyframe counts -> figures.
+    sequence: Sequence,
+    store: KeyframeStore,
+    building: BackendConfig,
+    measured: BackendConfig,
+    counts: Items[int],
+    add: int,
+    repeat: int,
+    batch: int,
+    surfaces: Scene,
+    kept: Path,
+    progress: Progress | None = None,
+    clock: Clock = time.perf_counter,
+) -> dict[str, Any]:
+    """Grow a map to ascending keyframe counts and measure there what further keyframes cost.
 
-    The map grows `batch` keyframes a refinement to each count; then `repeat` times `add` keyframes
-    are added and refined. Seconds are medians of these; the stage "publish" is what refine() takes
-    after the last: to write the snapshot. peak_memory_mb: of the process and those it started, so
-    far. surfaces: the exact ones, for the error of the last map. progress(stage, fraction). kept:
-    path of a file for what was measured: with it and the store a run that was interrupted goes on.
-    clock() -> seconds. ValueError for a sequence that is too short.
+    The map grows by `batch` keyframes per refinement, with the config `building`. At each count,
+    `add` keyframes are added and refined `repeat` times with the config `measured`; the reported
+    seconds are the medians. The stage "publish" is the remaining time of refine(), in which the
+    snapshot is written. peak_memory_mb: of this process and its children up to that point.
+    surfaces: the exact ones, for the error of the final map. kept: file in which measurements are
+    saved; with it and the store, an interrupted run resumes. clock() returns seconds. Raises
+    ValueError if the sequence is too short.
     """
     plan = _plan(counts, add, repeat, batch)
     if len(sequence) < plan[-1][0]:
         raise ValueError(
-            f"{len(sequence)} keyframes are too few for {counts[-1]} and {repeat} times {add} more"
+            f"{len(sequence)} keyframes are too few: {counts[-1]} and {repeat} times {add} more are required"
         )
     runs = json.loads(kept.read_text()) if kept.exists() else []
     with closing(Backend(store, building)) as backend:
         held = len(backend.snapshot) if backend.snapshot else 0
         if 0 < held < plan[-1][0]:
-            backend.refine(progress=progress)  # what a process that went on would have in memory
+            backend.refine(
+                progress=progress
+            )  # restore the state in memory that an uninterrupted process would have
         for wanted, count in plan:
             if wanted > held:
                 _settle(backend, measured if count else building)
@@ -63,6 +76,7 @@ def measure_growth(
                     runs.append(run)
                     kept.write_text(json.dumps(runs))
         snapshot = backend.snapshot
+    assert snapshot is not None and sequence.groundtruth is not None
     rows = [_row(count, [run for run in runs if run["keyframes"] == count]) for count in counts]
     trajectory = trajectory_error(
         snapshot.T_map_cam, sequence.groundtruth[:held], sequence.stamps_ns[:held]
@@ -82,9 +96,10 @@ def measure_growth(
     }
 
 
-def _plan(counts, add, repeat, batch):
-    """[(keyframes after a refinement, the count that it is measured for or None), ...]."""
-    plan, held = [], 0
+def _plan(counts: Items[int], add: int, repeat: int, batch: int) -> list[tuple[int, int | None]]:
+    """Return [(keyframes after a refinement, the count that it is measured for or None), ...]."""
+    plan: list[tuple[int, int | None]] = []
+    held = 0
     for count in counts:
         while held < count:
             held = min(held + batch, count)
@@ -95,16 +110,16 @@ def _plan(counts, add, repeat, batch):
     return plan
 
 
-def _settle(backend, config):
-    """Another config from now on, and what was fused and distilled kept."""
+def _settle(backend: Backend, config: BackendConfig) -> None:
+    """Switch to another config and keep the fused surface."""
     if backend.config is not config:
         backend.config = config
         backend.keeper = MemoryKeeper(backend.frames, config, backend.device)
 
 
-def cpu_seconds():
-    """Seconds of computing of this process and those it started: for a machine that others use
-    too.
+def cpu_seconds() -> float:
+    """Return the CPU seconds of this process and its children: a clock for a machine under other
+    load.
     """
     processes = [psutil.Process(os.getpid())]
     processes += processes[0].children(recursive=True)
@@ -112,26 +127,37 @@ def cpu_seconds():
 
 
 class _Timed:
-    """progress(stage, fraction) that adds up the seconds of each stage."""
+    """A progress(stage, fraction) that adds up the seconds of each stage."""
 
-    def __init__(self, clock, progress):
-        self.seconds, self._clock, self._progress, self._stage = {}, clock, progress, None
+    def __init__(self, clock: Clock, progress: Progress | None) -> None:
+        self._clock, self._progress = clock, progress
+        self.seconds: dict[str, float] = {}
+        self._stage: str | None = None
         self._since = clock()
 
-    def __call__(self, stage, fraction):
+    def __call__(self, stage: str, fraction: float) -> None:
         if stage != self._stage:
             self.enter(stage)
         if self._progress:
             self._progress(stage, fraction)
 
-    def enter(self, stage):
+    def enter(self, stage: str | None) -> None:
+        """End the current stage and begin another, or none."""
         now = self._clock()
         if self._stage is not None:
             self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._since
         self._stage, self._since = stage, now
 
 
-def _grown(backend, sequence, held, wanted, progress, clock):
+def _grown(
+    backend: Backend,
+    sequence: Sequence,
+    held: int,
+    wanted: int,
+    progress: Progress | None,
+    clock: Clock,
+) -> Run:
+    """Add keyframes `held` to `wanted` and refine; return the measured figures."""
     for i in range(held, wanted):
         if i not in backend.store:
             backend.add(sequence.keyframes[i])
@@ -147,7 +173,8 @@ def _grown(backend, sequence, held, wanted, progress, clock):
     return {"seconds": seconds, "peak_memory_mb": peak_mb(), "points": len(snapshot.cloud)}
 
 
-def _row(count, runs):
+def _row(count: int, runs: Items[Run]) -> Run:
+    """Summarize the runs at one count."""
     return {
         "keyframes": count,
         "seconds": {
@@ -159,5 +186,5 @@ def _row(count, runs):
     }
 
 
-def _ratio(largest, smallest):
+def _ratio(largest: float, smallest: float) -> float:
     return largest / smallest if smallest > 0 else float("nan")

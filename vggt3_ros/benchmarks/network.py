@@ -1,11 +1,10 @@
 """Measurements behind ``vggt3 benchmark network``: speed relative to the machine's own matrix
 product, scaling, memory.
 
-Weights are random: speed and memory do not depend on them, and none with a licence are needed.
+Uses random weights: speed and memory do not depend on them, and no licensed weights are needed.
 """
 
 import dataclasses
-import functools
 import math
 import multiprocessing
 import statistics
@@ -13,6 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import psutil
 import torch
@@ -30,7 +31,7 @@ from vggt3_ros.system import memory_use
 
 @dataclass(frozen=True)
 class Setting:
-    """A network and an image size worth measuring."""
+    """A network and an image size to measure."""
 
     config: NetworkConfig
     size: tuple[int, int]  # height, width in pixels
@@ -53,15 +54,15 @@ _clock = CLOCKS["wall"]
 
 
 def use_clock(name: str) -> None:
-    """``cpu``: time that this process computes, whatever else runs on the machine; meant for one
-    thread.
+    """Select the clock. ``cpu``: CPU time of this process, independent of other load on the
+    machine; intended for one thread.
     """
     global _clock
     _clock = CLOCKS[name]
 
 
 def seconds(work: Callable[[], object], repeat: int, device: torch.device) -> float:
-    """Shortest of ``repeat`` runs, all device work included."""
+    """Return the shortest time of ``repeat`` runs, including all device work."""
     best = math.inf
     for _ in range(repeat):
         _wait(device)
@@ -79,8 +80,9 @@ def _wait(device: torch.device) -> None:
 
 @torch.inference_mode()
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of a large square matrix product of random numbers (a GPU multiplies
-    ones a tenth faster), which is what the machine can do.
+    """Return the machine's operations per second in a large square matrix product.
+
+    Multiplies random numbers, because a GPU multiplies ones a tenth faster.
     """
     best = 0.0
     for side in (1024, 2048, 4096) if device.type == "cpu" else (8192,):
@@ -88,18 +90,18 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
             torch.randn(side, side, device=device, dtype=torch.float32).to(dtype) for _ in range(2)
         )
         out = torch.empty_like(a)
-        multiply = functools.partial(torch.mm, a, b, out=out)
-        once = seconds(multiply, 1, device)
-        if once > 1 and device.type == "cpu":  # a dtype that the machine only emulates
+        product = partial(torch.mm, a, b, out=out)
+        once = seconds(product, 1, device)
+        if once > 1 and device.type == "cpu":  # the machine emulates this dtype
             return max(best, 2 * side**3 / once)
         repeat = max(2, min(6, int(1 / once)))
-        best = max(best, 2 * side**3 / min(once, seconds(multiply, repeat, device)))
+        best = max(best, 2 * side**3 / min(once, seconds(product, repeat, device)))
     return best
 
 
 def random_network(config: NetworkConfig, device: torch.device, dtype: torch.dtype) -> Vggt3:
-    """Network with random weights of sensible sizes; the heads are float32, as load_checkpoint
-    makes them.
+    """Return a network with random weights of realistic scale; the heads are float32, as in
+    load_checkpoint.
     """
     with torch.device("meta"):
         network = Vggt3(config)
@@ -108,7 +110,7 @@ def random_network(config: NetworkConfig, device: torch.device, dtype: torch.dty
     def weights(name: str, shape: torch.Size) -> Tensor:
         wanted = dtype if name.startswith("aggregator.") else torch.float32
         size, fan_in = shape.numel(), shape[1:].numel() or 1
-        values = pool.repeat(-(-size // pool.numel()))[:size].view(shape) * fan_in**-0.5
+        values: Tensor = pool.repeat(-(-size // pool.numel()))[:size].view(shape) * fan_in**-0.5
         if len(shape) == 1:
             values = torch.full(
                 shape, 1.0 if name.endswith(("weight", "gamma")) else 0.0, device=device
@@ -121,7 +123,7 @@ def random_network(config: NetworkConfig, device: torch.device, dtype: torch.dty
 
 
 def random_images(count: int, size: tuple[int, int]) -> Tensor:
-    """uint8 [count, 3, H, W]."""
+    """Return uint8 [count, 3, H, W]."""
     return torch.randint(
         0, 256, (count, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
@@ -130,18 +132,20 @@ def random_images(count: int, size: tuple[int, int]) -> Tensor:
 def time_maps(
     network: Vggt3, size: tuple[int, int], counts: Sequence[int], repeat: int
 ) -> list[dict[str, float]]:
-    """map() of each number of images, without dense heads.
+    """Time map() for each number of images, without dense heads.
 
-    In rounds over all counts, so that other load on the machine meets every count: the shortest
-    time counts. Each map is set against the matrix product just before and after it, whichever was
-    faster; the median of the rounds counts.
+    The counts are interleaved in rounds so that other load on the machine affects all of them; the
+    shortest time counts. Each map is compared with the faster of the matrix products just before
+    and after it; the median over the rounds counts.
     """
     images = random_images(max(counts), size)
-    times, shares, rates = ({count: [] for count in counts} for _ in range(3))
+    times: dict[int, list[float]] = {count: [] for count in counts}
+    shares: dict[int, list[float]] = {count: [] for count in counts}
+    rates: dict[int, list[float]] = {count: [] for count in counts}
     before = matrix_rate(network.device, network.dtype)
     for _ in range(repeat):
         for count in counts:
-            elapsed = seconds(lambda count=count: network.map(images[:count]), 1, network.device)
+            elapsed = seconds(partial(network.map, images[:count]), 1, network.device)
             after = matrix_rate(network.device, network.dtype)
             times[count].append(elapsed)
             rates[count].append(max(before, after))
@@ -163,7 +167,7 @@ def time_maps(
 
 
 def growth_exponent(rows: Sequence[dict[str, float]]) -> float | None:
-    """Slope of log time over log images, least squares; None for fewer than two sizes."""
+    """Return the least-squares slope of log time over log images; None for fewer than two sizes."""
     if len(rows) < 2:
         return None
     x = [math.log(row["images"]) for row in rows]
@@ -177,7 +181,7 @@ def growth_exponent(rows: Sequence[dict[str, float]]) -> float | None:
 def compare_with_plain(
     network: Vggt3, size: tuple[int, int], count: int, repeat: int
 ) -> dict[str, float]:
-    """map() against the plain formulas on the same images, in turns so that other load meets
+    """Time map() and the plain formulas on the same images, interleaved so that other load affects
     both.
     """
     images = random_images(count, size)
@@ -191,7 +195,7 @@ def compare_with_plain(
 
 @torch.inference_mode()
 def time_dense_head(network: Vggt3, size: tuple[int, int], repeat: int) -> dict[str, float]:
-    """The depth head on one image, against the matrix product of the head's dtype."""
+    """Time the depth head on one image, relative to the matrix product of the head's dtype."""
     head, config = network.depth_head, network.config
     grid = config.patch_grid(*size)
     patches = torch.ones(
@@ -213,8 +217,9 @@ def time_dense_head(network: Vggt3, size: tuple[int, int], repeat: int) -> dict[
 def time_query(
     network: Vggt3, size: tuple[int, int], mapped: int, repeat: int
 ) -> dict[str, float]:
-    """One query, without depth, of a scene of ``mapped`` images."""
+    """Time one query, without depth, in a scene of ``mapped`` images."""
     _, scene = network.map(random_images(2, size))
+    assert scene is not None
     tokens = scene.camera_tokens.repeat(-(-mapped // 2), 1)[:mapped]
     scene = SceneState(scene.fast_weights, tokens, scene.network)
     image = random_images(1, size)
@@ -226,12 +231,13 @@ def time_query(
 
 def measure_memory(
     setting: Setting, count: int, device: torch.device, dtype: torch.dtype, limit: int | None
-) -> dict[str, float]:
-    """Peak memory of a map() with depth of every image, in a process of its own. Bytes.
+) -> dict[str, Any]:
+    """Measure the peak memory, bytes, of a map() with depth of every image, in a process of its
+    own.
 
-    On a GPU the peak of the allocator, on a CPU of the resident set; ``beyond`` is what the pass
-    took over the loaded network and what it returned. ``limit``: bytes to plan with, None: what is
-    free; 0: whatever can wait elsewhere does.
+    On a GPU this is the peak of the allocator, on a CPU that of the resident set. ``beyond`` is
+    the peak minus the loaded network and the outputs. ``limit``: bytes to plan with; None: the
+    free memory; 0: keep as little as possible on the device.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_memory_of_a_map, setting, count, str(device), dtype, limit).result()
@@ -239,10 +245,11 @@ def measure_memory(
 
 def _memory_of_a_map(
     setting: Setting, count: int, device_name: str, dtype: torch.dtype, limit: int | None
-) -> dict:
+) -> dict[str, Any]:
+    """Run in the child process: the figures of :func:`measure_memory`."""
     device = torch.device(device_name)
     network = random_network(setting.config, device, dtype)
-    network.map(random_images(1, setting.size), depth_frames=[0])  # whatever is set up once
+    network.map(random_images(1, setting.size), depth_frames=[0])  # warm up
     images = random_images(count, setting.size)
     plan = network.plan(count, setting.size, count, ("depth",), limit)
     if limit == 0:
@@ -275,9 +282,10 @@ def _memory_of_a_map(
 
 
 def _output_bytes(predictions: Predictions, scene: SceneState | None, device: torch.device) -> int:
-    """Of what lies on the device."""
+    """Return the bytes of the outputs that are on the device."""
     on_device = [scene.fast_weights, scene.camera_tokens] if scene else []
     if device.type == "cpu":
+        assert predictions.depth is not None
         on_device += [
             predictions.pose_encoding,
             predictions.depth.values,

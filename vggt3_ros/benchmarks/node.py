@@ -4,23 +4,39 @@ refines and localizes.
 
 import os
 import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from vggt3_ros.datasets.sequence import Sequence
 from vggt3_ros.ros.clients.processes import BACKEND, MemoryWatch, backend_process
 from vggt3_ros.ros.load.harness import NAMESPACE, ready, ros
 from vggt3_ros.ros.load.observer import IN_FLIGHT, Observer
 from vggt3_ros.ros.load.stream import Stream
 from vggt3_ros.store.keyframes import KeyframeStore
 
-BURST = 300  # keyframes of the ingest alone
+# (what, measured, target, whether it is met; None without a target)
+TableRow: TypeAlias = tuple[str, str, str, bool | None]
+BURST = 300  # keyframes in the ingest measurement
 TARGETS = {"keyframes lost": 0, "localize p95": 0.5, "age of map->odom": 0.2, "ingest": 60.0}
 
 
-def run(sequence, seconds, rate, period, out, backend=BACKEND, settings=None):
-    """Load the node with `rate` keyframes a second for so long, one localize request every
-    `period` seconds; then measure ingest alone. Logs and stores go to `out`. Returns a dict of
-    plain numbers; RuntimeError when a process fails.
+def run(
+    sequence: Sequence,
+    seconds: float,
+    rate: float,
+    period: float,
+    out: Path,
+    backend: str = BACKEND,
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Load the node with `rate` keyframes per second for `seconds` seconds, and one localize
+    request every `period` seconds; then measure ingest alone.
+
+    Logs and stores are written to `out`. Returns a dict of JSON values. Raises RuntimeError if a
+    process fails.
     """
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     stream = Stream(sequence)
@@ -29,7 +45,17 @@ def run(sequence, seconds, rate, period, out, backend=BACKEND, settings=None):
         return {"load": load, "ingest": _ingest(context, stream, out, backend)}
 
 
-def _load(context, stream, seconds, rate, period, out, backend, settings):
+def _load(
+    context: object,
+    stream: Stream,
+    seconds: float,
+    rate: float,
+    period: float,
+    out: Path,
+    backend: str,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Measure the node under load."""
     parameters = {"store": out / "load_store", "map_folder": out / "maps", **settings}
     with backend_process(out / "load.log", parameters, NAMESPACE, backend) as node:
         observer, memory = Observer("vggt3_load", context), MemoryWatch(node.pid)
@@ -41,6 +67,7 @@ def _load(context, stream, seconds, rate, period, out, backend, settings):
             rows, status = np.array(memory.samples[begin:]), observer.status
         finally:
             observer.close()
+    assert status is not None  # it was ready
     with KeyframeStore(out / "load_store", read_only=True) as store:
         lost = count - len(store)
     return {
@@ -57,8 +84,8 @@ def _load(context, stream, seconds, rate, period, out, backend, settings):
     }
 
 
-def _ingest(context, stream, out, backend):
-    """Keyframes as fast as they are acknowledged; nothing is refined."""
+def _ingest(context: object, stream: Stream, out: Path, backend: str) -> dict[str, Any]:
+    """Measure ingest alone: send keyframes as fast as they are acknowledged, without refinement."""
     parameters = {
         "store": out / "ingest_store",
         "map_folder": out / "maps",
@@ -71,11 +98,12 @@ def _ingest(context, stream, out, backend):
             ready(observer, node, out / "ingest.log")
             begin = time.monotonic()
             observer.send(stream, BURST, lambda k: 0.0, IN_FLIGHT)
+            assert observer.status is not None  # it was ready
             taken = observer.status.keyframes
         finally:
             observer.close()
-    # The last few may wait for a status that is sent by the clock: what counts is the one that
-    # nine tenths were acknowledged with.
+    # The last few may wait for the next periodic status: measure the time until nine tenths were
+    # acknowledged.
     seconds, counted = next(
         ((at - begin, count) for at, count in observer.acknowledged if count >= 0.9 * BURST),
         (float("inf"), taken),
@@ -83,8 +111,8 @@ def _ingest(context, stream, out, backend):
     return {"keyframes": BURST, "taken": taken, "per_second": counted / seconds}
 
 
-def answers(observer):
-    """Counts and times of the localize requests."""
+def answers(observer: Observer) -> dict[str, Any]:
+    """Return counts and response times, seconds, of the localize requests."""
     times = observer.answers or [float("nan")]
     return {
         "asked": len(observer.answers) + observer.codes["lost"],
@@ -96,9 +124,9 @@ def answers(observer):
     }
 
 
-def memory_curve(rows):
-    """rows (N, 3) of MemoryWatch -> per process MB at the quarters of the time, and MB a minute
-    over the last half.
+def memory_curve(rows: np.ndarray) -> dict[str, Any]:
+    """Summarize rows (N, 3) of MemoryWatch: per process, MB at the quarters of the time, and MB
+    per minute over the second half.
     """
     half = rows[len(rows) // 2 :]
     at = [int(q * (len(rows) - 1)) for q in (0, 0.25, 0.5, 0.75, 1)]
@@ -111,16 +139,16 @@ def memory_curve(rows):
     }
 
 
-def table(result):
-    """Rows (what, measured, target, whether it is met; None without a target)."""
+def table(result: Mapping[str, Any]) -> list[TableRow]:
+    """Return rows (what, measured, target, whether it is met; None without a target)."""
     load, ingest = result["load"], result["ingest"]
     localize, curve = load["localize"], load["memory"]
-    rows = [
+    rows: list[TableRow] = [
         ("keyframes sent", f"{load['keyframes']} at {load['rate']:g}/s", "", None),
         ("keyframes lost", f"{load['lost']}", "0", load["lost"] == 0),
         (
             "refinements published",
-            f"{load['refinements']}, the last of {load['refined']} keyframes",
+            f"{load['refinements']}, the last with {load['refined']} keyframes",
             "",
             None,
         ),
@@ -142,13 +170,15 @@ def table(result):
     for name, values in curve.items():
         rows.append(
             (
-                f"memory of the {name}, by quarters of the time",
+                f"memory of the {name} at each quarter of the time",
                 " ".join(f"{mb:.0f}" for mb in values["mb"]) + " MB",
                 "",
                 None,
             )
         )
-        rows.append(("its growth over the last half", f"{values['slope']:+.0f} MB/min", "", None))
+        rows.append(
+            ("its growth over the second half", f"{values['slope']:+.0f} MB/min", "", None)
+        )
     rows.append(
         (
             "ingest alone",

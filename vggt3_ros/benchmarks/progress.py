@@ -1,8 +1,14 @@
-"""Progress of what goes through many items."""
+"""Report progress while iterating."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias, TypeVar
+
+T = TypeVar("T")
+Progress: TypeAlias = Callable[[str, float], object]  # progress(text, fraction)
 
 
-def told_of(items, progress, text):
-    """Each of the items, a sequence; progress(text, fraction) is called after each."""
+def with_progress(items: Sequence[T], progress: Progress, text: str) -> Iterator[T]:
+    """Yield each item of a sequence; progress(text, fraction) is called after each."""
     for k, item in enumerate(items):
         yield item
         progress(text, (k + 1) / len(items))

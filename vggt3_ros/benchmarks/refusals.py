@@ -1,64 +1,84 @@
-"""How sure localization is of images of its place and of other places: the margin of the
-thresholds in LocalizerConfig.
+"""Measure the margin of the thresholds in LocalizerConfig: the evidence for images of the mapped
+place and of other places.
 
-A map of every other keyframe at its true pose is asked about the keyframes between, and about
-images of all other data sets. No threshold of LocalizerConfig is applied but those by which a pose
-is found at all; what each would do can be read off.
+A map of every other keyframe at its true pose is queried with the keyframes in between, and with
+images of all other data sets. Only the thresholds that are needed to find a pose at all are
+applied. So the report shows the effect that each of the others would have.
 """
 
+from collections.abc import Iterator
+from collections.abc import Sequence as Items
 from dataclasses import replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from vggt3_ros.benchmarks.progress import told_of
-from vggt3_ros.features.frame import encode_frame
+from vggt3_ros.benchmarks.progress import Progress, with_progress
+from vggt3_ros.config import BackendConfig
+from vggt3_ros.datasets.sequence import Sequence
+from vggt3_ros.features.frame import Frame, encode_frame
 from vggt3_ros.features.matching import Matcher
 from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.features.xfeat import XFeatEncoder
 from vggt3_ros.geometry import se3
+from vggt3_ros.memory.evidence import Evidence
 from vggt3_ros.memory.folding import folded
-from vggt3_ros.memory.localizer import Localizer, Scene, remembered_evidence
+from vggt3_ros.memory.localizer import Localizer, remembered_evidence
+from vggt3_ros.memory.scenes import Scene
 from vggt3_ros.store.snapshot import Snapshot
 from vggt3_ros.surface.fusion import empty_map
 
 RIGHT_M, RIGHT_RAD = 0.1, np.radians(10)
-FALSE_M = 0.3  # between both, a pose counts for neither
-STRANGERS = 20  # images of another data set, at most
+FALSE_M = 0.3  # errors between RIGHT_M and this count as neither right nor false
+STRANGERS = 20  # most images of each other data set
+# (Evidence or None, whether its pose is right (None: neither), whether the answer is not false
+# (None: refused))
+Answer: TypeAlias = tuple[Evidence | None, bool | None, bool | None]
 SCORES = "agreeing", "share", "similarity", "shown"
 WAYS = "memory", "verified"
 
 
-def measure(sequences, config, progress=lambda text, fraction: None):
-    """Sequences with truth, BackendConfig -> rows (dict), one for each map, kind of image and way
-    of localizing.
+def measure(
+    sequences: Items[Sequence],
+    config: BackendConfig,
+    progress: Progress = lambda text, fraction: None,
+) -> Iterator[dict[str, Any]]:
+    """Yield a row (dict) for each map, kind of image and way of localizing, for Sequences with
+    truth.
 
-    images: "its own" or "others"; way: "memory" or "verified"; asked; posed: how many were given a
-    pose by any matches; right, false: of these; accepted: by the thresholds of `config`;
-    accepted_false; of the right poses' scores (their own images) or the false ones' (others)
-    "<score>": (least, 5 %, median, 95 %, greatest), None without any.
+    images: "its own" or "others". way: "memory" or "verified". asked: number of images. posed: how
+    many received a pose from any matches; right, false: how many of these poses are. accepted: how
+    many pass the thresholds of `config`; accepted_false: how many of them wrongly. "<score>":
+    (minimum, 5 %, median, 95 %, maximum) over the right poses (own images) or the false ones
+    (others), None if there are none.
     """
     encoder, matcher = XFeatEncoder(config.features, "cpu"), Matcher("cpu")
     frames = [
         [
             replace(encode_frame(sequence.keyframes[i], encoder), id=i)
-            for i in told_of(range(len(sequence)), progress, sequence.name)
+            for i in with_progress(range(len(sequence)), progress, sequence.name)
         ]
         for sequence in sequences
     ]
     localizer = Localizer(config.localizer, encoder, matcher)
     for k, sequence in enumerate(sequences):
         scene = _scene(sequence, frames[k], config)
-        own = [(frames[k][i], sequence.groundtruth[i]) for i in range(1, len(sequence), 2)]
-        others = [
+        assert sequence.groundtruth is not None
+        queries_of: dict[str, list[tuple[Frame, np.ndarray | None]]] = {
+            "its own": [
+                (frames[k][i], sequence.groundtruth[i]) for i in range(1, len(sequence), 2)
+            ]
+        }
+        queries_of["others"] = [
             (frames[m][i], None)
             for m in range(len(sequences))
             if m != k
             for i in np.unique(np.linspace(0, len(frames[m]) - 1, STRANGERS).astype(int))
         ]
-        for images, queries in (("its own", own), ("others", others)):
+        for images, queries in queries_of.items():
             asked = [
                 _asked(localizer, scene, query, truth)
-                for query, truth in told_of(queries, progress, f"{sequence.name}: {images}")
+                for query, truth in with_progress(queries, progress, f"{sequence.name}: {images}")
             ]
             for way in WAYS:
                 yield {
@@ -69,8 +89,10 @@ def measure(sequences, config, progress=lambda text, fraction: None):
                 }
 
 
-def _scene(sequence, frames, config):
+def _scene(sequence: Sequence, frames: Items[Frame], config: BackendConfig) -> Scene:
+    """Return the Scene of every other keyframe at its true pose."""
     rows = np.arange(0, len(sequence), 2)
+    assert sequence.groundtruth is not None
     poses = sequence.groundtruth[rows]
     snapshot = Snapshot(
         1,
@@ -82,7 +104,7 @@ def _scene(sequence, frames, config):
         (),
         empty_map(),
     )
-    seen = [frames[i] for i in rows]
+    seen = [frames[int(i)] for i in rows]
     return Scene(
         snapshot,
         folded(seen, poses, config.memory),
@@ -91,14 +113,14 @@ def _scene(sequence, frames, config):
     )
 
 
-def _asked(localizer, scene, query, truth):
-    """{way: (Evidence or None, whether its pose is right (None: neither), None where refused, else
-    whether the answer is not false)}
-    """
+def _asked(
+    localizer: Localizer, scene: Scene, query: Frame, truth: np.ndarray | None
+) -> dict[str, Answer]:
+    """Return {way: Answer} for a query. truth: its pose, None if it shows another place."""
     recalled = localizer.recalled(scene, query)
     seen = (
         remembered_evidence(scene.memory, query, recalled)
-        if recalled.refined is not None
+        if scene.memory is not None and recalled.refined is not None
         else None
     )
     refined, verified = (
@@ -121,7 +143,8 @@ def _asked(localizer, scene, query, truth):
     }
 
 
-def _right(pose, truth):
+def _right(pose: np.ndarray | None, truth: np.ndarray | None) -> bool | None:
+    """Return whether a pose is right; None if it is neither right nor false."""
     if pose is None or truth is None:
         return False
     off = se3.inverse(truth) @ pose
@@ -131,7 +154,8 @@ def _right(pose, truth):
     return False if metres > FALSE_M else None
 
 
-def _summary(answers, own):
+def _summary(answers: Items[Answer], own: bool) -> dict[str, Any]:
+    """Count the answers and summarize their evidence."""
     judged = [evidence for evidence, right, _ in answers if evidence is not None and right is own]
     scores = {
         name: [

@@ -1,52 +1,70 @@
-"""The node, killed at random moments while keyframes stream and refinements run, and what it
-serves when it is started again.
+"""Kill the node at random moments while keyframes arrive and refinements run, and check what it
+serves after each restart.
 """
 
 import os
+import subprocess
+import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 
+from vggt3_ros.benchmarks.node import TableRow
+from vggt3_ros.datasets.sequence import Sequence
 from vggt3_ros.ros.clients.processes import BACKEND, backend_process, tail, uncaught
 from vggt3_ros.ros.load.harness import NAMESPACE, START_SECONDS, ros
 from vggt3_ros.ros.load.stream import Stream
 from vggt3_ros.ros.load.witness import STATES, Witness, differences
 from vggt3_ros.store.snapshot import Snapshot
 
-# keyframes that start a refinement, once what a restarted node serves has been looked at
-EVERY = 3
-# kills: so long after the start, and after what is served was looked at
+# New keyframes that trigger a refinement, set once the output of a restarted node has been checked.
+REFINE_EVERY = 3
+# Latest kill after the start, and after the output was checked, respectively.
 EARLY_SECONDS, LATE_SECONDS = 3.0, 4.0
-# so long a third of the lives wait for a refinement to complete, and are killed right after
+# A third of the lives wait this long for a refinement to complete, and are killed right after it.
 REFINEMENT_SECONDS = 20.0
-END_SECONDS = 10.0  # within which what the node started ends with it
+END_SECONDS = 10.0  # the node's child processes must end within this time
 
 
 @dataclass
 class Lives:
-    """What was seen in all lives of a node. wrong: in words, what should not have been."""
+    """Observations over all lives of a node. wrong: descriptions of every violation."""
 
     kills: int = 0
     sent: int = 0
-    acknowledged: set = field(default_factory=set)
-    lost: set = field(default_factory=set)
+    acknowledged: set[int] = field(default_factory=set)
+    lost: set[int] = field(default_factory=set)
     generation: int = 0
-    looked_at: int = 0  # restarts that were not cut short by the next kill
-    served: int = 0  # those of them where there was a snapshot to serve
-    differing: int = 0  # those of them where something else was served
-    # from the start of the process until all was served
-    seconds: list = field(default_factory=list)
-    moments: Counter = field(default_factory=Counter)
-    wrong: list = field(default_factory=list)
+    looked_at: int = 0  # restarts that were checked before the next kill
+    served: int = 0  # those of them with a snapshot to serve
+    differing: int = 0  # those of them whose output differed from the snapshot
+    # from the start of the process until everything was served
+    seconds: list[float] = field(default_factory=list)
+    # state of the node at each kill, None if it was not known yet
+    moments: Counter[int | None] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
 
 
-def run(sequence, kills, rate, out, seed=0, backend=BACKEND, settings=None):
-    """Lives of a node that is killed `kills` times. `rate`: keyframes a second; logs and the store
-    go to `out`; backend: see backend_process; settings: more parameters of the node. RuntimeError
-    when it does not come up.
+def run(
+    sequence: Sequence,
+    kills: int,
+    rate: float,
+    out: Path,
+    seed: int = 0,
+    backend: str = BACKEND,
+    settings: Mapping[str, Any] | None = None,
+) -> Lives:
+    """Start a node, kill it, and repeat `kills` times. Returns its Lives.
+
+    rate: keyframes per second. Logs and the store are written to `out`. backend: see
+    backend_process. settings: further parameters of the node. Raises RuntimeError if it does not
+    start.
     """
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     lives, rng, stream = Lives(), np.random.default_rng(seed), Stream(sequence)
@@ -59,7 +77,7 @@ def run(sequence, kills, rate, out, seed=0, backend=BACKEND, settings=None):
         **(settings or {}),
         "refine_every_keyframes": 0,
     }
-    for life in range(kills + 1):  # the last one is only looked at
+    for life in range(kills + 1):  # the last one is only checked
         snapshot, log = newest(store), logs / f"{life:03d}.log"
         with ros() as context, backend_process(log, parameters, NAMESPACE, backend) as node:
             witness = Witness(context, stream)
@@ -84,8 +102,8 @@ def run(sequence, kills, rate, out, seed=0, backend=BACKEND, settings=None):
     return lives
 
 
-def newest(folder):
-    """The newest Snapshot in a store's folder that can be read, or None."""
+def newest(folder: Path) -> Snapshot | None:
+    """Return the newest readable Snapshot in a store's folder, or None."""
     for path in sorted((folder / "snapshots").glob("[0-9]" * 6), reverse=True):
         try:
             return Snapshot.load(path)
@@ -94,30 +112,47 @@ def newest(folder):
     return None
 
 
-def _live(lives, witness, node, log, snapshot, rate, rng, kind):
-    """Until the moment of the kill: kind "early": whatever it is at, "late": it works, "refined":
-    it has just published a snapshot.
+def _live(
+    lives: Lives,
+    witness: Witness,
+    node: subprocess.Popen[bytes],
+    log: Path,
+    snapshot: Snapshot | None,
+    rate: float,
+    rng: np.random.Generator,
+    kind: str,
+) -> None:
+    """Run a life until the moment of the kill.
+
+    kind "early": at any moment after the start; "late": during normal operation; "refined": right
+    after a snapshot was published; "last": when the output was checked.
     """
-    begin, looked = time.monotonic(), []
+    begin, looked = time.monotonic(), threading.Event()
     generation = 0 if snapshot is None else snapshot.generation
     if generation < lives.generation:
         lives.wrong.append(
-            f"generation {lives.generation} was heard of, the newest on disk is {generation}"
+            f"generation {lives.generation} was published, but the newest on disk is {generation}"
         )
     lives.generation = max(lives.generation, generation)
     witness.send_forever(lives.sent, rate)
-    witness.start(lambda: looked.append(_look(lives, witness, snapshot, begin)))
+
+    def look() -> None:
+        _look(lives, witness, snapshot, begin)
+        looked.set()
+
+    witness.start(look)
     if kind == "early":
         time.sleep(rng.uniform(0.0, EARLY_SECONDS))
         return
-    _until(lambda: looked, node, log, "what it serves")
+    _until(looked.is_set, node, log, "its output")
     if kind == "late":
         time.sleep(rng.uniform(0.0, LATE_SECONDS))
     elif kind == "refined":
         patience_ends = time.monotonic() + REFINEMENT_SECONDS
         _until(
             lambda: (
-                witness.status.generation > lives.generation or time.monotonic() > patience_ends
+                (witness.status is not None and witness.status.generation > lives.generation)
+                or time.monotonic() > patience_ends
             ),
             node,
             log,
@@ -126,17 +161,20 @@ def _live(lives, witness, node, log, snapshot, rate, rng, kind):
         time.sleep(rng.uniform(0.0, 0.3))
 
 
-def _until(condition, node, log, what):
+def _until(
+    condition: Callable[[], object], node: subprocess.Popen[bytes], log: Path, what: str
+) -> None:
+    """Wait until condition(). Raises RuntimeError if the node ends or takes too long."""
     limit = time.monotonic() + START_SECONDS
     while not condition():
         if node.poll() is not None or time.monotonic() > limit:
-            raise RuntimeError(f"{what}: waited in vain, see {log}:\n{tail(log)}")
+            raise RuntimeError(f"timed out waiting for {what}, see {log}:\n{tail(log)}")
         time.sleep(0.01)
 
 
-def _look(lives, witness, snapshot, begin):
-    """Compare what a restarted node serves, before any new refinement, with the Snapshot and the
-    keyframes it had.
+def _look(lives: Lives, witness: Witness, snapshot: Snapshot | None, begin: float) -> None:
+    """Compare the output of a restarted node, before any new refinement, with its Snapshot and its
+    keyframes.
     """
     ids = witness.stored_ids()
     if ids is None:
@@ -157,11 +195,12 @@ def _look(lives, witness, snapshot, begin):
         lives.served, lives.differing = lives.served + 1, lives.differing + bool(wrong)
         lives.seconds.append(time.monotonic() - begin)
     lives.looked_at += 1
-    if not witness.set(refine_every_keyframes=EVERY) and not witness.closing.is_set():
+    if not witness.set(refine_every_keyframes=REFINE_EVERY) and not witness.closing.is_set():
         lives.wrong.append("refine_every_keyframes could not be set")
 
 
-def _remember(lives, witness):
+def _remember(lives: Lives, witness: Witness) -> None:
+    """Add the observations of one life."""
     lives.acknowledged |= set(witness.acknowledged_ids())
     lives.sent += len(witness.sent)
     if witness.status is not None:
@@ -171,8 +210,8 @@ def _remember(lives, witness):
         )
 
 
-def _kill(lives, witness, node):
-    """SIGKILL for the node; what it started must end of itself."""
+def _kill(lives: Lives, witness: Witness, node: subprocess.Popen[bytes]) -> None:
+    """Send SIGKILL to the node and check that its child processes end."""
     children = psutil.Process(node.pid).children(recursive=True)
     node.kill()
     node.wait()
@@ -183,9 +222,9 @@ def _kill(lives, witness, node):
         lives.wrong.append(f"{len(alive)} processes outlived the node")
 
 
-def as_dict(lives):
-    """Lives as plain numbers: kills, sent, acknowledged, lost, looked_at, served, differing,
-    seconds_median and seconds_most (from the start until all was served), snapshots, wrong.
+def as_dict(lives: Lives) -> dict[str, Any]:
+    """Return Lives as JSON values: kills, sent, acknowledged, lost, looked_at, served, differing,
+    seconds_median and seconds_most (from the start until everything was served), snapshots, wrong.
     """
     seconds = lives.seconds or [np.nan]
     return {
@@ -203,29 +242,29 @@ def as_dict(lives):
     }
 
 
-def table(lives):
-    """Rows (what, measured, target, whether it is met)."""
-    yield "the node was killed", f"{lives.kills} times", "", None
+def table(lives: Lives) -> Iterator[TableRow]:
+    """Yield rows (what, measured, target, whether it is met; None without a target)."""
+    yield "kills of the node", f"{lives.kills} times", "", None
     for state, text in STATES.items():
         if lives.moments[state]:
             yield f"of them {text}", f"{lives.moments[state]}", "", None
     yield "keyframes acknowledged", f"{len(lives.acknowledged)} of {lives.sent} sent", "", None
     yield "acknowledged keyframes lost", f"{len(lives.lost)}", "0", not lives.lost
     yield (
-        "starts looked at to the end, before the next kill",
+        "starts checked completely before the next kill",
         f"{lives.looked_at} of {lives.kills + 1}",
         "",
         None,
     )
     yield (
-        "the last snapshot was served (path, poses, map, TF, localize)",
+        "starts that served the last snapshot (path, poses, map, TF, localize)",
         (f"{lives.served - lives.differing} of {lives.served}"),
         "all",
         lives.served > lives.differing == 0,
     )
     seconds = lives.seconds or [np.nan]
     yield (
-        "seconds from the start until all was served",
+        "seconds from the start until everything was served",
         f"{np.median(seconds):.1f}, at most {max(seconds):.1f}",
         "",
         None,

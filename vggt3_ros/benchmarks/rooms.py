@@ -1,14 +1,18 @@
-"""How well images are localized as a home grows room by room: by the scene memory alone, and
-verified.
-"""
+"""Measure localization as a home grows room by room: by the scene memory alone, and verified."""
 
 import time
+from collections.abc import Iterator
+from collections.abc import Sequence as Items
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from vggt3_ros.benchmarks.progress import Progress
 from vggt3_ros.config import BackendConfig
+from vggt3_ros.datasets.sequence import Sequence
 from vggt3_ros.datasets.synthetic import home_tours
 from vggt3_ros.evaluation.localization import score_localizations
 from vggt3_ros.features.frame import FrameSource
@@ -16,24 +20,32 @@ from vggt3_ros.features.matching import Matcher
 from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.features.xfeat import XFeatEncoder
 from vggt3_ros.memory.keeper import MemoryKeeper
-from vggt3_ros.memory.localizer import Localizer, Scene
+from vggt3_ros.memory.localizer import Localization, Localizer
+from vggt3_ros.memory.scenes import Scene
 from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.store.snapshot import MEMORY_FILE, Snapshot
 from vggt3_ros.surface.fusion import empty_map
 from vggt3_ros.system.memory_use import peak_mb
 
 
-def measure(sequence, folder, rooms, settings, progress):
-    """Rows of numbers (dict), one for each number of rooms, as they are made.
+def measure(
+    sequence: Sequence,
+    folder: Path,
+    rooms: Items[int],
+    settings: dict[str, Any],
+    progress: Progress,
+) -> Iterator[dict[str, Any]]:
+    """Yield a row (dict) for each number of rooms.
 
-    sequence: of home_tours, with truth; folder: keyframes and memories that are there are not made
-    again. Maps are made at true poses, each grown from the one before. settings: config values by
-    flat name. progress(text, fraction).
+    sequence: of home_tours, with truth. folder: stores keyframes and memories; existing ones are
+    reused. Maps are built at true poses, each grown from the previous one. settings: config values
+    by flat name.
     """
     config = BackendConfig.from_flat({"device": "cpu"} | settings)
     with KeyframeStore(folder / "store") as store:
         encoder = XFeatEncoder(config.features, "cpu")
         frames = FrameSource(store, encoder, config.resources.frame_cache_mb)
+        assert sequence.groundtruth is not None
         inside = home_tours.room_of(sequence.groundtruth)
         for i, truth in enumerate(sequence.groundtruth):
             if inside[i] >= max(rooms):
@@ -53,7 +65,7 @@ def measure(sequence, folder, rooms, settings, progress):
             snapshot, saved = _snapshot(ids, sequence), folder / f"rooms-{count}"
             if not saved.exists():
                 started = time.perf_counter()
-                memory = keeper.kept(
+                memory = keeper.update(
                     memory,
                     ids.tolist(),
                     snapshot.T_map_cam,
@@ -63,6 +75,8 @@ def measure(sequence, folder, rooms, settings, progress):
                     saved, memory
                 )
             memory = keeper.load(saved, snapshot)
+            if memory is None:
+                raise ValueError(f"{saved} holds no scene memory: remove it")
             row = {
                 "rooms": count,
                 "keyframes": len(ids),
@@ -79,7 +93,9 @@ def measure(sequence, folder, rooms, settings, progress):
             )
 
 
-def _snapshot(ids, sequence):
+def _snapshot(ids: np.ndarray, sequence: Sequence) -> Snapshot:
+    """Return a Snapshot of keyframes at their true poses."""
+    assert sequence.groundtruth is not None
     truth = sequence.groundtruth[ids]
     return Snapshot(
         1,
@@ -93,13 +109,16 @@ def _snapshot(ids, sequence):
     )
 
 
-def _scores(sequence, count, localizer, scene, progress):
+def _scores(
+    sequence: Sequence, count: int, localizer: Localizer, scene: Scene, progress: Progress
+) -> dict[str, Any]:
+    """Localize the queries in the first `count` rooms and score them."""
     asked = [
         query
         for query in sequence.queries
         if home_tours.room_of(query.T_world_cam[None])[0] < count
     ]
-    answers = {"localization_memory": [], "localization": []}
+    answers: dict[str, list[Localization]] = {"localization_memory": [], "localization": []}
     for k, query in enumerate(asked):
         image = query.image
         for name, found in answers.items():

@@ -1,11 +1,16 @@
-"""Measurements behind `vggt3 benchmark session`: what the node's processes take in memory over a
-session of thousands of keyframes.
+"""Measurements behind `vggt3 benchmark session`: memory of the node's processes over a session of
+thousands of keyframes.
 """
 
 import math
 import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
-from vggt3_ros.benchmarks.node import answers
+from vggt3_ros.benchmarks.node import TableRow, answers
+from vggt3_ros.datasets.sequence import Sequence
+from vggt3_ros.ros.clients.goal_client import GoalClient
 from vggt3_ros.ros.clients.processes import (
     BACKEND,
     MemoryWatch,
@@ -18,16 +23,24 @@ from vggt3_ros.ros.load.observer import IN_FLIGHT, Observer
 from vggt3_ros.ros.load.stream import Walk
 from vggt3_ros.store.keyframes import KeyframeStore
 
-REFINE_SECONDS = 1800.0  # the longest that one refinement may take
+REFINE_SECONDS = 1800.0  # longest allowed refinement
 
 
-def run(sequence, batch, period, out, backend=BACKEND, settings=None, progress=None):
-    """Send all keyframes of a Sequence, refining after every `batch`, with a localize request
-    every `period` seconds meanwhile.
+def run(
+    sequence: Sequence,
+    batch: int,
+    period: float,
+    out: Path,
+    backend: str = BACKEND,
+    settings: Mapping[str, Any] | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, Any]:
+    """Send all keyframes of a Sequence and refine after every `batch`, with a localize request
+    every `period` seconds.
 
-    Returns {"rows": one dict of numbers a refinement, "peak_mb": of node, worker and fusion
+    Returns {"rows": one dict of figures per refinement, "peak_mb": of node, worker and fusion
     together, "lost": keyframes that were not stored, "localize": as node.answers}.
-    progress(keyframes refined). RuntimeError when a process fails.
+    progress(keyframes refined). Raises RuntimeError if a process fails.
     """
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     parameters = {
@@ -55,9 +68,13 @@ def run(sequence, batch, period, out, backend=BACKEND, settings=None, progress=N
     return {"rows": rows, "peak_mb": memory.peak_mb, "lost": lost, "localize": answers(observer)}
 
 
-def _grown(observer, refiner, walk, count, memory):
-    """`count` keyframes more, refined: what the processes took meanwhile, MB."""
-    first = len(memory.samples) - 1  # there is one every half second: a batch may be quicker
+def _grown(
+    observer: Observer, refiner: GoalClient, walk: Walk, count: int, memory: MemoryWatch
+) -> dict[str, Any]:
+    """Send `count` more keyframes and refine. Returns the memory that the processes used
+    meanwhile, MB.
+    """
+    first = len(memory.samples) - 1  # one sample per half second; a batch may take less
     observer.send(walk, count, lambda k: 0.0, IN_FLIGHT)
     result = refined(refiner, REFINE_SECONDS)
     own, others = zip(*(sample[1:] for sample in memory.samples[first:]))
@@ -71,8 +88,8 @@ def _grown(observer, refiner, walk, count, memory):
     }
 
 
-def table(result, limit_mb):
-    """Rows (what, measured, target, whether it is met; None without a target)."""
+def table(result: Mapping[str, Any], limit_mb: float) -> Iterator[TableRow]:
+    """Yield rows (what, measured, target, whether it is met; None without a target)."""
     for row in result["rows"]:
         yield (
             f"{row['keyframes']} keyframes",
@@ -82,7 +99,7 @@ def table(result, limit_mb):
             None,
         )
     yield (
-        "most memory, node, worker and fusion",
+        "peak memory of node, worker and fusion together",
         f"{result['peak_mb']:.0f} MB",
         f"{limit_mb:.0f} MB",
         result["peak_mb"] <= limit_mb,

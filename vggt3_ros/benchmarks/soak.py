@@ -1,13 +1,17 @@
-"""The node for minutes on end: keyframes, localize requests, broken messages, and a worker that is
-killed again and again.
+"""Run the node for minutes with keyframes, localize requests, malformed messages, and a worker
+that is killed repeatedly.
 """
 
 import os
 import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
-from vggt3_ros.benchmarks.node import answers, memory_curve
+from vggt3_ros.benchmarks.node import TableRow, answers, memory_curve
+from vggt3_ros.datasets.sequence import Sequence
 from vggt3_ros.evaluation.trajectory import trajectory_error
 from vggt3_ros.ros.clients.processes import BACKEND, MemoryWatch, backend_process, uncaught
 from vggt3_ros.ros.load.harness import NAMESPACE, ready, ros
@@ -17,13 +21,30 @@ from vggt3_ros.ros.load.stream import Stream
 from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.store.snapshot import Snapshot
 
+
+class Refusals(Protocol):
+    """The part of a Status message that counts refused keyframes."""
+
+    refused: int
+
+
 AGE_TARGET, NODE_MB_PER_MINUTE = 0.2, 10.0
 
 
-def run(sequence, minutes, rate, out, seed=0, backend=BACKEND, settings=None):
-    """Rows (what, measured, target, whether it is met) of a soak. Logs and stores go to `out`;
-    backend: see backend_process; settings: more parameters of the node. RuntimeError when the node
-    is lost.
+def run(
+    sequence: Sequence,
+    minutes: float,
+    rate: float,
+    out: Path,
+    seed: int = 0,
+    backend: str = BACKEND,
+    settings: Mapping[str, Any] | None = None,
+) -> list[TableRow]:
+    """Run a soak test. Returns rows (what, measured, target, whether it is met; None without a
+    target).
+
+    Logs and stores are written to `out`. backend: see backend_process. settings: further
+    parameters of the node. Raises RuntimeError if the node dies.
     """
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     stream, log = Stream(sequence), out / "soak.log"
@@ -47,11 +68,9 @@ def run(sequence, minutes, rate, out, seed=0, backend=BACKEND, settings=None):
             observer.send(stream, count, _pace(rate, seed), None)
             observer.closing.set()
             time.sleep(3.0)
-            alive, rows, status = (
-                node.poll() is None,
-                np.array(memory.samples[begin:]),
-                observer.status,
-            )
+            alive, rows = node.poll() is None, np.array(memory.samples[begin:])
+            status = observer.status
+            assert status is not None  # it was ready
         finally:
             observer.close()
     return [
@@ -62,28 +81,30 @@ def run(sequence, minutes, rate, out, seed=0, backend=BACKEND, settings=None):
     ]
 
 
-def _pace(rate, seed):
-    """Keyframes come in bursts and pauses, `rate` a second on average."""
+def _pace(rate: float, seed: int) -> Callable[[int], float]:
+    """Return the send times of keyframes that arrive in bursts, `rate` per second on average."""
     waits = np.random.default_rng(seed).exponential(1 / rate, 1_000_000)
     waits[0] = 0.0
     return np.cumsum(waits).__getitem__
 
 
-def _keyframes(out, count, status, vandal):
+def _keyframes(out: Path, count: int, status: Refusals, vandal: Vandal) -> Iterator[TableRow]:
     with KeyframeStore(out / "soak_store", read_only=True) as store:
         ids = store.ids()
     lost = count - sum(id < BROKEN_IDS for id in ids)
     foreign = len(ids) - (count - lost)
     yield "keyframes lost", f"{lost} of {count}", "0", lost == 0
     yield (
-        "broken keyframes refused",
-        f"{status.refused} of {vandal.sent}, {foreign} taken",
+        "malformed keyframes refused",
+        f"{status.refused} of {vandal.sent}, {foreign} accepted",
         "all",
         (status.refused == vandal.sent and not foreign),
     )
 
 
-def _node(alive, log, killer, observer, vandal):
+def _node(
+    alive: bool, log: Path, killer: WorkerKiller, observer: Observer, vandal: Vandal
+) -> Iterator[TableRow]:
     exceptions = uncaught(log)
     yield "the node is alive", "yes" if alive else "no", "yes", alive
     yield "uncaught exceptions", f"{exceptions}", "0", exceptions == 0
@@ -94,7 +115,7 @@ def _node(alive, log, killer, observer, vandal):
         else "none"
     )
     yield (
-        "kills of the worker after which a refinement completed",
+        "kills of the worker followed by a completed refinement",
         text,
         "all",
         bool(done) and len(done) == len(killer.recoveries),
@@ -110,7 +131,7 @@ def _node(alive, log, killer, observer, vandal):
         found["lost"] == 0 < found["localized"],
     )
     yield (
-        "requests that make no sense answered",
+        "malformed requests answered",
         f"{vandal.asked - vandal.unanswered} of {vandal.asked}",
         "all",
         vandal.unanswered == 0,
@@ -123,34 +144,32 @@ def _node(alive, log, killer, observer, vandal):
     )
 
 
-def _memory(rows):
+def _memory(rows: np.ndarray) -> Iterator[TableRow]:
     curve = memory_curve(rows)
     node, worker = curve["node"], curve["worker"]
     yield (
-        "memory of the node, by quarters of the time",
+        "memory of the node at each quarter of the time",
         " ".join(f"{mb:.0f}" for mb in node["mb"]) + " MB",
         "",
         None,
     )
     yield (
-        "its growth over the last half",
+        "its growth over the second half",
         f"{node['slope']:+.1f} MB/min",
         f"{NODE_MB_PER_MINUTE:g} MB/min",
         (node["slope"] <= NODE_MB_PER_MINUTE),
     )
-    yield "memory of the worker, at most", f"{rows[:, 2].max():.0f} MB", "", None
+    yield "peak memory of the worker", f"{rows[:, 2].max():.0f} MB", "", None
     yield (
-        "memory of the worker, by quarters",
+        "memory of the worker at each quarter of the time",
         " ".join(f"{mb:.0f}" for mb in worker["mb"]) + " MB",
         "",
         None,
     )
 
 
-def _map(out, stream):
-    """The last snapshot against the truth, beside the odometry; without truth nothing is to be
-    said.
-    """
+def _map(out: Path, stream: Stream) -> Iterator[TableRow]:
+    """Compare the last snapshot and its odometry with the truth, if there is one."""
     newest = max((out / "soak_store" / "snapshots").glob("[0-9]" * 6), default=None)
     if newest is None:
         yield "last map", "none: no refinement completed", "one", False
@@ -158,7 +177,7 @@ def _map(out, stream):
     snapshot = Snapshot.load(newest)
     yield "last map", f"{len(snapshot)} keyframes, {len(snapshot.cloud)} points", "", None
     if stream.truth is None:
-        yield "its error (ATE)", "not known: the sequence has no truth", "", None
+        yield "its error (ATE)", "unknown: the sequence has no ground truth", "", None
         return
     truth = stream.truth[[stream.index(int(id)) for id in snapshot.keyframe_ids]]
     yield error_row(
@@ -169,8 +188,8 @@ def _map(out, stream):
     )
 
 
-def error_row(corrected_m, odometry_m):
-    """ATE of the map and of the odometry that it was made from."""
+def error_row(corrected_m: float, odometry_m: float) -> TableRow:
+    """Return the row of the map's ATE beside that of its odometry."""
     return (
         "its error (ATE)",
         f"{100 * corrected_m:.1f} cm",

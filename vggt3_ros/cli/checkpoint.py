@@ -1,25 +1,32 @@
-"""vggt3 checkpoint: look into a network checkpoint, or prove the network against a parity case."""
+"""vggt3 checkpoint: inspect a network checkpoint, or check the network against a parity case."""
 
 import argparse
 import dataclasses
 import json
 
+from vggt3_ros.cli import SubParsers
 from vggt3_ros.network.licences import FOR_CHECKPOINT
 
-_LICENCES = "No weights are part of this package. Known to fit:\n" + "\n".join(
+_LICENCES = "This package contains no weights. Compatible ones:\n" + "\n".join(
     f"  {weights}" for weights in FOR_CHECKPOINT
 )
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    shown = {"description": _LICENCES, "formatter_class": argparse.RawDescriptionHelpFormatter}
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command to `subparsers`."""
     parser = subparsers.add_parser(
-        "checkpoint", help="inspect network weights, check the network", **shown
+        "checkpoint",
+        help="inspect network weights, check the network",
+        description=_LICENCES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
 
     inspect = actions.add_parser(
-        "inspect", help="configuration, size and completeness of a checkpoint", **shown
+        "inspect",
+        help="show configuration, size and completeness of a checkpoint",
+        description=_LICENCES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     inspect.add_argument(
         "checkpoint", metavar="PATH", help="file, folder or hub id (owner/name[@revision])"
@@ -36,13 +43,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--tolerance",
         type=float,
         default=1e-4,
-        help="largest error that passes (default %(default)g)",
+        help="largest accepted error (default %(default)g)",
     )
     parity.set_defaults(run=run_parity)
 
 
 def run_inspect(arguments: argparse.Namespace) -> int:
-    """0 when every tensor is there, 1 when the checkpoint cannot be loaded."""
+    """Return 0 if every tensor is present, else 1."""
     from vggt3_ros.network.checkpoint import inspect_checkpoint
 
     found = inspect_checkpoint(arguments.checkpoint)
@@ -79,7 +86,7 @@ def run_inspect(arguments: argparse.Namespace) -> int:
 
 
 def run_parity(arguments: argparse.Namespace) -> int:
-    """0 when every output is within the tolerance, 1 otherwise."""
+    """Return 0 if every output is within the tolerance, else 1."""
     from vggt3_ros.network.parity import run_case
 
     result = run_case(arguments.case)
@@ -101,6 +108,6 @@ def run_parity(arguments: argparse.Namespace) -> int:
     for name in result.not_compared:
         print(f"{'-':>9}  {name}: this network has no such output")
     if result.unknown_config:
-        print(f"passed over config entries: {', '.join(result.unknown_config)}")
+        print(f"ignored config entries: {', '.join(result.unknown_config)}")
     print(f"{'within' if passed else 'NOT within'} {arguments.tolerance:g}")
     return 0 if passed else 1

@@ -1,31 +1,53 @@
-"""What evaluate, replay and frontend share: a data set by its path, and how to read it."""
+"""Arguments shared by evaluate, replay and frontend: the path of a data set, and how to read it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vggt3_ros.datasets.dataset import Options
 
 HELP = "folder in the TUM, 7-Scenes or EuRoC layout, or a rosbag2 (folder, .mcap or .db3)"
 
 
-def add_frame_arguments(parser, **path):
-    """PATH and where its images are. path: of add_argument, where there may be several."""
-    parser.add_argument("path", help=HELP, **path)
+def add_frame_arguments(
+    parser: argparse.ArgumentParser, *, nargs: str | None = None, metavar: str | None = None
+) -> None:
+    """Add PATH and the arguments that say where its images are. nargs, metavar: of PATH, see add_argument."""
+    parser.add_argument("path", help=HELP, nargs=nargs, metavar=metavar)
     topics = parser.add_argument_group(
-        "bags", "topics are guessed by type and name where they are not given"
+        "bags", "topics that are not given are guessed by type and name"
     )
     for name, what in (
         ("image", "sensor_msgs/Image or CompressedImage"),
         ("camera-info", "sensor_msgs/CameraInfo"),
-        ("depth", "depth; registered where its frame or CameraInfo is not the image's; '': none"),
+        (
+            "depth",
+            "depth, registered if its frame or CameraInfo differs from the image's; '': none",
+        ),
         ("depth-camera-info", "its sensor_msgs/CameraInfo"),
-        ("right", "image of a second camera to the right, which gives depth where no topic does"),
+        (
+            "right",
+            "image of a second camera to the right, for depth from stereo if there is no depth topic",
+        ),
         ("right-camera-info", "its sensor_msgs/CameraInfo, p[3] = -fx * baseline"),
-        ("keyframes", "vggt3_ros/Keyframe, instead of all others"),
+        ("keyframes", "vggt3_ros/Keyframe, used instead of all other topics"),
         ("odometry", "nav_msgs/Odometry, or poses as PoseStamped or TransformStamped"),
-        ("groundtruth", "truth for what the odometry is of, same types; never guessed"),
+        (
+            "groundtruth",
+            "ground truth of the frame that the odometry tracks, same types; never guessed",
+        ),
     ):
         topics.add_argument(f"--{name}-topic", metavar="TOPIC", help=what)
     topics.add_argument(
         "--base-frame",
         metavar="FRAME",
         default="",
-        help="what the odometry's poses are of; by default its child_frame_id",
+        help="frame that the odometry tracks; by default its child_frame_id",
     )
     topics.add_argument(
         "--camera-in-base",
@@ -35,35 +57,36 @@ def add_frame_arguments(parser, **path):
     topics.add_argument(
         "--rectified",
         action="store_true",
-        help="the images are rectified: p of the CameraInfo holds, k and d do not",
+        help="the images are rectified: use p of the CameraInfo, not k and d",
     )
     parser.add_argument(
         "--input",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="what belongs to an image and which poses are "
-        "believed, by the names of the node's input parameters: sync_tolerance=0.04 (s), pose_gap=0.5 (s), "
-        "jump_translation=0 (m), jump_rotation=0 (rad)",
+        help="synchronization and pose checks, by the names of the node's input parameters: "
+        "sync_tolerance=0.04 (s), pose_gap=0.5 (s), jump_translation=0 (m), jump_rotation=0 (rad)",
     )
     parser.add_argument(
         "--time-offset",
         action="append",
         default=[],
         metavar="LIST=SECONDS",
-        help="add so much to the stamps of depth, right, "
-        "odometry or groundtruth, whose clock is not that of the images",
+        help="add this to the stamps of depth, right, odometry or groundtruth, if their clock differs "
+        "from that of the images",
     )
     parser.add_argument(
         "--no-stereo",
         action="store_true",
-        help="the left camera alone, without depth from stereo (EuRoC, bags)",
+        help="use only the left camera, without depth from stereo (EuRoC, bags)",
     )
 
 
-def add_sequence_arguments(parser, **path):
-    """The same, with odometry and which of the frames are keyframes."""
-    add_frame_arguments(parser, **path)
+def add_sequence_arguments(
+    parser: argparse.ArgumentParser, *, nargs: str | None = None, metavar: str | None = None
+) -> None:
+    """Add the frame arguments, the odometry, and the selection of keyframes."""
+    add_frame_arguments(parser, nargs=nargs, metavar=metavar)
     parser.add_argument(
         "--odometry",
         metavar="FILE",
@@ -79,12 +102,13 @@ def add_sequence_arguments(parser, **path):
         "--drift",
         type=float,
         metavar="M",
-        help="no odometry: the truth, made to drift by so many metres (ATE)",
+        help="instead of odometry, use the ground truth with simulated drift of this many metres (ATE)",
     )
     add_selection_arguments(parser)
 
 
-def add_selection_arguments(parser):
+def add_selection_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that select keyframes."""
     parser.add_argument(
         "--select",
         action="append",
@@ -98,8 +122,10 @@ def add_selection_arguments(parser):
     )
 
 
-def options(arguments, queries=None):
-    """Options of datasets.dataset from what the two functions above added."""
+def options(arguments: argparse.Namespace, queries: str | None = None) -> Options:
+    """Return the Options of datasets.dataset from the parsed arguments. Raises ValueError for
+    contradictory ones.
+    """
     from dataclasses import replace
 
     from vggt3_ros.datasets.dataset import Options
@@ -148,7 +174,8 @@ def options(arguments, queries=None):
     )
 
 
-def _pose(text):
+def _pose(text: str | None) -> np.ndarray | None:
+    """Parse 'x y z qx qy qz qw' to a pose (4, 4). Raises ValueError."""
     if text is None:
         return None
     from vggt3_ros.geometry import se3
@@ -164,11 +191,11 @@ def _pose(text):
         ) from error
 
 
-def _numbers(option, pairs, names):
-    """["translation=0.3", ...] -> {"translation": 0.3}; ValueError naming the pair that makes no
-    sense.
+def _numbers(option: str, pairs: Iterable[str], names: Iterable[str]) -> dict[str, float]:
+    """Parse ["translation=0.3", ...] to {"translation": 0.3}. Raises ValueError naming an invalid
+    pair.
     """
-    values = {}
+    values: dict[str, float] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or name not in names:
@@ -178,7 +205,7 @@ def _numbers(option, pairs, names):
         try:
             values[name] = float(text)
         except ValueError as error:
-            raise ValueError(f"{option} {pair}: '{text}' is no number") from error
+            raise ValueError(f"{option} {pair}: '{text}' is not a number") from error
         if not abs(values[name]) < float("inf"):
-            raise ValueError(f"{option} {pair}: '{text}' is no number")
+            raise ValueError(f"{option} {pair}: '{text}' is not a number")
     return values

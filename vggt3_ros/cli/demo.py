@@ -1,12 +1,29 @@
-"""vggt3 demo: the main job end to end over real DDS, scored against known truth."""
+"""vggt3 demo: run the whole system over real DDS and score it against ground truth."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from vggt3_ros.cli import SubParsers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from tqdm import tqdm
+
+    from vggt3_ros.datasets.sequence import Sequence
+    from vggt3_ros.ros.clients.demo import Outcome
 
 APARTMENT_RATE = 4.0
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command to `subparsers`."""
     parser = subparsers.add_parser(
         "demo",
-        help="front end, back end and client as ROS 2 processes, on a rendered apartment or a folder",
+        help="run front end, back end and client as ROS 2 processes, on a rendered apartment or a folder",
     )
     parser.add_argument(
         "folder",
@@ -17,13 +34,14 @@ def add_parser(subparsers):
         "--odometry", help="trajectory file of the front end, odometry.txt by default"
     )
     parser.add_argument(
-        "--out", default="demo_output", help="folder of plot, map, trajectory and table"
+        "--out", default="demo_output", help="output folder for plot, map, trajectory and table"
     )
-    parser.add_argument("--rate", type=float, default=APARTMENT_RATE, help="keyframes a second")
+    parser.add_argument("--rate", type=float, default=APARTMENT_RATE, help="keyframes per second")
     parser.set_defaults(run=run)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
     from pathlib import Path
 
     from vggt3_ros.datasets.tum import load_tum
@@ -35,7 +53,7 @@ def run(arguments):
     sequence = load_tum(folder, odometry=arguments.odometry)
     if sequence.groundtruth is None:
         raise ValueError(
-            f"{folder} has no groundtruth.txt to score against; use `vggt3 replay` for a run without scores"
+            f"{folder} has no groundtruth.txt to score against; use `vggt3 replay` to run without scores"
         )
     _remove_old_store(out / "store")
     try:
@@ -54,8 +72,8 @@ def run(arguments):
     return 0
 
 
-def bar(description, total, unit):
-    """A progress bar; nothing but a line at its end where nobody watches."""
+def bar(description: str, total: int, unit: str) -> tqdm[NoReturn]:
+    """Return a progress bar; without a terminal only its final line is printed."""
     from tqdm import tqdm
 
     return tqdm(
@@ -67,13 +85,15 @@ def bar(description, total, unit):
     )
 
 
-def _bar_interval():
+def _bar_interval() -> float:
+    """Return the seconds between updates: effectively infinite without a terminal."""
     import sys
 
     return 0.1 if sys.stderr.isatty() else 1e9
 
 
-def _apartment(out):
+def _apartment(out: Path) -> Path:
+    """Render the apartment, or reuse it."""
     from functools import partial
 
     from tqdm import tqdm
@@ -83,15 +103,16 @@ def _apartment(out):
     return apartment.write(out / "apartment", partial(tqdm, mininterval=_bar_interval()))
 
 
-def _remove_old_store(folder):
-    """The keyframes of an earlier demo: this one sends the same ids with other stamps."""
+def _remove_old_store(folder: Path) -> None:
+    """Remove the store of an earlier demo, because this one sends the same ids with other stamps."""
     import shutil
 
     if (folder / "keyframes.db").exists():
         shutil.rmtree(folder)
 
 
-def _report(sequence, outcome, out, exact):
+def _report(sequence: Sequence, outcome: Outcome, out: Path, exact: bool) -> None:
+    """Score the outcome, print the table and write the files."""
     from vggt3_ros.datasets.tum_files import write_trajectory_tum
     from vggt3_ros.evaluation.report import plot_trajectories, table, write_json
     from vggt3_ros.evaluation.trajectory import trajectory_error
@@ -99,11 +120,12 @@ def _report(sequence, outcome, out, exact):
     from vggt3_ros.surface.export import write_ply
 
     ids = outcome.ids
+    assert sequence.groundtruth is not None  # run() checked it
     truth, stamps = sequence.groundtruth[ids], sequence.stamps_ns[ids]
     odometry = trajectory_error(sequence.T_odom_cam[ids], truth, stamps)
     corrected = trajectory_error(outcome.T_map_cam, truth, stamps)
     T_truth_map = corrected.T_truth_estimate
-    result = {
+    result: dict[str, Any] = {
         "odometry": {"ate_m": odometry.ate_m, "rotation_deg": odometry.rotation_deg},
         "corrected": {"ate_m": corrected.ate_m, "rotation_deg": corrected.rotation_deg},
     }
@@ -130,11 +152,14 @@ def _report(sequence, outcome, out, exact):
         f"{sequence.name}: ATE {100 * corrected.ate_m:.1f} cm (odometry {100 * odometry.ate_m:.1f} cm)",
     )
     print(
-        f"\nin {out}: table.json, trajectory.png, trajectory.txt (TUM), map.ply; logs backend.log, player.log"
+        f"\nin {out}: table.json, trajectory.png, trajectory.txt (TUM), map.ply; logs: backend.log, player.log"
     )
 
 
-def _localization_scores(sequence, outcome, T_truth_map):
+def _localization_scores(
+    sequence: Sequence, outcome: Outcome, T_truth_map: np.ndarray
+) -> dict[str, Any]:
+    """Score the localizations of the queries whose pose is known."""
     from vggt3_ros.evaluation.localization import score_localizations
 
     known = [i for i, query in enumerate(sequence.queries) if query.T_world_cam is not None]
@@ -150,9 +175,11 @@ def _localization_scores(sequence, outcome, T_truth_map):
     }
 
 
-def _map_error(sequence, points, T_truth_map, exact):
-    """Median distance to the true surfaces where they are known exactly, else to the map fused at
-    the true poses.
+def _map_error(
+    sequence: Sequence, points: np.ndarray, T_truth_map: np.ndarray, exact: bool
+) -> float:
+    """Return the median distance, metres, to the exact surfaces, or else to a map fused at the
+    true poses.
     """
     if exact:
         from vggt3_ros.datasets.synthetic import apartment
@@ -165,6 +192,7 @@ def _map_error(sequence, points, T_truth_map, exact):
     from vggt3_ros.evaluation.cloud import cloud_error
     from vggt3_ros.surface.fusion import fuse
 
+    assert sequence.groundtruth is not None  # run() checked it
     known = np.flatnonzero(np.isfinite(sequence.groundtruth).all(axis=(1, 2)))
     reference = fuse(
         (sequence.keyframes[int(i)] for i in known), sequence.groundtruth[known], MapConfig()

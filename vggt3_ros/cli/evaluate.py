@@ -1,9 +1,12 @@
-"""vggt3 evaluate: refine a recorded sequence and score it against its ground truth, without
-ROS.
-"""
+"""vggt3 evaluate: refine a recorded sequence and score it against its ground truth, without ROS."""
+
+import argparse
+
+from vggt3_ros.cli import SubParsers
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command to `subparsers`."""
     from vggt3_ros.cli.dataset import add_sequence_arguments
 
     parser = subparsers.add_parser(
@@ -12,11 +15,11 @@ def add_parser(subparsers):
     add_sequence_arguments(parser)
     parser.add_argument(
         "--queries",
-        help="images to localize: a list as queries.txt (the default in TUM folders) with "
+        help="images to localize: a list like queries.txt (the default in TUM folders) with "
         "<name>_groundtruth.txt, or another data set of the same scene and camera",
     )
-    parser.add_argument("--out", help="write the figures as JSON here")
-    parser.add_argument("--plot", help="write the trajectories as PNG here")
+    parser.add_argument("--out", help="write the figures to this JSON file")
+    parser.add_argument("--plot", help="plot the trajectories to this PNG file")
     parser.add_argument(
         "--report",
         metavar="FILE",
@@ -26,36 +29,37 @@ def add_parser(subparsers):
     parser.add_argument(
         "--fixed-poses",
         action="store_true",
-        help="trust the given poses: map and localize, correct nothing",
+        help="trust the given poses: map and localize without correcting them",
     )
     parser.add_argument(
         "--no-depth",
         action="store_true",
-        help="withhold the measured depth: what a camera without depth would give",
+        help="ignore the measured depth, as with a camera without depth",
     )
     parser.add_argument(
         "--grow",
         type=int,
         default=0,
         metavar="K",
-        help="refine without the last K keyframes first, then add them: what growing a map costs",
+        help="refine without the last K keyframes first, then add them, to measure the cost of growing a map",
     )
     parser.add_argument(
         "--store",
-        help="keep keyframes and snapshots in this folder (it must not hold any); temporary by default",
+        help="keep keyframes and snapshots in this folder (must not hold any yet); temporary by default",
     )
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a config value, as memory.steps=300",
+        help="set a config value, such as memory.steps=300",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
     import tempfile
     from pathlib import Path
 

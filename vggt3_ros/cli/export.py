@@ -1,7 +1,16 @@
-"""vggt3 export: what save_map or a run of the back end left, as files other tools read."""
+"""vggt3 export: write a saved map or a store to files for other tools."""
+
+import argparse
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from vggt3_ros.cli import SubParsers
+
+T = TypeVar("T")
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command to `subparsers`."""
     parser = subparsers.add_parser(
         "export",
         help="write a saved map or a store as TUM trajectory, PLY, COLMAP, glTF or rerun file",
@@ -22,12 +31,13 @@ def add_parser(subparsers):
     parser.add_argument(
         "--rerun", metavar="FILE", help="points, trajectory and images as .rrd (needs rerun-sdk)"
     )
-    parser.add_argument("--max-points", type=int, metavar="N", help="thin the points to so many")
+    parser.add_argument("--max-points", type=int, metavar="N", help="thin the points to at most N")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
     from functools import partial
 
     from tqdm import tqdm
@@ -42,7 +52,10 @@ def run(arguments):
         )
     if arguments.max_points is not None and arguments.max_points < 1:
         raise ValueError(f"--max-points must be 1 or more, got {arguments.max_points}")
-    bar = lambda name: partial(tqdm, desc=name, unit="keyframe", disable=arguments.quiet or None)
+
+    def bar(name: str) -> Callable[[list[T]], Iterable[T]]:
+        return partial(tqdm, desc=name, unit="keyframe", disable=arguments.quiet or None)
+
     with open_map(arguments.path) as (store, snapshot):
         cloud = snapshot.cloud.thinned(arguments.max_points or len(snapshot.cloud))
         if arguments.tum:
@@ -67,3 +80,4 @@ def run(arguments):
 
             write_rerun(arguments.rerun, store, snapshot, cloud, bar("rerun"))
     print(f"map {snapshot.generation}: {len(snapshot)} keyframes, {len(cloud)} points")
+    return 0

@@ -1,16 +1,31 @@
-"""vggt3 frontend: visual odometry on a recorded RGB-D or stereo data set, its keyframes over ROS
-2.
+"""vggt3 frontend: visual odometry on a recorded RGB-D or stereo data set; sends its keyframes over
+ROS 2.
 """
 
+from __future__ import annotations
 
-def add_parser(subparsers):
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from vggt3_ros.cli import SubParsers
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vggt3_ros.frontend.tracker_process import TrackerProcess
+    from vggt3_ros.store.keyframe import Keyframe
+
+
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command to `subparsers`."""
     from vggt3_ros.cli.dataset import add_frame_arguments, add_selection_arguments
     from vggt3_ros.cli.replay import add_pace_arguments
 
     parser = subparsers.add_parser(
         "frontend",
-        help="an example front end: RGB-D odometry on a folder or bag, keyframes over ROS 2",
-        description="Tracks every frame by itself; odometry in the data set is not used.",
+        help="run an example front end: RGB-D odometry on a folder or bag, keyframes over ROS 2",
+        description="Tracks every frame itself and ignores odometry in the data set.",
     )
     add_frame_arguments(parser)
     add_selection_arguments(parser)
@@ -18,7 +33,7 @@ def add_parser(subparsers):
     parser.add_argument(
         "--tracker",
         metavar="COMMAND",
-        help="a tracker in its own process instead of the RGB-D odometry, as "
+        help="run this tracker in a process of its own instead of the RGB-D odometry, such as "
         '"scripts/orbslam3-tracker ORBvoc.txt" (needs pyorbslam3, GPL-3)',
     )
     parser.add_argument(
@@ -28,12 +43,13 @@ def add_parser(subparsers):
         "`vggt3 evaluate PATH --odometry FILE` scores it",
     )
     parser.add_argument(
-        "--offline", action="store_true", help="no ROS: track, and write --trajectory"
+        "--offline", action="store_true", help="track and write --trajectory without ROS"
     )
     parser.set_defaults(run=run)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
     from contextlib import nullcontext
 
     from tqdm import tqdm
@@ -50,9 +66,10 @@ def run(arguments):
         raise ValueError("--offline needs --trajectory FILE to write to")
     chosen = options(arguments)
     recording = open_recording(arguments.path, chosen)
-    stamps, poses = [], []
+    stamps: list[int] = []
+    poses: list[np.ndarray] = []
 
-    def noted(tracker):
+    def recorded(tracker: TrackerProcess | None) -> Iterator[Keyframe]:
         keyframes = tracked_keyframes(
             recording, None if chosen.every_frame else chosen.limits, tracker
         )
@@ -65,9 +82,9 @@ def run(arguments):
 
     with TrackerProcess(arguments.tracker) if arguments.tracker else nullcontext() as tracker:
         sent = (
-            sum(1 for _ in noted(tracker))
+            sum(1 for _ in recorded(tracker))
             if arguments.offline
-            else play(arguments, noted(tracker), int(recording.stamps_ns[0]))
+            else play(arguments, recorded(tracker), int(recording.stamps_ns[0]))
         )
     if arguments.trajectory:
         write_trajectory_tum(arguments.trajectory, stamps, poses, "T_odom_cam, RGB-D odometry")

@@ -1,16 +1,33 @@
-"""vggt3 import: what VGGT-Long, VGGT-SLAM or LingBot-Map left of a run, as keyframes of a map."""
+"""vggt3 import: convert the output of VGGT-Long, VGGT-SLAM or LingBot-Map to keyframes of a map."""
 
-import itertools
+from __future__ import annotations
 
-CLOCK_START = 1.0  # seconds; to ROS a stamp of zero is none
+import argparse
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from vggt3_ros.cli import SubParsers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from vggt3_ros.cli.progress import StageBars
+    from vggt3_ros.config import BackendConfig
+    from vggt3_ros.datasets.feed_forward import Run
+    from vggt3_ros.geometry.camera import Camera
+
+CLOCK_START = 1.0  # seconds; ROS takes a stamp of zero for unset
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command to `subparsers`."""
     parser = subparsers.add_parser(
         "import",
-        help="a trajectory with points of VGGT-Long, VGGT-SLAM or LingBot-Map -> keyframes, refined",
-        description="Poses become the odometry of keyframes, dense output their depth. A store with its refined map is left, which the node "
-        "continues and vggt3 export, localize and view read.",
+        help="convert a trajectory and points of VGGT-Long, VGGT-SLAM or LingBot-Map to keyframes and refine them",
+        description="Poses become the odometry of the keyframes, dense output their depth. Writes a store with its refined map. The "
+        "node can continue it; vggt3 export, localize and view can read it.",
     )
     parser.add_argument(
         "run_path",
@@ -25,40 +42,40 @@ def add_parser(subparsers):
     parser.add_argument(
         "--kind",
         choices=("vggt-long", "vggt-slam", "lingbot-map"),
-        help="by default told by the files",
+        help="by default determined from the files",
     )
     parser.add_argument(
         "--scale",
         type=float,
         default=1.0,
         metavar="METRES",
-        help="of one unit of the run: these networks know no scale",
+        help="length of one unit of the run, because these networks do not estimate scale",
     )
     parser.add_argument(
         "--camera",
         metavar="FILE",
-        help="camera.yaml of the images, instead of what the run estimated",
+        help="camera.yaml of the images, instead of the camera that the run estimated",
     )
     parser.add_argument(
         "--points",
         metavar="FILE.ply",
-        help="points of the run, seen from the cameras for depth where there is no other",
+        help="points of the run, projected into the cameras where there is no other depth",
     )
     parser.add_argument(
         "--least-confidence",
         type=float,
         default=1.5,
-        help="of depth (LingBot-Map); 1 is not sure at all",
+        help="minimum confidence of depth (LingBot-Map); 1 means no confidence",
     )
     parser.add_argument(
-        "--every", type=int, default=1, metavar="N", help="only every Nth image is a keyframe"
+        "--every", type=int, default=1, metavar="N", help="use only every Nth image as a keyframe"
     )
     parser.add_argument(
         "--rate",
         type=float,
         default=10.0,
         metavar="HZ",
-        help="of the images, where their names are no stamps in seconds",
+        help="image rate, used if the file names are not stamps in seconds",
     )
     parser.add_argument("--keyframes-only", action="store_true", help="do not refine")
     parser.add_argument(
@@ -66,13 +83,14 @@ def add_parser(subparsers):
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a config value, as memory.steps=300",
+        help="set a config value, such as memory.steps=300",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
     import shutil
     from pathlib import Path
 
@@ -107,14 +125,22 @@ def run(arguments):
     return 0
 
 
-def _imported(found, camera, arguments, folder, config, bars):
+def _imported(
+    found: Run,
+    camera: Camera | None,
+    arguments: argparse.Namespace,
+    folder: Path,
+    config: BackendConfig,
+    bars: StageBars,
+) -> str:
+    """Write the keyframes to a store, refine them unless told otherwise, and return a summary."""
     from vggt3_ros.backend import Backend
     from vggt3_ros.store.keyframe import Keyframe
     from vggt3_ros.store.keyframes import KeyframeStore
 
     if camera is None:
         raise ValueError(
-            f"{arguments.run_path} tells no camera: write its width, height, fx, fy, cx, cy into a file and name it with --camera"
+            f"{arguments.run_path} does not contain the camera: write width, height, fx, fy, cx, cy to a file and name it with --camera"
         )
     chosen = range(0, len(found.images), arguments.every)
     stamps, depth_of = (
@@ -145,37 +171,40 @@ def _imported(found, camera, arguments, folder, config, bars):
         return f"{text}, {loops} loops, {len(snapshot.cloud)} points"
 
 
-def _image(file, camera):
-    """(pixels, bytes of the file as they are)"""
+def _image(file: Path, camera: Camera) -> tuple[np.ndarray, bytes]:
+    """Return (pixels, the unchanged bytes of the file)."""
     from vggt3_ros.datasets.image_files import read_image
 
     return read_image(file, camera), file.read_bytes()
 
 
-def _stamps(files, rate):
-    """Nanoseconds: the names' seconds where all are decimal numbers that increase, else by the
-    rate.
+def _stamps(files: Sequence[Path], rate: float) -> list[int]:
+    """Return stamps in nanoseconds: the seconds in the file names if all are increasing decimal
+    numbers, else by the rate.
     """
     import re
+    from itertools import pairwise
 
     matches = [re.fullmatch(r"(\d{1,10})\.(\d{1,9})", file.stem) for file in files]
-    if all(matches):
-        stamps = [int(match[1]) * 10**9 + int(match[2].ljust(9, "0")) for match in matches]
-        if all(a < b for a, b in itertools.pairwise(stamps)) and stamps[0] > 0:
-            return stamps
+    stamps = [int(match[1]) * 10**9 + int(match[2].ljust(9, "0")) for match in matches if match]
+    increasing = all(a < b for a, b in pairwise(stamps))
+    if len(stamps) == len(files) and increasing and stamps[0] > 0:
+        return stamps
     return [int((CLOCK_START + index / rate) * 1e9) for index in range(len(files))]
 
 
-def _depth(found, camera, arguments):
-    """depth(i) -> (height, width) float32 metres, or None."""
+def _depth(
+    found: Run, camera: Camera, arguments: argparse.Namespace
+) -> Callable[[int], np.ndarray | None]:
+    """Return depth(i), which returns (height, width) float32 metres or None."""
     import numpy as np
 
-    if found.load_depth is not None:
+    load_depth = found.load_depth
+    if load_depth is not None:
         from vggt3_ros.datasets.feed_forward import whole_image
 
         return lambda i: (
-            whole_image(found.load_depth(i), (camera.height, camera.width))
-            * np.float32(arguments.scale)
+            whole_image(load_depth(i), (camera.height, camera.width)) * np.float32(arguments.scale)
         )
     if not arguments.points:
         return lambda i: None
@@ -185,7 +214,7 @@ def _depth(found, camera, arguments):
     points, pinhole = read_points(arguments.points), camera.undistorted()
     if camera.is_distorted:
         raise ValueError(
-            "--points needs images without distortion: its depth is projected without any"
+            "--points needs images without distortion, because the points are projected without it"
         )
     return lambda i: (
         projected_depth(points, found.T_world_cam[i], pinhole) * np.float32(arguments.scale)

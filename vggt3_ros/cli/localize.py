@@ -1,10 +1,21 @@
-"""vggt3 localize: where were these images taken, in a saved map? Without ROS."""
+"""vggt3 localize: localize images in a saved map, without ROS."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from vggt3_ros.cli import SubParsers
+
+if TYPE_CHECKING:
+    from vggt3_ros.memory.localizer import Localization
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command to `subparsers`."""
     parser = subparsers.add_parser(
         "localize",
-        help="say where images were taken in a saved map, without ROS",
+        help="localize images in a saved map, without ROS",
         description="Prints a line "
         "for each image: its name and the pose of the camera (optical axes) in the map, 'x y z qx qy qz qw' in "
         "metres, with its standard deviation; or why it was not localized. Exit status 1 when one was not.",
@@ -19,25 +30,28 @@ def add_parser(subparsers):
         "--camera",
         metavar="FILE",
         help="camera.yaml with width, height, fx, fy, cx, cy [, distortion_model, distortion]; "
-        "by default the camera of the map, where the image has its size",
+        "by default the camera of the map, for images of its size",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="the scene memory's answer alone: faster and coarser"
+        "--quick", action="store_true", help="use the scene memory alone: faster and coarser"
     )
     parser.add_argument(
-        "--json", action="store_true", help="one JSON object a line, with matrix and covariance"
+        "--json",
+        action="store_true",
+        help="print one JSON object per line, with matrix and covariance",
     )
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a config value, as localizer.minimum_inliers=25",
+        help="set a config value, such as localizer.minimum_inliers=25",
     )
     parser.set_defaults(run=run)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
     from pathlib import Path
 
     from vggt3_ros.backend import Backend
@@ -51,7 +65,7 @@ def run(arguments):
     config = BackendConfig.from_flat(parse_settings(arguments.set))
     missing = [name for name in arguments.images if not Path(name).is_file()]
     if missing:
-        raise ValueError(f"there is no file {missing[0]}")
+        raise ValueError(f"file not found: {missing[0]}")
     with open_map(arguments.path) as (store, snapshot):
         camera = (
             read_camera(Path(arguments.camera), 1.0)[0]
@@ -69,12 +83,13 @@ def run(arguments):
     return 1 if lost else 0
 
 
-def _as_text(name, found):
+def _as_text(name: str, found: Localization) -> str:
+    """Format the answer for an image as one line."""
     import numpy as np
 
     from vggt3_ros.geometry import se3
 
-    if found.code != "ok":
+    if found.T_map_cam is None or found.covariance is None:
         return f"{name}: {found.code.replace('_', ' ')}: {found.message}"
     position, quaternion = se3.to_quaternion(found.T_map_cam)
     sigma = np.sqrt(np.diag(found.covariance))
@@ -82,10 +97,11 @@ def _as_text(name, found):
     return f"{name}: {numbers}  +- {np.linalg.norm(sigma[:3]):.4f} m, {np.linalg.norm(sigma[3:]):.4f} rad, {found.inliers} inliers"
 
 
-def _as_json(name, found):
+def _as_json(name: str, found: Localization) -> str:
+    """Format the answer for an image as a JSON object."""
     from vggt3_ros.system import strict_json
 
-    fields = {
+    fields: dict[str, object] = {
         "image": name,
         "code": found.code,
         "message": found.message,

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import signal
 import sys
+from collections.abc import Sequence
 
 COMMANDS = (
     "evaluate",
@@ -20,10 +21,11 @@ COMMANDS = (
     "benchmark",
     "soak",
 )
-MODULES = {"import": "import_run"}  # a keyword is no module
+MODULES = {"import": "import_run"}  # a keyword cannot name a module
 
 
-def build_parser():
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="vggt3", description="A SLAM back end that distils a scene into a small network."
     )
@@ -33,17 +35,20 @@ def build_parser():
     return parser
 
 
-def main(argv=None):
-    """Exit status: 0, or 2 with one line of text where the input is at fault."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Return the exit status: 0; 2 with a line of text if the input is invalid; 130 if
+    interrupted.
+    """
     try:
         if argv is None:
             from vggt3_ros.system.environment import restart_with_settings
 
             restart_with_settings()
-            # scripts/vggt3.in had another while this was imported
+            # scripts/vggt3.in installs its own handler while this is imported.
             signal.signal(signal.SIGINT, signal.default_int_handler)
         arguments = build_parser().parse_args(argv)
-        return arguments.run(arguments) or 0
+        status: int = arguments.run(arguments) or 0
+        return status
     except (ValueError, OSError) as error:
         print(f"vggt3: {error}", file=sys.stderr)
         return 2

@@ -1,12 +1,17 @@
-"""vggt3 merge: maps of several runs or robots, as one."""
+"""vggt3 merge: merge maps of several runs or robots into one."""
+
+import argparse
+
+from vggt3_ros.cli import SubParsers
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command to `subparsers`."""
     parser = subparsers.add_parser(
         "merge",
-        help="saved maps or stores of several runs or robots -> one map",
-        description="The first map gives the frame. Each other one is found in it by localizing its images, "
-        "without a hint; all are then refined together. Ids and stamps may collide.",
+        help="merge saved maps or stores of several runs or robots",
+        description="The first map defines the frame. Each further map is placed in it by localizing its images, "
+        "without an initial guess; then all are refined together. Ids and stamps may collide.",
     )
     parser.add_argument(
         "maps",
@@ -25,13 +30,14 @@ def add_parser(subparsers):
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a config value, as memory.steps=300",
+        help="set a config value, such as memory.steps=300",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(run=run)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
     import shutil
     from pathlib import Path
 
@@ -43,7 +49,7 @@ def run(arguments):
     from vggt3_ros.store import durable
 
     if len(arguments.maps) < 2:
-        raise ValueError("name two maps or more to merge")
+        raise ValueError("name two or more maps to merge")
     out = Path(arguments.out)
     if out.exists() or out.is_symlink():
         raise ValueError(f"{out} exists: name a new folder with --out")
@@ -61,7 +67,7 @@ def run(arguments):
         shutil.rmtree(partial, ignore_errors=True)
     for folder, loaded in merged:
         x, y, z = loaded.T_map_loaded[:3, 3]
-        print(f"{folder}: {loaded.added} keyframes, its frame lies at {x:.2f} {y:.2f} {z:.2f} m")
+        print(f"{folder}: {loaded.added} keyframes, origin at {x:.2f} {y:.2f} {z:.2f} m")
     sessions = dict(zip(snapshot.keyframe_ids.tolist(), snapshot.sessions.tolist()))
     across = sum(
         loop.accepted and sessions[loop.source_id] != sessions[loop.target_id]

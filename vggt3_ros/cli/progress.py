@@ -1,17 +1,24 @@
-"""A progress bar for each stage of a refinement."""
+"""Show a progress bar for each stage of a refinement."""
+
+from typing import NoReturn, Self
 
 from tqdm import tqdm
 
 
 class StageBars:
-    """bars(stage, fraction): opens the stage's bar, moves it, closes it when the next begins. Use
-    in a with statement.
+    """Progress bars as a context manager.
+
+    bars(stage, fraction) opens the bar of a stage, moves it, and closes it when the next stage
+    begins.
     """
 
-    def __init__(self, quiet=False):
-        self.quiet, self.stage, self.bar = quiet, None, None
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.stage: str | None = None
+        self.bar: tqdm[NoReturn] | None = None
 
-    def __call__(self, stage, fraction):
+    def __call__(self, stage: str, fraction: float) -> None:
+        """Show the progress of a stage."""
         if stage != self.stage:
             self.close()
             self.stage = stage
@@ -21,16 +28,18 @@ class StageBars:
                 disable=self.quiet or None,
                 bar_format="{desc}{percentage:3.0f}%|{bar:40}| {elapsed}",
             )
-        self.bar.update(max(0, 100 * fraction - self.bar.n))
+        if self.bar is not None:
+            self.bar.update(max(0, 100 * fraction - self.bar.n))
 
-    def close(self):
+    def close(self) -> None:
+        """Complete the current bar."""
         if self.bar is not None:
             self.bar.update(100 - self.bar.n)
             self.bar.close()
         self.stage = self.bar = None
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -1,11 +1,22 @@
-"""vggt3 replay: a recorded data set as a front end over DDS."""
+"""vggt3 replay: play a recorded data set as a front end over DDS."""
 
+from __future__ import annotations
+
+import argparse
 import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from vggt3_ros.cli import SubParsers
+
+if TYPE_CHECKING:
+    from vggt3_ros.store.keyframe import Keyframe
 
 RATE, CLOCK_RATE = 5.0, 100.0
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command to `subparsers`."""
     from vggt3_ros.cli.dataset import add_sequence_arguments
 
     parser = subparsers.add_parser(
@@ -16,24 +27,24 @@ def add_parser(subparsers):
     parser.add_argument(
         "--keep-stamps",
         action="store_true",
-        help="send the recorded stamps instead of the times when they are sent",
+        help="send the recorded stamps instead of the current time",
     )
     parser.set_defaults(run=run)
 
 
-def add_pace_arguments(parser):
-    """How fast, into which frames, and with which clock."""
+def add_pace_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments for the rate, the frames and the clock."""
     parser.add_argument(
         "--rate",
         type=float,
-        help=f"keyframes a second, {RATE:g} by default; 0: as fast as the back end takes them, stamped "
-        "as far apart as recorded",
+        help=f"keyframes per second, {RATE:g} by default; 0: as fast as the back end accepts them, with the recorded "
+        "intervals between stamps",
     )
     parser.add_argument(
         "--speed",
         type=float,
         metavar="FACTOR",
-        help="as recorded, so many times as fast (the default with --clock: 1)",
+        help="play at this multiple of the recorded speed (default with --clock: 1)",
     )
     parser.add_argument(
         "--clock",
@@ -42,7 +53,7 @@ def add_pace_arguments(parser):
         const=CLOCK_RATE,
         default=0.0,
         metavar="HZ",
-        help=f"keep the recorded stamps and publish their time on /clock, {CLOCK_RATE:g} times a second by default: nodes "
+        help=f"keep the recorded stamps and publish their time on /clock, at {CLOCK_RATE:g} Hz by default; nodes "
         "need use_sim_time",
     )
     parser.add_argument(
@@ -55,12 +66,13 @@ def add_pace_arguments(parser):
         "--ros-args",
         nargs="...",
         default=[],
-        help="ROS arguments, as -r keyframes:=/robot1/keyframes, or for all topics "
+        help="ROS arguments, such as -r keyframes:=/robot1/keyframes, or for all topics "
         "-r __ns:=/robot1 -r /tf:=tf",
     )
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
     from tqdm import tqdm
 
     check_pace(arguments)
@@ -77,20 +89,25 @@ def run(arguments):
     return 0
 
 
-def play(arguments, keyframes, first_ns, keep_stamps=False):
-    """Send an iterable of Keyframes, the first stamped first_ns, as the arguments say. Returns how
-    many.
+def play(
+    arguments: argparse.Namespace,
+    keyframes: Iterable[Keyframe],
+    first_ns: int,
+    keep_stamps: bool = False,
+) -> int:
+    """Send Keyframes, the first stamped first_ns, at the pace of the arguments. Returns how many
+    were sent.
     """
     from vggt3_ros.ros.clients import player
 
     start_ns = None
     if arguments.clock or keep_stamps:
-        start_ns = first_ns or 1  # to ROS a stamp of zero is none
+        start_ns = first_ns or 1  # ROS takes a stamp of zero for unset
     elif arguments.rate == 0:
-        # without a pace nothing but the recording says how far apart they are
+        # Without a rate the recorded stamps determine the intervals.
         start_ns = time.time_ns()
     try:
-        return player.play(
+        sent: int = player.play(
             keyframes,
             first_ns,
             due(arguments, first_ns),
@@ -103,10 +120,11 @@ def play(arguments, keyframes, first_ns, keep_stamps=False):
         )
     except RuntimeError as error:
         raise ValueError(str(error)) from error
+    return sent
 
 
-def check_pace(arguments):
-    """ValueError when --rate, --speed or --clock make no sense."""
+def check_pace(arguments: argparse.Namespace) -> None:
+    """Raise ValueError if --rate, --speed or --clock are out of range or exclude each other."""
     for name, least in (("rate", 0), ("speed", 0.001), ("clock", 0)):
         value = getattr(arguments, name)
         if value is not None and not least <= value <= 10_000:
@@ -115,8 +133,10 @@ def check_pace(arguments):
         raise ValueError("--rate and --speed exclude each other")
 
 
-def due(arguments, first_ns):
-    """due(count, stamp_ns) -> seconds after the first at which a keyframe is sent."""
+def due(arguments: argparse.Namespace, first_ns: int) -> Callable[[int, int], float]:
+    """Return due(count, stamp_ns), the seconds after the first keyframe at which a keyframe is
+    sent.
+    """
     speed = arguments.speed or (1.0 if arguments.clock and arguments.rate is None else None)
     if speed:
         return lambda count, stamp_ns: (stamp_ns - first_ns) / 1e9 / speed

@@ -1,13 +1,16 @@
-"""Config values from the command line: NAME=VALUE."""
+"""Parse config values from the command line: NAME=VALUE."""
+
+from collections.abc import Iterable
 
 from vggt3_ros.config import BackendConfig
 
 
-def parse_settings(pairs):
-    """["memory.steps=300", ...] -> {"memory.steps": 300}; ValueError naming the pair that makes no
-    sense.
+def parse_settings(pairs: Iterable[str]) -> dict[str, bool | int | float | str]:
+    """Parse ["memory.steps=300", ...] to {"memory.steps": 300}. Raises ValueError naming an
+    invalid pair.
     """
-    known, out = BackendConfig().flat(), {}
+    known = BackendConfig().flat()
+    out: dict[str, bool | int | float | str] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or name not in known:

@@ -1,14 +1,29 @@
-"""vggt3 view: look at a saved map, in a window, a picture or a browser."""
+"""vggt3 view: show a saved map in a window, a picture or a browser."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vggt3_ros.cli import SubParsers
+
+if TYPE_CHECKING:
+    import numpy as np
+    import open3d as o3d
+
+    from vggt3_ros.store.snapshot import PointMap, Snapshot
 
 MOST_POINTS, MOST_WEB_POINTS = 2_000_000, 400_000
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command to `subparsers`."""
     parser = subparsers.add_parser(
         "view",
-        help="look at a saved map: points, trajectory, loops; in a browser; or make a picture of it",
-        description="Opens a window (Open3D). With --web it serves a page that follows the store while a node writes "
-        "it, shows images and says where others were taken; with --png it writes a picture. Both need no display. "
+        help="show a saved map: points, trajectory, loops; in a window, a browser or a picture",
+        description="Opens a window (Open3D). --web serves a page that follows the store while a node writes it, "
+        "shows images and localizes others; --png writes a picture. Both need no display. "
         "`vggt3 export --rerun` writes a file for the rerun viewer, with the images.",
     )
     parser.add_argument(
@@ -26,20 +41,22 @@ def add_parser(subparsers):
         "--max-points",
         type=int,
         metavar="N",
-        help=f"thin the points to so many: {MOST_POINTS:,} by default, {MOST_WEB_POINTS:,} with --web",
+        help=f"thin the points to at most N: {MOST_POINTS:,} by default, {MOST_WEB_POINTS:,} with --web",
     )
     web = parser.add_argument_group("in a browser")
     web.add_argument("--web", action="store_true", help="serve a page until Ctrl-C")
-    web.add_argument("--port", type=int, default=8080, help="of the page (%(default)s); 0: any")
+    web.add_argument(
+        "--port", type=int, default=8080, help="port of the page (default %(default)s); 0: any"
+    )
     web.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address the page is served on (%(default)s: to this machine alone); 0.0.0.0: to whoever reaches it",
+        help="address of the page (default %(default)s: this machine only); 0.0.0.0: every machine that can reach it",
     )
     web.add_argument(
         "--wait",
         action="store_true",
-        help="wait for a store that is not there yet, as beside a node",
+        help="wait for a store that does not exist yet, as beside a node",
     )
     web.add_argument(
         "--camera",
@@ -51,12 +68,13 @@ def add_parser(subparsers):
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a config value for localizing them, as device=cpu",
+        help="set a config value for localizing them, such as device=cpu",
     )
     parser.set_defaults(run=run)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
     from vggt3_ros.cli.saved_map import open_map
 
     size = _size(arguments.size)
@@ -82,7 +100,8 @@ def run(arguments):
     return 0
 
 
-def _serve(arguments, most_points):
+def _serve(arguments: argparse.Namespace, most_points: int) -> int:
+    """Serve the page until Ctrl-C. Raises ValueError for a folder that is not a store."""
     import logging
     from pathlib import Path
 
@@ -111,7 +130,8 @@ def _serve(arguments, most_points):
     return 0
 
 
-def _size(text):
+def _size(text: str) -> tuple[int, int]:
+    """Parse WIDTHxHEIGHT. Raises ValueError."""
     width, _, height = text.partition("x")
     if not (
         width.isdigit()
@@ -123,8 +143,8 @@ def _size(text):
     return int(width), int(height)
 
 
-def show(snapshot, cloud, size, title):
-    """A window until it is closed. ValueError where there is no display."""
+def show(snapshot: Snapshot, cloud: PointMap, size: tuple[int, int], title: str) -> None:
+    """Open a window and block until it is closed. Raises ValueError without a display."""
     import os
     import sys
 
@@ -132,14 +152,18 @@ def show(snapshot, cloud, size, title):
     import open3d as o3d
 
     no_window = ValueError(
-        "no window can be opened here (no display?): make a picture with --png FILE, or export it with `vggt3 export`"
+        "cannot open a window (no display?): write a picture with --png FILE, or use `vggt3 export`"
     )
     if sys.platform == "linux" and not (
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     ):
-        raise no_window  # Open3D would draw into nothing, for ever
+        raise no_window  # Open3D would hang
 
-    def lines(points, pairs, color):
+    def lines(
+        points: np.ndarray,
+        pairs: np.ndarray | Sequence[tuple[int, int]],
+        color: tuple[float, float, float],
+    ) -> o3d.geometry.LineSet:
         ends = o3d.utility.Vector2iVector(np.reshape(pairs, (-1, 2)).astype(np.int32))
         out = o3d.geometry.LineSet(o3d.utility.Vector3dVector(points), ends)
         out.paint_uniform_color(color)

@@ -24,6 +24,7 @@ from vggt3_ros.adapters.contract import intrinsics_of
 from vggt3_ros.datasets.tum_files import read_rows
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
+from vggt3_ros.store.arrays import load_arrays
 from vggt3_ros.store.codec import encoded_size
 from vggt3_ros.store.npz import load_npz
 

@@ -104,7 +104,7 @@ class KeyframeSelector:
         self._last = None
 
 
-@dataclasses.dataclass(frozen=True, eq=False)  # arrays, which pydantic does not check
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Last:
     """The last keyframe: stamp, pose and points of its view, see :func:`grid_points`."""
 

@@ -1,1 +1,1 @@
-"""The distilled scene: keys in, map points out, and where an image was taken."""
+"""The distilled scene memory: maps image features to map points and localizes images."""

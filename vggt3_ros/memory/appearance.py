@@ -1,27 +1,32 @@
-"""Does an image look as the map says it should from a pose? What tells a place from an object that
-stands in two places.
+"""Compare an image's appearance with what the map predicts from a pose. Separates a true place
+from an object that appears in two places.
 
-A poster that hangs in two homes gives hundreds of consistent matches and a pose; but then the rest
-of the image does not look like what the map has around the poster. Dense features tell: over a
-true pose, half the cells that the map expects to be seen had a similarity of at least 0.86 (real
-kitchen and rendered rooms, unseen views, maps bent by 4 cm), over the pose of a shared poster at
-most 0.65.
+A poster that hangs in two homes yields hundreds of consistent matches and a pose, but the rest of
+the image does not look like the map around that poster. Dense features reveal this. Measured on a
+real kitchen and on rendered rooms (unseen views, maps bent by 4 cm): at a true pose, half of the
+cells that the map predicts as visible had a similarity of at least 0.86; at the pose of a shared
+poster, at most 0.65.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
+from vggt3_ros.features.frame import Frame
 from vggt3_ros.geometry import se3
 
-PARTS = 12  # of the image, along each side: a poster full of slots counts as the parts it covers
-NEAREST_M = 0.1  # points nearer to the camera than this are not looked for
+PARTS = 12  # per image side; limits the weight of a poster full of slots to the parts it covers
+NEAREST_M = 0.1  # points closer to the camera are ignored
 
 
-def looked_for(query, frames, T_map_cam):
-    """Similarity of a query's cells with what the map shows there from T_map_cam.
+def map_similarity(
+    query: Frame, frames: Sequence[tuple[Frame, np.ndarray]], T_map_cam: np.ndarray
+) -> np.ndarray:
+    """Return the similarity between a query's cells and the map as seen from T_map_cam.
 
-    query: Frame. frames: [(Frame, its T_map_cam), ...]; those with depth count. -> (h, w) float32
-    cosine similarity, the best of all frames, NaN where no frame shows anything. A cell that one
-    frame sees occluded may be seen by another.
+    query: Frame. frames: [(Frame, its T_map_cam), ...]; only those with depth contribute. Returns
+    (h, w) float32 cosine similarity, the maximum over all frames, NaN where no frame shows
+    anything. A maximum, because a cell occluded in one frame may be visible in another.
     """
     features = query.features
     height, width = features.reliability.shape
@@ -46,10 +51,12 @@ def looked_for(query, frames, T_map_cam):
     return np.where(np.isfinite(best), best, np.nan).reshape(height, width)
 
 
-def remembered(query, pixels, keys):
-    """As :func:`looked_for`, of what a scene memory expects: its slots' pixels (N, 2) in the query
-    and keys (N, C) -> (PARTS, PARTS) of the image: median similarity in each, NaN where nothing is
-    expected.
+def memory_similarity(query: Frame, pixels: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Return the similarity between a query and the scene memory's prediction, per image part.
+
+    As :func:`map_similarity`, but for the pixels (N, 2) at which the memory's slots should appear
+    in the query, and the slots' keys (N, C). Returns (PARTS, PARTS): the median similarity in each
+    part of the image, NaN where no slot is expected.
     """
     features = query.features
     height, width = features.reliability.shape
@@ -67,16 +74,18 @@ def remembered(query, pixels, keys):
     return out.reshape(PARTS, PARTS)
 
 
-def agreement(similarity):
-    """(h, w) of :func:`looked_for` or :func:`remembered` -> (median similarity, share of the image
-    the map shows anything for); (0, 0) when nothing.
+def agreement(similarity: np.ndarray) -> tuple[float, float]:
+    """Summarize the similarity map (h, w) of :func:`map_similarity` or :func:`memory_similarity`.
+
+    Returns (median similarity, share of the image for which the map predicts anything); (0, 0) if
+    it predicts nothing.
     """
     shown = similarity[np.isfinite(similarity)]
     return (float(np.median(shown)), len(shown) / similarity.size) if len(shown) else (0.0, 0.0)
 
 
-def _sampled(dense, cells):
-    """(C, h, w) at (N, 2) column, row -> (C, N) of unit length, bilinear."""
+def _sampled(dense: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Sample (C, h, w) bilinearly at (N, 2) (column, row). Returns (C, N) of unit length."""
     height, width = dense.shape[1:]
     column, row = np.clip(cells, 0, (width - 1.001, height - 1.001)).T
     left, top = column.astype(np.int64), row.astype(np.int64)
@@ -87,6 +96,8 @@ def _sampled(dense, cells):
     return _unit(upper * (1 - down) + lower * down)
 
 
-def _unit(columns):
+def _unit(columns: np.ndarray) -> np.ndarray:
+    """Return float32 columns of unit length."""
     columns = columns.astype(np.float32)
-    return columns / np.maximum(np.linalg.norm(columns, axis=0), 1e-6)
+    unit: np.ndarray = columns / np.maximum(np.linalg.norm(columns, axis=0), 1e-6)
+    return unit

@@ -1,15 +1,15 @@
-"""Pairs of keys and points into a network of slots of fixed size: in closed form at first, then by
-Adam on what still gains.
+"""Distil (key, point) pairs into a fixed number of slots: a closed-form initialization, then Adam.
 
-VGG-T³ (arXiv 2602.23361) distils the growing key-value pairs of a scene into a network of fixed
-size at test time. Here that network is attention over learned key-value pairs (scene_memory.py),
-for which the weighted means of what falls together are a good start; so the optimizer has little
-left to do. It learns as scene-coordinate regression does (ACE, Brachmann et al., CVPR 2023), its
-loss is a contrastive one (cross-entropy to the slots near the true point).
+VGG-T³ (arXiv 2602.23361) distils a scene's growing set of key-value pairs into a network of fixed
+size at test time. Here the network is attention over learned key-value pairs (scene_memory.py).
+Weighted means of pairs in one spatial cell initialize it well, which leaves little to optimize. It
+is trained like scene-coordinate regression (ACE, Brachmann et al., CVPR 2023) with a contrastive
+loss: cross-entropy over the slots near the true point.
 """
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -21,42 +21,45 @@ from vggt3_ros.geometry.local_frame import origin_near, shifted
 from vggt3_ros.memory.scene_memory import SceneMemory
 
 SLOTS = 8000
-HELD_OUT = 16  # of so many pairs one judges, at most
+HELD_OUT = 16  # at most one pair in this many is held out for validation
 VALIDATION_PAIRS = 4096
 LEAST_EDGE_M = 0.01
-SHARPNESS = 30.0  # of the softmax at first, where keys have unit length on average
-PULL = 0.2  # weight of the distance from the true point beside the cross-entropy
+SHARPNESS = 30.0  # initial softmax temperature, for keys of unit mean length
+PULL = 0.2  # weight of the point error relative to the cross-entropy
 
 
 def distil(
-    keys,
-    points,
-    config=MemoryConfig(),
-    importance=None,
-    slots=SLOTS,
-    initial=None,
-    steps=None,
-    seconds=None,
-    device="cpu",
-    progress=None,
-    seed=0,
-):
-    """(M, C) keys and (M, 3) points in metres -> SceneMemory of at most `slots` slots; one call,
-    any features.
+    keys: np.ndarray | torch.Tensor,
+    points: np.ndarray | torch.Tensor,
+    config: MemoryConfig | None = None,
+    importance: np.ndarray | torch.Tensor | None = None,
+    slots: int = SLOTS,
+    initial: SceneMemory | None = None,
+    steps: int | None = None,
+    seconds: float | None = None,
+    device: torch.device | str = "cpu",
+    progress: Callable[[float], object] | None = None,
+    seed: int = 0,
+) -> SceneMemory:
+    """Distil (M, C) keys and (M, 3) points, metres, into a SceneMemory of at most `slots` slots.
+    Works with any features.
 
-    Keys are floats of any length, torch or numpy; memory.predict(keys) then says where such keys
-    lie and how sure that is. config: its batch, learning_rate and, by default, steps. importance
-    (M,): a pair weighs and is drawn in proportion to it (all alike by default). initial: a
-    SceneMemory to go on from, whose slots are kept. steps: of the optimizer after the closed form;
-    seconds: stop in time, with the learning rate schedule following the clock instead.
-    progress(fraction) is called between steps; what it raises ends the distillation.
+    Keys are floats of any length, torch or numpy. memory.predict(keys) then returns the points of
+    such keys and their uncertainty. config: supplies batch, learning_rate and the default for
+    steps. importance (M,): weight of each pair in the means and its sampling probability (uniform
+    by default). initial: a SceneMemory to continue from; its slots are kept. steps: optimizer
+    steps after the closed form. seconds: time budget; the learning-rate schedule then follows the
+    clock instead. progress(fraction) is called between steps; an exception raised there stops the
+    distillation.
 
-    memory.validation_error_m: median error on pairs that were held out. Raises ValueError for
-    fewer than 64 pairs or unequal lengths.
+    memory.validation_error_m is the median error over held-out pairs. Raises ValueError for fewer
+    than 64 pairs or unequal lengths.
     """
+    config = config or MemoryConfig()
     if len(keys) != len(points) or len(keys) < 64:
         raise ValueError(
-            f"distillation needs at least 64 pairs and as many keys as points, got {len(keys)} keys, {len(points)} points"
+            "distillation needs at least 64 pairs and equally many keys and points, "
+            f"got {len(keys)} keys, {len(points)} points"
         )
     origin = origin_near(np.asarray(torch.as_tensor(points).double().mean(0)))
     keys, points = (
@@ -97,7 +100,7 @@ def distil(
     )
 
 
-def _moved(memory, offset):
+def _moved(memory: SceneMemory, offset: np.ndarray) -> SceneMemory:
     return replace(
         memory,
         T_map_anchor=shifted(memory.T_map_anchor, offset),
@@ -105,9 +108,9 @@ def _moved(memory, offset):
     )
 
 
-def validation_error(memory, keys, points):
-    """Median distance in metres between what `memory` says of `keys` (M, C) and `points` (M,
-    3).
+def validation_error(memory: SceneMemory, keys: torch.Tensor, points: torch.Tensor) -> float:
+    """Return the median distance, metres, between `memory`'s predictions for `keys` (M, C) and
+    `points` (M, 3).
     """
     predicted, _ = memory.predict(keys)
     return float(
@@ -118,18 +121,20 @@ def validation_error(memory, keys, points):
 
 
 def trained(
-    memory,
-    keys,
-    points,
-    config,
-    weight=None,
-    steps=None,
-    seconds=None,
-    progress=None,
-    generator=None,
-):
-    """The SceneMemory after `steps` of Adam, or `seconds`, on its keys, points and temperature;
-    other arguments as for :func:`distil`.
+    memory: SceneMemory,
+    keys: torch.Tensor,
+    points: torch.Tensor,
+    config: MemoryConfig,
+    weight: torch.Tensor | None = None,
+    steps: int | None = None,
+    seconds: float | None = None,
+    progress: Callable[[float], object] | None = None,
+    generator: torch.Generator | None = None,
+) -> SceneMemory:
+    """Return the SceneMemory after `steps` optimizer steps (or `seconds`) of Adam on its keys,
+    points and temperature.
+
+    The other arguments are those of :func:`distil`.
     """
     device = memory.keys.device
     draw = _sampler(
@@ -151,7 +156,13 @@ def trained(
     rates, started, step = [group["lr"] for group in optimizer.param_groups], time.monotonic(), 0
     with torch.enable_grad():
         while True:
-            done = (time.monotonic() - started) / seconds if seconds else step / steps
+            done = (
+                (time.monotonic() - started) / seconds
+                if seconds
+                else step / steps
+                if steps
+                else 1.0
+            )
             if done >= 1:
                 break
             for group, rate in zip(optimizer.param_groups, rates):
@@ -171,7 +182,7 @@ def trained(
             step += 1
             if progress:
                 progress(min(1.0, done))
-    # Offsets are in the map's axes, points in their anchors'.
+    # Offsets are in map axes, points in the frames of their anchors.
     R = memory.T_map_anchor[memory.anchors][:, :3, :3]
     moved = np.einsum("sij,si->sj", R, offsets.detach().cpu().double().numpy())
     return replace(
@@ -183,9 +194,16 @@ def trained(
     )
 
 
-def _closed_form(keys, points, weight, slots, device):
-    """Weighted means of the pairs that fall into one cell of space, cells as small as so many
-    slots allow.
+def _closed_form(
+    keys: torch.Tensor,
+    points: torch.Tensor,
+    weight: torch.Tensor,
+    slots: int,
+    device: torch.device | str,
+) -> SceneMemory:
+    """Return a memory of the weighted means of the pairs in each spatial cell.
+
+    The cell size is the smallest tried that yields at most `slots` cells.
     """
     low, edge = points.min(0).values, LEAST_EDGE_M
     while True:
@@ -196,10 +214,13 @@ def _closed_form(keys, points, weight, slots, device):
             break
         edge *= 1.25
     mass = torch.zeros(len(cells)).index_add_(0, of, weight).clamp_min(1e-12)
-    mean = lambda values: (
-        torch.zeros(len(cells), values.shape[1]).index_add_(0, of, values * weight[:, None])
-        / mass[:, None]
-    )
+
+    def mean(values: torch.Tensor) -> torch.Tensor:
+        return (
+            torch.zeros(len(cells), values.shape[1]).index_add_(0, of, values * weight[:, None])
+            / mass[:, None]
+        )
+
     middle, key = mean(points), mean(keys)
     spread = (
         torch.zeros(len(cells)).index_add_(0, of, weight * (points - middle[of]).square().sum(1))
@@ -223,9 +244,16 @@ def _closed_form(keys, points, weight, slots, device):
     )
 
 
-def _loss(keys, points, slots, places, sharpness, width):
-    """Cross-entropy to the slots around the true point, which share it by their distance, and how
-    far the answer lies from it.
+def _loss(
+    keys: torch.Tensor,
+    points: torch.Tensor,
+    slots: torch.Tensor,
+    places: torch.Tensor,
+    sharpness: torch.Tensor,
+    width: torch.Tensor,
+) -> torch.Tensor:
+    """Return the cross-entropy over the slots near the true point, weighted by distance, plus the
+    error of the predicted point.
     """
     logits = sharpness * (keys @ slots.T - 0.5 * slots.square().sum(1))
     with torch.no_grad():
@@ -239,14 +267,16 @@ def _loss(keys, points, slots, places, sharpness, width):
     )
 
 
-def _sampler(weight, generator):
-    """draw(count) -> indices in proportion to the weights (M,)."""
+def _sampler(
+    weight: torch.Tensor, generator: torch.Generator | None
+) -> Callable[[int], torch.Tensor]:
+    """Return draw(count), which samples indices in proportion to the weights (M,)."""
     reach = torch.cumsum(weight.double(), 0)
     return lambda count: torch.searchsorted(
         reach, torch.rand(count, dtype=torch.double, generator=generator) * reach[-1]
     ).clamp_max(len(weight) - 1)
 
 
-def _schedule(done):
-    """Linear warm-up over 3 %, then a half cosine to zero."""
+def _schedule(done: float) -> float:
+    """Return the learning-rate factor: linear warm-up over 3 %, then a half cosine to zero."""
     return min(1.0, done / 0.03 + 0.05) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))

@@ -1,5 +1,5 @@
-"""What speaks for a pose that an image was given: counted once, judged by thresholds that `vggt3
-benchmark refusals` shows the margin of.
+"""The evidence for an estimated pose, collected once and compared with thresholds. `vggt3
+benchmark refusals` shows the margins of these thresholds.
 """
 
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Evidence:
-    """agreeing: matches that agree with the pose; share: of those tried; similarity: median of
-    what the image shows with what the map expects there (cosine); shown: share of the image that
-    the map expects anything in.
+    """agreeing: number of matches that agree with the pose. share: agreeing matches divided by
+    matches tried. similarity: median cosine similarity between the image and the map's prediction.
+    shown: share of the image for which the map predicts anything.
     """
 
     agreeing: int
@@ -17,8 +17,8 @@ class Evidence:
     similarity: float
     shown: float
 
-    def convinces(self, agreeing, share, similarity, shown):
-        """Whether each is at least as large."""
+    def convinces(self, agreeing: int, share: float, similarity: float, shown: float) -> bool:
+        """Return whether every value reaches its threshold."""
         return (
             self.agreeing >= agreeing
             and self.share >= share

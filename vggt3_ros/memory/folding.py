@@ -1,34 +1,40 @@
-"""Keyframes into slots, one after another: what a slot has been seen as is averaged, what no slot
-knows founds one.
+"""Fold keyframes into slots one at a time: average repeated observations of a slot, create slots
+for new points.
 
-The closed form of the distillation: no optimizer, milliseconds a keyframe, and a keyframe that is
-folded in is never needed again.
+This is the closed form of the distillation. It needs no optimizer, takes milliseconds per
+keyframe, and never reads a folded keyframe again.
 """
+
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
+from vggt3_ros.config import MemoryConfig
+from vggt3_ros.features.frame import Frame
 from vggt3_ros.geometry import se3
-from vggt3_ros.memory.pairs import CHANNELS, pairs_of
+from vggt3_ros.geometry.camera import Camera
+from vggt3_ros.memory.pairs import CHANNELS, Pairs, pairs_of
 from vggt3_ros.memory.scene_memory import SceneMemory
 
-SAME_PX = 4.0  # a slot is the same point when it is expected so near to it,
-# at the same depth (relative: what registration and depth sensors leave at edges),
+# A point and a slot are the same if the slot projects this close to the point,
+SAME_PX = 4.0
+# at the same depth (relative; covers errors of registration and of depth sensors at edges),
 SAME_DEPTH = 0.04
-SAME_KEY = 0.85  # and looks the same (cosine)
-# what looks so much like a slot nearby founds none, even if another point of the image is that
-# slot
+SAME_KEY = 0.85  # and with a similar key (cosine).
+# A point whose key is this similar to a nearby slot creates no new slot, even if that slot is
+# assigned to another point of the image.
 KNOWN_KEY = 0.95
 NEAREST_M = 0.1
-RIVALS = 8  # slots nearby that a point is compared with
-POINT_SIGMA = 0.005  # metres, of a point seen once
-EDGE_M = 0.25  # of the cells in which slots are counted
-DECIDED = 0.5  # share of its points that a keyframe must show known for it to be held out
+RIVALS = 8  # nearby slots that a point is compared with
+POINT_SIGMA = 0.005  # metres, for a point observed once
+EDGE_M = 0.25  # edge of the cells in which the slot density is limited
+DECIDED = 0.5  # share of a keyframe's points that must be known already for it to be held out
 
 
-def empty(device):
-    """A memory of nothing."""
+def empty(device: torch.device | str) -> SceneMemory:
+    """Return a memory without slots and keyframes."""
     none = np.zeros(0, np.float32)
     return SceneMemory(
         torch.zeros((0, CHANNELS), dtype=torch.float16, device=device),
@@ -44,8 +50,13 @@ def empty(device):
     )
 
 
-def folded(frames, poses, config, device="cpu"):
-    """Frames and their T_map_cam (N, 4, 4), MemoryConfig -> SceneMemory of all of them."""
+def folded(
+    frames: Iterable[Frame],
+    poses: Iterable[np.ndarray],
+    config: MemoryConfig,
+    device: torch.device | str = "cpu",
+) -> SceneMemory:
+    """Fold frames at their T_map_cam (N, 4, 4) into one new SceneMemory."""
     folding = Folding(empty(device), config.max_depth)
     for frame, pose in zip(frames, poses):
         folding.add(frame, pose)
@@ -53,11 +64,11 @@ def folded(frames, poses, config, device="cpu"):
 
 
 class Folding:
-    """Takes keyframes into a SceneMemory, which it copies. max_depth: metres, of what is
-    remembered.
+    """Adds keyframes to a copy of a SceneMemory. max_depth: metres; points farther away are not
+    stored.
     """
 
-    def __init__(self, memory, max_depth):
+    def __init__(self, memory: SceneMemory, max_depth: float) -> None:
         self._memory, self._max_depth = memory, max_depth
         self._keys, self._points = _Rows(memory.keys.float().cpu().numpy()), _Rows(memory.points)
         self._map_points, self._anchors = _Rows(memory.map_points), _Rows(memory.anchors)
@@ -65,9 +76,10 @@ class Folding:
         self._ids, self._poses = memory.keyframe_ids.tolist(), list(memory.T_map_anchor)
         self._folded, self._held_out = list(memory.T_folded), memory.held_out.tolist()
 
-    def add(self, frame, T_map_cam, may_hold_out=False):
-        """Fold one keyframe in. may_hold_out: leave it out, for good, where it shows mostly what
-        is known already.
+    def add(self, frame: Frame, T_map_cam: np.ndarray, may_hold_out: bool = False) -> None:
+        """Fold one keyframe in.
+
+        may_hold_out: hold the keyframe out permanently if most of its points are known already.
         """
         pairs = pairs_of(frame, self._max_depth)
         row = len(self._ids)
@@ -89,9 +101,9 @@ class Folding:
         self._observed.extend(np.ones(new.sum(), np.float32))
         self._spread.extend(np.full(new.sum(), POINT_SIGMA, np.float32))
 
-    def memory(self, most, density):
-        """The SceneMemory of at most `most` slots, `density` in a cell of 0.25 m: those seen most
-        often.
+    def memory(self, most: int, density: int) -> SceneMemory:
+        """Return the SceneMemory of at most `most` slots, and at most `density` per cell of 0.25
+        m. Keeps the slots observed most often.
         """
         whole = self._memory
         rows = {
@@ -114,10 +126,11 @@ class Folding:
             steps=whole.steps,
         )
 
-    def _beside(self, T_map_cam):
-        """Where a keyframe is in a frame in which all are as they were to their neighbours when
-        they were folded in: as it is now to the nearest. So what bends between two refinements
-        adds up.
+    def _beside(self, T_map_cam: np.ndarray) -> np.ndarray:
+        """Return a keyframe's pose in the frame in which all keyframes were folded in.
+
+        The pose relative to the nearest keyframe is the current one. Thus deformations of the map
+        accumulate over several refinements.
         """
         if not self._poses:
             return T_map_cam
@@ -128,9 +141,12 @@ class Folding:
             self._folded[nearest] @ se3.inverse(self._poses[nearest]) @ T_map_cam
         )
 
-    def association(self, pairs, camera, T_map_cam):
-        """(pairs, their slots: one slot each and the other way round; mask of the pairs that a
-        slot knows).
+    def association(
+        self, pairs: Pairs, camera: Camera, T_map_cam: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Assign pairs to slots, one to one.
+
+        Returns (indices of pairs, indices of their slots, mask of the pairs that match any slot).
         """
         known = np.zeros(len(pairs), bool)
         none = np.zeros(0, np.int64)
@@ -156,8 +172,8 @@ class Folding:
         known[first] = True
         return first, second, known
 
-    def _average(self, pairs, seen, slots):
-        """The running means of keys and points, and how far the points lie apart."""
+    def _average(self, pairs: Pairs, seen: np.ndarray, slots: np.ndarray) -> None:
+        """Update the running means of keys and points, and the spread of the points."""
         count = self._observed.all()[slots][:, None]
         keys = self._keys.all()[slots] * count + pairs.keys[seen]
         self._keys.all()[slots] = keys / np.maximum(
@@ -181,25 +197,27 @@ class Folding:
         self._observed.all()[slots] += 1
 
 
-def mutual(first, second, score):
-    """Candidate pairs (N,) of indices with their scores -> those that are the best of both, as two
+def mutual(
+    first: np.ndarray, second: np.ndarray, score: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return those of the candidate pairs of indices (N,) whose score is the best of both, as two
     arrays.
     """
     best = _best_of(first, score) & _best_of(second, score)
     return first[best], second[best]
 
 
-def _best_of(group, score):
-    """Mask of the highest score of each group, one each."""
+def _best_of(group: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Return a mask of the highest score in each group, exactly one per group."""
     order = np.lexsort((-score, group))
     mask = np.zeros(len(group), bool)
     mask[order[np.unique(group[order], return_index=True)[1]]] = True
     return mask
 
 
-def densest(points, observed, most, density):
-    """Indices of at most `most` points (S, 3) in all and `density` in a cell, those with the most
-    observations (S,).
+def densest(points: np.ndarray, observed: np.ndarray, most: int, density: int) -> np.ndarray:
+    """Return the indices of the points (S, 3) to keep: at most `most` in total and `density` per
+    cell, those with the most observations (S,).
     """
     cells = np.floor(points / EDGE_M).astype(np.int64)
     order = np.lexsort((-observed, *cells.T))
@@ -215,15 +233,15 @@ def densest(points, observed, most, density):
 
 
 class _Rows:
-    """An array that grows at its end without being copied each time."""
+    """An array that grows at its end in amortized constant time."""
 
-    def __init__(self, first):
+    def __init__(self, first: np.ndarray) -> None:
         self._array, self._count = first.copy(), len(first)
 
-    def all(self):
+    def all(self) -> np.ndarray:
         return self._array[: self._count]
 
-    def extend(self, rows):
+    def extend(self, rows: np.ndarray) -> None:
         end = self._count + len(rows)
         if end > len(self._array):
             grown = np.empty(

@@ -1,33 +1,40 @@
-"""Where was this image taken? Scene memory -> coarse pose without a hint -> nearest keyframes ->
-refined pose.
-"""
+"""Localize an image: scene memory, coarse pose without a hint, nearest keyframes, refined pose."""
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
 import cv2
 import numpy as np
 
-from vggt3_ros.features.frame import encode_image
-from vggt3_ros.features.matching import mutual_nearest
+from vggt3_ros.config import LocalizerConfig
+from vggt3_ros.features.frame import Frame, encode_image
+from vggt3_ros.features.matching import Matcher, mutual_nearest
+from vggt3_ros.features.xfeat import XFeatEncoder
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.camera import Camera
 from vggt3_ros.geometry.overlap import near_pose
 from vggt3_ros.memory.evidence import Evidence
+from vggt3_ros.memory.pose_refinement import RefinedPose
 from vggt3_ros.memory.recall import Recall, recall, resemblance, to_ask
+from vggt3_ros.memory.scene_memory import SceneMemory
+from vggt3_ros.memory.scenes import Scene
 from vggt3_ros.memory.verification import Verification
 
-CLOSER_LOOKS = 2  # keyframes that LighterGlue compares with an image
+CLOSER_LOOKS = 2  # keyframes matched with an image by LighterGlue
 OK, NO_MAP, NOT_LOCALIZED, BAD_IMAGE = "ok", "no_map", "not_localized", "bad_image"
 
 
 @dataclass(frozen=True, eq=False)
 class Localization:
-    """code: ok, no_map, not_localized or bad_image; message says why not. T_map_cam (4, 4) camera
-    (optical) to map and covariance (6, 6) in map axes, x y z rotX rotY rotZ, metres and radians,
-    are None unless code is ok. inliers: agreeing matches (verified) or cells (not).
-    reprojection_error_px: their median. generation: of the snapshot asked. verified: refined
-    against keyframes.
+    """The answer to a localization request.
+
+    code: ok, no_map, not_localized or bad_image; message gives the reason otherwise. T_map_cam (4,
+    4), camera (optical) to map, and covariance (6, 6) in map axes, x y z rotX rotY rotZ, metres
+    and radians, are None unless code is ok. inliers: number of agreeing matches (verified) or
+    slots (not verified). reprojection_error_px: their median error. generation: of the snapshot
+    used. verified: whether the pose was refined against keyframes.
     """
 
     code: str
@@ -41,44 +48,37 @@ class Localization:
     verified: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """What a localization reads, swapped as one: a Snapshot, its SceneMemory and PlaceIndex (None
-    without depth or keypoints), and frame(keyframe id) -> Frame, None for a map without images.
-    """
-
-    snapshot: object
-    memory: object
-    places: object
-    frame: object
-
-
 class Localizer:
-    """localize() may be called from any thread, while refinements run."""
+    """Localizes images in a Scene. Thread-safe, also during refinements."""
 
-    def __init__(self, config, encoder, matcher):
+    def __init__(self, config: LocalizerConfig, encoder: XFeatEncoder, matcher: Matcher) -> None:
         self.encoder, self.matcher = encoder, matcher
         self.configure(config)
 
-    def configure(self, config):
+    def configure(self, config: LocalizerConfig) -> None:
         """Use another LocalizerConfig from the next request on."""
         self.config, self.verification = config, Verification(config)
 
-    def localize(self, scene, image, camera, hint=None, verify=True):
-        """(height, width, 3) uint8 RGB and its Camera -> Localization in the scene's map.
+    def localize(
+        self,
+        scene: Scene | None,
+        image: np.ndarray,
+        camera: Camera,
+        hint: np.ndarray | None = None,
+        verify: bool = True,
+    ) -> Localization:
+        """Localize an image (height, width, 3) uint8 RGB of `camera` in the map of a scene.
 
-        hint: T_map_cam believed near the truth, tried when the memory alone finds nothing.
-        verify=False answers with the memory's pose: faster, and no keyframe is needed. So does a
-        map without images.
+        hint: T_map_cam believed to be near the truth, tried if the memory alone finds nothing.
+        verify=False returns the memory's pose: faster, and no keyframe is read. A map without
+        images is always answered that way. A scene of None gives no_map.
         """
         started = time.perf_counter()
         problem = _unusable(image, camera)
         if problem:
             return Localization(BAD_IMAGE, problem)
         if scene is None:
-            return Localization(
-                NO_MAP, "there is no refined map yet: send keyframes and refine first"
-            )
+            return Localization(NO_MAP, "no refined map yet: send keyframes and refine first")
         query = encode_image(image, camera, self.encoder)
         look = self.verified if verify and scene.frame is not None else self.coarse
         answer = look(scene, query, hint)
@@ -86,21 +86,21 @@ class Localizer:
             answer, generation=scene.snapshot.generation, seconds=time.perf_counter() - started
         )
 
-    def coarse(self, scene, query, hint=None):
-        """A Frame -> Localization by the scene memory alone: no keyframe is looked at."""
+    def coarse(self, scene: Scene, query: Frame, hint: np.ndarray | None = None) -> Localization:
+        """Localize a Frame by the scene memory alone, without reading a keyframe."""
         return self.by_memory(scene, query, self.recalled(scene, query, hint))
 
-    def by_memory(self, scene, query, found):
-        """A Frame and what :meth:`recalled` said -> Localization by the scene memory alone."""
-        config, refined = self.config, found.refined
-        if refined is None or found.agreeing < config.memory_inliers:
+    def by_memory(self, scene: Scene, query: Frame, found: Recall) -> Localization:
+        """Turn the result of :meth:`recalled` into a Localization."""
+        config, refined, memory = self.config, found.refined, scene.memory
+        if memory is None or refined is None or found.agreeing < config.memory_inliers:
             return Localization(
                 NOT_LOCALIZED,
-                f"{found.agreeing} of {found.tried} keypoints that the scene memory recognises agree on a pose; "
-                f"{config.memory_inliers} are needed: the image shows a place that was not mapped, or too little of it",
+                f"{found.agreeing} of {found.tried} keypoints recognised by the scene memory agree on a pose, "
+                f"at least {config.memory_inliers} are required: the image shows an unmapped place, or too little of a mapped one",
                 inliers=found.agreeing,
             )
-        evidence = remembered_evidence(scene.memory, query, found)
+        evidence = remembered_evidence(memory, query, found)
         if not evidence.convinces(
             config.memory_inliers,
             config.memory_inlier_ratio,
@@ -110,7 +110,7 @@ class Localizer:
             return Localization(
                 NOT_LOCALIZED,
                 f"{found.agreeing} of {found.tried} keypoints agree on a pose, but the rest of the image does not "
-                "look as the scene memory expects it to from there: something in it was mapped in another place",
+                "match the scene memory from there: it shows an object that was mapped in another place",
                 inliers=found.agreeing,
             )
         return Localization(
@@ -122,42 +122,42 @@ class Localizer:
             refined.reprojection_px,
         )
 
-    def recalled(self, scene, query, hint=None):
-        """A Frame -> what the scene memory says, a recall.Recall."""
+    def recalled(self, scene: Scene, query: Frame, hint: np.ndarray | None = None) -> Recall:
+        """Ask the scene memory for the pose of a Frame."""
         memory = scene.memory
         if memory is None or not len(memory):
             return Recall(None, 0, 0)
         order = to_ask(memory, query, scene.places, scene.snapshot, self.config.slots_asked, hint)
         return recall(memory, query, order, self.config)
 
-    def verified(self, scene, query, hint=None):
-        """A Frame -> Localization from matches with the keyframes near where the memory places the
-        image, and their depth.
+    def verified(self, scene: Scene, query: Frame, hint: np.ndarray | None = None) -> Localization:
+        """Localize a Frame by matches with the keyframes near the memory's pose, and their depth.
 
-        The coarse pose says where to look for each keypoint: twice the matches of LighterGlue in a
-        tenth of its time. Where that fails, the keyframes near the coarse pose, near the hint, and
-        those that look most alike are compared with the image. Where no keyframe says anything,
-        the memory's own answer stands.
+        The coarse pose predicts where each keypoint should appear; this guided search finds twice
+        the matches of LighterGlue in a tenth of its time. If it fails, the keyframes near the
+        coarse pose, near the hint, and most similar in appearance are matched with the image. If
+        no keyframe gives a pose, the memory's own answer stands.
         """
         guess = self.recalled(scene, query, hint)
         starts = [pose for pose in (guess.T_map_cam, hint) if pose is not None]
         best, unlike = 0, 0
-        for pose, agreeing in chain(
+        candidates: Iterator[tuple[np.ndarray, int | None]] = chain(
             ((pose, None) for pose in starts), self._compared(scene, query, starts)
-        ):
+        )
+        for pose, agreeing in candidates:
             if agreeing is not None:
                 best = max(best, agreeing)
                 if agreeing < self.config.single_inliers:
                     continue
             refined, alike = self.verification.tracked(scene, query, pose)
-            if alike:
+            if alike and refined is not None:
                 return self._answer(refined, query.camera)
-            unlike = max(unlike, refined.inliers.sum() if refined else 0)
+            unlike = max(unlike, int(refined.inliers.sum()) if refined else 0)
         if unlike:
             return Localization(
                 NOT_LOCALIZED,
-                f"{unlike} matches agree on a pose, but the rest of the image does not look as the map does "
-                "from there: something in it was mapped in another place",
+                f"{unlike} matches agree on a pose, but the rest of the image does not match the map from there: "
+                "it shows an object that was mapped in another place",
                 inliers=int(unlike),
             )
         remembered = self.by_memory(scene, query, guess)
@@ -166,19 +166,24 @@ class Localizer:
         return Localization(
             NOT_LOCALIZED,
             f"at most {best} matches with any of {self.config.verify_keyframes} keyframes near the coarse "
-            "pose or looking alike agree on a pose: the image shows a place that was not mapped, or too little of it",
+            "pose or of similar appearance agree on a pose: the image shows an unmapped place, or too little of a mapped one",
             inliers=best,
         )
 
-    def _compared(self, scene, query, starts):
-        """(T_map_cam, matches that agree on it) from one keyframe each, the likeliest first.
+    def _compared(
+        self, scene: Scene, query: Frame, starts: Sequence[np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield (T_map_cam, number of agreeing matches) from one keyframe each, the likeliest
+        first.
 
-        Mutual nearest neighbours take a twentieth of LighterGlue's time and nearly always say
-        which keyframe shows the same place (at least 29 agree with 95 % of those that LighterGlue
-        matches, at most 27 with 99 % of the others; kitchen and apartment). So LighterGlue is left
-        the few best where they do not find enough themselves.
+        Mutual nearest neighbours take a twentieth of LighterGlue's time and nearly always tell
+        which keyframe shows the same place: at least 29 agree for 95 % of the keyframes that
+        LighterGlue matches, at most 27 for 99 % of the others (kitchen and apartment). LighterGlue
+        is used only on the few best, if they do not suffice.
         """
         snapshot, config = scene.snapshot, self.config
+        if scene.frame is None:
+            return
         proposals = [
             near_pose(snapshot.T_map_cam, pose, config.verify_keyframes, ()) for pose in starts
         ]
@@ -205,7 +210,7 @@ class Localizer:
             )
 
     @staticmethod
-    def _answer(refined, camera):
+    def _answer(refined: RefinedPose, camera: Camera) -> Localization:
         return Localization(
             OK,
             "",
@@ -217,16 +222,17 @@ class Localizer:
         )
 
 
-def remembered_evidence(memory, query, found):
-    """Evidence for a Recall that has a refined pose."""
+def remembered_evidence(memory: SceneMemory, query: Frame, found: Recall) -> Evidence:
+    """Return the Evidence for a Recall that has a refined pose."""
     return Evidence(
         found.agreeing, found.agreeing / found.tried, *resemblance(memory, query, found)
     )
 
 
-def _unusable(image, camera):
+def _unusable(image: np.ndarray, camera: Camera) -> str:
+    """Return why an image cannot be localized; an empty string if it can."""
     if image.dtype != np.uint8 or image.shape != (camera.height, camera.width, 3):
-        return f"image must be uint8 RGB of {camera.width}x{camera.height} as its camera says, got {image.dtype} {image.shape}"
+        return f"image must be uint8 RGB of {camera.width}x{camera.height}, the size of its camera; got {image.dtype} {image.shape}"
     if float(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_32F).std()) < 1.0:
-        return "image shows nothing: it is blank or wholly blurred"
+        return "image shows nothing: it is blank or completely blurred"
     return ""

@@ -1,5 +1,5 @@
-"""What a scene memory still shows from where a keyframe was: enough to look for that view in
-another memory, with no image kept.
+"""Render a keyframe's view from a scene memory, so that it can be localized in another memory
+without any stored image.
 """
 
 import numpy as np
@@ -8,13 +8,17 @@ from scipy.spatial import cKDTree
 
 from vggt3_ros.features.frame import Frame
 from vggt3_ros.features.xfeat import CELL, Features
+from vggt3_ros.geometry.camera import Camera
 from vggt3_ros.memory.recall import expected_slots
+from vggt3_ros.memory.scene_memory import SceneMemory
 
 
-def view(memory, camera, T_map_cam):
-    """SceneMemory, Camera without distortion and its pose (4, 4) -> Frame: the slots that the
-    camera sees are its keypoints, those seen most often first; each cell of the dense map holds
-    the key of the slot nearest to it.
+def view(memory: SceneMemory, camera: Camera, T_map_cam: np.ndarray) -> Frame:
+    """Return the Frame that a Camera without distortion at T_map_cam (4, 4) would see of the
+    memory.
+
+    Its keypoints are the visible slots, those observed most often first. Each cell of the dense
+    map holds the key of the nearest slot.
     """
     slots, pixels = expected_slots(memory, camera, T_map_cam)
     order = np.argsort(-memory.observed[slots], kind="stable")

@@ -1,1 +1,1 @@
-"""The ROS 2 border: rclpy is imported below this package alone."""
+"""The ROS 2 interface. rclpy is imported only in this package."""

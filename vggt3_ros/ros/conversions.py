@@ -1,5 +1,5 @@
-"""The values the library works with -> messages: poses, cameras, keyframes. What reads messages
-lives in messages/reading.py.
+"""Convert library values to messages: poses, cameras, keyframes. The inverse is
+messages/reading.py.
 """
 
 import numpy as np
@@ -15,11 +15,12 @@ from vggt3_ros.ros.image_messages import from_depth, from_encoded, from_rgb
 
 
 def from_nanoseconds(nanoseconds):
+    """Convert nanoseconds to builtin_interfaces/Time."""
     return Time(sec=int(nanoseconds) // NANOSECONDS, nanosec=int(nanoseconds) % NANOSECONDS)
 
 
 def from_transform(transform):
-    """(4, 4) -> geometry_msgs/Pose."""
+    """Convert a transform (4, 4) to geometry_msgs/Pose."""
     position, orientation = se3.to_quaternion(transform)
     return Pose(
         position=Point(**_xyz(position)),
@@ -28,7 +29,7 @@ def from_transform(transform):
 
 
 def to_transform_message(transform):
-    """(4, 4) -> geometry_msgs/Transform."""
+    """Convert a transform (4, 4) to geometry_msgs/Transform."""
     translation, rotation = se3.to_quaternion(transform)
     return Transform(
         translation=Vector3(**_xyz(translation)),
@@ -37,7 +38,7 @@ def to_transform_message(transform):
 
 
 def to_matrix(transform, name="transform"):
-    """geometry_msgs/Transform -> (4, 4)."""
+    """Convert geometry_msgs/Transform to (4, 4). Raises ValueError if it is not a rigid transform."""
     at = transform.translation
     return to_transform(
         Pose(position=Point(x=at.x, y=at.y, z=at.z), orientation=transform.rotation), name
@@ -49,14 +50,16 @@ def _xyz(vector):
 
 
 def with_covariance(transform, covariance):
-    """(4, 4), (6, 6) x y z rotX rotY rotZ -> geometry_msgs/PoseWithCovariance."""
+    """Convert a transform (4, 4) and its covariance (6, 6), x y z rotX rotY rotZ, to
+    geometry_msgs/PoseWithCovariance.
+    """
     return PoseWithCovariance(
         pose=from_transform(transform), covariance=np.ravel(covariance).astype(float)
     )
 
 
 def from_camera(camera, header=None):
-    """Camera -> CameraInfo."""
+    """Convert a Camera to CameraInfo."""
     k = camera.matrix
     info = CameraInfo(
         height=camera.height,
@@ -73,8 +76,9 @@ def from_camera(camera, header=None):
 
 
 def from_keyframe(keyframe, odom_frame="odom", camera_frame="camera", encoded=None):
-    """Keyframe -> vggt3_ros/Keyframe, raw or with `encoded` JPEG or PNG bytes. Depth in exact
-    millimetres goes as 16UC1.
+    """Convert a Keyframe to vggt3_ros/Keyframe, raw or with `encoded` JPEG or PNG bytes.
+
+    Depth that is exact in millimetres is sent as 16UC1, other depth as 32FC1.
     """
     stamp = from_nanoseconds(keyframe.stamp_ns)
     header = Header(stamp=stamp, frame_id=camera_frame)
@@ -97,6 +101,7 @@ def from_keyframe(keyframe, odom_frame="odom", camera_frame="camera", encoded=No
 
 
 def _millimetres(depth):
+    """Return depth as uint16 millimetres if that loses nothing, else unchanged."""
     counts = np.rint(depth * np.float32(1000))
     if counts.max(initial=0) <= 65535:
         counts = counts.astype(np.uint16)

@@ -1,7 +1,5 @@
-"""What the node's parts share: store, worker, refinery, intake, mode and the snapshot in force.
-Needs no rclpy.
-
-Lives from configure to cleanup.
+"""State shared by the node's parts: store, worker, refinery, intake, mode and current snapshot.
+Needs no rclpy. Lives from configure to cleanup.
 """
 
 import threading
@@ -20,7 +18,7 @@ from vggt3_ros.worker.suspects import Suspects
 
 
 class Refused(ValueError):
-    """What is asked does not fit the mode or the map held. code: no_map, conflict,
+    """The request does not fit the mode or the map. code: mode, no_map, conflict or
     other_odometry.
     """
 
@@ -31,8 +29,8 @@ class Refused(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What a refinement replaced: the Snapshot before (None: the first), T_map_odom (4, 4)
-    broadcast until then, and why the new one is withheld (empty: it is not).
+    """The effect of a refinement: the previous Snapshot (None for the first), the T_map_odom (4,
+    4) broadcast until then, and why the new one is withheld (empty if it is not).
     """
 
     previous: object
@@ -41,13 +39,13 @@ class Change:
 
 
 class Core:
-    """Opens the store and starts the worker. Raises ValueError (StoreError) when the store cannot
-    be used.
+    """Opens the store and starts the worker. Raises ValueError (StoreError) if the store cannot be
+    used.
 
-    on_snapshot(snapshot, change) is called, in one thread of its own, for every snapshot that
-    comes; change: Change of a refinement, None when a map was loaded, both None when it was
-    forgotten. on_pose(stamp_ns, T_map_cam, covariance): localization mode found the robot.
-    on_change(): a state changed that the status shows. now_ns(): the node's clock.
+    on_snapshot(snapshot, change) is called for every new snapshot, always in the same thread.
+    change is the Change of a refinement, None if a map was loaded; both are None if the map was
+    discarded. on_pose(stamp_ns, T_map_cam, covariance): localization mode found the robot.
+    on_change(): a state shown in the status changed. now_ns(): the node's clock.
     """
 
     def __init__(self, parameters, backend, on_snapshot, on_pose, on_change, logger, now_ns):
@@ -62,9 +60,9 @@ class Core:
         self._mode_lock = threading.Lock()
         self._shelf = SnapshotShelf(self.store, self._adopted, logger)
         self.map_odom = MapOdom()
-        self.last_correction = ""  # what it moved the newest keyframe by, in words
-        # The map of another run of the front end: its odometry is not that of now, so that what is
-        # added belongs to another session.
+        self.last_correction = ""  # by how much it moved the newest keyframe, as text
+        # The map comes from another run of the front end, with another odometry frame. New keyframes
+        # therefore belong to another session.
         self._other_run = node.mode == "localization" or self.store.get_note(LOADED) is not None
         self.localizing = self._other_run
         if self.snapshot is not None:
@@ -73,7 +71,7 @@ class Core:
             self._shelf.close()
             self.store.close()
             raise ValueError(
-                f"mode localization needs a refined map, {self.store.folder} holds none"
+                f"mode localization needs a refined map, but {self.store.folder} holds none"
             )
         self.worker = WorkerClient(
             self.store.folder,
@@ -119,12 +117,12 @@ class Core:
 
     @property
     def snapshot(self):
-        """The Snapshot in force, or None."""
+        """The current Snapshot, or None."""
         return self._shelf.current
 
     def load_snapshot(self, generation):
-        """The Snapshot of a refinement that was announced, once it is published. ValueError when
-        it cannot be read.
+        """Return the Snapshot of an announced refinement, once it is published. Raises ValueError
+        if it cannot be read.
         """
         return self._shelf.get(generation)
 
@@ -138,11 +136,11 @@ class Core:
         self._on_snapshot(snapshot, change)
 
     def _correct(self, snapshot):
-        """(T_map_odom until now, why the new one is withheld)"""
+        """Return (T_map_odom until now, why the new one is withheld)."""
         before = self.map_odom.correct(snapshot, self.parameters.node.gate)
         if self.map_odom.withheld:
             self._log.warning(
-                f"the correction of refinement {snapshot.generation} is not broadcast: {self.map_odom.withheld}"
+                f"withholding the map->odom correction of refinement {snapshot.generation}: {self.map_odom.withheld}"
             )
         if before is not None:
             metres, radians = jump(
@@ -154,67 +152,70 @@ class Core:
         return before, self.map_odom.withheld
 
     def _placed_odometry(self):
-        """T_map_odom by the snapshot in force; None while the running session is not in it."""
+        """Return the current snapshot's T_map_odom; None if the running session is not in it."""
         return self.snapshot.T_map_odom if self.snapshot.places_odometry else None
 
     @property
     def T_map_frontend(self):
-        """(4, 4) of the front end's frame as it is now: what TF needs. None while localization
-        mode has not found the robot.
+        """(4, 4) pose of the front end's current odometry frame, as TF needs it. None until
+        localization mode finds the robot.
         """
         T_map_odom = self.map_odom.T_map_odom
         return None if T_map_odom is None else T_map_odom @ self.intake.T_kept_frontend
 
     def configure(self):
-        """After a live parameter change."""
+        """Apply a live parameter change."""
         changed = self.worker.configure(
             self.parameters.backend, self.parameters.node.idle_distillation
         )
         changed.add_done_callback(
             lambda done: (
-                done.exception() and self._log.error(f"configuration not used: {done.exception()}")
+                done.exception()
+                and self._log.error(f"the worker rejected the configuration: {done.exception()}")
             )
         )
         if self.map_odom.withheld and not self.localizing and self.snapshot is not None:
-            self._correct(self.snapshot)  # within a wider gate it goes out now
+            self._correct(self.snapshot)  # a wider gate may now accept it
             self._on_change()
 
     # mode
     # -------------------------------------------------------------------------------------------------------------
 
     def resume(self):
-        """Refine when it is due, unless the mode is localization."""
+        """Refine when due, unless the mode is localization."""
         if not self.localizing:
             self.refinery.resume()
 
     def set_mode(self, localizing, timeout, new_session=False):
-        """Map, or localize only. Mapping on a map of another run begins a session of its own, tied
-        to the map where it is found in it; so does new_session: the front end began anew, its
-        clock too perhaps. Raises Refused when there is no map, or none that can be added to;
-        WorkerError or TimeoutError when the worker does not follow.
+        """Switch between mapping and localization.
+
+        Mapping on a map of another run begins a new session, which is tied to the map once it is
+        located in it. new_session does the same after a restart of the front end, which may
+        include its clock. Raises Refused if there is no map, or none that can be extended;
+        WorkerError or TimeoutError if the worker does not respond.
         """
         with self._mode_lock:
             if new_session and localizing:
                 raise Refused(
                     "mode",
-                    "new_session needs mode MAPPING: localization keeps nothing of a front end's run",
+                    "new_session needs mode MAPPING: localization stores no session",
                 )
             if localizing == self.localizing and not new_session:
                 return
             if new_session and self.snapshot is None:
                 raise Refused(
                     "no_map",
-                    "there is no refined map yet to find a new session in: refine first, or call reset",
+                    "no refined map yet in which a new session could be located: refine first, or call reset",
                 )
             if localizing:
                 if self.snapshot is None:
-                    raise Refused("no_map", "there is no refined map yet to localize in")
+                    raise Refused("no_map", "no refined map yet to localize in")
                 self._localize_only()
             elif self._other_run and self.parameters.node.mode == "localization":
                 raise Refused(
                     "other_odometry",
-                    "this node was started to localize in the map of its store, and adds nothing to it: start "
-                    "one that maps, and load_map",
+                    "this node was started in localization mode and never modifies its map: start a node in "
+                    "mapping mode and call load_map",
                 )
             elif self._other_run or new_session:
                 self._begin_session(timeout)
@@ -232,11 +233,11 @@ class Core:
         self.intake.divert(self.tracker.take)
 
     def _begin_session(self, timeout):
-        # Where localization mode saw the robot holds until a refinement knows better; what was of
-        # the odometry before does not.
+        # The pose found by localization mode stays valid until the next refinement; a pose relative
+        # to the previous odometry does not.
         found = self.map_odom.T_map_odom if self._other_run else None
         self.refinery.pause()
-        self.intake.close("a session begins, and it is of neither: send it again")
+        self.intake.close("a new session is starting: send it again")
         try:
             answer = self.worker.begin_session().result(timeout)
             self._shelf.announced(answer["generation"]).result(timeout)
@@ -264,14 +265,16 @@ class Core:
     # -----------------------------------------------------------------------------------------------
 
     def reset(self, timeout):
-        """Forget everything and map; the number of keyframes forgotten. WorkerError or
-        TimeoutError when the worker does not follow, Refused when the node was started to serve a
-        map.
+        """Discard all keyframes and the map, and continue mapping. Returns the number of discarded
+        keyframes.
+
+        Raises WorkerError or TimeoutError if the worker does not respond, Refused if the node was
+        started in localization mode.
         """
         if self.parameters.node.mode == "localization":
             raise Refused(
                 "conflict",
-                "this node was started to localize in the map of its store, and forgets none of it",
+                "this node was started in localization mode and never discards its map",
             )
         with self._mode_lock:
             self.refinery.pause()
@@ -286,22 +289,23 @@ class Core:
         return keyframes
 
     def load(self, folder, merge, timeout):
-        """Load a saved map, see worker/__init__.py. Replacing ends in localization mode. Returns
-        the worker's answer; raises as :meth:`reset`, and Refused when the node serves a map.
+        """Load a saved map, see worker/__init__.py. Replacing the current map switches to
+        localization mode.
+
+        Returns the worker's answer. Raises like :meth:`reset`, and Refused if the node must not
+        modify its map.
         """
         if self.parameters.node.mode == "localization" or (
             merge and self.localizing and self.store.has_images
         ):
             raise Refused(
                 "conflict",
-                "the map of this node is served as it is: keyframes are merged into a map that is being made",
+                "this node is in localization mode, which does not modify the map: switch to mapping to merge",
             )
         with self._mode_lock:
             self.refinery.pause()
             if not merge:
-                self.intake.close(
-                    "a map is loaded, and it is neither of the old one nor of the new one: send it again"
-                )
+                self.intake.close("a map is being loaded: send it again")
             try:
                 served = self.snapshot.generation if self.snapshot is not None else 0
                 answer = self.worker.load(folder, merge).result(timeout)
@@ -309,7 +313,7 @@ class Core:
                     self._forget(timeout)
                     self._other_run = True
                     self._localize_only()
-                # maps without images are joined at once, others refined first
+                # Maps without images are merged immediately, others with the next refinement.
                 if answer["code"] == "ok" and answer["generation"] != served:
                     self._shelf.announced(answer["generation"]).result(timeout)
             finally:
@@ -324,8 +328,8 @@ class Core:
         self.map_odom.reset()
 
     def stop(self):
-        """End the worker; requests that wait for it fail. The store stays open for what is still
-        on its way there.
+        """End the worker; pending requests fail. The store stays open for keyframes that are still
+        being written.
         """
         self.tracker.stop()
         self.refinery.pause()
@@ -333,15 +337,16 @@ class Core:
         self._shelf.close()
 
     def close(self):
+        """Stop and close the store."""
         self.stop()
         self.store.close()
 
 
 def _open(node):
-    """KeyframeStore of a NodeConfig; ValueError when localization mode finds none to open."""
+    """Open the KeyframeStore of a NodeConfig. Raises ValueError if localization mode has no store."""
     folder = node.store_folder()
     if node.mode == "localization" and not (node.store and (folder / "keyframes.db").exists()):
         raise ValueError(
-            f"mode localization needs parameter store to name a saved map, got '{node.store}'"
+            f"mode localization needs the parameter store to name a saved map, got '{node.store}'"
         )
     return KeyframeStore(folder)

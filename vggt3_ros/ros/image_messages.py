@@ -1,4 +1,6 @@
-"""numpy -> sensor_msgs Image and CompressedImage. What reads them lives in messages/images.py."""
+"""Convert numpy arrays to sensor_msgs Image and CompressedImage. The inverse is
+messages/images.py.
+"""
 
 import sys
 
@@ -9,12 +11,12 @@ from vggt3_ros.store.codec import image_kind
 
 
 def from_rgb(image, header=None):
-    """(height, width, 3) uint8 -> Image of rgb8."""
+    """Convert (height, width, 3) uint8 to an Image of rgb8."""
     return _image(image, "rgb8", header)
 
 
 def from_depth(depth, header=None):
-    """(height, width) float32 metres -> Image of 32FC1; uint16 millimetres -> 16UC1."""
+    """Convert (height, width) float32 metres to an Image of 32FC1, uint16 millimetres to 16UC1."""
     return _image(depth, "16UC1" if depth.dtype == np.uint16 else "32FC1", header)
 
 
@@ -34,7 +36,7 @@ def _image(array, encoding, header):
 
 
 def from_encoded(data, header=None):
-    """JPEG or PNG bytes -> CompressedImage."""
+    """Convert JPEG or PNG bytes to a CompressedImage."""
     message = CompressedImage(format=image_kind(data))
     message.data.frombytes(data)
     if header is not None:

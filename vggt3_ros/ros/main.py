@@ -15,18 +15,18 @@ from rclpy.utilities import remove_ros_args
 from vggt3_ros.ros.node import BackendNode
 from vggt3_ros.system.environment import shorten_switch_interval
 
-# what node and worker write shows where people live: the user's own, unless given to others with
-# chmod
+# Maps show private rooms: files of node and worker are readable by their owner only, unless chmod
+# grants more.
 PRIVATE = 0o077
-# keyframes, TF, status, six services, parameters, lifecycle, and up to four waiting refine goals
+# For keyframes, TF, status, six services, parameters, lifecycle, and up to four waiting refine goals.
 THREADS = 16
 
 
 def main(argv=None):
-    """Exit status 1 when the node cannot start."""
+    """Run the node. Returns exit status 1 if it cannot start."""
     if argv is None:
         argv = sys.argv
-        # scripts/backend.in had another while this was imported
+        # scripts/backend.in installs its own handler while this is imported.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(
         description="The vggt3_ros back end as a ROS 2 node. ROS arguments follow --ros-args."
@@ -49,14 +49,14 @@ def main(argv=None):
             return 1
         spin(executor, node.get_logger())
     except (KeyboardInterrupt, ExternalShutdownException):
-        pass  # asked to stop: what follows is the orderly end
+        pass  # asked to stop: shut down in order
     except (ValueError, RuntimeError, ParameterException) as error:
         if executor is not None:
             raise
         print(f"backend: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     finally:
-        # ros2 launch repeats a Ctrl-C, and people do: it must not cut the orderly end short.
+        # ros2 launch and users repeat Ctrl-C, which must not interrupt the shutdown.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if node is not None:
             node.stop()
@@ -64,20 +64,20 @@ def main(argv=None):
             executor.shutdown(timeout_sec=5.0)
         if node is not None:
             node.close()
-        rclpy.try_shutdown()  # gives signals back as they were
+        rclpy.try_shutdown()  # restores the signal handlers
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return 0
 
 
 def spin(executor, logger):
-    """Until the executor or ROS is shut down. What a callback raises is logged, and the node goes
-    on.
+    """Spin until the executor or ROS is shut down. Exceptions in callbacks are logged, and
+    spinning continues.
     """
     while True:
         try:
             return executor.spin()
         except InvalidHandle:
-            continue  # a service or timer was destroyed, by deactivating, while its callback ran
+            continue  # deactivation destroyed a service or timer while its callback ran
         except ExternalShutdownException:
             raise
         except Exception:
@@ -87,7 +87,7 @@ def spin(executor, logger):
 
 
 def start(node):
-    """Configure and activate; the node logs why when it cannot."""
+    """Configure and activate the node, which logs why if it cannot. Returns whether it succeeded."""
     success = TransitionCallbackReturn.SUCCESS
     return node.trigger_configure() == success and node.trigger_activate() == success
 

@@ -1,6 +1,4 @@
-"""The back end as a ROS 2 lifecycle node: it converts and publishes; the worker process does the
-work.
-"""
+"""The back end as a ROS 2 lifecycle node. It converts and publishes; the worker process computes."""
 
 from contextlib import suppress
 from functools import wraps
@@ -24,7 +22,7 @@ from vggt3_ros.ros.services.trajectory_service import TrajectoryService
 
 
 def explained(transition):
-    """rclpy turns what a transition raises into the error state without a word."""
+    """Log the exception of a transition, because rclpy enters the error state without a message."""
 
     @wraps(transition)
     def wrapped(self, state):
@@ -32,7 +30,7 @@ def explained(transition):
             return transition(self, state)
         except Exception as error:
             self.get_logger().error(
-                f"{transition.__name__.removeprefix('on_')} failed, everything is stopped: "
+                f"transition {transition.__name__.removeprefix('on_')} failed, shutting down: "
                 f"{type(error).__name__}: {error}"
             )
             raise
@@ -41,9 +39,9 @@ def explained(transition):
 
 
 class BackendNode(LifecycleNode):
-    """configure: open the store, start the worker, serve the last map. activate: take keyframes,
-    refine, answer. deactivate keeps the store; cleanup ends the worker; so does an error, after
-    which it can be configured again.
+    """Lifecycle: configure opens the store, starts the worker and serves the last map. activate
+    accepts keyframes, refines and answers requests. deactivate keeps the store open. cleanup ends
+    the worker. An error also ends it; the node can then be configured again.
     """
 
     def __init__(self, backend="vggt3_ros.backend:Backend", **options):
@@ -101,23 +99,21 @@ class BackendNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def stop(self):
-        """Before the executor is shut down: its threads must not wait for the worker any
-        longer.
-        """
+        """Stop before the executor is shut down, so that its threads do not wait for the worker."""
         self._deactivate()
         if self._core is not None:
             self._core.stop()
 
     def close(self):
-        """Stop work, end the worker and close the store; keyframes and snapshots stay on disk."""
+        """Stop work, end the worker and close the store. Keyframes and snapshots stay on disk."""
         self._deactivate()
         core, self._core = self._core, None
         if core is not None:
             core.close()
 
     def destroy_node(self):
-        """As of any node; also what rclpy leaves of a lifecycle node in the ROS graph until Python
-        collects it.
+        """Destroy the node, and the lifecycle interfaces that rclpy would leave in the ROS graph
+        until garbage collection.
         """
         super().destroy_node()
         self._state_machine.destroy_when_not_in_use()
@@ -130,20 +126,20 @@ class BackendNode(LifecycleNode):
 
     def _snapshot_changed(self, snapshot, change):
         parts = self._active_parts
-        with suppress(InvalidHandle):  # deactivated meanwhile
+        with suppress(InvalidHandle):  # deactivated in the meantime
             if parts is not None:
                 parts.show(snapshot, change)
 
     def _pose_found(self, *pose):
         parts = self._active_parts
-        with suppress(InvalidHandle):  # deactivated meanwhile
+        with suppress(InvalidHandle):  # deactivated in the meantime
             if parts is not None:
                 parts.outputs.publish_pose(*pose)
                 parts.map_odom.broadcast()
 
     def _state_changed(self):
         parts = self._active_parts
-        with suppress(InvalidHandle):  # deactivated meanwhile
+        with suppress(InvalidHandle):  # deactivated in the meantime
             if parts is not None:
                 parts.status.publish_if_changed()
 
@@ -153,7 +149,7 @@ class BackendNode(LifecycleNode):
 
 
 class ActiveParts:
-    """What exists while the node is active: subscription, publishers, services, timers."""
+    """The parts that exist while the node is active: subscriptions, publishers, services, timers."""
 
     def __init__(self, node, core):
         self._node, self._core, self._timer, self._parts = node, core, None, []
@@ -202,8 +198,8 @@ class ActiveParts:
         return part
 
     def show(self, snapshot, change):
-        """Publish a snapshot, None: the map was forgotten; and what it changed (Change, None: it
-        is no refinement).
+        """Publish a snapshot (None: the map was discarded) and its Change (None: it is not a
+        refinement).
         """
         if snapshot is None:
             self.outputs.publish_nothing()
@@ -223,5 +219,5 @@ class ActiveParts:
     def destroy(self):
         if self._timer is not None:
             self._node.destroy_timer(self._timer)
-        for part in reversed(self._parts):  # the input first: nothing more comes in
+        for part in reversed(self._parts):  # the input first, to stop new data
             part.destroy()

@@ -1,6 +1,4 @@
-"""What the node adds to BackendConfig: frames, topics' rates, when to refine, where to write.
-Needs no ROS.
-"""
+"""The node's own parameters: frames, rates, when to refine, where to write. Needs no ROS."""
 
 import math
 from pathlib import Path
@@ -19,27 +17,31 @@ HOME = "~/.ros/vggt3_ros"
 
 @dataclass(frozen=True)
 class GateConfig(Checked):
-    """Corrections of map->odom beyond these are published, but not broadcast."""
+    """Corrections of map->odom beyond these limits are published, but not broadcast."""
 
     translation: float = value(
-        0.0, "Farthest the newest keyframe may jump in the map; 0: any distance", "m", 0.0, 1e6
+        0.0, "Largest jump of the newest keyframe in the map; 0: unlimited", "m", 0.0, 1e6
     )
     rotation: float = value(
-        0.0, "Most the newest keyframe may turn in the map; 0: any angle", "rad", 0.0, math.pi
+        0.0,
+        "Largest rotation of the newest keyframe in the map; 0: unlimited",
+        "rad",
+        0.0,
+        math.pi,
     )
     residual: float = value(
         0.0,
-        "Median disagreement of the accepted loops with the solved poses; 0: any",
+        "Largest median residual of the accepted loops at the solved poses; 0: unlimited",
         "m",
         0.0,
         100.0,
     )
     inlier_ratio: float = value(
-        0.0, "Least share of the loops tried that were accepted; 0: any", "", 0.0, 1.0
+        0.0, "Minimum share of the tried loops that were accepted; 0: any", "", 0.0, 1.0
     )
     relocalization: float = value(
         0.5,
-        "In localization mode a jump beyond this must be seen by three images in a row; 0: by one",
+        "In localization mode, a larger jump must be confirmed by three consecutive images; 0: by one",
         "m",
         0.0,
         1e6,
@@ -48,20 +50,20 @@ class GateConfig(Checked):
 
 @dataclass(frozen=True)
 class GridConfig(Checked):
-    """Topic occupancy_grid. Heights are along `up` from the origin of the map frame: where
-    odometry began.
+    """Topic occupancy_grid. Heights are measured along `up` from the origin of the map frame,
+    where odometry began.
     """
 
     resolution: float = value(0.05, "Edge of a cell", "m", 0.01, 1.0)
     up: Literal["x", "y", "z", "-x", "-y", "-z"] = value(
         "z",
-        "Axis of the map frame that points up: z as REP 103 has it; -y where odometry is in the axes of the first camera",
+        "Axis of the map frame that points up: z as in REP 103; -y if odometry is in the axes of the first camera",
     )
     min_height: float = value(
-        0.1, "Surfaces lower than this are no obstacles", "m", -1000.0, 1000.0
+        0.1, "Surfaces below this height are not obstacles", "m", -1000.0, 1000.0
     )
     max_height: float = value(
-        1.8, "Surfaces higher than this are no obstacles", "m", -1000.0, 1000.0
+        1.8, "Surfaces above this height are not obstacles", "m", -1000.0, 1000.0
     )
 
     @model_validator(mode="after")
@@ -76,19 +78,19 @@ class GridConfig(Checked):
 @dataclass(frozen=True)
 class NodeConfig(Checked):
     autostart: bool = value(
-        True, "Configure and activate at once; false: wait for a lifecycle manager", live=False
+        True, "Configure and activate at startup; false: wait for a lifecycle manager", live=False
     )
     store: str = value(
         "",
-        f"Folder of the keyframe store; an existing one is continued. Empty: a new one in {HOME}",
+        f"Folder of the keyframe store; an existing store is continued. Empty: a new folder in {HOME}",
         live=False,
     )
     map_folder: str = value(
-        f"{HOME}/maps", "save_map writes below this folder, load_map reads below it", live=False
+        f"{HOME}/maps", "save_map and load_map only access paths below this folder", live=False
     )
     mode: Literal["mapping", "localization"] = value(
         "mapping",
-        "localization: localize keyframes in the map of `store`, and store none",
+        "localization: localize keyframes in the map of `store` without storing them",
         live=False,
     )
 
@@ -96,42 +98,46 @@ class NodeConfig(Checked):
     odom_frame: str = value(
         "", "Frame of the incoming poses. Empty: header.frame_id of the first keyframe", live=False
     )
-    publish_tf: bool = value(True, "Broadcast map->odom; false where something above does")
-    tf_rate: float = value(20.0, "How often map->odom is broadcast", "Hz", 1.0, 200.0, live=False)
+    publish_tf: bool = value(True, "Broadcast map->odom; false if another node does")
+    tf_rate: float = value(20.0, "Broadcast rate of map->odom", "Hz", 1.0, 200.0, live=False)
     transform_tolerance: float = value(
-        0.1, "map->odom is stamped so far ahead of now", "s", 0.0, 5.0
+        0.1, "Time by which map->odom is stamped into the future", "s", 0.0, 5.0
     )
 
     refine_every_keyframes: int = value(
-        10, "New keyframes that start a refinement; 0: never", low=0, high=100_000
+        10, "Number of new keyframes that triggers a refinement; 0: never", low=0, high=100_000
     )
     refine_every_seconds: float = value(
-        30.0, "Time after which any new keyframe starts a refinement; 0: never", "s", 0.0, 86400.0
+        30.0,
+        "Time after which any new keyframe triggers a refinement; 0: never",
+        "s",
+        0.0,
+        86400.0,
     )
     idle_distillation: float = value(
-        60.0, "Idle time spent on the memory after a refinement; 0: none", "s", 0.0, 86400.0
+        60.0,
+        "Idle time spent on improving the scene memory after a refinement; 0: none",
+        "s",
+        0.0,
+        86400.0,
     )
-    localize_timeout: float = value(
-        5.0, "A localize request is answered within this time", "s", 0.1, 60.0
-    )
+    localize_timeout: float = value(5.0, "Time-out of a localize request", "s", 0.1, 60.0)
     worker_timeout: float = value(
         120.0,
-        "A worker without a sign of life for so long is replaced",
+        "A worker that is silent for this long is replaced",
         "s",
         5.0,
         3600.0,
         live=False,
     )
-    status_period: float = value(
-        1.0, "Time between two status messages", "s", 0.1, 60.0, live=False
-    )
+    status_period: float = value(1.0, "Period of the status messages", "s", 0.1, 60.0, live=False)
     gate: GateConfig = Field(default_factory=GateConfig)
     grid: GridConfig = Field(default_factory=GridConfig)
     input: InputConfig = Field(default_factory=InputConfig)
     selection: SelectionConfig = Field(default_factory=SelectionConfig)
 
     def store_folder(self) -> Path:
-        """Return where keyframes go: `store`, or a new folder named by the time."""
+        """Return the folder for keyframes: `store`, or a new one named by the current time."""
         if self.store:
             return Path(self.store).expanduser()
         return Path(HOME).expanduser() / strftime("%Y%m%d-%H%M%S", localtime())

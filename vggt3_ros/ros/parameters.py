@@ -1,5 +1,5 @@
-"""ROS parameters made from the fields of NodeConfig and BackendConfig: name, description, range,
-read-only.
+"""Declare ROS parameters from the fields of NodeConfig and BackendConfig: name, description,
+range, read-only.
 """
 
 from rcl_interfaces.msg import (
@@ -16,9 +16,9 @@ LARGEST = 2**62
 
 
 class Parameters:
-    """Declares them on `node`; `.node` and `.backend` are the frozen configs as they stand.
+    """Declares the parameters on `node`. `.node` and `.backend` are the current configs (frozen).
 
-    on_change(node_config, backend_config) is called after a live change. Raises ValueError when an
+    on_change(node_config, backend_config) is called after a live change. Raises ValueError if an
     override is out of range.
     """
 
@@ -54,7 +54,7 @@ class Parameters:
 
 
 def descriptor(name, default, metadata):
-    """ParameterDescriptor of one config field."""
+    """Return the ParameterDescriptor of a config field."""
     text = metadata["doc"] + (f" ({metadata['unit']})" if metadata["unit"] else "")
     out = ParameterDescriptor(
         name=name,

@@ -9,16 +9,16 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 RELIABILITIES = "best_available", "best_effort", "reliable"
-KEYFRAME_QUEUE = 50  # what may wait while the disk is busy
+KEYFRAME_QUEUE = 50  # keyframes that may wait while the disk is busy
 
-# A keyframe is sent once and must not be lost.
+# Keyframes are sent only once and must not be lost.
 KEYFRAMES = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=KEYFRAME_QUEUE,
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,
 )
-# Whoever subscribes late gets the last one: map, path, poses, loops, status.
+# Late subscribers receive the last message: map, path, poses, loops, status.
 LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
@@ -37,9 +37,8 @@ TF = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,
 )
-# As reliable as what is published (see input_monitor.Topic): best effort loses large images that
-# arrive in bursts, and is all that
-# some drivers offer.
+# As reliable as the publisher (see input_monitor.Topic): best effort loses large images in bursts, but
+# some drivers offer nothing else.
 IMAGES = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=10,
@@ -61,13 +60,14 @@ TF_STATIC = QoSProfile(
 
 
 def own(profile):
-    """A copy: rclpy writes a topic's overrides into the profile it is given, which other topics
+    """Return a copy, because rclpy writes a topic's overrides into its profile, which other topics
     share.
     """
     return copy(profile)
 
 
 def overridable():
+    """Return the options by which parameters override the policies of a publisher."""
     return QoSOverridingOptions(
         (
             QoSPolicyKind.HISTORY,
@@ -79,17 +79,20 @@ def overridable():
 
 
 def overridable_input():
-    """Without reliability: see asked_reliability."""
+    """Return the options by which parameters override the policies of a subscription, except
+    reliability: see asked_reliability.
+    """
     return QoSOverridingOptions(
         (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY)
     )
 
 
 def asked_reliability(node, topic, profile):
-    """ReliabilityPolicy of a subscription by its parameter
-    qos_overrides.<topic>.subscription.reliability, that of `profile` by default. Declared here,
-    since rclpy would resolve "best_available" once and for all by the publishers of that moment.
-    ValueError for another.
+    """Return the ReliabilityPolicy of a subscription.
+
+    It is set by the parameter qos_overrides.<topic>.subscription.reliability and defaults to that
+    of `profile`. Declared here, because rclpy would resolve "best_available" once, by the
+    publishers present at that moment. Raises ValueError for an invalid value.
     """
     name = f"qos_overrides.{node.resolve_topic_name(topic)}.subscription.reliability"
     if not node.has_parameter(name):
@@ -98,7 +101,7 @@ def asked_reliability(node, topic, profile):
             profile.reliability.short_key,
             ParameterDescriptor(
                 read_only=True,
-                description="Reliability of the subscription; best_available: reliable when all publishers are",
+                description="Reliability of the subscription; best_available: reliable if all publishers are",
                 additional_constraints=f"one of {', '.join(RELIABILITIES)}",
             ),
         )

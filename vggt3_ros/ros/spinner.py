@@ -1,22 +1,22 @@
-"""A node that is served by a thread of its own, and ended in an order that cannot hang."""
+"""Spin a node in a thread of its own, and shut it down in an order that cannot deadlock."""
 
 import threading
 
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
-# an executor that is shut down just before it begins to wait would never wake of itself
+# An executor that is shut down just before it begins to wait would never wake up by itself.
 WAKE_SECONDS = 0.2
 END_SECONDS = 10.0
 
 
 class Spinner:
-    """Serves `node` from now until :meth:`close`, which waits for the callback that runs, then
-    destroys the node.
+    """Spins `node` until :meth:`close`, which waits for the running callback and then destroys the
+    node.
 
-    failed() is called in the handler of what a callback raises, which then goes on; without, it
-    ends the thread. Destroying it under a running executor is a race in rclpy: Executor.shutdown
-    does not wait for the thread that spins.
+    failed() is called in the exception handler if a callback raises; spinning continues. Without
+    it, the exception ends the thread. Destroying a node under a running executor is a race in
+    rclpy: Executor.shutdown does not wait for the thread that spins.
     """
 
     def __init__(self, node, failed=None):
@@ -35,17 +35,17 @@ class Spinner:
             except ExternalShutdownException:
                 return
             except InvalidHandle:
-                continue  # a subscription was destroyed meanwhile
+                continue  # a subscription was destroyed in the meantime
             except Exception:
                 if self._failed is None:
                     raise
                 self._failed()
 
     def close(self):
-        """RuntimeError when a callback does not end."""
+        """Stop spinning and destroy the node. Raises RuntimeError if a callback does not return."""
         self._closing.set()
         self._thread.join(END_SECONDS)
         if self._thread.is_alive():
-            raise RuntimeError(f"a callback of node {self._node.get_name()} does not end")
+            raise RuntimeError(f"a callback of node {self._node.get_name()} does not return")
         self._executor.shutdown()
         self._node.destroy_node()

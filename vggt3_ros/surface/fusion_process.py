@@ -1,14 +1,18 @@
-"""Fusion in a process of its own: Open3D holds the interpreter for as long as a call takes,
-seconds with many keyframes, and an image to localize would have to wait for it. `python -m
-vggt3_ros.surface.fusion_process --channel FD` keeps one surface for whoever is at the other end,
-until that closes the channel.
+"""Fusion in its own process.
 
-Frames (system/wire.py) to it, each answered:
-    {"begin": MapConfig values, "origin"}       an empty surface, and the old one forgotten
-    -> {"begun": true} {"keyframe": id, "camera", "pose", "was"}   image and depth as payload:
-    taken out at `was` (if given), fused at `pose` -> {"fused": id} {"cloud": true}
-    -> {"points": count} with points (from the origin on), colors, confidence
-or by {"failed": text, "memory": whether it ran out}, after which it ends.
+Open3D holds the interpreter lock during a call, for seconds with many keyframes, and would delay localization requests.
+`python -m vggt3_ros.surface.fusion_process --channel FD` keeps one surface for its peer until the peer closes the
+channel.
+
+Requests (frames of system/wire.py) and their replies:
+    {"begin": MapConfig values, "origin"}: start an empty surface and discard the old one
+        -> {"begun": true}
+    {"keyframe": id, "camera", "pose", "was"} with image and depth as payload: remove the keyframe
+    at `was` (if given), then fuse it at `pose`
+        -> {"fused": id}
+    {"cloud": true}
+        -> {"points": count} with points (relative to the origin), colors, confidence
+On failure the reply is {"failed": text, "memory": whether memory ran out} and the process ends.
 """
 
 import argparse
@@ -19,7 +23,10 @@ import signal
 import socket
 import time
 from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
+from typing import Any, NoReturn, Self, TypeAlias
 
 import numpy as np
 
@@ -32,84 +39,99 @@ from vggt3_ros.store.snapshot import PointMap
 from vggt3_ros.system import memory_limits, wire
 from vggt3_ros.system.child_process import ChildProcess
 
-NICENESS = 10  # a localization goes first
-WAITING = 4  # keyframes on their way: decoded here while fused there
+NICENESS = 10  # localization has priority
+WAITING = 4  # keyframes in flight: decoded here while others are fused there
 POLL_SECONDS = 0.1
 SILENT_SECONDS = 120.0
-# of map.max_depth, where surfaces usually are: a turn moves them by so much a radian
+# Typical distance of surfaces, as a share of map.max_depth: their motion per radian of rotation.
 USUALLY = 0.5
-DEAR = 3  # keyframes fused anew in the time that one takes to be taken out and fused again
+DEAR = 3  # cost of moving a keyframe (remove, fuse) relative to fusing it afresh
 
 _log = logging.getLogger(__name__)
+Header: TypeAlias = dict[str, Any]  # of a wire frame: JSON values
 
 
 class FusionError(RuntimeError):
-    """The process failed, ended or hangs. keyframe: id of the one that it was at, None: of
-    none.
+    """The process failed, ended or hangs. keyframe: id of the keyframe that it was working on,
+    None if none.
     """
 
-    def __init__(self, message, keyframe=None):
+    def __init__(self, message: str, keyframe: int | None = None) -> None:
         super().__init__(message)
         self.keyframe = keyframe
 
 
 class FusionProcess:
-    """fusion(ids, T_map_cam, keyframe, config, ...) -> PointMap of all keyframes, the same as
-    fusion.fuse() gives where none had moved.
+    """A callable that fuses all keyframes in a child process and returns a PointMap.
 
-    The surface stays between calls: new keyframes are fused into it, those that moved are taken
-    out where they were and fused where they are. One thread at a time. The process starts with
-    start() or the first call and ends with close(), or when this is collected or its process ends.
-    silent_seconds: when it gives no answer, or takes nothing, for so long it is taken to hang, and
-    ended.
+    The result equals fusion.fuse() if no keyframe has moved. The surface persists between calls:
+    new keyframes are added, keyframes that moved are removed and fused at their new poses. Not
+    thread-safe. The process starts with start() or the first call. It ends with close(), when this
+    object is collected, or when this process ends. silent_seconds: the process is considered hung
+    and is killed if it neither replies nor accepts data for this long.
     """
 
-    def __init__(self, silent_seconds=SILENT_SECONDS):
+    def __init__(self, silent_seconds: float = SILENT_SECONDS) -> None:
         self.silent_seconds = silent_seconds
-        self._child = self._ours = self._config = self._origin = None
-        self._held = {}  # keyframe id -> pose (4, 4) it is fused at, None: it has no depth
-        self._owed = 0  # answers on their way that nobody waits for any more
-        self._asked = deque()  # what they answer: a keyframe's id or None
+        self._child: ChildProcess | None = None
+        self._connection: socket.socket | None = None
+        self._config: MapConfig | None = None
+        self._origin: np.ndarray | None = None
+        # keyframe id -> pose (4, 4) at which it is fused, None if it has no depth
+        self._held: dict[int, np.ndarray | None] = {}
+        self._owed = 0  # outstanding replies
+        # keyframe id (or None) of each outstanding reply
+        self._asked: deque[int | None] = deque()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     @property
-    def pid(self):
-        """Of the process, None while there is none."""
+    def pid(self) -> int | None:
+        """Process id, None if no process runs."""
         return None if self._child is None else self._child.pid
 
-    def start(self):
-        """Start the process where none runs: it has loaded Open3D when it is needed."""
+    def start(self) -> None:
+        """Start the process unless it runs, so that Open3D is loaded before it is needed."""
         if self.pid is not None:
             return
         if self._child is not None:
             _log.warning(
-                "the fusion process ended (%s): the map is fused from its beginning",
+                "the fusion process ended (%s): fusing the whole map again",
                 self._child.end,
             )
             self.close()
         self._child = ChildProcess("vggt3_ros.surface.fusion_process")
-        self._ours = self._child.connection
+        self._connection = self._child.connection
 
-    def close(self):
-        """End the process, and with it the surface."""
+    def close(self) -> None:
+        """End the process; its surface is lost."""
         if self._child is not None:
             self._child.close()
-        self._child = self._ours = self._config = None
+        self._child = self._connection = self._config = None
         self._held, self._owed = {}, 0
         self._asked.clear()
 
-    def __call__(self, ids, T_map_cam, keyframe, config, renewed=(), progress=None):
-        """ids of all keyframes that there are; T_map_cam (N, 4, 4); keyframe(id) -> Keyframe,
-        asked for those to be fused; config: MapConfig; renewed: ids whose depth is not what it
-        was. progress(fraction) is called now and then; what it raises passes, and the next call
-        goes on from there. FusionError when the process fails or hangs, MemoryError when memory
-        ran out in it.
+    def __call__(
+        self,
+        ids: Sequence[int],
+        T_map_cam: np.ndarray,
+        keyframe: Callable[[int], Keyframe],
+        config: MapConfig,
+        renewed: Collection[int] = (),
+        progress: Callable[[float], object] | None = None,
+    ) -> PointMap:
+        """Update the surface to the given keyframes and return its PointMap.
+
+        ids: of all keyframes; T_map_cam (N, 4, 4): their poses. keyframe(id): returns a Keyframe,
+        called for those to be fused. renewed: ids whose depth has changed. progress(fraction) is
+        called from time to time; an exception it raises propagates, and the next call continues
+        from there. Raises FusionError if the process fails or hangs, MemoryError if it ran out of
+        memory.
         """
         self.start()
         try:
@@ -134,36 +156,38 @@ class FusionProcess:
         except (EOFError, ConnectionError) as error:
             self._fail(error)
         except TimeoutError as error:  # in the middle of a frame
-            keyframe = self._asked[0] if self._asked else None
+            stuck = self._asked[0] if self._asked else None
             self.close()
             raise FusionError(
-                f"the fusion process took or sent nothing for {self.silent_seconds:g} s", keyframe
+                f"the fusion process neither accepted nor sent data for {self.silent_seconds:g} s",
+                stuck,
             ) from error
         except FusionError:
             self.close()
             raise
-        return _unpacked(header["points"], payload, self._origin)
+        return _unpacked(header["points"], payload, origin)
 
-    def _origin_for(self, positions, config):
-        """(3,) that the surface is kept from: near the first of the keyframes at `positions` (N,
-        3), the same as long as that will do.
+    def _origin_for(self, positions: np.ndarray, config: MapConfig) -> np.ndarray:
+        """Return the origin (3,) of the surface: near the first of the keyframe positions (N, 3),
+        unchanged as long as the current one is close enough.
         """
         origin = origin_near(positions[0] if len(positions) else np.zeros(3), self._origin)
         far = too_far(positions, origin, config.voxel_size)
         if far.any():
             _log.warning(
-                "%d of %d keyframes lie too far from the first for one map (%.0f km and more): no surface of theirs is in it",
+                "%d of %d keyframes are too far from the first for one map (%.0f km or more): their surfaces are left out",
                 far.sum(),
                 len(far),
                 np.abs(positions[far] - origin).max(axis=1).min() / 1000,
             )
         return origin
 
-    def _fail(self, error):
-        """Raise why the process ended: what it said last, or how."""
+    def _fail(self, error: Exception) -> NoReturn:
+        """Close the process and raise why it ended: its last message, or its exit status."""
         keyframe = self._asked[0] if self._asked else None
+        assert self._connection is not None and self._child is not None
         try:
-            while "failed" not in (header := wire.receive(self._ours)[0]):
+            while "failed" not in (header := wire.receive(self._connection)[0]):
                 pass
             text, memory = header["failed"], header["memory"]
         except (EOFError, OSError):
@@ -175,19 +199,38 @@ class FusionProcess:
         self.close()
         raise (MemoryError(text) if memory else FusionError(text, keyframe)) from error
 
-    def _doubtful(self, ids, T_map_cam, renewed, config):
-        """Whether the surface has to be fused from its beginning, or that is faster."""
+    def _doubtful(
+        self,
+        ids: Sequence[int],
+        T_map_cam: np.ndarray,
+        renewed: Collection[int],
+        config: MapConfig,
+    ) -> bool:
+        """Return whether the surface must be fused from scratch, or whether that is faster."""
         if not self._held.keys() <= set(ids) or any(
             self._held.get(i) is not None for i in renewed
         ):
             return True
         return DEAR * len(moved(self._held, ids, T_map_cam, config)) > len(ids)
 
-    def _bring_up_to_date(self, ids, T_map_cam, keyframe, renewed, config, progress):
+    def _bring_up_to_date(
+        self,
+        ids: Sequence[int],
+        T_map_cam: np.ndarray,
+        keyframe: Callable[[int], Keyframe],
+        renewed: Collection[int],
+        config: MapConfig,
+        progress: Callable[[float], object],
+    ) -> None:
+        """Send the keyframes that are new, have new depth, or moved, and wait until all are fused."""
         pose_of = dict(zip(ids, T_map_cam))
         todo = [i for i in ids if i not in self._held or i in renewed] + moved(
             self._held, ids, T_map_cam, config
         )
+
+        def fused(sent: int) -> None:
+            progress(max(0, sent - self._owed) / len(todo))
+
         for sent, i in enumerate(todo, 1):
             seen = keyframe(i)
             if seen.depth is None:
@@ -195,18 +238,21 @@ class FusionProcess:
             else:
                 self._send(seen, i, pose_of[i])
             while self._owed > WAITING:
-                self._answer(lambda sent=sent: progress(max(0, sent - self._owed) / len(todo)))
+                self._answer(partial(fused, sent))
         while self._owed:
-            self._answer(lambda: progress(max(0, len(todo) - self._owed) / len(todo)))
+            self._answer(partial(fused, len(todo)))
 
-    def _send(self, keyframe, keyframe_id, pose):
-        header = {
+    def _send(self, keyframe: Keyframe, keyframe_id: int, pose: np.ndarray) -> None:
+        """Send a keyframe to be fused at `pose`, and removed where it was."""
+        assert keyframe.depth is not None
+        header: Header = {
             "keyframe": keyframe_id,
             "camera": asdict(keyframe.camera),
             "pose": np.ravel(pose).tolist(),
         }
-        if self._held.get(keyframe_id) is not None:
-            header["was"] = self._held[keyframe_id].ravel().tolist()
+        was = self._held.get(keyframe_id)
+        if was is not None:
+            header["was"] = was.ravel().tolist()
         self._ask(
             header,
             np.ascontiguousarray(keyframe.image, np.uint8).tobytes()
@@ -214,31 +260,34 @@ class FusionProcess:
         )
         self._held[keyframe_id] = np.array(pose)
 
-    def _ask(self, header, payload=b""):
+    def _ask(self, header: Header, payload: bytes = b"") -> None:
+        """Send a request."""
+        assert self._connection is not None  # after start()
         try:
-            self._ours.settimeout(self.silent_seconds)
-            wire.send(self._ours, header, payload)
+            self._connection.settimeout(self.silent_seconds)
+            wire.send(self._connection, header, payload)
         except (EOFError, ConnectionError, TimeoutError):
             raise
         except BaseException:
-            self.close()  # half a frame is on its way: what follows would not be understood
+            self.close()  # a partial frame was sent: the stream is out of sync
             raise
         self._owed += 1
         self._asked.append(header.get("keyframe"))
 
-    def _answer(self, waiting):
-        """The next frame from it; waiting() is called now and then until it is there."""
+    def _answer(self, waiting: Callable[[], object]) -> tuple[Header, bytes]:
+        """Return the next reply; waiting() is called periodically until it arrives."""
+        assert self._connection is not None  # after start()
         waiting()
         silent_since = time.monotonic()
-        while not select.select([self._ours], [], [], POLL_SECONDS)[0]:
+        while not select.select([self._connection], [], [], POLL_SECONDS)[0]:
             waiting()
             if time.monotonic() - silent_since > self.silent_seconds:
                 raise FusionError(
-                    f"the fusion process gave no answer for {self.silent_seconds:g} s",
+                    f"the fusion process gave no reply for {self.silent_seconds:g} s",
                     self._asked[0],
                 )
-        self._ours.settimeout(self.silent_seconds)
-        answer = wire.receive(self._ours)
+        self._connection.settimeout(self.silent_seconds)
+        answer: tuple[Header, bytes] = wire.receive(self._connection)
         if "failed" in answer[0]:
             raise (
                 MemoryError(answer[0]["failed"])
@@ -250,9 +299,14 @@ class FusionProcess:
         return answer
 
 
-def moved(held, ids, T_map_cam, config):
-    """Those of the ids, held at {id: pose or None}, whose surfaces moved by more than MapConfig's
-    `moved` to T_map_cam (N, 4, 4).
+def moved(
+    held: Mapping[int, np.ndarray | None],
+    ids: Sequence[int],
+    T_map_cam: np.ndarray,
+    config: MapConfig,
+) -> list[int]:
+    """Return those of the `ids`, held at {id: pose or None}, whose surfaces moved by more than
+    MapConfig's `moved` when their poses become T_map_cam (N, 4, 4).
     """
     known = [k for k, i in enumerate(ids) if held.get(i) is not None]
     if not known:
@@ -263,17 +317,19 @@ def moved(held, ids, T_map_cam, config):
     return [ids[k] for k, is_far in zip(known, far) if is_far]
 
 
-def serve(connection):
-    """One surface for whoever is at the other end of `connection`."""
+def serve(connection: socket.socket) -> None:
+    """Answer requests from `connection`, with one surface, until it is closed."""
     from vggt3_ros.surface.fusion import Surface
 
-    surface = None
+    surface: Surface | None = None
     while True:
         header, payload = wire.receive(connection)
         if "begin" in header:
-            surface = None  # before there is another
-            surface = Surface(MapConfig(**header["begin"]), header["origin"])
+            surface = None  # free its memory before allocating the next
+            surface = Surface(MapConfig(**header["begin"]), np.array(header["origin"]))
             wire.send(connection, {"begun": True})
+        elif surface is None:
+            raise ValueError("the first request must be begin")
         elif "keyframe" in header:
             keyframe = _received(header, payload)
             if "was" in header:
@@ -287,7 +343,8 @@ def serve(connection):
             memory_limits.give_back()
 
 
-def _received(header, payload):
+def _received(header: Header, payload: bytes) -> Keyframe:
+    """Decode a keyframe request."""
     camera = Camera(**header["camera"])
     size = camera.height * camera.width
     image = np.frombuffer(payload, np.uint8, 3 * size).reshape(camera.height, camera.width, 3)
@@ -295,7 +352,8 @@ def _received(header, payload):
     return Keyframe(header["keyframe"], 0, image, camera, np.eye(4), depth)
 
 
-def _packed(cloud):
+def _packed(cloud: PointMap) -> bytes:
+    """Encode the points relative to the origin, the colors and the confidence of a PointMap."""
     return (
         cloud.around_origin.astype("<f4").tobytes()
         + cloud.colors.tobytes()
@@ -303,7 +361,8 @@ def _packed(cloud):
     )
 
 
-def _unpacked(count, payload, origin):
+def _unpacked(count: int, payload: bytes, origin: np.ndarray) -> PointMap:
+    """Decode the payload of a cloud reply."""
     points = np.frombuffer(payload, "<f4", 3 * count).reshape(-1, 3)
     colors = np.frombuffer(payload, np.uint8, 3 * count, 12 * count).reshape(-1, 3)
     return PointMap.around(
@@ -311,7 +370,8 @@ def _unpacked(count, payload, origin):
     )
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
+    """Serve the socket given by --channel."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -320,13 +380,13 @@ def main(argv=None):
     )
     arguments = parser.parse_args(argv)
     os.nice(NICENESS)
-    # a Ctrl-C is for the process that waits for this one
+    # Ctrl-C is handled by the parent process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = socket.socket(fileno=arguments.channel)
     try:
         serve(connection)
     except (EOFError, ConnectionError):
-        pass  # nobody waits for it any more
+        pass  # the peer is gone
     except Exception as error:
         wire.send(
             connection,

@@ -1,25 +1,29 @@
-"""The map as a floor plan: occupied where a surface stands in the way, free where keyframes looked
-through, unknown elsewhere.
+"""Project the map to a 2D occupancy grid: occupied by obstacles, free where keyframes saw through,
+unknown elsewhere.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
+from vggt3_ros.geometry.camera import Camera
+
 FREE, OCCUPIED, UNKNOWN = 0, 100, -1
-FEWEST_POINTS = 3  # in a cell; fewer are noise
-FLOOR = 0.3  # metres below the lowest height that a ray may still reach: the floor lies there
-LAYER = 0.2  # metres, height of the voxels the points are thinned to: a ray ends in each
+FEWEST_POINTS = 3  # per occupied cell; fewer are noise
+FLOOR = 0.3  # metres below min_height that a ray may still reach, because the floor lies there
+LAYER = 0.2  # metres, height of the voxels that the points are thinned to; one ray ends in each
 LARGEST = 16_000_000  # cells
 AXES = {"x": 0, "y": 1, "z": 2}
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """cells (rows, columns) int8: FREE, OCCUPIED or UNKNOWN; columns go along x, rows along y of
-    the frame whose origin is the outer corner of cell (0, 0) and whose z points up. T_map_grid (4,
-    4): that frame in the map. resolution: metres a cell.
+    """An occupancy grid. cells (rows, columns) int8: FREE, OCCUPIED or UNKNOWN; columns along x,
+    rows along y of the grid frame, whose origin is the outer corner of cell (0, 0) and whose z
+    points up. T_map_grid (4, 4): pose of that frame in the map. resolution: metres per cell.
     """
 
     cells: np.ndarray
@@ -27,14 +31,38 @@ class Grid:
     T_map_grid: np.ndarray
 
 
-def occupancy(points, T_map_cam, cameras, config, reach):
-    """points (M, 3) metres, keyframe poses (N, 4, 4) and their N Cameras -> Grid. config:
-    GridConfig; reach: metres a keyframe sees.
+class GridConfig(Protocol):
+    """Parameters of the grid: metres per cell, the height limits of obstacles, metres, and the map
+    axis that points up (x, y, z, -x, -y or -z).
+    """
 
-    A cell is occupied by points between the height limits. It is free where a ray from a keyframe
-    to a point in its view crosses it between these limits, or just below, before any occupied
-    cell: nothing stands there, which is not to say that there is a floor. ValueError when the grid
-    would be too large.
+    @property
+    def resolution(self) -> float: ...
+
+    @property
+    def min_height(self) -> float: ...
+
+    @property
+    def max_height(self) -> float: ...
+
+    @property
+    def up(self) -> str: ...
+
+
+def occupancy(
+    points: np.ndarray,
+    T_map_cam: np.ndarray,
+    cameras: Sequence[Camera],
+    config: GridConfig,
+    reach: float,
+) -> Grid:
+    """Compute the Grid of map points (M, 3), metres, seen from keyframe poses T_map_cam (N, 4, 4)
+    by their N Cameras.
+
+    reach: maximum range of a keyframe, metres. A cell is occupied if it holds points between the
+    height limits. It is free if a ray from a keyframe to a point in its view crosses it between
+    these limits, or just below, before any occupied cell. Free means that there is no obstacle,
+    not that there is a floor. Raises ValueError if the grid would be too large.
     """
     R_map_grid = _axes(config.up)
     points, positions = np.asarray(points, float) @ R_map_grid, T_map_cam[:, :3, 3] @ R_map_grid
@@ -48,7 +76,7 @@ def occupancy(points, T_map_cam, cameras, config, reach):
     if rows * columns > LARGEST:
         raise ValueError(
             f"the occupancy grid would have {columns} x {rows} cells, at most {LARGEST} are allowed: "
-            f"make grid.resolution coarser than {resolution} m"
+            f"increase grid.resolution above {resolution} m"
         )
     corner[:2] = lowest * resolution
     points, positions = points - corner, positions - corner
@@ -68,9 +96,9 @@ def occupancy(points, T_map_cam, cameras, config, reach):
     return Grid(cells, resolution, _transform(R_map_grid, corner))
 
 
-def _axes(up):
-    """(3, 3) rotation R_map_grid whose z column is the axis `up` of the map: x y z, or -x -y
-    -z.
+def _axes(up: str) -> np.ndarray:
+    """Return the rotation R_map_grid (3, 3) whose z column is the map axis `up`: x, y, z, -x, -y
+    or -z.
     """
     z = np.zeros(3)
     z[AXES[up[-1]]] = -1.0 if up[0] == "-" else 1.0
@@ -78,16 +106,17 @@ def _axes(up):
     return np.stack([x, np.cross(z, x), z], axis=1)
 
 
-def _transform(R_map_grid, corner):
+def _transform(R_map_grid: np.ndarray, corner: np.ndarray) -> np.ndarray:
+    """Return T_map_grid (4, 4) from its rotation and the grid's corner."""
     T = np.eye(4)
     T[:3, :3], T[:3, 3] = R_map_grid, R_map_grid @ corner
     return T
 
 
-def _thinned(points, voxel):
-    """One of the points in each voxel, ordered by x."""
+def _thinned(points: np.ndarray, voxel: tuple[float, float, float]) -> np.ndarray:
+    """Keep one point per voxel, ordered by x."""
     index = np.floor(points / voxel).astype(np.int64)
-    index -= index.min(axis=0)  # heights may be those above the sea, or along an axis of UTM
+    index -= index.min(axis=0)  # heights may be above sea level, or along an axis of UTM
     _, first = np.unique(
         (index[:, 0] << 42) | (index[:, 1] << 21) | index[:, 2], return_index=True
     )
@@ -95,8 +124,10 @@ def _thinned(points, voxel):
     return points[np.argsort(points[:, 0])]
 
 
-def _in_view(targets, position, R_grid_cam, camera, reach):
-    """Those targets, ordered by x, that lie in the image and within `reach`."""
+def _in_view(
+    targets: np.ndarray, position: np.ndarray, R_grid_cam: np.ndarray, camera: Camera, reach: float
+) -> np.ndarray:
+    """Return those of the targets, ordered by x, that lie in the image and within `reach`."""
     targets = targets[
         slice(*np.searchsorted(targets[:, 0], [position[0] - reach, position[0] + reach]))
     ]
@@ -112,11 +143,19 @@ def _in_view(targets, position, R_grid_cam, camera, reach):
         & (u <= camera.width * seen[:, 2])
         & (v <= camera.height * seen[:, 2])
     )
-    return targets[near][inside]
+    visible: np.ndarray = targets[near][inside]
+    return visible
 
 
-def _carve(free, occupied, position, targets, config, reach):
-    """Mark what the rays from `position` to `targets` cross."""
+def _carve(
+    free: np.ndarray,
+    occupied: np.ndarray,
+    position: np.ndarray,
+    targets: np.ndarray,
+    config: GridConfig,
+    reach: float,
+) -> None:
+    """Mark as free the cells crossed by the rays from `position` to `targets`."""
     offsets = targets - position
     distance = np.hypot(offsets[:, 0], offsets[:, 1])
     begin, end = _within_limits(position[2], targets[:, 2], config)
@@ -124,8 +163,8 @@ def _carve(free, occupied, position, targets, config, reach):
     if not useful.any():
         return
     offsets, distance, begin, end = offsets[useful], distance[useful], begin[useful], end[useful]
-    # One ray for each direction, from the nearest begin to the farthest end; at full reach they
-    # are a cell apart.
+    # One ray per direction, from the nearest begin to the farthest end; at full reach the rays are
+    # one cell apart.
     directions = math.ceil(2 * math.pi * reach / config.resolution)
     direction = (
         (np.arctan2(offsets[:, 1], offsets[:, 0]) + math.pi) / (2 * math.pi) * directions
@@ -153,19 +192,21 @@ def _carve(free, occupied, position, targets, config, reach):
     free[row[open_], column[open_]] = True
 
 
-def _cells(grid, x, y, resolution):
-    """Rows and columns of places in the grid's frame; those beyond its border count to the
-    border.
-    """
+def _cells(
+    grid: np.ndarray, x: np.ndarray, y: np.ndarray, resolution: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and columns of positions in the grid frame, clamped to the grid."""
     rows, columns = grid.shape
     return (y / resolution).astype(int).clip(0, rows - 1), (x / resolution).astype(int).clip(
         0, columns - 1
     )
 
 
-def _within_limits(height, targets, config):
-    """Shares of the rays from `height` to the heights `targets` (M,) between which they run within
-    the limits; end <= begin: nowhere.
+def _within_limits(
+    height: float, targets: np.ndarray, config: GridConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return, per ray from `height` to the heights `targets` (M,), the fractions between which it
+    runs within the height limits; end <= begin: nowhere.
     """
     climb = targets - height
     climb = np.where(np.abs(climb) < 1e-9, 1e-9, climb)

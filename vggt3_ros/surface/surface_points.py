@@ -1,9 +1,13 @@
-"""The points of a TSDF, brought up to date where it changed: the effort is that of the change, not
-of the map.
+"""Extract the points of a TSDF incrementally: the cost depends on the size of the change, not of
+the map.
 """
 
-import numpy as np
+from collections.abc import Sequence
 
+import numpy as np
+import open3d as o3d
+
+from vggt3_ros.config import MapConfig
 from vggt3_ros.store.snapshot import PointMap
 from vggt3_ros.surface.voxel_blocks import (
     AXES,
@@ -15,25 +19,29 @@ from vggt3_ros.surface.voxel_blocks import (
     values,
 )
 
-FULL_CONFIDENCE = 8.0  # observations after which a surface is as sure as it gets
-# voxels: a point lies between two neighbours along one axis, and on the grid in the others
+FULL_CONFIDENCE = 8.0  # observations that give full confidence
+# Tolerance in voxels. A point lies between two voxels along one axis, and on the grid in the others.
 ON_GRID = 1e-3
 
 
 class SurfacePoints:
-    """config: MapConfig. A point lies on the edge from a voxel to the next along an axis and
-    belongs to the block of that voxel, whose points therefore depend on that block and the three
-    that follow it.
+    """The points of a TSDF by block.
+
+    A point lies on the edge from a voxel to the next one along an axis. It belongs to the block of
+    that voxel, so that the points of a block depend on that block and on the next block along each
+    axis.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: MapConfig) -> None:
         self._config = config
         self._points, self._colors = np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8)
         self._confidence, self._codes = np.zeros(0, np.float32), np.zeros(0, np.int64)
 
-    def update(self, grid, touched):
-        """After the blocks `touched` (N, 3) of the grid changed, came or went -> PointMap of all
-        surfaces seen often enough.
+    def update(self, grid: o3d.t.geometry.VoxelBlockGrid, touched: np.ndarray) -> PointMap:
+        """Update the points after the blocks `touched` (N, 3) of the grid changed, were added or
+        were erased.
+
+        Returns the PointMap of all surfaces with enough observations.
         """
         if len(touched):
             touched = np.unique(touched, axis=0)
@@ -50,14 +58,17 @@ class SurfacePoints:
                 )
         return PointMap(self._points, self._colors, self._confidence)
 
-    def _replace(self, kept, fresh):
-        held = self._points, self._colors, self._confidence, self._codes
+    def _replace(self, kept: np.ndarray | slice, fresh: Sequence[np.ndarray]) -> None:
+        """Drop the points that are not `kept` and append the `fresh` ones."""
+        held: tuple[np.ndarray, ...] = (self._points, self._colors, self._confidence, self._codes)
         self._points, self._colors, self._confidence, self._codes = (
             np.concatenate([old[kept], new]) for old, new in zip(held, fresh)
         )
 
-    def _extracted(self, grid):
-        """points, colors, confidence and the codes of their blocks."""
+    def _extracted(
+        self, grid: o3d.t.geometry.VoxelBlockGrid | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return points, colors, confidence and block codes of a grid's surface."""
         nothing = (
             np.zeros((0, 3), np.float32),
             np.zeros((0, 3), np.uint8),
@@ -79,8 +90,8 @@ class SurfacePoints:
             block_codes(self._voxels(points) // BLOCK),
         )
 
-    def _voxels(self, points):
-        """(M, 3) the voxel at the lower end of the edge that each point lies on."""
+    def _voxels(self, points: np.ndarray) -> np.ndarray:
+        """Return (M, 3) the voxel at the lower end of the edge that each point lies on."""
         inside = points / self._config.voxel_size
         nearest = np.rint(inside)
         return np.where(np.abs(inside - nearest) < ON_GRID, nearest, np.floor(inside)).astype(
@@ -88,8 +99,10 @@ class SurfacePoints:
         )
 
 
-def _weights_at(grid, voxels):
-    """(M,) TSDF weight of voxels (M, 3) int32: how many keyframes saw that surface."""
+def _weights_at(grid: o3d.t.geometry.VoxelBlockGrid, voxels: np.ndarray) -> np.ndarray:
+    """Return (M,) the TSDF weight of voxels (M, 3) int32: the number of keyframes that observed
+    the surface.
+    """
     blocks = voxels // BLOCK
     held, found = places(grid, blocks)
     x, y, z = (voxels - BLOCK * blocks).T

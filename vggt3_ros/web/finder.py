@@ -19,7 +19,8 @@ from vggt3_ros.store.codec import decode_encoded, encoded_size
 from vggt3_ros.store.keyframes import KeyframeStore
 
 if TYPE_CHECKING:  # torch comes with the first image
-    from vggt3_ros.memory.localizer import Localization, Scene
+    from vggt3_ros.memory.localizer import Localization
+    from vggt3_ros.memory.scenes import Scene
 
 _log = logging.getLogger(__name__)
 MAX_BYTES = 32 * 2**20  # of an uploaded file

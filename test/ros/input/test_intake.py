@@ -121,7 +121,7 @@ def test_frames_must_be_one_and_not_ours(intake, store):
     assert intake.take(from_keyframe(make_keyframe(0), odom_frame="here"))
     assert (
         not intake.take(from_keyframe(make_keyframe(1), odom_frame="there"))
-        and "so far are in 'here'" in intake.last_refusal
+        and "but the previous poses are in 'here'" in intake.last_refusal
     )
     assert make(store).odom_frame == "here"  # after a restart
     assert counts(intake) == (6, 0, 5, 0)
@@ -143,7 +143,7 @@ def test_a_new_session_takes_ids_and_stamps_of_its_own(intake, store):
 def test_a_disk_that_refuses_is_a_fault_until_it_takes_again(intake, store):
     store.database.connection.execute("PRAGMA query_only=1")
     assert not intake.take(from_keyframe(make_keyframe(0)))
-    assert "cannot be stored" in intake.fault and counts(intake) == (1, 0, 1, 0)
+    assert "cannot store keyframes" in intake.fault and counts(intake) == (1, 0, 1, 0)
     store.database.connection.execute("PRAGMA query_only=0")
     assert intake.take(from_keyframe(make_keyframe(0))) and intake.fault == ""
 

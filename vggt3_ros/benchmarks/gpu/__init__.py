@@ -1,1 +1,1 @@
-"""What the first ten minutes on a GPU should tell: see ``scripts/gpu-check --help``."""
+"""A GPU check of ten minutes: see ``scripts/gpu-check --help``."""

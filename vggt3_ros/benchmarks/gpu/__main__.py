@@ -1,11 +1,13 @@
-"""``scripts/gpu-check``: what a GPU makes of this package, most important first, within a few
-minutes.
+"""``scripts/gpu-check``: check this package on a GPU within a few minutes, most important steps
+first.
 """
 
 import argparse
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,11 +15,13 @@ from vggt3_ros.benchmarks import network as benchmark
 from vggt3_ros.benchmarks.gpu import network_steps as network
 from vggt3_ros.benchmarks.gpu.runner import Runner
 from vggt3_ros.network.config import VGG_T3, VGGT_1B
+from vggt3_ros.network.vggt3 import Vggt3
 
 _COUNTS = {"ttt": (1, 8, 32, 128, 512, 1000), "softmax": (1, 8, 32, 128)}
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="scripts/gpu-check", description=__doc__)
     parser.add_argument(
         "--out",
@@ -30,44 +34,42 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--minutes",
         type=float,
         default=8.0,
-        help="steps that do not fit any more are skipped (default %(default)s)",
+        help="time budget; steps that do not fit are skipped (default %(default)s)",
     )
     parser.add_argument(
-        "--only", nargs="+", metavar="STEP", help="these steps alone, by the start of their names"
+        "--only", nargs="+", metavar="STEP", help="run only the steps whose names start so"
     )
     parser.add_argument(
         "--bundle",
         type=Path,
         metavar="DIR",
-        help="wheels and rendered keyframes that `scripts/gpu-check --pack DIR` put there on a machine with a network",
+        help="wheels and rendered keyframes from `scripts/gpu-check --pack DIR`, made on a machine with network access",
     )
     parser.add_argument(
         "--pack",
         type=Path,
         metavar="DIR",
-        help="fill DIR for --bundle and stop; needs scripts/setup and a package index",
+        help="create DIR for --bundle and exit; needs scripts/setup and a package index",
     )
     parser.add_argument(
-        "--dry", action="store_true", help="small sizes, on the CPU: shows that every step runs"
+        "--dry", action="store_true", help="run every step with small sizes on the CPU"
     )
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0 when every step that ran passed, 1 when one failed, 2 where there is no
-    GPU.
-    """
+    """Return the exit status: 0 if every step that ran passed, 1 if one failed, 2 without a GPU."""
     arguments = parse(argv)
     if arguments.pack:
         from vggt3_ros.benchmarks.gpu.bundle import pack
 
         print(
-            f"{arguments.pack}: {pack(arguments.pack) / 2**20:.1f} MiB; take it along and give it to --bundle"
+            f"{arguments.pack}: {pack(arguments.pack) / 2**20:.1f} MiB; copy it to the GPU machine and pass it to --bundle"
         )
         return 0
     if not (arguments.dry or torch.cuda.is_available()):
         print(
-            "gpu-check: torch finds no CUDA device here; --dry runs small sizes on the CPU",
+            "gpu-check: torch finds no CUDA device; --dry runs small sizes on the CPU",
             file=sys.stderr,
         )
         return 2
@@ -86,8 +88,8 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if runner.failed else 0
 
 
-def embedded(bundle: Path, unpacked: Path, device: torch.device, dry: bool) -> dict:
-    """The back end on the bundle's keyframes; imports what the bundle holds."""
+def embedded(bundle: Path, unpacked: Path, device: torch.device, dry: bool) -> dict[str, Any]:
+    """Run the back end on the bundle's keyframes; imports the packages in the bundle."""
     from vggt3_ros.benchmarks.gpu.bundle import unpack
 
     frames = unpack(bundle, unpacked)
@@ -96,8 +98,9 @@ def embedded(bundle: Path, unpacked: Path, device: torch.device, dry: bool) -> d
     return embedded_steps.embedded(frames, str(device), 8 if dry else None)
 
 
-def machine(device: torch.device) -> dict:
-    found = {
+def machine(device: torch.device) -> dict[str, str | float]:
+    """Describe the device and the versions."""
+    found: dict[str, str | float] = {
         "device": platform.processor() or "CPU",
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -111,11 +114,14 @@ def machine(device: torch.device) -> dict:
 
 
 def check(runner: Runner, device: torch.device, arguments: argparse.Namespace) -> None:
+    """Run all steps, most important first."""
     dry = arguments.dry
     setting = benchmark.SETTINGS["small" if dry else "full"]
     size, dtype = setting.size, torch.float32 if dry else torch.bfloat16
 
-    def step(name, function, needs=0.0):
+    def step(
+        name: str, function: Callable[[], dict[str, Any]], needs: float = 0.0
+    ) -> dict[str, Any] | None:
         if not arguments.only or name.startswith(tuple(arguments.only)):
             return runner.run(name, function, needs)
         return None
@@ -124,10 +130,10 @@ def check(runner: Runner, device: torch.device, arguments: argparse.Namespace) -
     product = (step("products", lambda: network.products(device, dtype)) or {}).get(
         "tflops"
     ) or float("nan")
-    made = {}
+    made: dict[str, Vggt3] = {}
 
-    def with_network(kind):
-        """The network of one kind; one at a time is held."""
+    def with_network(kind: str) -> Vggt3:
+        """Return the network of one kind; only one is kept in memory."""
         if kind not in made:
             made.clear()
             config = VGG_T3 if kind == "ttt" else VGGT_1B

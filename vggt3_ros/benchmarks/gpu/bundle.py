@@ -1,8 +1,8 @@
-"""What the back end needs on a bare machine beside PyTorch: wheels, and rendered keyframes, since
-nothing there can render.
+"""Pack what the back end needs on a bare machine beside PyTorch: wheels, and rendered keyframes,
+because such a machine cannot render.
 
-Made by ``scripts/gpu-check --pack DIR`` where there is a package index; at most 64 MiB, so that it
-fits through narrow doors.
+Created by ``scripts/gpu-check --pack DIR`` where there is a package index. At most 64 MiB with the
+checkout, to pass upload limits.
 """
 
 import re
@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 PYTHON = "3.12"
-# of the versions in constraints.txt
+# Versions are those of constraints.txt.
 WHEELS = (
     "gtsam",
     "poselib",
@@ -43,8 +43,8 @@ _ROOT = Path(__file__).parents[3]
 
 
 def pack(folder: Path) -> int:
-    """Fill `folder`; its bytes. Raises ValueError where it gets too large, RuntimeError where pip
-    fails.
+    """Fill `folder` and return its size, bytes. Raises ValueError if it gets too large,
+    RuntimeError if pip fails.
     """
     from vggt3_ros.datasets.synthetic import apartment
     from vggt3_ros.geometry.camera import Camera
@@ -79,13 +79,13 @@ def pack(folder: Path) -> int:
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > MOST_BYTES:
         raise ValueError(
-            f"{folder} has {size / 2**20:.1f} MiB, at most {MOST_BYTES >> 20} can travel"
+            f"{folder} has {size / 2**20:.1f} MiB, at most {MOST_BYTES >> 20} are allowed"
         )
     return size
 
 
 def _slim(wheel: Path) -> None:
-    """Leave out what is not imported: half of what GTSAM's wheel holds is data of its examples."""
+    """Remove files that are never imported: half of GTSAM's wheel is data of its examples."""
     slim = wheel.with_suffix(".slim")
     with (
         zipfile.ZipFile(wheel) as source,
@@ -98,8 +98,8 @@ def _slim(wheel: Path) -> None:
 
 
 def _pinned() -> list[str]:
-    """name==version of the wheels, as scripts/constraints.txt and requirements-nodeps.txt pin
-    them.
+    """Return name==version of the wheels, as pinned in scripts/constraints.txt and
+    requirements-nodeps.txt.
     """
     text = "\n".join(
         (_ROOT / "scripts" / name).read_text()
@@ -113,13 +113,13 @@ def _pinned() -> list[str]:
 
 
 def unpack(folder: Path, target: Path) -> Path:
-    """Make the wheels importable from `target`; the folder of the keyframes. Raises ValueError
-    where `folder` is no bundle.
+    """Make the wheels importable from `target`. Returns the folder of the keyframes. Raises
+    ValueError if `folder` is not a bundle.
     """
     wheels = sorted(folder.glob("*.whl"))
     if not wheels or not (folder / FRAMES).is_dir():
         raise ValueError(
-            f"{folder} holds no wheels and keyframes: make it with scripts/gpu-check --pack {folder}"
+            f"{folder} holds no wheels or no keyframes: create it with scripts/gpu-check --pack {folder}"
         )
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:

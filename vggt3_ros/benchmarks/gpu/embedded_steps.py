@@ -1,47 +1,64 @@
-"""The embedded back end on the device: how long its parts take, and whether it finds what it finds
+"""The embedded back end on the device: the time of its stages, and whether its results equal those
 on the CPU.
 
-There is no Open3D on a bare machine: the map is not fused here, everything else runs as in the
-node.
+A bare machine has no Open3D: the map is not fused here. Everything else runs as in the node.
 """
 
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Collection
+from collections.abc import Sequence as Items
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from vggt3_ros.backend import Backend
-from vggt3_ros.config import BackendConfig
+from vggt3_ros.config import BackendConfig, MapConfig
+from vggt3_ros.datasets.sequence import Sequence
 from vggt3_ros.datasets.tum import load_tum
 from vggt3_ros.geometry import se3
+from vggt3_ros.store.keyframe import Keyframe
 from vggt3_ros.store.keyframes import KeyframeStore
-from vggt3_ros.store.snapshot import PointMap
+from vggt3_ros.store.snapshot import PointMap, Snapshot
+from vggt3_ros.surface.fusion_process import FusionProcess
 
 REFINED_SECONDS, QUERY_SECONDS, SAME_POSE_M = 6.0, 0.015, 0.002
 
 
-class NoFusion:
-    """In place of FusionProcess where Open3D is absent: an empty map."""
+class NoFusion(FusionProcess):
+    """Replaces FusionProcess where Open3D is absent: returns an empty map."""
 
-    def start(self):
-        pass
+    def start(self) -> None:
+        """Do nothing."""
 
-    def close(self):
-        pass
+    def close(self) -> None:
+        """Do nothing."""
 
-    def __call__(self, ids, T_map_cam, read, config, renewed=(), progress=None):
+    def __call__(
+        self,
+        ids: Items[int],
+        T_map_cam: np.ndarray,
+        keyframe: Callable[[int], Keyframe],
+        config: MapConfig,
+        renewed: Collection[int] = (),
+        progress: Callable[[float], object] | None = None,
+    ) -> PointMap:
+        """Return an empty map."""
         return PointMap(
             np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32)
         )
 
 
-def refinement(folder: Path, device: str, keyframes: int | None = None) -> tuple[dict, np.ndarray]:
-    """All keyframes of `folder` refined on `device` from a cold start, then its queries ->
-    (figures, T_map_cam).
+def refinement(
+    folder: Path, device: str, keyframes: int | None = None
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Refine all keyframes of `folder` on `device` from a cold start, then localize its queries.
+
+    Returns (figures, T_map_cam).
     """
     sequence = load_tum(folder)
     count = min(len(sequence), keyframes or len(sequence))
@@ -68,15 +85,20 @@ def refinement(folder: Path, device: str, keyframes: int | None = None) -> tuple
         return result, snapshot.T_map_cam
 
 
-def _warm_up(backend, sequence):
-    """The first use of a kernel compiles or loads it, which a robot waits for once a day."""
+def _warm_up(backend: Backend, sequence: Sequence) -> None:
+    """Load and compile the kernels, which a robot does once a day."""
     frame = backend.encoder.encode(sequence.keyframes[0].image)
     other = backend.encoder.encode_many([sequence.keyframes[i].image for i in range(2)])[1]
     backend.matcher.lighterglue(frame, other)
 
 
-def _queries(backend, sequence, snapshot, count, verify):
-    """Seconds a query, and how many are found within 10 cm and 10 degrees of the truth."""
+def _queries(
+    backend: Backend, sequence: Sequence, snapshot: Snapshot, count: int, verify: bool
+) -> dict[str, Any]:
+    """Return the seconds per query and the share localized within 10 cm and 10 degrees of the
+    truth.
+    """
+    assert sequence.groundtruth is not None
     T_truth_map = _aligned(snapshot.T_map_cam[:, :3, 3], sequence.groundtruth[:count, :3, 3])
     seconds, within = [], 0
     for k, query in enumerate(sequence.queries):
@@ -96,9 +118,11 @@ def _queries(backend, sequence, snapshot, count, verify):
     }
 
 
-def _aligned(estimated, truth):
-    """T_truth_estimated (4, 4) that brings positions (N, 3) closest to the true ones (evo, which
-    scores elsewhere, is absent here).
+def _aligned(estimated: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return T_truth_estimated (4, 4) that aligns positions (N, 3) with the true ones in least
+    squares.
+
+    evo, which scores elsewhere, is not available on a bare machine.
     """
     rotation = Rotation.align_vectors(truth - truth.mean(0), estimated - estimated.mean(0))[
         0
@@ -106,9 +130,9 @@ def _aligned(estimated, truth):
     return se3.from_rotation_translation(rotation, truth.mean(0) - rotation @ estimated.mean(0))
 
 
-def embedded(folder: Path, device: str, keyframes: int | None = None) -> dict:
-    """The same on `device` and on the CPU: seconds of each stage, and the largest difference of a
-    pose, metres.
+def embedded(folder: Path, device: str, keyframes: int | None = None) -> dict[str, Any]:
+    """Run on `device` and on the CPU. Returns the seconds of each stage and the largest difference
+    of a position, metres.
     """
     here, T_here = refinement(folder, device, keyframes)
     print(f"    {here}", flush=True)

@@ -1,4 +1,4 @@
-"""The network on the device: is it right, how fast is it, how much memory does it take."""
+"""The network on the device: correctness, speed, memory."""
 
 import dataclasses
 import subprocess
@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,14 +27,14 @@ ROOT = Path(__file__).parents[3]
 CASES = {
     kind: ROOT / "test" / "data" / f"vits_d4_{kind}_s3_70x98.npz" for kind in ("ttt", "softmax")
 }
-# relative error of an output; bfloat16 has three digits, and 60 blocks to lose them in
+# Largest relative error of an output. bfloat16 has three digits, and errors add up over 60 blocks.
 WORST = {torch.float32: 1e-4, torch.bfloat16: 0.1}
 PUBLISHED = "54 to 58 s for 1,000 images on an A100 (arXiv 2602.23361)"
 
 
-def parity(device: torch.device) -> dict:
-    """Largest relative error against the reference outputs, by kind of attention and number
-    format.
+def parity(device: torch.device) -> dict[str, Any]:
+    """Return the largest relative error against the reference outputs, by kind of attention and
+    dtype.
     """
     tf32 = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
@@ -49,8 +50,8 @@ def parity(device: torch.device) -> dict:
     return {"passed": passed, "relative_error": errors}
 
 
-def marked_tests(seconds: float) -> dict:
-    """The tests marked ``gpu``, in a process of their own."""
+def marked_tests(seconds: float) -> dict[str, Any]:
+    """Run the tests marked ``gpu`` in a process of their own."""
     command = [
         sys.executable,
         "-m",
@@ -68,7 +69,8 @@ def marked_tests(seconds: float) -> dict:
     return {"passed": done.returncode == 0, "output": done.stdout[-3000:]}
 
 
-def products(device: torch.device, dtype: torch.dtype) -> dict:
+def products(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """Measure the matrix product."""
     return {"tflops": benchmark.matrix_rate(device, dtype) / 1e12, "dtype": str(dtype)}
 
 
@@ -78,11 +80,11 @@ def maps(
     counts: Sequence[int],
     product: float,
     deadline: Callable[[], float],
-) -> dict:
-    """map() of each number of images, poses only: seconds, share of the matrix product (operations
-    a second), peak memory.
+) -> dict[str, Any]:
+    """Measure map(), poses only, for each number of images: seconds, share of the matrix product
+    (operations per second), peak memory. Stops before a count that would exceed the deadline().
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     images = benchmark.random_images(max(counts), size)
     for count in counts:
         if rows and deadline() < 3 * rows[-1]["seconds"] * (count / rows[-1]["images"]) ** 2:
@@ -105,9 +107,10 @@ def _row(
     product: float,
     repeat: int,
     plan: MemoryPlan | None = None,
-) -> dict:
+) -> dict[str, Any]:
+    """Measure one map."""
     device, count = network.device, len(images)
-    # kernels of these shapes
+    # Warm up kernels of these shapes.
     network.map(images[: min(count, 64)], plan=None if plan is None else dataclasses.replace(plan))
     before = _allocated(device)
     elapsed = benchmark.seconds(lambda: network.map(images, plan=plan), repeat, device)
@@ -124,8 +127,8 @@ def _row(
 
 def chunk_sizes(
     network: Vggt3, size: tuple[int, int], count: int, chunks: Sequence[int], product: float
-) -> dict:
-    """The same map with other numbers of images at once."""
+) -> dict[str, Any]:
+    """Measure the same map with different numbers of images per chunk."""
     images, plan = benchmark.random_images(count, size), network.plan(count, size)
     rows = {
         chunk: _row(
@@ -139,8 +142,8 @@ def chunk_sizes(
     }
 
 
-def flat_memory(network: Vggt3, size: tuple[int, int], counts: Sequence[int]) -> dict:
-    """Device memory that map() takes beyond weights and outputs when the stream of tokens waits in
+def flat_memory(network: Vggt3, size: tuple[int, int], counts: Sequence[int]) -> dict[str, Any]:
+    """Measure the device memory of map() beyond weights and outputs when the tokens are stored in
     host memory.
     """
     rows = []
@@ -173,8 +176,8 @@ def flat_memory(network: Vggt3, size: tuple[int, int], counts: Sequence[int]) ->
     return {"rows": rows, "mib_per_image": growth}
 
 
-def with_depth(network: Vggt3, size: tuple[int, int], count: int) -> dict:
-    """map() with depth of every image: seconds."""
+def with_depth(network: Vggt3, size: tuple[int, int], count: int) -> dict[str, Any]:
+    """Time map() with depth of every image."""
     images = benchmark.random_images(count, size)
     network.map(images[:2], depth_frames=[0])
     elapsed = benchmark.seconds(
@@ -187,14 +190,14 @@ def with_depth(network: Vggt3, size: tuple[int, int], count: int) -> dict:
     }
 
 
-def against_plain(network: Vggt3, size: tuple[int, int], count: int) -> dict:
-    """map() beside the plain formulas, as it is and with torch.compile."""
+def against_plain(network: Vggt3, size: tuple[int, int], count: int) -> dict[str, Any]:
+    """Compare map() with the plain formulas."""
     result = benchmark.compare_with_plain(network, size, count, 3)
     return {**result, "passed": result["speedup"] >= 1.5}
 
 
-def compiled(network: Vggt3, size: tuple[int, int], count: int) -> dict:
-    """Seconds of map() as it is and with torch.compile. Changes the network."""
+def compiled(network: Vggt3, size: tuple[int, int], count: int) -> dict[str, Any]:
+    """Time map() as it is and with torch.compile. Modifies the network."""
     images = benchmark.random_images(count, size)
     plain = benchmark.seconds(lambda: network.map(images), 2, network.device)
     start = time.perf_counter()
@@ -208,9 +211,9 @@ def compiled(network: Vggt3, size: tuple[int, int], count: int) -> dict:
     }
 
 
-def query(network: Vggt3, size: tuple[int, int]) -> dict:
-    """One image against a map of 32 and of 512: seconds; on CUDA its trunk also as a replayed
-    graph.
+def query(network: Vggt3, size: tuple[int, int]) -> dict[str, Any]:
+    """Time one image against a map of 32 and of 512, seconds; on CUDA also its trunk, and the
+    trunk replayed as a CUDA graph.
     """
     result = {
         f"seconds_in_{n}": benchmark.time_query(network, size, n, 5)["seconds"] for n in (32, 512)
@@ -222,8 +225,9 @@ def query(network: Vggt3, size: tuple[int, int]) -> dict:
 
 @torch.inference_mode()
 def _graphed(network: Vggt3, size: tuple[int, int]) -> tuple[float, float]:
-    """Seconds of a query's trunk, and of the same replayed as a CUDA graph."""
+    """Return the seconds of a query's trunk, and of the same replayed as a CUDA graph."""
     _, scene = network.map(benchmark.random_images(2, size))
+    assert scene is not None
     layout: TokenLayout = network.aggregator.layout(*size)
     scratch = Scratch(network.device, network.dtype)
     batch = torch.rand(1, 3, *size, device=network.device).to(network.dtype)
@@ -252,8 +256,8 @@ def _graphed(network: Vggt3, size: tuple[int, int]) -> tuple[float, float]:
     return eager, benchmark.seconds(graph.replay, 10, network.device)
 
 
-def profile(network: Vggt3, size: tuple[int, int], count: int) -> dict:
-    """Share of the device's time by kernel, the largest first."""
+def profile(network: Vggt3, size: tuple[int, int], count: int) -> dict[str, Any]:
+    """Return the share of device time by kernel, the largest first."""
     images = benchmark.random_images(count, size)
     network.map(images)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as recorded:
@@ -272,6 +276,7 @@ def profile(network: Vggt3, size: tuple[int, int], count: int) -> dict:
 
 
 def _allocated(device: torch.device) -> int:
+    """Return the allocated bytes and reset the peak."""
     if device.type != "cuda":
         return 0
     torch.cuda.synchronize(device)
@@ -281,4 +286,5 @@ def _allocated(device: torch.device) -> int:
 
 
 def _peak(device: torch.device) -> int:
+    """Return the peak of allocated bytes."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0

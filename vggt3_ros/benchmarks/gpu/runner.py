@@ -1,6 +1,4 @@
-"""Steps run one after the other within a time budget; each result is printed and on disk as soon
-as it is known.
-"""
+"""Run steps within a time budget; each result is printed and saved immediately."""
 
 import json
 import os
@@ -8,25 +6,29 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 class Runner:
-    """report: {"machine": ..., "steps": {name: {"status", "seconds", "result" or "error"}}},
-    rewritten after every step.
+    """report: {"machine": ..., "steps": {name: {"status", "seconds", "result" or "error"}}}, saved
+    after every step.
     """
 
-    def __init__(self, path: Path, machine: dict, budget_seconds: float):
-        self.report = {"machine": machine, "steps": {}}
+    def __init__(self, path: Path, machine: dict[str, str | float], budget_seconds: float) -> None:
+        self.report: dict[str, Any] = {"machine": machine, "steps": {}}
         self._path = path
         self._end = time.monotonic() + budget_seconds
 
     @property
     def seconds_left(self) -> float:
+        """Seconds left in the budget."""
         return self._end - time.monotonic()
 
-    def run(self, name: str, step: Callable[[], dict], needs_seconds: float = 0.0) -> dict | None:
-        """Result of step(), or None where it failed or was skipped: a step that needs more time
-        than is left is not begun.
+    def run(
+        self, name: str, step: Callable[[], dict[str, Any]], needs_seconds: float = 0.0
+    ) -> dict[str, Any] | None:
+        """Return the result of step(), None if it failed or was skipped because it needs more time
+        than is left.
         """
         if self.seconds_left < needs_seconds:
             return self._record(
@@ -37,6 +39,7 @@ class Runner:
                 },
             )
         started = time.monotonic()
+        entry: dict[str, Any]
         try:
             result = step()
         except Exception as error:
@@ -54,11 +57,13 @@ class Runner:
 
     @property
     def failed(self) -> list[str]:
+        """Names of the failed steps."""
         return [
             name for name, entry in self.report["steps"].items() if entry["status"] == "failed"
         ]
 
-    def _record(self, name: str, entry: dict) -> dict | None:
+    def _record(self, name: str, entry: dict[str, Any]) -> dict[str, Any] | None:
+        """Save and print a step's entry."""
         self.report["steps"][name] = entry
         partial = self._path.with_suffix(".partial")
         partial.write_text(json.dumps(self.report, indent=1, default=str))
@@ -73,11 +78,12 @@ class Runner:
 
 
 def _short(value: object) -> str:
+    """Represent values that JSON cannot."""
     return str(value)
 
 
 def _rounded(text: str) -> str:
-    """Floats of a JSON text to four significant digits."""
+    """Round the floats of a JSON text to four significant digits."""
     try:
         return json.dumps(
             json.loads(text, parse_float=lambda number: float(f"{float(number):.4g}"))

@@ -1,7 +1,8 @@
-"""vggt3 benchmark: speed and memory, measured in one run; one module of this package per part;
-all parts together, and two runs compared.
+"""vggt3 benchmark: measure speed, memory and robustness; one module of this package per part, one
+for all parts together, and one that compares two runs.
 """
 
+from vggt3_ros.cli import SubParsers
 from vggt3_ros.cli.benchmark import (
     compare,
     faults,
@@ -18,8 +19,11 @@ from vggt3_ros.cli.benchmark import (
 )
 
 
-def add_parser(subparsers):
-    parser = subparsers.add_parser("benchmark", help="speed and memory of parts of the back end")
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command to `subparsers`."""
+    parser = subparsers.add_parser(
+        "benchmark", help="measure speed and memory of parts of the back end"
+    )
     parts = parser.add_subparsers(required=True, metavar="PART")
     measured = faults, network, node, restarts, rooms, session, growth, memory, refusals, peers
     for part in (*measured, suite, compare):

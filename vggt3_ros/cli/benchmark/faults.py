@@ -1,38 +1,48 @@
-"""vggt3 benchmark faults: what a front end that freezes, jumps or mismeasures costs after loops
-are closed.
+"""vggt3 benchmark faults: measure how well loop closing repairs a front end that freezes, jumps or
+errs in scale.
 """
 
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vggt3_ros.cli import SubParsers
 from vggt3_ros.cli.benchmark.rows import add_row_arguments, rendered_or_opened
 
+if TYPE_CHECKING:
+    from vggt3_ros.benchmarks.faults import Row
 
-def add_parser(subparsers):
-    """`subparsers` belongs to `vggt3 benchmark`."""
+
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command to `subparsers`."""
     from vggt3_ros.cli.dataset import add_sequence_arguments
 
     parser = subparsers.add_parser(
         "faults",
-        help="break the odometry of a data set on purpose, with false loops besides",
-        description="Prints a Markdown table, or JSON: error before and after, against the same run without the "
-        "fault. PATH may be 'apartment' or 'twins' (two look-alike rooms), which are rendered. Ends "
-        "with 1 when one costs more than 1.3 times, or a false loop is accepted.",
+        help="inject odometry faults and false loops into a data set",
+        description="Prints a Markdown table, or JSON: error before and after, compared with the same run without the "
+        "fault. PATH may be 'apartment' or 'twins' (two look-alike rooms), which are rendered. The exit "
+        "status is 1 if an error exceeds 1.3 times that without the fault, or if a false loop is accepted.",
     )
     add_sequence_arguments(parser)
     parser.add_argument(
         "--no-depth",
         action="store_true",
-        help="ignore depth: one camera, scored after Sim(3) alignment; minutes a run",
+        help="ignore depth; scored after Sim(3) alignment; takes minutes per run",
     )
     parser.add_argument(
         "--sessions",
         action="store_true",
-        help="the second half as a run of its own, to be found in the map of the first",
+        help="make the second half a session of its own, to be located in the map of the first",
     )
     parser.add_argument(
         "--fault",
         action="append",
         default=[],
         metavar="NAME",
-        help="only this one, as 'frozen for 3'; all by default",
+        help="only this fault, such as 'frozen for 3'; all by default",
     )
     parser.add_argument(
         "--seeds",
@@ -51,7 +61,8 @@ def add_parser(subparsers):
     parser.set_defaults(run=run)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
     import json
     from dataclasses import asdict
 
@@ -74,7 +85,7 @@ def run(arguments):
     sequence = rendered_or_opened(arguments.path, options(arguments))
     if len(sequence) < 28:
         raise ValueError(
-            f"{arguments.path} has {len(sequence)} keyframes: 28 are needed to break some of them"
+            f"{arguments.path} has {len(sequence)} keyframes: at least 28 are required"
         )
     with tqdm(total=len(sequence), desc="features", disable=arguments.quiet or None) as bar:
         bench = Bench(
@@ -101,10 +112,10 @@ def run(arguments):
     return 0 if all(row.passes for row in rows) else 1
 
 
-def table(rows):
-    """Rows as Markdown."""
+def table(rows: Sequence[Row]) -> str:
+    """Format the rows as Markdown."""
     lines = [
-        "| fault | seed | false loops | odometry | without the fault | corrected | loops, false | told |",
+        "| fault | seed | false loops | odometry | without the fault | corrected | loops, false | reported |",
         "|" + "---|" * 8,
     ]
     lines += [

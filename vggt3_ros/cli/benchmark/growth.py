@@ -1,25 +1,35 @@
-"""vggt3 benchmark growth: what ten keyframes more cost a map of many."""
+"""vggt3 benchmark growth: measure the cost of ten more keyframes in a large map."""
 
-import itertools
+from __future__ import annotations
+
+import argparse
 import json
 import time
+from typing import TYPE_CHECKING, Any
 
+from vggt3_ros.cli import SubParsers
 from vggt3_ros.cli.benchmark.rows import add_row_arguments, numbers
 from vggt3_ros.system import strict_json
 
-ROUND = 123  # keyframes of a walk through all rooms
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROUND = 123  # keyframes in one walk through all rooms
 
 _DESCRIPTION = (
-    "Walks through the rendered apartment again and again, refining as it goes. At each number of keyframes a few more are added and "
-    "refined with the settings of the back end, several times; the median seconds of each stage are printed, and the ratio of the "
-    "largest to the smallest number, without the solve, which is over all keyframes. In between, fewer pairs are "
-    "tried. Images are of 320x240 pixels; they are rendered once, about 20 a second."
+    "Walks through the rendered apartment repeatedly and refines on the way. At each number of keyframes a few more are added and "
+    "refined with the settings of the back end, several times. Prints the median seconds of each stage, and the ratio between the "
+    "largest and the smallest map, without the solve, which is over all keyframes. In between, fewer pairs are tried. Images have "
+    "320x240 pixels and are rendered once, about 20 per second."
 )
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command to `subparsers`."""
     parser = subparsers.add_parser(
-        "growth", help="what ten keyframes more cost a map of many", description=_DESCRIPTION
+        "growth",
+        help="measure the cost of ten more keyframes in a large map",
+        description=_DESCRIPTION,
     )
     parser.add_argument(
         "--keyframes",
@@ -40,31 +50,33 @@ def add_parser(subparsers):
         type=int,
         default=3,
         metavar="R",
-        help="times they are added; the median counts (default %(default)s)",
+        help="number of repetitions, of which the median counts (default %(default)s)",
     )
     parser.add_argument(
         "--batch",
         type=int,
         default=100,
         metavar="B",
-        help="keyframes a refinement in between (default %(default)s)",
+        help="keyframes per refinement in between (default %(default)s)",
     )
     parser.add_argument(
         "--folder",
-        help="keep what is rendered and refined here: a stopped run goes on; temporary by default",
+        help="keep rendered images and maps here, so that an interrupted run can resume; temporary by default",
     )
     parser.add_argument(
         "--clock",
         choices=("wall", "cpu"),
         default="wall",
-        help="cpu: seconds of computing instead of seconds, for a machine that others use too",
+        help="cpu: measure CPU time, for a machine under other load",
     )
     add_row_arguments(parser, "memory.density=100")
     parser.set_defaults(run=run)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
     import tempfile
+    from itertools import pairwise
     from pathlib import Path
 
     from vggt3_ros.benchmarks.growth import cpu_seconds, measure_growth
@@ -77,10 +89,8 @@ def run(arguments):
     counts, more = arguments.keyframes, arguments.add * arguments.repeat
     if min(arguments.add, arguments.repeat, arguments.batch) < 1:
         raise ValueError("--add, --repeat and --batch must be at least 1")
-    if any(larger < smaller + more for smaller, larger in itertools.pairwise(counts)):
-        raise ValueError(
-            f"--keyframes must ascend, and by at least the {more} that are added at each"
-        )
+    if any(larger < smaller + more for smaller, larger in pairwise(counts)):
+        raise ValueError(f"--keyframes must increase by at least {more}, the number added at each")
     settings = parse_settings(arguments.set)
     quick = {
         "loops.pairs_per_keyframe": 2,
@@ -102,7 +112,7 @@ def run(arguments):
             {"keyframes": needed, "camera": apartment.CAMERA.scaled(320, 240)},
         )
         if needed < ROUND:
-            walk["ate"] = apartment.ATE * needed / ROUND  # odometry drifts with the way
+            walk["ate"] = apartment.ATE * needed / ROUND  # drift grows with the distance travelled
         sequence = apartment.load(rendered, queries=0, **walk)
         run_folder = _of_this_setting(folder / "run", setting)
         with KeyframeStore(run_folder / "store") as store:
@@ -124,9 +134,10 @@ def run(arguments):
     return 0
 
 
-def _of_this_setting(folder, setting):
-    """The folder, new, or that of an interrupted run with the same setting; ValueError for
-    another.
+def _of_this_setting(folder: Path, setting: dict[str, Any]) -> Path:
+    """Return the folder of a new run, or of an interrupted one with the same setting.
+
+    Raises ValueError if it holds a run with another setting.
     """
     stamp = folder / "setting.json"
     if stamp.exists() and json.loads(stamp.read_text()) != setting:
@@ -138,8 +149,8 @@ def _of_this_setting(folder, setting):
     return folder
 
 
-def table(result):
-    """The figures of benchmarks.growth.measure_growth as text."""
+def table(result: dict[str, Any]) -> str:
+    """Format the figures of benchmarks.growth.measure_growth as text."""
     rows = result["rows"]
     stages = [name for name in rows[0]["seconds"] if name != "total"]
     lines = [
@@ -151,7 +162,7 @@ def table(result):
         lines.append(f"{row['keyframes']:>10} {seconds} {row['peak_memory_mb']:13.0f}")
     lines.append(f"{'ratio':>10} " + " ".join(f"{result['ratio'][name]:13.2f}" for name in stages))
     lines.append(
-        f"seconds for {result['add']} keyframes more, median of {result['repeat']}; at the end: ATE {100 * result['ate_m']:.2f} "
+        f"seconds for {result['add']} more keyframes, median of {result['repeat']}; at the end: ATE {100 * result['ate_m']:.2f} "
         f"cm, map median error {100 * result['map_median_error_m']:.2f} cm, {rows[-1]['points']} points"
     )
     return "\n".join(lines)

@@ -1,13 +1,17 @@
-"""vggt3 benchmark memory: what each part of the scene memory is worth."""
+"""vggt3 benchmark memory: measure the contribution of each part of the scene memory."""
 
+import argparse
+from typing import Any
+
+from vggt3_ros.cli import SubParsers
 from vggt3_ros.cli.benchmark.rows import add_row_arguments, show
 
 
-def add_parser(subparsers):
-    """`subparsers` belongs to `vggt3 benchmark`."""
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command to `subparsers`."""
     parser = subparsers.add_parser(
         "memory",
-        help="the scene memory in closed form, with Adam, with a residual head, and the MLP that was before",
+        help="compare the scene memory in closed form, with Adam, with a residual head, and the former MLP",
         description="Maps at true poses; localization by each memory alone, without keyframes.",
     )
     parser.add_argument(
@@ -30,7 +34,8 @@ def add_parser(subparsers):
     parser.set_defaults(run=run)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
     from vggt3_ros.benchmarks.ablation import ADAM, HEAD, KINDS, MLP, measure
     from vggt3_ros.cli.progress import StageBars
     from vggt3_ros.cli.settings import parse_settings
@@ -60,10 +65,10 @@ def run(arguments):
     return 0
 
 
-def line(row):
-    """One measurement as text."""
+def line(row: dict[str, Any]) -> str:
+    """Format one measurement as text."""
     return (
         f"{row['sequence']:12} {row['kind']:16} {row['memory_mb']:5.1f} MB in {row['seconds']:6.1f} s: median {100 * row['median_m']:6.2f} cm, "
         f"{row['median_deg']:5.2f} deg, {row['within_5cm_5deg']:4.0%} within 5 cm/5 deg, {row['within_10cm_10deg']:4.0%} within 10 cm/10 deg, "
-        f"{row['seconds_per_query']:.2f} s a query"
+        f"{row['seconds_per_query']:.2f} s per query"
     )

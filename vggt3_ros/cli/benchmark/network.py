@@ -1,21 +1,28 @@
-"""vggt3 benchmark network: how fast and how large the network is on this machine."""
+"""vggt3 benchmark network: measure speed and memory of the network on this machine."""
+
+from __future__ import annotations
 
 import argparse
 import json
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+from vggt3_ros.cli import SubParsers
 from vggt3_ros.cli.benchmark.rows import numbers
 
+if TYPE_CHECKING:
+    import torch
+
 _DESCRIPTION = (
-    "Measures a large matrix product (what the machine can do), then map() by number of images for both kinds of global "
+    "Measures a large matrix product (the peak of the machine), then map() by number of images for both kinds of global "
     "attention, against the plain formulas, the dense head, and query(). Weights are random; none are needed."
 )
 _IMAGES = {"small": "32,64,128,256,512", "full": "1,2,4"}
 _QUERY_MAPS = (32, 512)
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """``subparsers`` belongs to ``vggt3 benchmark``."""
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command to `subparsers`."""
     parser = subparsers.add_parser(
         "network", help="speed and memory of the network", description=_DESCRIPTION
     )
@@ -46,7 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--clock", choices=("wall", "cpu"), default="wall",
-        help="cpu: seconds of computing instead of seconds, for a machine that others use too; give it OMP_NUM_THREADS=1",
+        help="cpu: measure CPU time, for a machine under other load; set OMP_NUM_THREADS=1",
     )  # fmt: skip
     parser.add_argument(
         "--plain-images",
@@ -56,14 +63,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="with torch.compile: fuses what lies between the products",
+        help="use torch.compile, which fuses the operations between the products",
     )
     parser.add_argument(
         "--memory", action="store_true", help="peak memory by number of images, instead of times"
     )
     parser.add_argument(
         "--memory-limit", type=int, metavar="MIB",
-        help="device memory that map() may plan with under --memory; 0: whatever can wait in host memory or on disk does",
+        help="device memory that map() may plan with under --memory; 0: keep as much as possible in host memory or on disk",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
@@ -77,15 +84,21 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.device == "auto"
         else arguments.device
     )
-    say = (lambda text: None) if arguments.json else (lambda text: print(text, flush=True))
+
+    def say(text: str) -> None:
+        if not arguments.json:
+            print(text, flush=True)
+
     result = measure(arguments, device, say)
     if arguments.json:
         print(json.dumps(result, indent=2))
     return 0
 
 
-def measure(arguments: argparse.Namespace, device, say: Callable[[str], None]) -> dict:
-    """All measurements as plain numbers; ``say`` gets each as it is made."""
+def measure(
+    arguments: argparse.Namespace, device: torch.device, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Return all measurements as JSON values; ``say`` receives each as text when it is done."""
     import dataclasses
     import os
 
@@ -104,7 +117,7 @@ def measure(arguments: argparse.Namespace, device, say: Callable[[str], None]) -
         else (arguments.dtype, "float32")
     )
     rates = {name: benchmark.matrix_rate(device, getattr(torch, name)) for name in names}
-    chosen = max(rates, key=rates.get) if arguments.dtype == "auto" else arguments.dtype
+    chosen = max(rates, key=rates.__getitem__) if arguments.dtype == "auto" else arguments.dtype
     dtype = getattr(torch, chosen)
     where = (
         torch.cuda.get_device_name(device)
@@ -114,9 +127,9 @@ def measure(arguments: argparse.Namespace, device, say: Callable[[str], None]) -
     products = ", ".join(f"{name} {rate / 1e12:.3f}" for name, rate in rates.items())
     where += ", CPU seconds" if arguments.clock == "cpu" else ""
     say(f"{where}; matrix product in TFLOP/s: {products}; the trunk runs in {chosen}")
-    result = {
+    result: dict[str, Any] = {
         "device": where,
-        # other work on the machine makes all that follows slower
+        # Other load on the machine slows down all measurements.
         "load_before": os.getloadavg()[0],
         "size": arguments.size,
         "image_size": list(setting.size),
@@ -131,7 +144,7 @@ def measure(arguments: argparse.Namespace, device, say: Callable[[str], None]) -
         network = benchmark.random_network(config, device, dtype)
         if arguments.compile:
             compile_blocks(network)
-        network.map(benchmark.random_images(1, setting.size))  # whatever is set up once
+        network.map(benchmark.random_images(1, setting.size))  # warm up
         rows = benchmark.time_maps(network, setting.size, counts, arguments.repeat)
         for row in rows:
             say(
@@ -164,7 +177,7 @@ def measure(arguments: argparse.Namespace, device, say: Callable[[str], None]) -
             row = benchmark.time_dense_head(network, setting.size, arguments.repeat)
             share = row["fraction_of_matrix_product"]
             say(
-                f"depth head: {row['seconds_per_image']:.3f} s an image, {share:.0%} of the float32 product"
+                f"depth head: {row['seconds_per_image']:.3f} s per image, {share:.0%} of the float32 product"
             )
             result["depth_head"] = row
         del network

@@ -1,22 +1,35 @@
-"""vggt3 benchmark node: the node under load, over DDS."""
+"""vggt3 benchmark node: measure the node under load, over DDS."""
 
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from vggt3_ros.cli import SubParsers
 from vggt3_ros.system import strict_json
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def add_parser(subparsers):
-    """`subparsers` belongs to `vggt3 benchmark`."""
+    from vggt3_ros.benchmarks.node import TableRow
+    from vggt3_ros.datasets.sequence import Sequence
+
+
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command to `subparsers`."""
     parser = subparsers.add_parser(
         "node",
-        help="the node under load: keyframes lost, localize times, age of map->odom, memory, ingest",
-        description="Starts the node, sends keyframes over DDS while it refines, asks it to localize images, "
-        "and watches map->odom and the memory of its processes; then measures ingest alone.",
+        help="measure the node under load: lost keyframes, localize times, age of map->odom, memory, ingest",
+        description="Starts the node, sends keyframes over DDS while it refines, sends localize requests, and monitors "
+        "map->odom and the memory of its processes; then measures ingest alone.",
     )
     add_load_arguments(parser)
     parser.add_argument(
-        "--seconds", type=float, default=120.0, help="length of the load (default %(default)g)"
+        "--seconds", type=float, default=120.0, help="duration of the load (default %(default)g)"
     )
     parser.add_argument(
-        "--rate", type=float, default=10.0, help="keyframes a second (default %(default)g)"
+        "--rate", type=float, default=10.0, help="keyframes per second (default %(default)g)"
     )
     parser.add_argument(
         "--localize-every",
@@ -29,7 +42,8 @@ def add_parser(subparsers):
     parser.set_defaults(run=run)
 
 
-def add_load_arguments(parser):
+def add_load_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments for the input and the output folder."""
     parser.add_argument(
         "--input",
         metavar="PATH",
@@ -38,15 +52,17 @@ def add_load_arguments(parser):
     parser.add_argument(
         "--out",
         default="load_output",
-        help="folder of logs and stores, emptied of those of the last run",
+        help="folder for logs and stores; those of the last run are removed",
     )
 
 
-def prepared(arguments, rendered=None):
-    """(Sequence, output folder), and vggt3_ros.ros.load importable. ValueError otherwise.
+def prepared(
+    arguments: argparse.Namespace, rendered: Callable[[Path], Sequence] | None = None
+) -> tuple[Sequence, Path]:
+    """Return (Sequence, output folder) after checking that vggt3_ros.ros.load can be imported.
+    Raises ValueError otherwise.
 
-    rendered(output folder) -> the Sequence where no other input is named; by default the
-    apartment.
+    rendered(output folder): returns the Sequence if no input is named; by default the apartment.
     """
     import shutil
     from pathlib import Path
@@ -79,7 +95,8 @@ def prepared(arguments, rendered=None):
     return open_dataset(arguments.input or apartment.write(out / "apartment"), Options()), out
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
     if not (
         1 <= arguments.seconds <= 86_400
         and 0.1 <= arguments.rate <= 1000
@@ -102,12 +119,12 @@ def run(arguments):
     return 0 if all(met is not False for *_, met in rows) else 1
 
 
-def text(rows):
-    """Rows of (what, measured, target, whether it is met) as a table in Markdown."""
+def text(measurements: Iterable[TableRow]) -> str:
+    """Format rows (what, measured, target, whether it is met) as a Markdown table."""
     words = {None: "", True: "met", False: "**missed**"}
     rows = [
         ("", "measured", "target", ""),
-        *((what, measured, target, words[met]) for what, measured, target, met in rows),
+        *((what, measured, target, words[met]) for what, measured, target, met in measurements),
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = [

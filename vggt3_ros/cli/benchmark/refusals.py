@@ -1,18 +1,22 @@
-"""vggt3 benchmark refusals: how far apart images of a place and of other places are, where an
-image is localized.
+"""vggt3 benchmark refusals: measure how well the localizer's thresholds separate images of the
+mapped place from images of other places.
 """
 
+import argparse
+from typing import Any
+
+from vggt3_ros.cli import SubParsers
 from vggt3_ros.cli.benchmark.rows import add_row_arguments, show
 
 
-def add_parser(subparsers):
-    """`subparsers` belongs to `vggt3 benchmark`."""
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command to `subparsers`."""
     parser = subparsers.add_parser(
         "refusals",
-        help="the margin of the localizer's thresholds: its own images against those of other places",
-        description="Maps of every other keyframe at true poses are asked about the keyframes between and about "
-        "all other data sets. Each score is shown from the least to the greatest: of right poses for a "
-        "map's own images, of all poses for others'.",
+        help="measure the margin of the localizer's thresholds: images of the map against those of other places",
+        description="Maps of every other keyframe at true poses are queried with the keyframes in between and with images "
+        "of all other data sets. Prints the range of each score: of right poses for a map's own images, of all poses for "
+        "other images.",
     )
     parser.add_argument(
         "paths",
@@ -24,7 +28,8 @@ def add_parser(subparsers):
     parser.set_defaults(run=run)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
     from vggt3_ros.benchmarks.refusals import measure
     from vggt3_ros.cli.benchmark.rows import rendered_or_opened
     from vggt3_ros.cli.progress import StageBars
@@ -33,9 +38,9 @@ def run(arguments):
     from vggt3_ros.datasets.dataset import Options
 
     if len(arguments.paths) < 2:
-        raise ValueError("name two data sets or more: each one's images are strange to the others")
+        raise ValueError("name two or more data sets: each serves as another place for the rest")
     config = BackendConfig.from_flat(parse_settings(arguments.set))
-    # Odometry is not looked at: none need be there.
+    # Odometry is not used, so none is required.
     sequences = [rendered_or_opened(path, Options(drift=1.0)) for path in arguments.paths]
     if not arguments.json:
         print(
@@ -47,13 +52,14 @@ def run(arguments):
     return 0
 
 
-def line(row):
-    """One measurement as a row of a Markdown table: of each score the least, the 5th, 50th and
-    95th hundredth, the greatest.
+def line(row: dict[str, Any]) -> str:
+    """Format one measurement as a row of a Markdown table: of each score the minimum, 5 %, median,
+    95 % and maximum.
     """
-    of = lambda name, text: (
-        "-" if row[name] is None else " ".join(text.format(value) for value in row[name])
-    )
+
+    def of(name: str, text: str) -> str:
+        return "-" if row[name] is None else " ".join(text.format(value) for value in row[name])
+
     return (
         f"| {row['map']} | {row['images']} | {row['way']} | {row['asked']} | {row['accepted']} | {row['accepted_false']} | "
         f"{of('agreeing', '{:.0f}')} | {of('share', '{:.2f}')} | {of('similarity', '{:.2f}')} | {of('shown', '{:.2f}')} |"

@@ -1,18 +1,21 @@
-"""vggt3 benchmark rooms: localization against the size of the map."""
+"""vggt3 benchmark rooms: measure localization against the size of the map."""
 
+import argparse
 from functools import partial
+from typing import Any
 
+from vggt3_ros.cli import SubParsers
 from vggt3_ros.cli.benchmark.rows import add_row_arguments, numbers, show
 
 MOST = 64  # rooms
 
 
-def add_parser(subparsers):
-    """`subparsers` belongs to `vggt3 benchmark`."""
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command to `subparsers`."""
     parser = subparsers.add_parser(
         "rooms",
-        help="localization in rendered homes of 1 to 16 rooms, by the scene memory alone and verified",
-        description="Maps at true poses. What lies in --folder is not made again, so that a run can be continued.",
+        help="measure localization in rendered homes of 1 to 16 rooms, by the scene memory alone and verified",
+        description="Maps at true poses. Reuses the contents of --folder, so that an interrupted run can resume.",
     )
     parser.add_argument(
         "--rooms",
@@ -36,7 +39,8 @@ def add_parser(subparsers):
     parser.set_defaults(run=run)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
     import tempfile
     from pathlib import Path
 
@@ -67,10 +71,10 @@ def run(arguments):
     return 0
 
 
-def line(row):
-    """One measurement as text."""
+def line(row: dict[str, Any]) -> str:
+    """Format one measurement as text."""
 
-    def score(name):
+    def score(name: str) -> str:
         found = row[name]
         return (
             f"median {100 * found['median_m']:6.1f} cm, {found['within_5cm_5deg']:4.0%} within 5 cm/5 deg, {found['within_10cm_10deg']:4.0%} "

@@ -1,7 +1,10 @@
-"""vggt3 benchmark session: the memory of the node's processes over a session of thousands of
-keyframes.
+"""vggt3 benchmark session: measure the memory of the node's processes over a session of thousands
+of keyframes.
 """
 
+import argparse
+
+from vggt3_ros.cli import SubParsers
 from vggt3_ros.cli.benchmark.node import add_load_arguments, prepared, text
 from vggt3_ros.cli.benchmark.rows import add_row_arguments
 from vggt3_ros.system import strict_json
@@ -17,19 +20,19 @@ QUICK = {
 }
 
 
-def add_parser(subparsers):
-    """`subparsers` belongs to `vggt3 benchmark`."""
+def add_parser(subparsers: SubParsers) -> None:
+    """Add the command to `subparsers`."""
     parser = subparsers.add_parser(
         "session",
-        help="memory of the node's processes over a session of 2,000 keyframes",
+        help="measure the memory of the node's processes over a session of 2,000 keyframes",
         description="Starts the node, sends the keyframes of a walk through a rendered home over DDS (rendered "
-        "once, about five a second), refines after every batch, and localizes meanwhile. Fewer "
+        "once, about five per second), refines after every batch, and localizes meanwhile. Fewer "
         "pairs are tried than by default.",
     )
     add_load_arguments(parser)
     parser.add_argument("--keyframes", type=int, default=2000, help="(default %(default)s)")
     parser.add_argument(
-        "--batch", type=int, default=100, help="keyframes a refinement (default %(default)s)"
+        "--batch", type=int, default=100, help="keyframes per refinement (default %(default)s)"
     )
     parser.add_argument(
         "--localize-every",
@@ -42,13 +45,14 @@ def add_parser(subparsers):
         "--limit-mb",
         type=float,
         default=LIMIT_MB,
-        help="what all processes may take together (default %(default)s)",
+        help="limit for all processes together (default %(default)s)",
     )
     add_row_arguments(parser, "resources.frame_cache_mb=400")
     parser.set_defaults(run=run)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
     if not (
         2 <= arguments.keyframes <= 10_000
         and arguments.batch >= 1
@@ -64,7 +68,7 @@ def run(arguments):
     from vggt3_ros.cli.settings import parse_settings
     from vggt3_ros.datasets.synthetic import home_tours
 
-    quiet = arguments.quiet or None  # None: tqdm looks whether there is a terminal
+    quiet = arguments.quiet or None  # None: tqdm checks whether there is a terminal
     settings = QUICK | parse_settings(arguments.set)
     sequence, out = prepared(
         arguments,

@@ -13,8 +13,9 @@ from vggt3_ros.features.frame import FrameSource
 from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.features.xfeat import XFeatEncoder
 from vggt3_ros.geometry import se3
-from vggt3_ros.memory.localizer import Localizer, Scene
+from vggt3_ros.memory.localizer import Localizer
 from vggt3_ros.memory.scene_memory import SceneMemory
+from vggt3_ros.memory.scenes import Scene
 from vggt3_ros.store.database import StoreError
 from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.store.snapshot import MEMORY_FILE, PLACES_FILE, PointMap, Snapshot

@@ -1,3 +1,1 @@
-"""Programs that talk to a running node: the demo, the replay of a sequence, processes with nodes
-in them.
-"""
+"""Programs that talk to a running node: the demo, replay, and node processes."""

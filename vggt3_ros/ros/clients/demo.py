@@ -1,5 +1,5 @@
-"""The main job over real DDS: a player process publishes keyframes, the back-end node refines
-them, a client localizes images.
+"""The whole system over real DDS: a player process publishes keyframes, the node refines them, a
+client localizes images.
 """
 
 import os
@@ -37,17 +37,17 @@ from vggt3_ros.ros.spinner import Spinner
 from vggt3_ros.srv import Localize
 from vggt3_ros.store.snapshot import PointMap, Snapshot
 
-# a robot that happens to be in reach must not hear of this
+# Isolates the demo from robots on the same network.
 NAMESPACE = ["-r", "__ns:=/vggt3_demo", "-r", "/tf:=tf"]
 START_SECONDS, REFINE_SECONDS = 90.0, 600.0
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What came back over ROS. ids (N,), T_map_cam (N, 4, 4): the last keyframe_poses; cloud: the
-    last map, a PointMap. localizations, memory_localizations: an Answer per query, verified or
-    from the scene memory alone. snapshot_seconds: stage -> seconds of the last refinement.
-    peak_memory_mb: of node and worker together.
+    """The results received over ROS. ids (N,), T_map_cam (N, 4, 4): the last keyframe_poses;
+    cloud: the last map, a PointMap. localizations, memory_localizations: an Answer per query,
+    verified or from the scene memory alone. snapshot_seconds: stage -> seconds of the last
+    refinement. peak_memory_mb: of node and worker together.
     """
 
     ids: np.ndarray
@@ -61,8 +61,8 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """T_map_cam: (4, 4) with its covariance (6, 6) in map axes, None when not localized; message:
-    why not; seconds: the caller waited.
+    """T_map_cam: (4, 4) with its covariance (6, 6) in map axes, None if not localized; message:
+    why not; seconds: response time.
     """
 
     T_map_cam: np.ndarray | None
@@ -72,7 +72,7 @@ class Answer:
 
 
 class Client(Node):
-    """Listens to the back end and asks it, spinning in a thread of its own."""
+    """Subscribes to the back end and sends requests, spinning in a thread of its own."""
 
     def __init__(self):
         super().__init__("vggt3_demo_client")
@@ -89,7 +89,7 @@ class Client(Node):
         self.create_subscription(
             PointCloud2, "map", lambda message: setattr(self, "cloud", message), qos.LATCHED
         )
-        self._origins = {}  # frame -> (3,) where it lies in its parent
+        self._origins = {}  # frame -> origin (3,) in its parent
         self.create_subscription(TFMessage, "/tf_static", self._take_frames, qos.TF_STATIC)
         self.localizer = self.create_client(Localize, "localize")
         self.refiner = GoalClient(self, Refine, "refine")
@@ -105,8 +105,8 @@ class Client(Node):
 
     @property
     def map(self):
-        """The last map as a PointMap; None before there is one, or while it is not known where its
-        frame lies.
+        """The last map as a PointMap; None if there is none, or while the origin of its frame is
+        unknown.
         """
         far = self.cloud is not None and self.cloud.header.frame_id.endswith(LOCAL_SUFFIX)
         if self.cloud is None or (far and self.cloud.header.frame_id not in self._origins):
@@ -116,7 +116,7 @@ class Client(Node):
         )
 
     def localize(self, image, camera, verify):
-        """Answer of the localize service."""
+        """Return the Answer of the localize service."""
         begin = time.monotonic()
         request = Localize.Request(
             image=from_rgb(image), camera_info=from_camera(camera), verify=verify
@@ -134,11 +134,11 @@ class Client(Node):
 
 
 def run(folder, odometry, sequence, out, rate, bars):
-    """Play `sequence` (read from TUM-layout `folder`) at `rate` keyframes a second and return the
-    Outcome.
+    """Play `sequence` (read from the TUM-layout `folder`) at `rate` keyframes per second and
+    return the Outcome.
 
-    bars(description, total, unit) -> a tqdm-like bar. Logs of the processes go to `out`.
-    RuntimeError when one of them fails.
+    bars(description, total, unit): returns a tqdm-like bar. Logs of the processes are written to
+    `out`. Raises RuntimeError if one of them fails.
     """
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     with (
@@ -152,7 +152,7 @@ def run(folder, odometry, sequence, out, rate, bars):
             START_SECONDS,
             backend,
             out / "backend.log",
-            "the back end does not come up",
+            "the back end does not start",
         )
         _play(client, folder, odometry, len(sequence), rate, out, bars, backend)
         _follow(client, PhaseBars(bars, "first refinement"))
@@ -160,7 +160,7 @@ def run(folder, odometry, sequence, out, rate, bars):
         result = refined(client.refiner, REFINE_SECONDS, phases)
         phases.close()
         stages = Snapshot.load(out / "store" / "snapshots" / f"{result.generation:06d}").seconds
-        # Idle distillation may publish a better memory from now on: same poses, same map.
+        # From now on idle time may publish a better memory with the same poses and map.
         wait_until(
             lambda: (
                 client.poses
@@ -170,7 +170,7 @@ def run(folder, odometry, sequence, out, rate, bars):
             30.0,
             backend,
             out / "backend.log",
-            "the refined map does not arrive",
+            "the refined map did not arrive",
         )
         answers = {True: [], False: []}
         with bars("localizing", len(sequence.queries), "image") as bar:
@@ -201,7 +201,7 @@ def _point_map(message, origin):
 
 
 def _backend(out, keyframes):
-    """The node as a process, refining by itself once on the way."""
+    """Run the node as a process that refines once by itself on the way."""
     parameters = {
         "store": out / "store",
         "refine_every_keyframes": keyframes // 2 + 1,
@@ -247,7 +247,7 @@ def _play(client, folder, odometry, total, rate, out, bars, backend):
 
 
 def _follow(client, heard):
-    """Show the refinement that still runs, if any, until it ends."""
+    """Show the progress of a running refinement until it ends."""
     while client.status.state == Status.REFINING:
         if client.status.phase:
             heard(client.status.phase, client.status.progress)
@@ -256,7 +256,7 @@ def _follow(client, heard):
 
 
 class PhaseBars:
-    """Phases of a refinement as one bar each."""
+    """Shows a progress bar for each phase of a refinement."""
 
     def __init__(self, bars, title):
         self._bars, self._title, self._bar, self._phase = bars, title, None, None

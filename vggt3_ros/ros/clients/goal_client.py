@@ -1,4 +1,4 @@
-"""Goals of actions, sent while another thread spins."""
+"""Action goals sent while another thread spins."""
 
 import threading
 
@@ -6,11 +6,11 @@ from rclpy.action import ActionClient
 
 
 class GoalClient(ActionClient):
-    """An ActionClient that takes no answer while a goal is being sent.
+    """An ActionClient that handles no response while a goal is being sent.
 
-    rclpy (9, Kilted) registers one future for a goal, lets go of its lock, and puts another in its
-    place, which the caller gets: an answer that came between the two completed the first, and the
-    caller waited in vain. One refinement in nineteen did under load.
+    rclpy (9, Kilted) registers one future for a goal, releases its lock, and replaces it by the
+    future that the caller gets. A response in between completed the first one, and the caller
+    waited forever. Under load this happened to one refinement in nineteen.
     """
 
     def __init__(self, *arguments, **options):

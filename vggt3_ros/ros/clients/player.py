@@ -1,4 +1,4 @@
-"""A front end's border: keyframes over DDS with their odometry, and TF odom->camera."""
+"""Publish keyframes with their odometry over DDS, like a front end, and TF odom->camera."""
 
 import signal
 import time
@@ -17,20 +17,19 @@ from vggt3_ros.ros import qos
 from vggt3_ros.ros.clients.simulated_clock import SimulatedClock
 from vggt3_ros.ros.conversions import from_keyframe, from_nanoseconds, to_transform_message
 
-# keyframes sent and not yet counted by the back end, so that no queue overflows
+# Most unacknowledged keyframes, so that no queue overflows.
 IN_FLIGHT = qos.KEYFRAME_QUEUE // 2
 STATUS = "vggt3_ros/msg/Status"
-WAKE_SECONDS = 0.1  # a Ctrl-C does not end the wait for a message
-# a simulated clock stands still at its start, so that all nodes hear of it before it runs
+WAKE_SECONDS = 0.1  # Ctrl-C does not interrupt waiting for a message
+# The simulated clock is paused at its start, so that all nodes receive it before it runs.
 SETTLE_SECONDS = 1.0
 
 
 class Player(Node):
-    """Publishes on topic keyframes, each stamped with the time when it is sent; or, where
-    `start_ns` is given, as far from `start_ns` as its own stamp is from `first_ns`, that of the
-    first.
+    """Publishes keyframes, stamped with the time of sending; or, if `start_ns` is given, shifted
+    so that `first_ns`, the stamp of the first, becomes `start_ns`.
 
-    clock_rate: publish the time of the stamps on /clock so many times a second, for nodes with
+    clock_rate: publish the time of the stamps on /clock at this rate, Hz, for nodes with
     use_sim_time; 0: do not. Needs start_ns.
     """
 
@@ -55,9 +54,10 @@ class Player(Node):
         self._executor.add_node(self)
 
     def _listened_to(self):
-        """Whether a back end listens and has said so in its status. Where that is, the ROS graph
-        knows: the back end may be in another namespace than this, with only the keyframes
-        remapped.
+        """Return whether a back end is subscribed and has published its status.
+
+        Its status topic is found through the ROS graph, because it may be in another namespace
+        with only the keyframes remapped.
         """
         if self._status is None:
             back_ends = {
@@ -84,24 +84,25 @@ class Player(Node):
             self._received_before = status.received
 
     def play(self, keyframes, due, wait=30.0):
-        """Send each of an iterable of Keyframes due(count, stamp_ns) seconds after the first,
-        later where the back end or the iterable is slower; on a simulated clock the later ones are
-        put off with it. Returns when all have been taken; `sent` counts them. Waits `wait` seconds
-        for a back end (RuntimeError without one).
+        """Send Keyframes due(count, stamp_ns) seconds after the first, or later if the back end or
+        the iterable is slower; a simulated clock is then delayed as well.
+
+        Returns when all have been accepted; `sent` counts them. Waits `wait` seconds for a back
+        end and raises RuntimeError without one.
         """
         self._spin_until(
             self._listened_to,
             wait,
-            f"no back end listens on topic {self._keyframes.topic_name}, or it publishes no status",
+            f"no back end is subscribed to {self._keyframes.topic_name}, or it publishes no status",
         )
         if self._simulated:
             self._spin_for(SETTLE_SECONDS)
         begin, before = None, 0.0
         for keyframe in keyframes:
-            # opening a bag takes a while: the pace begins with what it yields
+            # Opening a bag takes a while: start the clock with the first keyframe.
             begin = time.monotonic() if begin is None else begin
             seconds = due(self.sent, keyframe.stamp_ns)
-            # after a stall time goes on at most twice as fast as asked for, and does not jump
+            # After a stall, simulated time runs at most twice as fast, and does not jump.
             if self._simulated:
                 begin = max(begin, time.monotonic() + (seconds - before) / 2 - seconds)
                 self._simulated.run_to(self._stamp(keyframe), begin + seconds - time.monotonic())
@@ -109,7 +110,7 @@ class Player(Node):
             self._spin_until(
                 lambda: self.sent - self._taken() < IN_FLIGHT,
                 60.0,
-                "the back end has stopped taking keyframes",
+                "the back end has stopped accepting keyframes",
             )
             self._spin_for(begin + seconds - time.monotonic())
             if self._simulated:
@@ -119,7 +120,7 @@ class Player(Node):
             self._keyframes.publish(from_keyframe(keyframe, self._odom_frame, self._camera_frame))
             self.sent += 1
         self._spin_until(
-            lambda: self._taken() >= self.sent, 60.0, "the back end did not take all keyframes"
+            lambda: self._taken() >= self.sent, 60.0, "the back end did not accept all keyframes"
         )
 
     def _stamp(self, keyframe):
@@ -129,7 +130,9 @@ class Player(Node):
         return self._last_ns
 
     def close(self):
-        """The executor first: what it holds of the node would complain at exit that it is gone."""
+        """Shut down the executor first, because it would complain at exit about the destroyed
+        node.
+        """
         self._executor.shutdown()
         self.destroy_node()
 
@@ -168,9 +171,10 @@ def _node(end):
 
 
 def play(keyframes, first_ns, due, **options):
-    """Play an iterable of Keyframes in a ROS context of its own; for options see Player and
-    Player.play. Returns how many were sent: all, unless a Ctrl-C ended it, which to a ROS node is
-    an end like any other.
+    """Play an iterable of Keyframes in an rclpy context of its own; for options see Player and
+    Player.play.
+
+    Returns how many were sent: all, unless Ctrl-C interrupted it.
     """
     wait = options.pop("wait", 30.0)
     with rclpy.init(
@@ -182,7 +186,7 @@ def play(keyframes, first_ns, due, **options):
         except KeyboardInterrupt:
             player.get_logger().info(f"stopped after {player.sent} keyframes")
         finally:
-            # from here to the end of Python: another must not cut the end short
+            # Another Ctrl-C must not interrupt the shutdown.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             player.close()
         return player.sent

@@ -1,4 +1,4 @@
-"""The back end as a process of its own: started, watched, waited for, ended."""
+"""Run the back end as a child process: start, monitor, wait for, end."""
 
 import re
 import signal
@@ -13,17 +13,18 @@ import psutil
 from vggt3_ros.action import Refine
 from vggt3_ros.ros.clients.goal_client import GoalClient
 
-GOAL_SECONDS = 90.0  # until a goal is accepted
+GOAL_SECONDS = 90.0  # time-out for accepting a goal
 BACKEND = "vggt3_ros.backend:Backend"
 UNCAUGHT = re.compile(
-    r"Traceback \(most recent call last\)|a callback failed|failed unexpectedly|Fatal Python error"
+    r"Traceback \(most recent call last\)|a callback failed|unexpected error in a|Fatal Python error"
 )
 
 
 @contextmanager
 def backend_process(log, parameters, remappings=(), backend=BACKEND):
-    """The node, its output in the file `log`; parameters: {name: value}; backend: module:class
-    that refines. SIGINT at the end.
+    """Run the node with its output in the file `log`; SIGINT at the end.
+
+    parameters: {name: value}. backend: module:class that refines.
     """
     arguments = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
     with open(log, "w") as file:
@@ -50,7 +51,7 @@ def backend_process(log, parameters, remappings=(), backend=BACKEND):
 
 
 def end(process):
-    """SIGINT; SIGKILL where that is not heard."""
+    """Send SIGINT, then SIGKILL if that has no effect."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         try:
@@ -61,7 +62,9 @@ def end(process):
 
 
 def wait_until(condition, seconds, process, log, complaint):
-    """RuntimeError with the end of `log` when the process ends before, or it takes too long."""
+    """Wait for condition(). Raises RuntimeError with the end of `log` if the process ends or it
+    takes too long.
+    """
     limit = time.monotonic() + seconds
     while not condition():
         if process.poll() is not None or time.monotonic() > limit:
@@ -70,25 +73,26 @@ def wait_until(condition, seconds, process, log, complaint):
 
 
 def wait_for(future, seconds):
-    """Result of an rclpy future that another thread's executor completes. RuntimeError when there
-    is none in time.
+    """Return the result of an rclpy future that another thread's executor completes. Raises
+    RuntimeError on a time-out.
     """
     done = threading.Event()
     future.add_done_callback(lambda _: done.set())
     if not done.wait(seconds):
-        raise RuntimeError(f"the back end gave no answer within {seconds:.0f} s")
+        raise RuntimeError(f"the back end did not respond within {seconds:.0f} s")
     return future.result()
 
 
 def refine_client(node):
-    """A GoalClient of the refine action, for an rclpy node that another thread spins."""
+    """Return a GoalClient of the refine action, for an rclpy node that another thread spins."""
     return GoalClient(node, Refine, "refine")
 
 
 def refined(client, seconds, heard=lambda phase, fraction: None):
-    """Result of the refine action, asked of a GoalClient that another thread's executor serves;
-    heard(phase, fraction) is called meanwhile. RuntimeError when it fails or takes longer than
-    `seconds`.
+    """Refine through a GoalClient that another thread's executor serves. Returns the result.
+
+    heard(phase, fraction) is called with the progress. Raises RuntimeError if it fails or takes
+    longer than `seconds`.
     """
     goal = wait_for(
         client.send_goal_async(
@@ -103,18 +107,19 @@ def refined(client, seconds, heard=lambda phase, fraction: None):
 
 
 def uncaught(log):
-    """How many exceptions nobody caught are in the file `log` of a process."""
+    """Return the number of uncaught exceptions in a log file."""
     return sum(
         bool(UNCAUGHT.search(line)) for line in log.read_text(errors="replace").splitlines()
     )
 
 
 def tail(path, lines=15):
+    """Return the last lines of a file."""
     return "".join(path.read_text().splitlines(keepends=True)[-lines:])
 
 
 class MemoryWatch:
-    """Resident memory of a process and of what it has started, twice a second while it lives.
+    """Samples the resident memory of a process and its children twice a second.
 
     samples: rows of (seconds since the start, MB of the process itself, MB of its children).
     """
@@ -125,7 +130,7 @@ class MemoryWatch:
 
     @property
     def peak_mb(self):
-        """Of all together."""
+        """Peak of all processes together."""
         return max((own + children for _, own, children in list(self.samples)), default=0.0)
 
     def _watch(self, process):
@@ -136,7 +141,7 @@ class MemoryWatch:
                     sum(map(_resident, process.children(recursive=True))),
                 )
             except psutil.NoSuchProcess:
-                return  # it has ended, and with it the watching
+                return  # the process has ended
             self.samples.append((time.monotonic() - self._begin, own / 2**20, children / 2**20))
             time.sleep(0.5)
 

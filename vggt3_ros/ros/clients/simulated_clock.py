@@ -1,4 +1,4 @@
-"""Time as recorded, on /clock, for nodes with use_sim_time."""
+"""Publish recorded time on /clock, for nodes with use_sim_time."""
 
 import time
 
@@ -11,8 +11,8 @@ from vggt3_ros.ros.conversions import from_nanoseconds
 
 
 class SimulatedClock:
-    """Publishes its time `rate` times a second while the node is spun; it stands still until it is
-    told to :meth:`run_to`.
+    """Publishes its time at `rate` Hz while the node is spun. Its time stands still until
+    :meth:`run_to`.
     """
 
     def __init__(self, node, start_ns, rate):
@@ -24,7 +24,7 @@ class SimulatedClock:
         )
 
     def run_to(self, stamp_ns, seconds):
-        """Reach stamp_ns evenly in so many seconds of real time, and wait there. Time never goes
+        """Advance evenly to stamp_ns within `seconds` of real time, then stop. Time never goes
         back.
         """
         self._from_ns, self._to_ns = self.now_ns(), max(stamp_ns, self.now_ns())

@@ -1,1 +1,1 @@
-"""Topics to keyframes in the store."""
+"""Convert topics to keyframes in the store."""

@@ -1,5 +1,6 @@
-"""Transforms between the frames of a robot, from /tf_static and, where they move, from /tf.
-tf2_ros would do it too, but is on no wheel.
+"""Transforms between the frames of a robot, from /tf_static and, for moving frames, /tf.
+
+Replaces tf2_ros, which is not available as a wheel.
 """
 
 import threading
@@ -15,11 +16,11 @@ from vggt3_ros.ros.input.intake import shown
 
 
 class FramesTopic:
-    """Calls changed() after each message. Transforms that make no sense are left out and logged.
-    gap_ns() as of FrameTree.
+    """Collects transforms and calls changed() after each message. Invalid transforms are logged
+    and skipped. gap_ns(): see FrameTree.
 
-    listener: the node that holds the subscriptions. topics: names of the two: of what is fixed, of
-    what moves.
+    listener: the node that holds the subscriptions. topics: names of the topics for static and
+    moving transforms.
     """
 
     def __init__(self, node, listener, callback_group, gap_ns, changed):
@@ -69,14 +70,14 @@ class FramesTopic:
         ):
             self._node.get_logger().warning(
                 shown(
-                    f"'{entry.child_frame_id}' is on {self.topics[0]} and on {self.topics[1]}: the latter holds"
+                    f"'{entry.child_frame_id}' is on both {self.topics[0]} and {self.topics[1]}: using the latter"
                 )
             )
 
     def _take(self, topic, entry, use):
         try:
             if max(len(entry.header.frame_id), len(entry.child_frame_id)) > MAX_FRAME_NAME:
-                raise ValueError(f"frame ids have at most {MAX_FRAME_NAME} characters")
+                raise ValueError(f"a frame id may have at most {MAX_FRAME_NAME} characters")
             with self._lock:
                 use()
         except ValueError as error:
@@ -84,11 +85,14 @@ class FramesTopic:
             self._node.get_logger().warning(text, throttle_duration_sec=1.0)
 
     def at(self, target, source, stamp_ns):
-        """T_target_source (4, 4), None while the two are not connected. Raises NotYet, Unknown."""
+        """Return T_target_source (4, 4), None while the two are not connected. Raises NotYet,
+        Unknown.
+        """
         with self._lock:
             self._frames.gap_ns = self._gap_ns()
             return self._frames.at(target, source, stamp_ns)
 
     def connected(self, target, source):
+        """Return whether the two frames are connected."""
         with self._lock:
             return self._frames.connected(target, source)

@@ -1,4 +1,4 @@
-"""Where keyframes come from: parameters input.* of the node. Needs no ROS."""
+"""Parameters input.* of the node: the source of keyframes. Needs no ROS."""
 
 from typing import Literal, Self
 
@@ -15,12 +15,12 @@ Source = Literal["keyframes", "odometry", "pose", "pose_with_covariance"]
 
 @dataclass(frozen=True)
 class InputConfig(PairingConfig):
-    """Where keyframes come from, and how messages of plain topics are put together."""
+    """The source of keyframes, and how messages of plain topics are combined."""
 
     source: Source = value(
         "keyframes",
-        "keyframes: topic keyframes. Else topics image, camera_info and odometry or (pose, "
-        "pose_with_covariance) frontend_pose, of which keyframes are selected",
+        "keyframes: topic keyframes. Otherwise keyframes are selected from the topics image, camera_info and "
+        "odometry or (pose, pose_with_covariance) frontend_pose",
         live=False,
     )
     image_transport: Literal["raw", "compressed"] = value(
@@ -30,17 +30,17 @@ class InputConfig(PairingConfig):
     )
     depth_transport: Literal["none", "raw", "compressedDepth", "stereo"] = value(
         "none",
-        "raw: topic depth; compressedDepth: PNG on depth/compressedDepth; stereo: by matching "
-        "right/image (right/image/compressed) with right/camera_info, whose p[3] is -fx * baseline; none: no "
-        "depth is waited for",
+        "raw: topic depth; compressedDepth: PNG on depth/compressedDepth; stereo: by stereo matching "
+        "with right/image (right/image/compressed) and right/camera_info, whose p[3] is -fx * baseline; none: do "
+        "not wait for depth",
         live=False,
     )
     rectified: bool = value(
-        False, "The images are rectified: p of camera_info holds, k and d do not", live=False
+        False, "The images are rectified: use p of camera_info, not k and d", live=False
     )
     base_frame: str = value(
         "",
-        "Frame whose poses arrive. Empty: child_frame_id of the odometry; with frontend_pose the camera itself",
+        "Frame that the incoming poses describe. Empty: child_frame_id of the odometry; for frontend_pose the camera",
         live=False,
     )
     camera_frame: str = value(
@@ -50,15 +50,15 @@ class InputConfig(PairingConfig):
     )
     base_to_camera: str = value(
         "",
-        "Pose of the camera in base_frame: 'x y z qx qy qz qw', metres. Empty: from /tf_static and, where it moves, /tf",
+        "Pose of the camera in base_frame: 'x y z qx qy qz qw', metres. Empty: from /tf_static and, if it moves, /tf",
         live=False,
     )
     sync_queue: int = value(
-        30, "Images that may wait for their depth and pose", low=1, high=1000, live=False
+        30, "Number of images that may wait for their depth and pose", low=1, high=1000, live=False
     )
     timeout: float = value(
         5.0,
-        "After so long without input the node says what it waits for; 0: never",
+        "Time without input after which the node reports what it is waiting for; 0: never",
         "s",
         0.0,
         3600.0,
@@ -70,8 +70,8 @@ class InputConfig(PairingConfig):
         return self
 
     def T_base_camera(self) -> np.ndarray | None:
-        """Return the (4, 4) of `base_to_camera`, None when it is empty. ValueError when it is no
-        transform.
+        """Return `base_to_camera` as (4, 4), None if it is empty. Raises ValueError if it is not a
+        valid transform.
         """
         if not self.base_to_camera.strip():
             return None

@@ -1,6 +1,4 @@
-"""What arrives on the input topics, and when nothing does: what is waited for, and why it may not
-come.
-"""
+"""Monitor the input topics. If nothing arrives, report what is missing and why."""
 
 import time
 import traceback
@@ -21,30 +19,34 @@ from vggt3_ros.messages.reading import to_nanoseconds
 from vggt3_ros.ros import qos
 from vggt3_ros.ros.input.intake import shown
 
-REPEAT_SECONDS = 30.0  # between two warnings of the same silence
-LOSSES, LOST_SHARE = 10, 0.1  # messages lost, of those sent, that are worth a word
-SKEW_SECONDS = 5.0  # stamps farther from the node's clock are worth a word
+REPEAT_SECONDS = 30.0  # interval between warnings about the same missing input
+LOSSES, LOST_SHARE = (
+    10,
+    0.1,
+)  # lost messages, also as a share of those sent, that trigger a warning
+SKEW_SECONDS = 5.0  # stamps farther from the node's clock are reported
 
 
 def name_of(kind):
-    """Of a message class, as package/msg/Name."""
+    """Return the name of a message class as package/msg/Name."""
     return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
 
 
 def decoded(data, kind):
-    """Bytes -> a message of the class `kind`. ValueError when they are none."""
+    """Deserialize a message of the class `kind`. Raises ValueError if the bytes are invalid."""
     try:
         return deserialize_message(data, kind)
-    except Exception as error:  # RMWError, UnicodeDecodeError, MemoryError, by what is wrong
-        raise ValueError(f"{len(data)} bytes are no {name_of(kind)} message") from error
+    except Exception as error:  # RMWError, UnicodeDecodeError, MemoryError, ...
+        raise ValueError(f"{len(data)} bytes are not a valid {name_of(kind)} message") from error
 
 
 class Topic:
-    """One subscription and what came of it. Where its QoS leaves the reliability open (best
-    available), it follows the publishers: reliable when all of them are, so that large images do
-    not get lost, else best effort. Bad messages (`callback` raises, or they cannot be decoded at
-    all) are counted, and refuse(reason) is called with each. listener: the node that holds the
-    subscription.
+    """A subscription and its statistics.
+
+    If its QoS leaves the reliability open (best available), it follows the publishers: reliable if
+    all of them are, so that large images are not lost, else best effort. Bad messages (`callback`
+    raises, or they cannot be decoded) are counted, and refuse(reason) is called for each.
+    listener: the node that holds the subscription.
     """
 
     def __init__(self, node, listener, kind, name, callback, profile, group, refuse):
@@ -58,8 +60,8 @@ class Topic:
         self.kind = name_of(kind)
         self.count = self.bad = 0
         self.reason = self.refused_policy = ""
-        self._told_of_losses = False
-        # seconds of the node's clock from a message's stamp to its arrival
+        self._losses_reported = False
+        # Delay from a message's stamp to its arrival, seconds of the node's clock.
         self._heard = self._skew = None
         self.lost, self._profile, self._group = 0, qos.own(profile), group
         self._reliability = qos.asked_reliability(node, name, profile)
@@ -74,7 +76,7 @@ class Topic:
         events = SubscriptionEventCallbacks(
             incompatible_qos=self._incompatible, message_lost=self._message_lost
         )
-        # Decoded here, at no more cost: rclpy drops without a word what it cannot decode.
+        # Decoded here, at no extra cost, because rclpy silently drops invalid messages.
         return self._listener.create_subscription(
             self._type,
             name,
@@ -87,7 +89,7 @@ class Topic:
         )
 
     def follow(self):
-        """Be as reliable as all the publishers are, unless the reliability is fixed."""
+        """Match the reliability of the publishers, unless the reliability is fixed."""
         fitting = [publisher for publisher in self.publishers if publisher.topic_type == self.kind]
         if self._reliability != ReliabilityPolicy.BEST_AVAILABLE or not fitting:
             return
@@ -117,11 +119,11 @@ class Topic:
         except ValueError as error:
             self._bad(str(error))
         except InvalidHandle:
-            raise  # deactivated meanwhile
+            raise  # deactivated in the meantime
         except Exception as error:
-            # whatever comes over the network, the next message must be taken
+            # No message may prevent the next one from being processed.
             self._node.get_logger().error(
-                f"{self.name}: a message failed unexpectedly:\n{traceback.format_exc()}"
+                f"{self.name}: unexpected error in a message:\n{traceback.format_exc()}"
             )
             self._bad(f"{type(error).__name__}: {error}")
 
@@ -136,19 +138,19 @@ class Topic:
     def _message_lost(self, event):
         self.lost += event.total_count_change
         if (
-            not self._told_of_losses
+            not self._losses_reported
             and self.lost >= LOSSES
             and self.lost >= LOST_SHARE * (self.lost + self.count)
         ):
-            self._told_of_losses = True
+            self._losses_reported = True
             self._node.get_logger().warning(
-                f"{self.name}: {self.lost} of {self.lost + self.count} messages were lost on the way. Large ones need a reliable publisher, "
-                "compression (input.image_transport, input.depth_transport), or more room in the middleware: see 'Images get lost' in "
+                f"{self.name}: {self.lost} of {self.lost + self.count} messages were lost. Large messages need a reliable publisher, "
+                "compression (input.image_transport, input.depth_transport), or larger middleware buffers: see 'Images get lost' in "
                 "docs/connect.md"
             )
 
     def describe(self):
-        """Type, QoS, publishers, count and age of its messages: one line."""
+        """Return one line: type, QoS, publishers, count and age of the messages."""
         return f"{self.name} ({self.kind}; {_named(self.subscription.qos_profile)}): " + ", ".join(
             filter(
                 None,
@@ -169,8 +171,8 @@ class Topic:
         if self._skew is None or abs(self._skew) <= SKEW_SECONDS:
             return text
         return text + (
-            f" and stamped {abs(self._skew):.1f} s {'before' if self._skew > 0 else 'after'} this node's clock of then "
-            "(is use_sim_time right?)"
+            f" and stamped {abs(self._skew):.1f} s {'before' if self._skew > 0 else 'after'} this node's clock "
+            "(check use_sim_time)"
         )
 
     @property
@@ -188,10 +190,10 @@ class Topic:
         return ", ".join([seen, *wrong])
 
     def _unfit(self, publisher):
-        """Why no message of a publisher can come; empty: it can."""
+        """Return why no message of a publisher can arrive; empty if it can."""
         name = f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name}"
         if publisher.topic_type != self.kind:
-            return f"{name} sends {publisher.topic_type}"
+            return f"{name} publishes {publisher.topic_type}"
         compatibility, reason = qos_check_compatible(
             publisher.qos_profile, self.subscription.qos_profile
         )
@@ -204,14 +206,16 @@ class Topic:
 
     @property
     def can_come(self):
-        """Whether a publisher is there that fits."""
+        """Whether there is a compatible publisher."""
         return any(not self._unfit(publisher) for publisher in self.publishers)
 
 
 class InputMonitor:
-    """refuse(reason) counts bad messages. `notes()` adds what the input itself knows (list of
-    texts). pauses: input that has come once may stay away as long as a publisher is there
-    (keyframes: the robot may stand still). listener: see Topic; `node` by default.
+    """Warns if input is missing and publishes diagnostics.
+
+    refuse(reason) counts bad messages. notes(): further facts from the input (list of texts).
+    pauses: input that has arrived once may pause as long as there is a publisher (keyframes: the
+    robot may stand still). listener: see Topic; `node` by default.
     """
 
     def __init__(self, node, timeout, refuse, notes=list, pauses=False, listener=None):
@@ -223,7 +227,7 @@ class InputMonitor:
             notes,
             pauses,
         )
-        self.topics, self._others = [], []  # those that are waited for, those that need not come
+        self.topics, self._others = [], []  # required and optional topics
         self._arrived, self._any = time.monotonic(), False
         self._warned = None
         self._diagnostics = node.create_publisher(
@@ -234,7 +238,7 @@ class InputMonitor:
         )
 
     def subscribe(self, kind, name, callback, profile, group, needed=True):
-        """The Topic. needed: it is missed when nothing comes."""
+        """Create and return a Topic. needed: warn if nothing arrives on it."""
         topic = Topic(
             self._node, self._listener, kind, name, callback, profile, group, self._refuse
         )
@@ -242,12 +246,12 @@ class InputMonitor:
         return topic
 
     def arrived(self):
-        """Complete input has come."""
+        """Record that complete input has arrived."""
         self._arrived, self._any = time.monotonic(), True
 
     def check(self):
-        """Warn when input has been missing for too long, and publish diagnostics. Returns what is
-        missing; empty: nothing.
+        """Warn if input has been missing for too long, and publish diagnostics. Returns what is
+        missing, or an empty text.
         """
         for topic in (*self.topics, *self._others):
             topic.follow()

@@ -1,4 +1,4 @@
-"""The node's input: keyframes of a front end, or plain topics out of which they are made."""
+"""The node's input: keyframes from a front end, or plain topics from which keyframes are made."""
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 
@@ -9,13 +9,15 @@ from vggt3_ros.ros.input.topic_input import TopicInput
 
 
 def make_input(node, core, jumped):
-    """What parameter input.source names; jumped() is called when the front end's frame jumps."""
+    """Return the input named by the parameter input.source. jumped() is called when the front
+    end's frame jumps.
+    """
     keyframes = core.parameters.node.input.source == "keyframes"
     return KeyframesInput(node, core) if keyframes else TopicInput(node, core, jumped)
 
 
 class KeyframesInput:
-    """Topic keyframes, straight into core.intake."""
+    """Passes the topic keyframes to core.intake."""
 
     def __init__(self, node, core):
         self._intake = core.intake

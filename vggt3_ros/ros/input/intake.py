@@ -1,5 +1,5 @@
-"""Keyframe messages into the store: checked, acknowledged or refused with a reason; nothing bad
-stops the next good one. Needs no rclpy.
+"""Write Keyframe messages to the store: each is checked, then acknowledged or refused with a
+reason. A bad message never affects the next good one. Needs no rclpy.
 """
 
 import json
@@ -19,26 +19,26 @@ from vggt3_ros.store.keyframe import check_covariance
 from vggt3_ros.store.stereo_keyframe import with_stereo_depth
 from vggt3_ros.store.stored_poses import chained
 
-ODOM_FRAME = "odom_frame"  # note in the store, so that TF is complete right after a restart
-T_KEPT_FRONTEND = "T_kept_frontend"  # likewise
-# a stamp farther ahead of every clock known here is refused: after it, all others would be too old
+ODOM_FRAME = "odom_frame"  # saved in the store, so that TF is complete right after a restart
+T_KEPT_FRONTEND = "T_kept_frontend"  # saved for the same reason
+# Stamps farther ahead of all known clocks are refused: they would make all later keyframes too old.
 AHEAD_SECONDS = 3600.0
-# keyframes in a row that were not kept of which the motion's covariance is remembered: any of them
-# may be sent again
+# Number of consecutive skipped keyframes whose motion covariance is remembered, because any of them may
+# be sent again.
 SKIPPED = 64
-SHOWN = 500  # characters of a refusal; the names in a message may have any length
+SHOWN = 500  # characters shown of a refusal, because names in a message may have any length
 
 
 class Intake:
-    """Counts what comes. `added` is called after every keyframe that was stored or updated. Safe
-    to use from several threads.
+    """Stores keyframes and counts them. Thread-safe. `added` is called after every keyframe that
+    was stored or updated.
 
-    T_kept_frontend (4, 4): the front end's frame as it is now, in that of the keyframes; identity
-    until it jumps (see pose_track). track: a number that changes when the keyframes so far are
-    forgotten. input_msg: what the input waits for, for the status. now_ns(): the node's clock,
-    nanoseconds; 0: it has not begun. fault: why the last keyframe could not be stored; empty: it
-    could. Of those received, what is neither refused nor not_stored is on the disk: front ends
-    take this as the acknowledgement.
+    T_kept_frontend (4, 4): the front end's current odometry frame in that of the keyframes;
+    identity until it jumps (see pose_track). track: incremented whenever the keyframes are
+    discarded. input_msg: what the input is waiting for, for the status. now_ns(): the node's
+    clock, nanoseconds; 0 if it has not started. fault: why the last keyframe could not be stored,
+    empty if it was. Every received keyframe that is counted neither in refused nor in not_stored
+    is on disk: front ends use this as the acknowledgement.
     """
 
     def __init__(self, store, odom_frame, added, logger, map_frame="", now_ns=time.time_ns):
@@ -51,17 +51,17 @@ class Intake:
         )
         self._lock = threading.Lock()
         self._configured_frame = odom_frame
-        # empty: that of the first keyframe
+        # Empty: the frame of the first keyframe.
         self.odom_frame = odom_frame or store.get_note(ODOM_FRAME) or ""
         self.camera_frame = ""
         self.received = self.updated = self.refused = self.not_stored = self.images_dropped = 0
         self.last_refusal = self.fault = ""
         self.newest_stamp_ns = self._newest()
         self._instead, self._why_not = None, ""
-        # (stamp, T_odom_cam, covariance since the last that was kept) of those that were not, the
-        # last two None where unknown
+        # (stamp, T_odom_cam, covariance since the last stored keyframe) of skipped keyframes; the last two
+        # are None where unknown.
         self._skipped = deque(maxlen=SKIPPED)
-        # ids whose covariance spans such ones: not to be replaced when they are sent again
+        # Ids whose covariance spans skipped keyframes: not replaced when they are sent again.
         self._spanning = set()
         self.levels = self._noted_levels()
         self.input_msg, self.track = "", 0
@@ -72,11 +72,13 @@ class Intake:
         try:
             return se3.check(json.loads(noted), T_KEPT_FRONTEND) if noted else np.eye(4)
         except (TypeError, ValueError) as error:
-            self._log.error(f"the jump of the front end noted in the store is not used: {error}")
+            self._log.error(f"ignoring the front end's jump saved in the store: {error}")
             return np.eye(4)
 
     def _noted_levels(self):
-        """Levels of the images in the store; one that only serves is left as it is."""
+        """Return the Levels of the images in the store. A store that is only served is not
+        modified.
+        """
         return Levels.noted(self._store.get_note(IMAGE_BITS), self._note_bits)
 
     def _note_bits(self, bits):
@@ -84,23 +86,23 @@ class Intake:
             self._store.note(IMAGE_BITS, str(bits))
 
     def store(self):
-        """Store keyframes from now on, as at the beginning."""
+        """Store keyframes from now on, the initial state."""
         with self._lock:
             self._instead, self._why_not = None, ""
 
     def divert(self, instead):
-        """From now on hand keyframes to `instead` (called with the Keyframe), and store none."""
+        """Pass keyframes to `instead`, called with the Keyframe, from now on and store none."""
         with self._lock:
             self._instead, self._why_not = instead, ""
 
     def close(self, reason):
-        """From now on refuse keyframes, for they would be nobody's."""
+        """Refuse keyframes from now on for this reason."""
         with self._lock:
             self._why_not = reason
 
     def take(self, message):
-        """One vggt3_ros/Keyframe -> the Keyframe as it was taken, None where it was refused. Never
-        raises: a refusal is counted, kept in last_refusal and logged.
+        """Store a vggt3_ros/Keyframe. Returns the Keyframe, None if it was refused. Never raises:
+        a refusal is counted, kept in last_refusal and logged.
         """
         with self._lock:
             try:
@@ -127,7 +129,7 @@ class Intake:
                 )
             except (ValueError, OverflowError, MemoryError, cv2.error) as error:
                 self.fault = (
-                    f"keyframes cannot be stored: {error}"
+                    f"cannot store keyframes: {error}"
                     if isinstance(error, StoreError)
                     else self.fault
                 )
@@ -147,8 +149,8 @@ class Intake:
         return keyframe
 
     def _leave_out(self, message):
-        """A message was refused. If it was the next keyframe, the one after it says how well the
-        motion from there is known, no more.
+        """Account for a refused message. If it was the next keyframe, the covariance of the
+        following one covers only the motion since it.
         """
         if (
             self.odom_frame and message.header.frame_id != self.odom_frame
@@ -168,6 +170,7 @@ class Intake:
             self._skip(stamp_ns, None, None)
 
     def _skip(self, stamp_ns, T_odom_cam, covariance):
+        """Remember a skipped keyframe and the covariance since the last stored one."""
         before = self._skipped_before(stamp_ns)
         self._skipped.append(
             (
@@ -178,19 +181,19 @@ class Intake:
         )
 
     def _skipped_before(self, stamp_ns):
-        """(T_odom_cam, covariance) of the last that was not kept before this stamp, or None: one
-        that is sent again is not before itself.
+        """Return (T_odom_cam, covariance) of the last skipped keyframe before this stamp, or None.
+        A keyframe that is sent again is not before itself.
         """
         while self._skipped and self._skipped[-1][0] >= stamp_ns:
             self._skipped.pop()
         return self._skipped[-1][1:] if self._skipped else None
 
     def _spanned(self, keyframe):
-        """The Keyframe with the covariance of its motion since the last that was kept; None where
-        that is not known.
+        """Return the Keyframe with the covariance of its motion since the last stored keyframe;
+        None if unknown.
         """
         if keyframe.id in self._spanning:
-            return replace(keyframe, odometry_covariance=None)  # the store keeps the one it has
+            return replace(keyframe, odometry_covariance=None)  # the store keeps its covariance
         if keyframe.stamp_ns <= self.newest_stamp_ns:
             return keyframe
         before = self._skipped_before(keyframe.stamp_ns)
@@ -206,7 +209,7 @@ class Intake:
         )
 
     def refuse(self, reason):
-        """Count what could not even become a Keyframe message."""
+        """Count input that could not even become a Keyframe message."""
         with self._lock:
             self._refuse(reason)
 
@@ -217,18 +220,18 @@ class Intake:
         self._log.warning(f"refused {self.last_refusal}", throttle_duration_sec=1.0)
 
     def moved(self, T_kept_frontend):
-        """The front end's frame has jumped to T_kept_frontend (4, 4)."""
+        """Record that the front end's odometry frame jumped to T_kept_frontend (4, 4)."""
         with self._lock:
             self.T_kept_frontend = T_kept_frontend
             if self._instead is not None or self._why_not:
-                return  # the store is another run's
+                return  # the store belongs to another run
             try:
                 self._store.note(T_KEPT_FRONTEND, json.dumps(T_kept_frontend.tolist()))
-            except ValueError as error:  # StoreError: it holds for this run
-                self._log.error(f"the front end's jump is not noted: {error}")
+            except ValueError as error:  # StoreError; it stays valid in this process
+                self._log.error(f"cannot save the front end's jump: {error}")
 
     def forget(self):
-        """After the store was cleared."""
+        """Reset after the store was cleared."""
         with self._lock:
             self.newest_stamp_ns = self._newest()
             self.odom_frame = self._configured_frame
@@ -244,7 +247,7 @@ class Intake:
 
     def _check_order(self, message):
         if not message.header.frame_id:
-            raise ValueError("header.frame_id is empty: the odometry frame is needed")
+            raise ValueError("header.frame_id is empty: it must name the odometry frame")
         if (
             len(message.header.frame_id) > MAX_FRAME_NAME
             or not message.header.frame_id.isprintable()
@@ -254,12 +257,12 @@ class Intake:
             )
         if message.header.frame_id == self._map_frame:
             raise ValueError(
-                f"header.frame_id is '{self._map_frame}', the name of this node's map frame: give one of them another name "
-                "(parameter map_frame), so that TF can hold what lies between"
+                f"header.frame_id is '{self._map_frame}', the name of this node's map frame: rename one of them "
+                "(parameter map_frame), because TF needs two frames"
             )
         if self.odom_frame and message.header.frame_id != self.odom_frame:
             raise ValueError(
-                f"header.frame_id is '{message.header.frame_id}', the poses so far are in '{self.odom_frame}'"
+                f"header.frame_id is '{message.header.frame_id}', but the previous poses are in '{self.odom_frame}'"
             )
 
     def _check_stamp(self, keyframe):
@@ -267,17 +270,18 @@ class Intake:
         ahead = (keyframe.stamp_ns - max(now_ns, self.newest_stamp_ns)) / 1e9
         if now_ns and ahead > AHEAD_SECONDS:
             raise ValueError(
-                f"header.stamp {keyframe.stamp_ns / 1e9:.3f} is {ahead:.0f} s ahead of this node's clock and of every "
-                "keyframe before: is the clock of one of them wrong, or use_sim_time?"
+                f"header.stamp {keyframe.stamp_ns / 1e9:.3f} is {ahead:.0f} s ahead of this node's clock and of all "
+                "earlier keyframes: check the clocks and use_sim_time"
             )
         if keyframe.stamp_ns < self.newest_stamp_ns and self._store.find(keyframe.id) is None:
             raise ValueError(
                 f"header.stamp {keyframe.stamp_ns / 1e9:.6f} is {(self.newest_stamp_ns - keyframe.stamp_ns) / 1e9:.3f} s "
-                "before the newest keyframe's: did the clock or the bag restart? call reset, or set_mode with new_session"
+                "before the newest keyframe's: did the clock or the bag restart? Call reset, or set_mode with new_session"
             )
 
 
 def _chained(skipped, T_odom_cam, covariance):
+    """Return the covariance of the motion since before the skipped keyframe; None if unknown."""
     T_odom_before, since = skipped
     if T_odom_before is None or T_odom_cam is None:
         return None
@@ -285,6 +289,6 @@ def _chained(skipped, T_odom_cam, covariance):
 
 
 def shown(text):
-    """Text from outside for log and status: of bounded length, on one line."""
+    """Return external text for log and status: of bounded length, on one line."""
     text = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

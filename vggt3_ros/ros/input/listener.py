@@ -1,4 +1,4 @@
-"""Subscriptions of the node that bring many messages, served by a thread of their own."""
+"""The node's high-rate subscriptions, served by a thread of their own."""
 
 import traceback
 
@@ -9,14 +9,13 @@ from vggt3_ros.ros.spinner import Spinner
 
 
 class Listener(Node):
-    """A node NAME_input beside the node `owner`, which resolves its topics and holds its
+    """A node NAME_input beside the node `owner`, which resolves its topic names and holds its
     parameters.
 
-    For each message rclpy's executor goes through all there is on its nodes. Beside what the back
-    end offers, a camera of 30 Hz with depth and odometry kept the interpreter busy for two thirds
-    of the time, 70 % of it in the executor: on two loaded cores 687 of 750 images found no pose in
-    time. On a node of few subscriptions it is a quarter of the time, and of 1500 images 2 were
-    dropped.
+    For every message, rclpy's executor goes through all entities of its nodes. In the main node, a
+    camera of 30 Hz with depth and odometry kept the interpreter busy two thirds of the time, 70 %
+    of it in the executor: on two loaded cores, 687 of 750 images found no pose in time. On a node
+    with few subscriptions this is a quarter of the time, and 2 of 1500 images were dropped.
     """
 
     def __init__(self, owner):
@@ -33,11 +32,11 @@ class Listener(Node):
         self._owner, self._spinner = owner, None
 
     def begin(self):
-        """Serve the subscriptions from now on."""
+        """Start serving the subscriptions."""
         self._spinner = Spinner(self, self._failed)
 
     def declare_parameter(self, name, *arguments, **options):
-        """Of the owner: qos_overrides.* are looked for there."""
+        """Declare a parameter of the owner, where qos_overrides.* are looked up."""
         return (self._owner or super()).declare_parameter(name, *arguments, **options)
 
     def get_parameter(self, name):
@@ -52,6 +51,6 @@ class Listener(Node):
         self._owner.get_logger().error(f"a callback failed:\n{traceback.format_exc()}")
 
     def close(self):
-        """Wait for the callback that runs, and destroy the node with its subscriptions."""
+        """Wait for the running callback and destroy the node with its subscriptions."""
         if self._spinner is not None:
             self._spinner.close()

@@ -1,5 +1,5 @@
-"""Keyframes out of plain topics: images with camera_info, depth and the front end's poses, brought
-together and selected.
+"""Make keyframes from plain topics: synchronize images with camera_info, depth and the front end's
+poses, and select keyframes.
 """
 
 import time
@@ -36,18 +36,18 @@ POSES = {
 IMAGES = {"raw": (Image, "image"), "compressed": (CompressedImage, "image/compressed")}
 DEPTHS = {"raw": (Image, "depth"), "compressedDepth": (CompressedImage, "depth/compressedDepth")}
 RIGHTS = {"raw": (Image, "right/image"), "compressed": (CompressedImage, "right/image/compressed")}
-REFUSED_SECONDS = 1.0  # after a refusal: no need to hear of the same fault with every image
+REFUSED_SECONDS = 1.0  # pause after a refusal, so that a fault is not reported for every image
 
 
 class TopicInput:
-    """Subscribes as parameters input.* say and hands keyframes to core.intake. jumped() is called
-    when the front end jumps.
+    """Subscribes according to the parameters input.* and passes keyframes to core.intake. jumped()
+    is called when the front end's odometry frame jumps.
     """
 
     def __init__(self, node, core, jumped):
         self._core, self._jumped, self._log = core, jumped, node.get_logger()
         config = self._config
-        # one for all: what belongs together is put together in one thread
+        # A single group: messages are synchronized in one thread.
         group = MutuallyExclusiveCallbackGroup()
         self._selector = KeyframeSelector()
         self._last_pose, self._quiet_until, self._track = None, 0.0, core.intake.track
@@ -55,7 +55,7 @@ class TopicInput:
         self._poses = PoseTrack(0, T_kept_frontend=core.intake.T_kept_frontend)
         self._info = self._right_info = self._depth_info = None
         self._last_image_ns, self._repeated, self._late, self._depth_frame = None, 0, 0, ""
-        # depth, or the right image that it comes from
+        # Depth, or the right image from which it is computed.
         self._depth = Nearest(0, 2 * config.sync_queue)
         self._mount = Between(self._T_body_cam)
         tracks = {
@@ -101,7 +101,7 @@ class TopicInput:
                 depth_info=Optional(lambda: self._depth_info, lambda: calibration.can_come),
                 depth_transform=Between(self._T_cam_depth),
             )
-        self._frames = None  # unless something has to be asked of it
+        self._frames = None  # created when a transform is needed
         self._listen_to_frames = lambda: FramesTopic(
             node, self._listener, group, lambda: self._config.gap_ns, self._proceed
         )
@@ -131,7 +131,7 @@ class TopicInput:
         )
         stamp_ns = to_stamp(message.header)
         if stamp_ns == self._last_image_ns:
-            self._repeated += 1  # not refused: two that send the same image are no fault
+            self._repeated += 1  # not refused: two publishers of the same image are not a fault
             return
         self._last_image_ns = stamp_ns
         self._sync.add(stamp_ns, message)
@@ -169,7 +169,7 @@ class TopicInput:
                 given, "odometry" if isinstance(message, Odometry) else "frontend_pose"
             )
         except ValueError:
-            self._poses.lose(stamp_ns)  # images there have no pose
+            self._poses.lose(stamp_ns)  # images at that time have no pose
             raise
         for frame in (message.header.frame_id, getattr(message, "child_frame_id", "")):
             _check_frame(frame)
@@ -180,8 +180,8 @@ class TopicInput:
             and self._config.T_base_camera() is None
         ):
             raise ValueError(
-                "odometry.child_frame_id is empty, so that it is not known what moves: set input.base_frame to the frame whose "
-                "poses these are (that of the images where it is the camera's), or input.base_to_camera"
+                "odometry.child_frame_id is empty, so that the moving frame is unknown: set input.base_frame to the frame that "
+                "the poses describe (that of the images if it is the camera), or input.base_to_camera"
             )
         if message.header.frame_id != self._odom_frame:
             self._odom_frame = message.header.frame_id
@@ -215,7 +215,7 @@ class TopicInput:
         )
 
     def _T_body_cam(self, stamp_ns):
-        """(4, 4), or None while it is not known; see FrameTree.at."""
+        """Return (4, 4), or None while unknown; see FrameTree.at."""
         transform = self._config.T_base_camera()
         if transform is not None or None in (self._body_frame, self._camera_frame):
             return transform
@@ -228,8 +228,8 @@ class TopicInput:
         )
 
     def _T_cam_depth(self, stamp_ns):
-        """(4, 4) of the depth camera in the image's, identity where they are one frame; None while
-        it is not known.
+        """Return the pose (4, 4) of the depth camera in the image camera, identity if they share a
+        frame; None while unknown.
         """
         if not self._is_apart():
             return np.eye(4)
@@ -238,7 +238,7 @@ class TopicInput:
         return self._frames.at(self._camera_frame, self._depth_frame, stamp_ns)
 
     def _is_apart(self):
-        """Whether depth and image name different frames."""
+        """Return whether depth and image have different frames."""
         return not same_frame(self._depth_frame, self._camera_frame)
 
     def _consider(self, stamp_ns, image, found):
@@ -264,7 +264,7 @@ class TopicInput:
         )
         if covariance is not None:
             message.odometry_covariance = covariance.ravel()
-        self._last_pose = pose  # also where it is refused: the intake knows what was left out
+        self._last_pose = pose  # even if it is refused: the intake accounts for skipped keyframes
         keyframe = self._core.intake.take(message)
         if keyframe is None:
             self._quiet_until = time.monotonic() + REFUSED_SECONDS
@@ -272,8 +272,8 @@ class TopicInput:
             self._selector.keep(stamp_ns, T_kept_cam, camera, keyframe.depth)
 
     def _keyframe(self, stamp_ns, image, found, camera, T_kept_cam):
-        """What belongs together as a vggt3_ros/Keyframe: the intake reads it as it reads those of
-        a front end.
+        """Return a synchronized set as a vggt3_ros/Keyframe, which the intake reads like that of a
+        front end.
         """
         message = Keyframe(
             header=Header(stamp=from_nanoseconds(stamp_ns), frame_id=self._odom_frame),
@@ -293,7 +293,7 @@ class TopicInput:
         return message
 
     def _registered(self, depth, found, image, camera):
-        """Image or CompressedImage of depth -> Image, as the camera of `image` sees it."""
+        """Return depth (Image or CompressedImage) as an Image registered to the camera of `image`."""
         info = found["depth_info"]
         register = registration(
             self._depth_frame,
@@ -309,11 +309,11 @@ class TopicInput:
             return from_depth(
                 decompress_depth(depth, size=(camera.width, camera.height)), image.header
             )
-        depth.header = image.header  # one frame, by whatever name
+        depth.header = image.header  # the same frame, whatever its name
         return depth
 
     def _follow_resets(self):
-        """Begin anew when the keyframes so far were forgotten."""
+        """Start over if the keyframes were discarded."""
         if self._track == self._core.intake.track:
             return
         self._track = self._core.intake.track
@@ -332,7 +332,7 @@ class TopicInput:
             static, moving = self._frames.topics
             if not self._frames.connected(self._body_frame, self._camera_frame):
                 notes.append(
-                    f"{moving} or {static} to say where '{self._camera_frame}' sits on '{self._body_frame}' "
+                    f"{moving} or {static} with the transform from '{self._camera_frame}' to '{self._body_frame}' "
                     "(or set input.base_to_camera)"
                 )
             elif self._mount.late:
@@ -348,18 +348,18 @@ class TopicInput:
             and not self._frames.connected(self._camera_frame, self._depth_frame)
         ):
             notes.append(
-                f"{self._frames.topics[1]} or {self._frames.topics[0]} to say where '{self._depth_frame}' of the depth sits on "
+                f"{self._frames.topics[1]} or {self._frames.topics[0]} with the transform from '{self._depth_frame}' of the depth to "
                 f"'{self._camera_frame}' of the image"
             )
         if self._repeated:
-            notes.append(f"images dropped: {self._repeated} with the stamp of the image before")
+            notes.append(f"images dropped: {self._repeated} with the stamp of the previous image")
         if self._late:
             notes.append(
-                f"images dropped: {self._late} that came after a keyframe of a later stamp"
+                f"images dropped: {self._late} that arrived after a keyframe with a later stamp"
             )
         if self._poses.late:
             notes.append(
-                f"poses left out: {self._poses.late} stamped no later than the one before"
+                f"poses dropped: {self._poses.late} stamped no later than the previous one"
             )
         if self._sync.missed:
             counts = ", ".join(f"{count} for {name}" for name, count in self._sync.missed.items())
@@ -375,14 +375,16 @@ def _check_frame(name):
 
 
 def _set_image(message, name, image):
-    """Image or CompressedImage into its field of a vggt3_ros/Keyframe."""
+    """Assign an Image or CompressedImage to its field of a vggt3_ros/Keyframe."""
     setattr(
         message, f"{name}image" if isinstance(image, Image) else f"{name}compressed_image", image
     )
 
 
 def _not_empty(image, name):
-    """The message; a Keyframe with an empty one would be taken for one without depth."""
+    """Return the message. Raises ValueError if it is empty, because the Keyframe would count as
+    one without depth.
+    """
     if not len(image.data):
         raise ValueError(f"{name}.data is empty")
     return image

@@ -1,13 +1,13 @@
-"""What the synchronizer asks beside topics of images and poses: calibrations, and where frames
-lie. Needs no ROS.
-"""
+"""Further inputs of the synchronizer: calibrations, and transforms between frames. Needs no ROS."""
 
 from vggt3_ros.frontend.synchronizer import WAIT, Miss
 from vggt3_ros.geometry.frame_tree import NotYet, Unknown
 
 
 class Timeless:
-    """What holds at any stamp once it is there: a calibration (drivers send it once, or late)."""
+    """A value that is valid at any stamp once it has arrived, such as a calibration, which drivers
+    send once or late.
+    """
 
     def __init__(self, value):
         self._value = value
@@ -18,7 +18,7 @@ class Timeless:
 
 
 class Optional(Timeless):
-    """What may be missing for good: waited for while somebody is there to send it. None: it is
+    """A value that may never arrive. It is waited for while there is a publisher; None: it is
     missing.
     """
 
@@ -32,12 +32,10 @@ class Optional(Timeless):
 
 
 class Between:
-    """Where one frame lies in another at a stamp: a camera on a head that turns is elsewhere with
-    every image.
-    """
+    """The transform between two frames at a stamp, for example of a camera on a moving head."""
 
     def __init__(self, at):
-        self._at, self.late = at, ""  # why the last answer has to wait; empty: it has not
+        self._at, self.late = at, ""  # why the last answer must wait; empty if it need not
 
     def at(self, stamp_ns):
         self.late = ""

@@ -1,1 +1,1 @@
-"""Programs that load a node, attack it and watch it, for what benchmarks/ measures."""
+"""Programs that load, disturb and monitor a node, used by benchmarks/."""

@@ -1,5 +1,5 @@
-"""What every load tool needs: a context of rclpy in a namespace of its own, and a node that has
-come up.
+"""Shared by the load tools: an rclpy context in a namespace of its own, and waiting for a node to
+start.
 """
 
 import time
@@ -13,15 +13,15 @@ from vggt3_ros.msg import Status
 from vggt3_ros.ros.clients.processes import wait_until
 from vggt3_ros.system.environment import shorten_switch_interval
 
-# a robot that happens to be in reach must not hear of this
+# Isolates the test from robots on the same network.
 NAMESPACE = ["-r", "__ns:=/vggt3_load", "-r", "/tf:=tf"]
 START_SECONDS = 120.0
 
 
 @contextmanager
 def ros():
-    """A context of rclpy of its own, in a namespace of its own. Ctrl-C stays Python's."""
-    shorten_switch_interval()  # what this process does besides must not make it hear late
+    """Yield an rclpy context in a namespace of its own. Ctrl-C keeps Python's handler."""
+    shorten_switch_interval()  # other threads of this process must not delay its callbacks
     context = Context()
     with rclpy.init(
         args=["--ros-args", *NAMESPACE],
@@ -32,7 +32,7 @@ def ros():
 
 
 def ready(observer, backend, log):
-    """Until the node and its worker are up and know this process."""
+    """Wait until the node and its worker are up and have discovered this process."""
     wait_until(
         lambda: (
             observer.status is not None
@@ -43,6 +43,6 @@ def ready(observer, backend, log):
         START_SECONDS,
         backend,
         log,
-        "the back end does not come up",
+        "the back end does not start",
     )
     time.sleep(1.0)

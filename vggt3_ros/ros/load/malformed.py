@@ -1,5 +1,5 @@
-"""Messages as broken or hostile publishers send them: any field of any ROS message set to what it
-must not be, bombs, noise.
+"""Malformed messages as sent by broken or hostile publishers: extreme values in any field,
+decompression bombs, noise.
 """
 
 import math
@@ -8,7 +8,7 @@ import zlib
 
 from rclpy.serialization import serialize_message
 
-# signed, bits
+# kind: (signed, bits)
 INTEGERS = {
     "uint8": (0, 8),
     "uint16": (0, 16),
@@ -43,7 +43,7 @@ TEXTS = (
 
 
 def spoil(message, random):
-    """Set one field, somewhere in a message, to an extreme value; returns its name. random: a
+    """Set a random field of a message to an extreme value and return its name. random: a
     random.Random.
     """
     names, owner = [], message
@@ -104,11 +104,11 @@ def _set(owner, name, kind, value, random):
     elif kind.startswith("double["):
         value[random.randrange(len(value))] = random.choice(NUMBERS)
     else:
-        raise TypeError(f"no broken value is known for {name} of type {kind}")
+        raise TypeError(f"no malformed value is defined for {name} of type {kind}")
 
 
 def _octets(data, random):
-    """Cut, longer, empty, with bits flipped, or noise."""
+    """Return the data truncated, extended, empty, with bits flipped, or as noise."""
     at = random.randrange(len(data) + 1)
     flipped = bytearray(data)
     for _ in range(min(8, len(data))):
@@ -120,8 +120,8 @@ def _octets(data, random):
 
 
 def noise(message, random):
-    """The serialized message, cut short or with bytes changed: a publisher of another version, or
-    one that means harm.
+    """Serialize a message and truncate or alter it, like a publisher of another version, or a
+    malicious one.
     """
     data = bytearray(serialize_message(message))
     if random.random() < 0.5:
@@ -132,8 +132,8 @@ def noise(message, random):
 
 
 def png_bomb(width, height, bits=8, color=2):
-    """A PNG of a few kilobytes at most that announces width x height pixels, and holds that many
-    zeros as far as it may.
+    """Return a PNG of a few kilobytes that declares width x height pixels, and contains up to 64
+    rows of zeros.
     """
     channels = {0: 1, 2: 3, 4: 2, 6: 4}[color]
     row = b"\0" * (1 + width * channels * bits // 8)
@@ -151,7 +151,7 @@ def png_bomb(width, height, bits=8, color=2):
 
 
 def jpeg_bomb(width, height, jpeg):
-    """`jpeg` (bytes) with another size announced in its start of frame."""
+    """Return `jpeg` (bytes) with another size in its start of frame."""
     at = next(
         at
         for at in range(2, len(jpeg) - 9)

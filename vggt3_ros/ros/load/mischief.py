@@ -1,5 +1,5 @@
-"""What befalls a node in a soak: its worker is killed, broken messages come, requests make no
-sense. Each in a thread of its own.
+"""Disturb a node in a soak test: kill its worker, send malformed messages and requests. Each runs
+in a thread of its own.
 """
 
 import random
@@ -15,15 +15,15 @@ from vggt3_ros.ros.input.input_monitor import decoded
 from vggt3_ros.ros.load.malformed import noise, spoil
 from vggt3_ros.srv import Localize
 
-# within which a refinement must complete after a kill; without it none is killed again
+# Time in which a refinement must complete after a kill, before the next kill.
 RECOVERY_SECONDS = 600.0
-KILL_PAUSE = 10.0, 60.0  # seconds from one recovery to the next kill
-BROKEN_IDS = 2**61  # of broken keyframes, so that none stands for a good one
+KILL_PAUSE = 10.0, 60.0  # seconds between a recovery and the next kill
+BROKEN_IDS = 2**61  # first id of malformed keyframes, distinct from valid ones
 
 
 class WorkerKiller:
-    """SIGKILLs the worker of the node `pid` at random moments; `recoveries`: seconds from each
-    kill to the next refinement that completed, None where none did.
+    """Sends SIGKILL to the worker of the node `pid` at random moments. recoveries: seconds from
+    each kill to the next completed refinement, None if none completed.
     """
 
     def __init__(self, observer, pid, seed):
@@ -45,7 +45,7 @@ class WorkerKiller:
                 and time.monotonic() - killed < RECOVERY_SECONDS
             ):
                 if closing.wait(0.2):
-                    self.kills -= 1  # the end came first: nothing is known
+                    self.kills -= 1  # the test ended first: outcome unknown
                     return
             recovered = self._observer.status.generation > generation
             self.recoveries.append(time.monotonic() - killed if recovered else None)
@@ -58,8 +58,8 @@ class WorkerKiller:
 
 
 class Vandal:
-    """Sends broken keyframes and nonsensical requests; sent: broken keyframes, each of which must
-    be refused.
+    """Sends malformed keyframes and requests. sent: number of malformed keyframes, each of which
+    must be refused.
     """
 
     def __init__(self, observer, stream, period, seed):
@@ -82,7 +82,7 @@ class Vandal:
                 self.sent += 1
 
     def _broken(self):
-        """A keyframe that cannot be taken, as message or as bytes."""
+        """Return a malformed keyframe, as message or as bytes."""
         while True:
             message = self._stream.small(self._rng.randrange(len(self._stream)), time.time_ns())
             message.id = BROKEN_IDS + self._rng.randrange(2**60)
@@ -101,8 +101,8 @@ class Vandal:
 
 
 def unusable(candidate):
-    """Whether a keyframe, or bytes that should be one, cannot be read. What else reading raises is
-    a fault, and ends the run.
+    """Return whether a keyframe, or its bytes, cannot be read. Any exception but ValueError is a
+    bug and ends the run.
     """
     try:
         message = decoded(candidate, Keyframe) if isinstance(candidate, bytes) else candidate

@@ -1,5 +1,5 @@
-"""What a robot sees of the back end: how old map->odom gets, whether and how fast localize
-answers, what became of its keyframes.
+"""Observe the back end like a robot does: age of map->odom, localization responses, acknowledged
+keyframes.
 """
 
 import random
@@ -17,17 +17,18 @@ from vggt3_ros.ros.conversions import from_camera
 from vggt3_ros.ros.spinner import Spinner
 from vggt3_ros.srv import Localize
 
-ANSWER_SECONDS = 10.0  # then a request counts as lost
+ANSWER_SECONDS = 10.0  # time-out after which a request counts as lost
 END_SECONDS = ANSWER_SECONDS + 10.0
 IN_FLIGHT = qos.KEYFRAME_QUEUE // 2
 
 
 class Observer(Node):
-    """Publishes keyframes, listens, and asks, spinning in threads of its own until :meth:`close`.
+    """Publishes keyframes, subscribes, and sends requests in threads of its own until
+    :meth:`close`.
 
-    context: of rclpy. tolerance: transform_tolerance of the node, seconds. greatest_age: of
-    map->odom at any moment, seconds. answers: seconds each localize request took; codes: Counter
-    of their error codes, "lost" without an answer.
+    context: of rclpy. tolerance: transform_tolerance of the node, seconds. greatest_age: largest
+    age of map->odom, seconds. answers: response time of each localize request, seconds; codes:
+    Counter of their error codes, "lost" without a response.
     """
 
     def __init__(self, name, context, tolerance=0.1):
@@ -37,7 +38,7 @@ class Observer(Node):
         self.answers, self.codes = [], Counter()
         self.closing = threading.Event()
         self.keyframes = self.create_publisher(Keyframe, "keyframes", qos.KEYFRAMES)
-        self.acknowledged = []  # (monotonic seconds, keyframes taken) of every status
+        self.acknowledged = []  # (monotonic seconds, acknowledged keyframes) of every status
         self.create_subscription(Status, "status", self._take_status, qos.LATCHED)
         self.create_subscription(
             KeyframePoses,
@@ -50,19 +51,17 @@ class Observer(Node):
         self._threads, self._spinner = [], Spinner(self)
 
     def start(self, work):
-        """Run `work` in a thread that ends soon after `closing` is set, and before the node
-        does.
-        """
+        """Run `work` in a thread that must end soon after `closing` is set."""
         self._threads.append(threading.Thread(target=work, daemon=True))
         self._threads[-1].start()
 
     def close(self):
-        """End all threads, then the node. RuntimeError when one does not end."""
+        """End all threads, then the node. Raises RuntimeError if one does not end."""
         self.closing.set()
         for thread in self._threads:
             thread.join(END_SECONDS)
             if thread.is_alive():
-                raise RuntimeError(f"{thread.name} does not end")
+                raise RuntimeError(f"thread {thread.name} does not end")
         self._spinner.close()
 
     def _take_status(self, message):
@@ -73,7 +72,9 @@ class Observer(Node):
     # -------------------------------------------------------------------------------------------------------
 
     def _take_transform(self, message):
-        """Just before it comes the last one is at its oldest."""
+        """Record the age of the last transform, which is greatest just before the next one
+        arrives.
+        """
         now_ns, stamp_ns = time.time_ns(), to_nanoseconds(message.transforms[0].header.stamp)
         if self._stamp_ns is not None:
             self.greatest_age = max(
@@ -88,10 +89,11 @@ class Observer(Node):
     # --------------------------------------------------------------------------------------------------------
 
     def send(self, stream, count, pace, waiting):
-        """Publish `count` keyframes, the k-th pace(k) seconds after the first, and when fewer than
-        `waiting` are not acknowledged yet (None: whatever is). Returns the seconds until all were,
-        or until it is clear that some never will be. RuntimeError when the back end does not go
-        on.
+        """Publish `count` keyframes, the k-th pace(k) seconds after the first, while fewer than
+        `waiting` are unacknowledged (None: regardless).
+
+        Returns the seconds until all were acknowledged, or until a time-out. Raises RuntimeError
+        if the back end stalls.
         """
         begin, before = time.monotonic(), self._taken()
         for k in range(count):
@@ -99,7 +101,7 @@ class Observer(Node):
             if waiting is not None and not self._until(
                 lambda k=k: k - (self._taken() - before) < waiting
             ):
-                raise RuntimeError("the back end has stopped taking keyframes")
+                raise RuntimeError("the back end has stopped accepting keyframes")
             self.keyframes.publish(stream.message(k, time.time_ns()))
         self._until(lambda: self._taken() - before >= count)
         return time.monotonic() - begin
@@ -118,8 +120,8 @@ class Observer(Node):
     # -----------------------------------------------------------------------------------------------------
 
     def ask_forever(self, stream, period, seed=0):
-        """A thread that asks where random images were taken, `period` seconds apart, once there is
-        a map.
+        """Start a thread that localizes random images, `period` seconds apart, once there is a
+        map.
         """
         self.start(lambda: self._ask_forever(stream, period, random.Random(seed)))
 
@@ -135,7 +137,7 @@ class Observer(Node):
             )
 
     def ask(self, request, count=True):
-        """The response, None when there is none in time; counted unless told otherwise."""
+        """Return the response, None on a time-out; counted unless told otherwise."""
         begin, done = time.monotonic(), threading.Event()
         future = self.localizer.call_async(request)
         future.add_done_callback(lambda _: done.set())
@@ -150,5 +152,5 @@ class Observer(Node):
 
 
 def stored(status):
-    """How many keyframes of those sent a Status acknowledges."""
+    """Return the number of sent keyframes that a Status acknowledges."""
     return status.received - status.refused - status.not_stored

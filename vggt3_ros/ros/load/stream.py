@@ -1,6 +1,4 @@
-"""The keyframes of a Sequence as messages: there and back, again and again, or once from first to
-last.
-"""
+"""The keyframes of a Sequence as messages: back and forth repeatedly, or once from first to last."""
 
 from dataclasses import replace
 
@@ -9,12 +7,12 @@ import numpy as np
 from vggt3_ros.ros.conversions import from_keyframe, from_nanoseconds, from_transform
 from vggt3_ros.store.keyframe import Keyframe
 
-MOST = 150  # keyframes of a sequence that are kept in memory: 1.5 MB each
+MOST = 150  # most keyframes kept in memory, 1.5 MB each
 
 
 class Stream:
-    """message(count, stamp_ns) is the count-th vggt3_ros/Keyframe, its id `count`. truth: (N, 4,
-    4) of the sequence, or None.
+    """message(count, stamp_ns) returns the count-th vggt3_ros/Keyframe, with id `count`. truth:
+    (N, 4, 4) of the sequence, or None.
     """
 
     def __init__(self, sequence, odom_frame="odom"):
@@ -27,16 +25,16 @@ class Stream:
         self._messages = [from_keyframe(keyframe, odom_frame, "camera") for keyframe in keyframes]
 
     def index(self, count):
-        """Which keyframe of the sequence is the count-th: 0 1 2 ... N-1 N-2 ... 1 0 1 ..."""
+        """Return the index of the count-th keyframe: 0 1 2 ... N-1 N-2 ... 1 0 1 ..."""
         last = max(len(self._messages) - 1, 1)
         return last - abs(last - count % (2 * last))
 
     def image(self, index):
-        """sensor_msgs/Image of a keyframe of the sequence."""
+        """Return the sensor_msgs/Image of a keyframe."""
         return self._messages[index].image
 
     def small(self, index, stamp_ns):
-        """A keyframe of 64 x 48 pixels, a new message each time, for what is to be refused."""
+        """Return a new keyframe message of 64 x 48 pixels, to be made malformed."""
         stamp = from_nanoseconds(stamp_ns)
         camera = self.camera.scaled(64, 48)
         rng = np.random.default_rng(index)
@@ -76,8 +74,8 @@ class Stream:
 
 
 class Walk:
-    """The keyframes of a Sequence once, from first to last, each read when it is sent. Serves as
-    an Observer's stream.
+    """Sends the keyframes of a Sequence once, from first to last, reading each when it is sent.
+    Replaces Stream for an Observer.
     """
 
     def __init__(self, sequence):

@@ -1,5 +1,5 @@
-"""A front end and its robot that live through restarts of the node: keyframes go on, and what a
-restarted node serves is looked at.
+"""A front end that survives restarts of the node: it continues to send keyframes and checks the
+output of a restarted node.
 """
 
 import threading
@@ -17,20 +17,20 @@ from vggt3_ros.ros.conversions import from_camera, to_matrix
 from vggt3_ros.ros.load.observer import IN_FLIGHT, Observer
 from vggt3_ros.srv import GetTrajectory, Localize
 
-RETRY_SECONDS = 5.0  # DDS can lose an answer sent before server and client know each other fully
+RETRY_SECONDS = 5.0  # DDS may lose a response sent before discovery is complete
 STATES = {
     None: "before it was active",
     Status.STARTING: "while its worker started",
     Status.IDLE: "idle",
     Status.REFINING: "refining",
-    Status.DISTILLING: "while it used idle time",
+    Status.DISTILLING: "while it improved the memory",
     Status.FAULT: "in fault",
 }
 
 
 class Witness(Observer):
-    """Of one life of the node. sent: ids of the keyframes published in it, in order; path, cloud:
-    the latest messages; transforms: (parent, child, (4, 4)) of every map->odom heard.
+    """Observes one life of the node. sent: ids of the published keyframes, in order. path, cloud:
+    the latest messages. transforms: (parent, child, (4, 4)) of every map->odom received.
     """
 
     def __init__(self, context, stream):
@@ -53,8 +53,8 @@ class Witness(Observer):
         )
 
     def send_forever(self, first_id, rate):
-        """A thread that publishes keyframes first_id, first_id + 1, ... while few of them wait to
-        be acknowledged.
+        """Start a thread that publishes keyframes first_id, first_id + 1, ... while few of them
+        are unacknowledged.
         """
         self.start(lambda: self._send_forever(first_id, rate))
 
@@ -69,22 +69,22 @@ class Witness(Observer):
                 self.keyframes.publish(self._stream.message(self.sent[-1], time.time_ns()))
 
     def acknowledged_ids(self):
-        """Of the keyframes that the node counted: it takes them in order."""
+        """Return the ids of the acknowledged keyframes: the node accepts them in order."""
         return self.sent[: self._taken() if self.status is not None else 0]
 
-    # questions, answered or None once this is closing
+    # requests; None once this is closing
     # -----------------------------------------------------------------
 
     def stored_ids(self):
-        """Ids of all keyframes in the node's store, as get_trajectory has them."""
+        """Return the ids of all keyframes in the node's store, as given by get_trajectory."""
         answer = self._answer(
             self._trajectory, GetTrajectory.Request(source=GetTrajectory.Request.ODOMETRY)
         )
         return None if answer is None else set(answer.ids)
 
     def place(self, keyframe_id):
-        """The first answer of localize that a worker gave about the image of a keyframe; None when
-        the run ends before.
+        """Return the first localize response from a worker for the image of a keyframe, None if the
+        run ends before.
         """
         request = Localize.Request(
             image=self._stream.image(self._stream.index(keyframe_id)),
@@ -112,7 +112,7 @@ class Witness(Observer):
             if not client.wait_for_service(0.1):
                 continue
             future, done = client.call_async(request), threading.Event()
-            # one given up may still be answered: that is not what is waited for now
+            # A late response to an earlier request must not set this event.
             future.add_done_callback(lambda _, done=done: done.set())
             limit = time.monotonic() + RETRY_SECONDS
             while not self.closing.is_set() and time.monotonic() < limit:
@@ -123,7 +123,7 @@ class Witness(Observer):
 
 
 def differences(witness, snapshot, answer):
-    """In words: what was heard of the node that is not `snapshot`."""
+    """Yield, as text, where the observed output differs from `snapshot`."""
     poses, path, cloud = witness.poses, witness.path, witness.cloud
     if poses.generation != snapshot.generation or set(poses.ids) != set(
         snapshot.keyframe_ids.tolist()
@@ -140,4 +140,4 @@ def differences(witness, snapshot, answer):
             yield f"TF {parent} -> {child} is {np.round(T_map_odom, 4).tolist()}"
             break
     if answer.error_code != Localize.Response.NONE or answer.generation != snapshot.generation:
-        yield f"localize answers {answer.error_code} '{answer.error_msg}', generation {answer.generation}"
+        yield f"localize returns {answer.error_code} '{answer.error_msg}', generation {answer.generation}"

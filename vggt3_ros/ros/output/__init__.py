@@ -1,1 +1,1 @@
-"""Snapshots and states to topics, TF and diagnostics."""
+"""Publish snapshots and states as topics, TF and diagnostics."""

@@ -1,4 +1,4 @@
-"""PointMap -> sensor_msgs/PointCloud2 and back."""
+"""Convert between PointMap and sensor_msgs/PointCloud2."""
 
 import sys
 
@@ -9,8 +9,8 @@ LAYOUT = np.dtype([("x", "f4"), ("y", "f4"), ("z", "f4"), ("rgb", "u4"), ("confi
 
 
 def to_cloud(point_map, header):
-    """PointMap -> PointCloud2 of x y z (metres from its origin on), rgb (packed 0x00RRGGBB in a
-    float32, as PCL and RViz read it), confidence 0..1.
+    """Convert a PointMap to a PointCloud2 of x y z (metres relative to its origin), rgb
+    (0x00RRGGBB packed in a float32, as PCL and RViz read it), and confidence 0..1.
     """
     points = np.empty(len(point_map), LAYOUT)
     points["x"], points["y"], points["z"] = point_map.around_origin.T
@@ -35,8 +35,8 @@ def to_cloud(point_map, header):
 
 
 def from_cloud(message):
-    """What :func:`to_cloud` made -> structured array of x y z rgb confidence. ValueError for
-    another layout.
+    """Convert the result of :func:`to_cloud` to a structured array of x y z rgb confidence. Raises
+    ValueError for another layout.
     """
     if message.point_step != LAYOUT.itemsize or [field.name for field in message.fields] != list(
         LAYOUT.names

@@ -1,12 +1,12 @@
-"""What /diagnostics says beside the status: what waits, what the map rests on, what it moved.
-Needs no ROS.
+"""Further facts for /diagnostics: keyframes waiting, loop residuals, last correction. Needs no
+ROS.
 """
 
 import numpy as np
 
 
 def facts(core):
-    """{name: text} of the node's Core."""
+    """Return {name: text} for the node's Core."""
     network = core.parameters.backend.network
     out = {
         "keyframes_waiting": str(core.refinery.waiting),

@@ -1,4 +1,4 @@
-"""Topic occupancy_grid: the map as a floor plan, made when somebody subscribes."""
+"""Topic occupancy_grid: the map as a floor plan, computed when there is a subscriber."""
 
 import numpy as np
 from nav_msgs.msg import MapMetaData, OccupancyGrid
@@ -14,8 +14,8 @@ from vggt3_ros.surface.grid import UNKNOWN, Grid, occupancy
 
 
 class GridOutput:
-    """`core` is the node's Core. Looks every `period` seconds whether there is a newer map, or
-    another grid wanted, and a subscriber.
+    """Checks every `period` seconds for a newer map, another grid configuration and a subscriber.
+    core: the node's Core.
     """
 
     def __init__(self, node, core, period):
@@ -26,7 +26,7 @@ class GridOutput:
             qos.own(qos.LATCHED),
             qos_overriding_options=qos.overridable(),
         )
-        # A group of its own: a grid of many rooms takes seconds.
+        # A callback group of its own, because a grid of many rooms takes seconds.
         self._timer = node.create_timer(
             period,
             self._update,
@@ -46,8 +46,11 @@ class GridOutput:
         )
         try:
             message = to_message(self._grid(snapshot, config), header)
-        except (ValueError, KeyError) as error:  # KeyError: a keyframe was forgotten meanwhile
-            self._node.get_logger().error(f"no occupancy grid: {error}")
+        except (
+            ValueError,
+            KeyError,
+        ) as error:  # KeyError: a keyframe was discarded in the meantime
+            self._node.get_logger().error(f"cannot compute the occupancy grid: {error}")
             return
         self._publisher.publish(message)
 
@@ -70,7 +73,9 @@ class GridOutput:
 
 
 def _same(snapshot, other):
-    """Whether two Snapshots, or None, hold the same map: idle time changes only the memory."""
+    """Return whether two Snapshots (or None) have the same map: idle time changes only the scene
+    memory.
+    """
     if snapshot is None or other is None:
         return snapshot is other
     return np.array_equal(snapshot.T_map_cam, other.T_map_cam) and len(snapshot.cloud) == len(
@@ -79,7 +84,7 @@ def _same(snapshot, other):
 
 
 def to_message(grid, header):
-    """Grid -> nav_msgs/OccupancyGrid."""
+    """Convert a Grid to nav_msgs/OccupancyGrid."""
     rows, columns = grid.cells.shape
     info = MapMetaData(
         map_load_time=header.stamp,

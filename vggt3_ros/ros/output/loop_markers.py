@@ -1,4 +1,4 @@
-"""Loops as lines between keyframes, for RViz: accepted green, rejected red."""
+"""Show loops as lines between keyframes in RViz: accepted green, rejected red."""
 
 import numpy as np
 from geometry_msgs.msg import Point
@@ -12,7 +12,7 @@ KINDS = {
 
 
 def to_markers(snapshot, header):
-    """Snapshot -> MarkerArray of two line lists in the map frame, metres; one without lines is a
+    """Return a MarkerArray of two line lists in the map frame, metres; an empty list becomes a
     deletion.
     """
     position = dict(zip(map(int, snapshot.keyframe_ids), snapshot.T_map_cam[:, :3, 3]))
@@ -32,7 +32,7 @@ def to_markers(snapshot, header):
 
 
 def no_markers(header):
-    """What removes them."""
+    """Return a message that deletes the markers."""
     return MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])
 
 

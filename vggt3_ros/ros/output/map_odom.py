@@ -1,5 +1,5 @@
-"""TF map->odom: re-broadcast with a stamp ahead of now, because a refinement takes long; identity
-before the first one.
+"""Broadcast TF map->odom periodically with a stamp in the future, because a refinement takes long;
+identity before the first one.
 """
 
 import threading
@@ -15,16 +15,16 @@ from vggt3_ros.ros.conversions import from_nanoseconds, to_transform_message
 
 
 class Stamps:
-    """Stamps that grow while time stands still, as simulated time does in a pause: of two
-    transforms with one stamp tf2 keeps the first, and with it the correction before the last.
+    """Strictly increasing stamps, even while simulated time is paused. Of two transforms with the
+    same stamp, tf2 keeps the first, which would be the outdated correction.
     """
 
     def __init__(self):
         self._wanted_ns = self._last_ns = -1
 
     def after(self, wanted_ns):
-        """The stamp wanted, or the next nanosecond that is free. Time that goes back (the
-        simulation began again) is followed.
+        """Return the wanted stamp, or the next free nanosecond. Follows time that jumps back (a
+        restarted simulation).
         """
         back, self._wanted_ns = wanted_ns < self._wanted_ns, wanted_ns
         self._last_ns = wanted_ns if back else max(wanted_ns, self._last_ns + 1)
@@ -32,8 +32,8 @@ class Stamps:
 
 
 class MapOdomBroadcaster:
-    """`transform()` gives (4, 4) T_map_odom, `frames()` (map, odom). While the transform is None
-    or odom, before the first keyframe, is empty, nothing is sent.
+    """transform(): returns T_map_odom (4, 4). frames(): returns the names (map, odom). Nothing is
+    sent while the transform is None or odom is empty, which it is before the first keyframe.
     """
 
     def __init__(self, node, rate, transform, frames, tolerance, enabled):
@@ -53,8 +53,8 @@ class MapOdomBroadcaster:
         self._thread.start()
 
     def _rebroadcast(self):
-        """In a thread of its own and by the steady clock: neither a busy executor nor a paused
-        simulation may make map->odom stale.
+        """Broadcast from a thread of its own on the steady clock, so that neither a busy executor
+        nor a paused simulation makes map->odom stale.
         """
         due = time.monotonic()
         while not self._stopped.wait(max(0.0, due - time.monotonic())):
@@ -65,11 +65,12 @@ class MapOdomBroadcaster:
                 if not self._node.context.ok():
                     return
                 self._node.get_logger().error(
-                    f"map->odom was not sent:\n{traceback.format_exc()}", throttle_duration_sec=5.0
+                    f"cannot broadcast map->odom:\n{traceback.format_exc()}",
+                    throttle_duration_sec=5.0,
                 )
 
     def broadcast(self):
-        """Send what holds now, with a stamp beyond the last one's. Any thread may ask for it."""
+        """Broadcast the current transform with a stamp after the last one. Thread-safe."""
         with self._sending:  # a newer transform must not get an older stamp
             parent, child = self._frames()
             transform = self._transform()

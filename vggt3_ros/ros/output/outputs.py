@@ -1,8 +1,8 @@
-"""A Snapshot as topics: path, keyframe_poses, map, loops, loop_markers, correction, pose. All
-latched but the last two.
+"""Publish a Snapshot: path, keyframe_poses, map, loops, loop_markers, correction, pose. All but
+the last two are latched.
 
-Where float32 cannot carry the map's coordinates (UTM), `map` is in a frame of its own near the
-data: <map_frame>_local, on /tf_static.
+If the map's coordinates (UTM) exceed the precision of float32, `map` is in a frame of its own near
+the data: <map_frame>_local, on /tf_static.
 """
 
 import threading
@@ -46,8 +46,8 @@ EMPTY = PointMap(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.ze
 
 
 class Outputs:
-    """Publishers of everything a refinement yields. max_points() limits the map; public_ids()
-    gives {keyframe id: public id}.
+    """Publishers of the results of a refinement. max_points(): limit of the map; public_ids():
+    {keyframe id: public id}.
     """
 
     def __init__(self, node, map_frame, max_points, public_ids):
@@ -67,12 +67,14 @@ class Outputs:
             TFMessage, "/tf_static", qos.own(qos.LATCHED), qos_overriding_options=qos.overridable()
         )
         self._lock = threading.Lock()
-        self._origin = np.zeros(3)  # of the map as it was published last
-        # (cloud, header); (cloud, points at most) as it went out
+        self._origin = np.zeros(3)  # of the last published map
+        # (cloud, header) to publish; (cloud, limit) as last published.
         self._map, self._map_sent = None, None
 
     def publish(self, snapshot):
-        """What is latched; the map goes out when somebody listens: see :meth:`publish_map`."""
+        """Publish the latched topics. The map is published when it has a subscriber: see
+        :meth:`publish_map`.
+        """
         header = Header(
             stamp=from_nanoseconds(snapshot.stamps_ns.max(initial=0)), frame_id=self._frame
         )
@@ -87,7 +89,7 @@ class Outputs:
         self.publish_map()
 
     def publish_change(self, snapshot, change):
-        """What a refinement moved (Change), and where the newest keyframe is now."""
+        """Publish the correction of a refinement (Change) and the newest keyframe's pose."""
         newest = snapshot.newest
         header = Header(stamp=from_nanoseconds(snapshot.stamps_ns[newest]), frame_id=self._frame)
         self._send("correction", correction(snapshot, change, header))
@@ -103,7 +105,7 @@ class Outputs:
         )
 
     def publish_nothing(self):
-        """Replace what is latched by empty messages: the map was forgotten."""
+        """Replace the latched messages by empty ones, because the map was discarded."""
         header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self._frame)
         self._send("path", Path(header=header))
         self._send("keyframe_poses", KeyframePoses(header=header))
@@ -114,8 +116,8 @@ class Outputs:
         self.publish_map()
 
     def publish_map(self):
-        """The newest map, once for each limit, if it has a subscriber by now (a large cloud costs
-        more than all else together).
+        """Publish the newest map once per limit, if it has a subscriber: a large cloud costs more
+        than everything else together.
         """
         with self._lock:
             most = self._max_points()
@@ -133,7 +135,7 @@ class Outputs:
         self._send("map", to_cloud(cloud.thinned(most), header))
 
     def _place(self, header, origin):
-        """Say where the frame of a far map lies. Latched, once for each origin."""
+        """Publish the frame of a map far from the origin; latched, once per origin."""
         if np.array_equal(origin, self._origin):
             return
         self._origin = origin
@@ -153,7 +155,7 @@ class Outputs:
 
     def _is_sent(self, most):
         cloud, limit = self._map_sent or (None, 0)
-        # Idle time changes only the memory: the same points again.
+        # Idle time changes only the scene memory, not the points.
         same = (
             cloud is not None
             and np.array_equal(cloud.points, self._map[0].points)
@@ -212,13 +214,13 @@ def loops(snapshot, header, public_ids):
 
 
 def _public(keyframe_id, public_ids):
-    # the store may have been cleared just now
+    # The store may just have been cleared.
     return public_ids.get(int(keyframe_id), int(keyframe_id))
 
 
 def correction(snapshot, change, header):
-    """What `snapshot` moves against its Change (before the first refinement: against uncorrected
-    odometry).
+    """Return the motion of `snapshot` relative to its Change; before the first refinement,
+    relative to odometry.
     """
     message = Correction(
         header=header,

@@ -1,6 +1,4 @@
-"""Topics status, status_marker and /diagnostics: what the back end does, what it took and refused,
-what went wrong.
-"""
+"""Publish status, status_marker and /diagnostics: activity, accepted and refused input, errors."""
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -13,14 +11,14 @@ from vggt3_ros.ros import qos
 from vggt3_ros.ros.output.facts import facts
 from vggt3_ros.ros.output.status_marker import STATES, to_marker
 
-ACKNOWLEDGED = qos.KEYFRAME_QUEUE // 5  # keyframes after which a status is due
-NAMED = 5
-RECENT = 10  # keyframes for which a break of the odometry stays a warning
+ACKNOWLEDGED = qos.KEYFRAME_QUEUE // 5  # keyframes after which a status is published
+NAMED = 5  # most entries listed in full
+RECENT = 10  # keyframes for which an odometry break remains a warning
 HIDDEN = ("stamp", "state", "error_msg")
 
 
 class StatusPublisher:
-    """`core` is the node's Core, `localize` its LocalizeService."""
+    """core: the node's Core; localize: its LocalizeService."""
 
     def __init__(self, node, core, localize):
         self._node, self._core, self._localize = node, core, localize
@@ -39,7 +37,9 @@ class StatusPublisher:
         self._state, self._received = None, 0
 
     def publish_if_changed(self):
-        """Also once in a few keyframes: front ends that wait for them to be counted go on."""
+        """Publish if the state changed, or after a few keyframes, because front ends wait for the
+        acknowledgement.
+        """
         if (
             self._state != self._current_state()
             or self._core.intake.received - self._received >= ACKNOWLEDGED
@@ -56,7 +56,7 @@ class StatusPublisher:
             self._marker.publish(to_marker(message, header, self._newest_position()))
 
     def _newest_position(self):
-        """(3,) of the newest camera in the map; its origin while there is none."""
+        """Return (3,) of the newest camera in the map; its origin if there is none."""
         snapshot = self._core.snapshot
         if snapshot is None or not len(snapshot):
             return np.zeros(3)
@@ -114,7 +114,7 @@ class StatusPublisher:
             )
             message.odometry_msg = _last(
                 [str(broken) for broken in self._breaks(snapshot)],
-                "earlier breaks of the odometry",
+                "earlier odometry breaks",
             )
             message.loops_accepted, message.loops_rejected = (
                 accepted,
@@ -174,9 +174,7 @@ class StatusPublisher:
 
 
 def _just_broke(snapshot):
-    """Whether odometry broke before one of the newest keyframes of a Snapshot (None: there is
-    none).
-    """
+    """Return whether odometry broke before one of the newest keyframes of a Snapshot (or None)."""
     if snapshot is None:
         return False
     newest = snapshot.keyframe_ids[np.lexsort((snapshot.stamps_ns, snapshot.sessions))[-RECENT:]]
@@ -184,7 +182,7 @@ def _just_broke(snapshot):
 
 
 def _named(store):
-    """Which keyframes are set aside, and why, on one line; only the newest ones in full."""
+    """Return which keyframes are set aside, and why, on one line; only the newest in full."""
     aside = store.aside()
     if not aside:
         return ""
@@ -199,7 +197,7 @@ def _named(store):
 
 
 def _last(texts, others):
-    """The last few texts in one line, and how many `others` there are."""
+    """Return the last few texts on one line, and the number of `others`."""
     return "; ".join(
         ([f"{len(texts) - NAMED} {others}"] if len(texts) > NAMED else []) + texts[-NAMED:]
     )

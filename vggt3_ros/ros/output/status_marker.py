@@ -1,4 +1,4 @@
-"""The status as a text above the newest keyframe, for RViz, which knows no message of ours."""
+"""The status as a text above the newest keyframe, for RViz, which cannot show custom messages."""
 
 import textwrap
 
@@ -6,8 +6,8 @@ from visualization_msgs.msg import Marker
 
 from vggt3_ros.msg import Status
 
-HEIGHT, ABOVE = 0.12, 0.4  # of a letter, and of the text over the camera, metres
-WIDTH, LINES = 70, 4  # letters in a line, lines of a trouble at most
+HEIGHT, ABOVE = 0.12, 0.4  # of a letter, and of the text above the camera, metres
+WIDTH, LINES = 70, 4  # characters per line, most lines per problem
 STATES = {
     Status.IDLE: "idle",
     Status.REFINING: "refining",
@@ -18,8 +18,8 @@ STATES = {
 
 
 def to_marker(status, header, position):
-    """Status -> Marker at a position (3,) in header's frame, metres; red where something is
-    wrong.
+    """Convert a Status to a Marker at a position (3,) in header's frame, metres; red if there is a
+    problem.
     """
     troubles = [text for text in (status.error_msg, status.withheld, status.input_msg) if text]
     marker = Marker(

@@ -1,3 +1,3 @@
-"""The worker process as the node sees it: when it refines, what it published, what it localizes.
+"""The node's view of the worker process: when it refines, what it publishes, what it localizes.
 Needs no rclpy.
 """

@@ -1,5 +1,5 @@
-"""When to refine: after N keyframes, after T seconds with a new one, or on request. Never blocks;
-needs no ROS.
+"""Schedule refinements: after N keyframes, after T seconds with a new keyframe, or on request.
+Never blocks; needs no ROS.
 """
 
 import threading
@@ -11,21 +11,21 @@ from vggt3_ros.worker.client import WorkerError
 
 
 class Refinery:
-    """Asks `worker` (WorkerClient) for refinements. `limits()` gives (keyframes, seconds) that
-    start one, 0: never.
+    """Requests refinements from `worker` (WorkerClient). limits(): returns (keyframes, seconds)
+    that trigger one, 0: never.
 
-    waiting: keyframes not refined yet at the start. on_change() is called when a refinement
-    starts, advances or ends. A refinement that those who wished for it withdrew from is cancelled;
-    the keyframes in it then start none by themselves until as many more have come.
+    waiting: number of unrefined keyframes at the start. on_change() is called when a refinement
+    starts, advances or ends. A refinement is cancelled if all requests for it are withdrawn; its
+    keyframes then trigger none until as many more have arrived.
     """
 
     def __init__(self, worker, limits, waiting, on_change, logger):
         self._worker, self._limits, self._on_change, self._log = worker, limits, on_change, logger
         self._lock = threading.RLock()
         self._new, self._running, self._requested = waiting, None, []
-        # wishes that the running refinement grants, and whether all were withdrawn
+        # Requests that the running refinement serves, and whether all were withdrawn.
         self._served, self._cancelling = [], False
-        # of the keyframes waiting, those that were in a refinement that was withdrawn from
+        # Waiting keyframes that were in a withdrawn refinement.
         self._declined = 0
         self._began = self._ended = time.monotonic()
         self._paused = False
@@ -39,17 +39,17 @@ class Refinery:
 
     @property
     def waiting(self):
-        """Keyframes that no refinement has begun on."""
+        """Number of keyframes that no refinement has started on."""
         return self._new
 
     @property
     def wishes(self):
-        """Requests that wait for a refinement to begin."""
+        """Number of requests that wait for a refinement to start."""
         return len(self._requested)
 
     @property
     def age(self):
-        """Seconds since the last refinement that succeeded; 0 when there was none."""
+        """Seconds since the last successful refinement; 0 if there was none."""
         return time.monotonic() - self._ended if self.seconds else 0.0
 
     def keyframe_added(self):
@@ -58,9 +58,11 @@ class Refinery:
         self.tick()
 
     def request(self, listener=None):
-        """Future of the generation that a refinement of everything stored by now yields; raises
-        WorkerError. listener(phase, fraction) hears of its progress. :meth:`withdraw` it, rather
-        than cancel it.
+        """Request a refinement of everything stored by now. Returns a Future of its generation,
+        which raises WorkerError.
+
+        listener(phase, fraction) is called with its progress. Use :meth:`withdraw` instead of
+        cancelling the Future.
         """
         wish = Future()
         wish.set_running_or_notify_cancel()
@@ -71,15 +73,15 @@ class Refinery:
         return wish
 
     def withdraw(self, wish):
-        """Whoever made this wish no longer wants it: it ends with WorkerError("cancelled"). So
-        does the refinement that runs for it, unless others wait for the same one; one that started
-        by itself goes on.
+        """Withdraw a request, which ends with WorkerError("cancelled"). Its running refinement is
+        cancelled, too, unless other requests wait for it. A refinement that started by itself
+        continues.
         """
         with self._lock:
             if self._cancelling and wish in self._served:
                 return
             if self._served == [wish]:
-                self._cancelling = True  # and the wish is told when the worker has stopped
+                self._cancelling = True  # the request ends when the worker has stopped
                 self._worker.cancel(self._running)
                 return
             wishes = next(
@@ -91,16 +93,14 @@ class Refinery:
         wish.set_exception(WorkerError("cancelled", "cancelled by the client"))
 
     def pause(self):
-        """Cancel the refinement that runs, drop the wishes for another, and start none until
-        :meth:`resume`.
-        """
+        """Cancel the running refinement, drop all requests, and start none until :meth:`resume`."""
         with self._lock:
             self._paused = True
             dropped, self._requested = self._requested, []
             if self._running is not None:
                 self._worker.cancel(self._running)
         for wish in dropped:
-            wish.set_exception(WorkerError("cancelled", "cancelled before it began"))
+            wish.set_exception(WorkerError("cancelled", "cancelled before it started"))
 
     def resume(self, waiting=None):
         with self._lock:
@@ -110,7 +110,7 @@ class Refinery:
         self.tick()
 
     def tick(self):
-        """Start a refinement if one is due. Called at every event and once a second."""
+        """Start a refinement if one is due. Called at every event and once per second."""
         with self._lock:
             if self._running is not None or self._paused or not self._worker.ready:
                 return
@@ -136,8 +136,8 @@ class Refinery:
         for wish in wishes:
             try:
                 wish.listener(phase, fraction)
-            except Exception:  # its own affair: others are told
-                self._log.error(f"a listener to the refinement failed:\n{traceback.format_exc()}")
+            except Exception:  # must not affect other listeners
+                self._log.error(f"a refinement listener failed:\n{traceback.format_exc()}")
         self._on_change()
 
     def _finish(self, done, covered):
@@ -150,14 +150,14 @@ class Refinery:
                 self.seconds = self._ended - self._began
             else:
                 self.error = "" if error.code == "cancelled" else str(error)
-                # nothing is wrong with the keyframes: they still wait
+                # The keyframes are not at fault and remain waiting.
                 if error.code in ("died", "cancelled"):
                     self._new += covered
             if self._cancelling and error is not None and error.code == "cancelled":
                 self._declined, self._began = covered, time.monotonic()
             self._cancelling = False
         if error is not None and error.code == "invalid":
-            self._log.info(f"nothing refined: {error}")
+            self._log.info(f"nothing to refine: {error}")
         elif error is not None and error.code != "cancelled":
             self._log.error(f"refinement failed: {error}")
         for wish in wishes:

@@ -1,5 +1,5 @@
-"""The Snapshot in force, read from the store's folder in a thread of its own as the worker
-publishes them. Needs no ROS.
+"""Holds the current Snapshot, read from the store's folder in a thread of its own when the worker
+publishes it. Needs no ROS.
 """
 
 import threading
@@ -10,9 +10,9 @@ from vggt3_ros.store.snapshot import Snapshot
 
 
 class SnapshotShelf:
-    """store: KeyframeStore that the snapshots are of. adopted(snapshot, previous) is called in the
-    shelf's thread for each that comes into force. The newest stored one that can be read is in
-    force at once; `current` is None while there is none.
+    """Loads the snapshots of a KeyframeStore. adopted(snapshot, previous) is called in the shelf's
+    thread for each snapshot that becomes current. The newest readable stored one is current from
+    the start; `current` is None if there is none.
     """
 
     def __init__(self, store, adopted, logger):
@@ -33,25 +33,27 @@ class SnapshotShelf:
         )
 
     def announced(self, generation):
-        """The worker has published it: a Future that ends when it is in force."""
+        """The worker has published a snapshot. Returns a Future that completes when it is current."""
         announced = self._loader.submit(self._adopt, generation)
         announced.add_done_callback(self._report)
         return announced
 
     def _report(self, done):
-        """What `adopted` raised would else be seen by nobody who does not ask."""
+        """Log an exception raised by `adopted`, which would otherwise be lost."""
         error = done.exception()
         if error is not None:
             self._log.error(
-                f"a new snapshot was not taken up: {''.join(traceback.format_exception(error))}"
+                f"cannot adopt a new snapshot: {''.join(traceback.format_exception(error))}"
             )
 
     def wait(self, timeout=None):
-        """Until all that were announced are in force."""
+        """Wait until all announced snapshots are current."""
         self._loader.submit(lambda: None).result(timeout)
 
     def get(self, generation):
-        """An announced Snapshot, once it is in force or was. ValueError when it cannot be read."""
+        """Return an announced Snapshot after it became current. Raises ValueError if it cannot be
+        read.
+        """
         self.wait()
         with self._lock:
             if self.current is not None and self.current.generation == generation:
@@ -59,7 +61,7 @@ class SnapshotShelf:
         return Snapshot.of(self._store, self._path(generation))
 
     def forget(self, timeout):
-        self.wait(timeout)  # one on its way must not come after this
+        self.wait(timeout)  # a pending one must not arrive after this
         with self._lock:
             self.current = None
 
@@ -73,7 +75,7 @@ class SnapshotShelf:
         try:
             return Snapshot.of(self._store, self._path(generation))
         except ValueError as error:
-            self._log.error(f"snapshot {generation} is not used: {error}")
+            self._log.error(f"ignoring snapshot {generation}: {error}")
 
     def _adopt(self, generation):
         snapshot = self._read(generation)

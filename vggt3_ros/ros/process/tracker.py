@@ -1,5 +1,5 @@
-"""Localization mode: each keyframe is looked for in the map, and map->odom follows what is found.
-Nothing is stored. No ROS.
+"""Localization mode: localize each keyframe in the map and update map->odom. Nothing is stored.
+Needs no ROS.
 """
 
 import threading
@@ -10,9 +10,9 @@ from vggt3_ros.geometry import se3
 
 
 class Tracker:
-    """worker: WorkerClient; map_odom: MapOdom; gate() -> GateConfig; found(stamp_ns, T_map_cam,
-    covariance) is called with every pose that is believed. One image is asked about at a time; of
-    those that come meanwhile, the newest is next.
+    """worker: WorkerClient; map_odom: MapOdom; gate(): returns the GateConfig. found(stamp_ns,
+    T_map_cam, covariance) is called for every accepted pose. One image is localized at a time; of
+    those that arrive meanwhile, only the newest is kept.
     """
 
     def __init__(self, worker, map_odom, gate, found, logger):
@@ -33,12 +33,12 @@ class Tracker:
             self._running, self._next = True, None
 
     def stop(self):
-        """An answer on its way is no longer taken."""
+        """Ignore a pending answer."""
         with self._lock:
             self._running, self._next = False, None
 
     def take(self, keyframe):
-        """A Keyframe: image, camera, stamp_ns and T_odom_cam are used. Returns at once."""
+        """Localize a Keyframe by its image, camera, stamp_ns and T_odom_cam. Returns immediately."""
         with self._lock:
             self._next = keyframe
         self._ask()

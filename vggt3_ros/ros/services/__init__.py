@@ -1,1 +1,1 @@
-"""Services and actions of the node, and the folders of saved maps that they write."""
+"""The node's services and actions, and the map folders that they write."""

@@ -1,4 +1,4 @@
-"""Service localize: error code and text in every answer, never an exception."""
+"""Service localize. Every response has an error code and text; none raises."""
 
 import traceback
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -23,7 +23,7 @@ CODES = {
 
 
 class LocalizeService:
-    """`core` is the node's Core: worker and parameters are used."""
+    """core: the node's Core, of which worker and parameters are used."""
 
     def __init__(self, node, core):
         self._node, self._core = node, core
@@ -88,21 +88,21 @@ class LocalizeService:
 
 
 def answering(node, handler, code):
-    """`handler` of a service, that answers `code` and logs where it would raise: a client must not
-    wait in vain.
+    """Wrap a service handler: an exception is logged and answered with `code`, so that the client
+    does not wait forever.
     """
 
     def answer(request, response):
         try:
             return handler(request, response)
         except Exception as error:
-            node.get_logger().error(f"a request failed unexpectedly:\n{traceback.format_exc()}")
+            node.get_logger().error(f"unexpected error in a request:\n{traceback.format_exc()}")
             return failed(type(response)(), code, f"{type(error).__name__}: {error}")
 
     return answer
 
 
 def failed(response, code, text):
-    """The response with an error in it."""
+    """Set an error and return the response."""
     response.error_code, response.error_msg = code, text
     return response

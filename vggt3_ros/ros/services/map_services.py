@@ -1,5 +1,5 @@
-"""Services save_map, load_map, reset and set_mode: error code and text in every answer, never an
-exception.
+"""Services save_map, load_map, reset and set_mode. Every response has an error code and text; none
+raises.
 """
 
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -15,7 +15,7 @@ from vggt3_ros.srv import LoadMap, Reset, SaveMap, SetMode
 from vggt3_ros.worker.client import WorkerError
 
 RESET_SECONDS = 30.0
-LOAD_SECONDS = 600.0  # a thousand keyframes are copied at the disk's pace
+LOAD_SECONDS = 600.0  # copying a thousand keyframes depends on the disk
 LOAD_CODES = {
     "ok": LoadMap.Response.NONE,
     "unreadable": LoadMap.Response.UNREADABLE,
@@ -26,11 +26,11 @@ LOAD_CODES = {
 
 
 class MapServices:
-    """`core` is the node's Core."""
+    """core: the node's Core."""
 
     def __init__(self, node, core):
         self._node, self._core = node, core
-        # One group each: none waits for another.
+        # One callback group each, so that none waits for another.
         self._services = [
             node.create_service(
                 kind,
@@ -55,7 +55,7 @@ class MapServices:
         snapshot = self._core.snapshot
         keyframes = len(self._core.store)
         if not keyframes:
-            return failed(response, kinds.NOTHING, "there is no keyframe to save")
+            return failed(response, kinds.NOTHING, "there are no keyframes to save")
         try:
             folder = save_map(
                 self._core.store,
@@ -95,7 +95,7 @@ class MapServices:
             return failed(
                 response,
                 kinds.FAILED,
-                str(error) or f"the worker did not answer within {LOAD_SECONDS:.0f} s",
+                str(error) or f"the worker did not respond within {LOAD_SECONDS:.0f} s",
             )
         if answer["code"] != "ok":
             return failed(response, LOAD_CODES[answer["code"]], answer["message"])
@@ -115,7 +115,7 @@ class MapServices:
             return failed(
                 response,
                 Reset.Response.FAILED,
-                str(error) or f"the worker did not answer within {RESET_SECONDS:.0f} s",
+                str(error) or f"the worker did not respond within {RESET_SECONDS:.0f} s",
             )
         return response
 
@@ -134,7 +134,7 @@ class MapServices:
             response = failed(
                 response,
                 kinds.FAILED,
-                str(error) or f"the worker did not answer within {RESET_SECONDS:.0f} s",
+                str(error) or f"the worker did not respond within {RESET_SECONDS:.0f} s",
             )
         response.mode = (
             SetMode.Request.LOCALIZATION if self._core.localizing else SetMode.Request.MAPPING

@@ -1,5 +1,5 @@
-"""Action refine: starts a refinement (after the one that runs, if any), reports its phases. Each
-goal can be cancelled without the others.
+"""Action refine: run a refinement, after the current one if any, and report its phases. Goals can
+be cancelled independently.
 """
 
 import threading
@@ -16,11 +16,11 @@ CODES = {
     "cancelled": Refine.Result.CANCELED,
     "died": Refine.Result.NO_WORKER,
 }
-LARGEST_GOALS = 4  # each waits in a thread of the executor
+MAX_GOALS = 4  # each occupies a thread of the executor
 
 
 class RefineAction:
-    """`core` is the node's Core."""
+    """core: the node's Core."""
 
     def __init__(self, node, core):
         self._core, self._log = core, node.get_logger()
@@ -40,8 +40,8 @@ class RefineAction:
 
     def _accept(self, request):
         with self._lock:
-            if self._goals >= LARGEST_GOALS:
-                self._log.warning(f"refine goal rejected: {self._goals} wait already")
+            if self._goals >= MAX_GOALS:
+                self._log.warning(f"refine goal rejected: {self._goals} goals are pending already")
                 return GoalResponse.REJECT
             self._goals += 1
         return GoalResponse.ACCEPT
@@ -58,7 +58,7 @@ class RefineAction:
         if self._core.localizing:
             result.error_code, result.error_msg = (
                 Refine.Result.FAILED,
-                "the mode is localization: the map stays as it is",
+                "the node is in localization mode, which does not modify the map",
             )
             goal.abort()
             return result

@@ -1,4 +1,4 @@
-"""One folder with everything: keyframes, the newest snapshot with its memory, the cloud and the
+"""Save a map to one folder: keyframes, newest snapshot with its memory, point cloud and
 trajectory. Needs no ROS.
 """
 
@@ -18,12 +18,15 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class BadName(ValueError):
-    """Not a plain folder name."""
+    """The name is not a plain folder name."""
 
 
 def map_to_load(root, name):
-    """Path of the saved map root/name. Raises BadName, FileNotFoundError when there is none, or
-    anything in it lies elsewhere by a link."""
+    """Return the path of the saved map root/name.
+
+    Raises BadName, or FileNotFoundError if there is no such map, or if it contains a link or a
+    special file.
+    """
     root = _checked(root, name)
     folder = root / name
     if not (folder / "keyframes.db").is_file():
@@ -32,9 +35,11 @@ def map_to_load(root, name):
         raise FileNotFoundError(f"{folder} is a link out of {root}")
     for entry in folder.rglob("*"):
         mode = entry.lstat().st_mode
-        # links lead elsewhere; reading a pipe never ends
+        # Links may lead elsewhere; reading a pipe never ends.
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise FileNotFoundError(f"{entry} is a link or no file: a saved map has none")
+            raise FileNotFoundError(
+                f"{entry} is a link or a special file, which a saved map never contains"
+            )
     return folder
 
 
@@ -47,7 +52,7 @@ def _checked(root, name):
 
 
 def _reason(error):
-    """In words. shutil.copytree collects what went wrong with each file."""
+    """Return an error as text. shutil.copytree collects the errors of all files."""
     if isinstance(error, shutil.Error):
         return error.args[0][0][2]
     return getattr(error, "strerror", "") or str(error)
@@ -59,18 +64,18 @@ def _without_images(folder):
 
 
 def save_map(store, snapshot, root, name, images=True):
-    """Write root/name; complete or not at all, whether the process is killed or the power cut.
-    Keyframes go on coming in. Returns its Path.
+    """Write root/name and return its Path. The folder appears complete or not at all, even if the
+    process is killed or power fails. Keyframes may arrive meanwhile.
 
-    images: False leaves out all that shows the place: images, depth, features and the cloud.
-    Poses, cameras and the scene memory are left, which serve localization. Raises BadName,
-    FileExistsError when there is such a folder, ValueError when it cannot be written or a snapshot
-    not be read.
+    images: if False, leave out everything that shows the place: images, depth, features and the
+    cloud. Poses, cameras and the scene memory remain, which suffice for localization. Raises
+    BadName, FileExistsError if the folder exists, ValueError if it cannot be written or the
+    snapshot cannot be read.
     """
     root = _checked(root, name)
     folder, partial = root / name, root / f".{name}.partial"
     if folder.exists() or folder.is_symlink():
-        raise FileExistsError(f"{folder} exists; choose another name or remove it")
+        raise FileExistsError(f"{folder} exists: choose another name or remove it")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         durable.make_folder(root, FOLDER_MODE)
@@ -93,10 +98,10 @@ def save_map(store, snapshot, root, name, images=True):
             )
         durable.rename(partial, folder)
     except FileExistsError as error:
-        raise ValueError(f"{error.filename} is in the way") from error
+        raise ValueError(f"{error.filename} exists but is not a folder") from error
     except (OSError, StoreError) as error:
         raise ValueError(
-            f"{folder} is not saved: {_reason(error)}. Make it writable, or room on it, or choose another map_folder"
+            f"cannot save {folder}: {_reason(error)}. Check permissions and free space, or choose another map_folder"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Service get_trajectory: corrected or odometry poses of the keyframes, within stamps."""
+"""Service get_trajectory: corrected or odometry poses of the keyframes in a time range."""
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
@@ -13,7 +13,7 @@ from vggt3_ros.srv import GetTrajectory
 
 
 class TrajectoryService:
-    """`core` is the node's Core: store, snapshot, frames."""
+    """core: the node's Core, of which store, snapshot and frames are used."""
 
     def __init__(self, node, core):
         self._node, self._core = node, core
@@ -38,7 +38,7 @@ class TrajectoryService:
             )
         if request.source == GetTrajectory.Request.ODOMETRY:
             poses = self._core.store.poses()
-            # others have odometry frames of their own
+            # Other sessions have other odometry frames.
             poses = poses.only(poses.sessions == self._core.store.session)
             ids, stamps, transforms, frame = (
                 poses.ids,
@@ -53,7 +53,7 @@ class TrajectoryService:
                 f"source must be CORRECTED or ODOMETRY, got {request.source}",
             )
         elif snapshot is None:
-            return failed(response, kinds.NO_MAP, "nothing was refined yet")
+            return failed(response, kinds.NO_MAP, "there is no refined map yet")
         else:
             ids, stamps, transforms = snapshot.keyframe_ids, snapshot.stamps_ns, snapshot.T_map_cam
             frame, response.generation = self._core.parameters.node.map_frame, snapshot.generation
@@ -66,8 +66,8 @@ class TrajectoryService:
 
 
 def to_path(stamps_ns, transforms, order, frame):
-    """Poses (N, 4, 4) of stamps (N,) at the indices `order` -> nav_msgs/Path, stamped as its last
-    pose.
+    """Return poses (N, 4, 4) with stamps (N,) at the indices `order` as nav_msgs/Path, stamped
+    like its last pose.
     """
     path = Path(
         header=Header(

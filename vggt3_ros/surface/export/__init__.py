@@ -1,4 +1,4 @@
-"""Maps and trajectories as files other tools read: PLY, COLMAP, glTF, rerun."""
+"""Export maps and trajectories to files for other tools: PLY, COLMAP, glTF, rerun."""
 
 from vggt3_ros.surface.export.ply import write_ply
 

@@ -1,7 +1,6 @@
-"""A refined map as a glTF scene (trimesh): points, the trajectory, and a frustum for every
-camera.
-"""
+"""Export a refined map as a glTF scene (trimesh): points, trajectory, and one frustum per camera."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +8,22 @@ import trimesh
 import trimesh.path
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.camera import Camera
 from vggt3_ros.geometry.local_frame import shifted
+from vggt3_ros.store.snapshot import PointMap, Snapshot
 
-FRUSTUM = 0.1  # metres from the camera's centre to its drawn image plane
+FRUSTUM = 0.1  # metres from the camera centre to the drawn image plane
 TRAJECTORY, CAMERAS = (230, 60, 30, 255), (40, 90, 220, 255)
-# glTF's up is y, the map's (REP 103) z
+# Up is y in glTF, z in the map (REP 103).
 Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 
 
-def write_gltf(path, snapshot, cloud, camera):
-    """Write a .glb (one file) or .gltf (with its buffers beside it). camera: Camera whose opening
-    the frustums have.
+def write_gltf(path: Path | str, snapshot: Snapshot, cloud: PointMap, camera: Camera) -> None:
+    """Write a .glb (one file) or .gltf (with its buffers in separate files). camera: gives the
+    frustums their shape.
 
-    glTF is float32: what lies far from the map's origin is written from that of the cloud on, and
-    the node says where that is.
+    glTF is float32. A map far from its origin is written relative to the origin of the cloud, and
+    the node's transform holds that offset. Raises ValueError for another file extension.
     """
     path = Path(path)
     if path.suffix not in (".glb", ".gltf"):
@@ -49,8 +50,8 @@ def write_gltf(path, snapshot, cloud, camera):
         (path if name == "model.gltf" else path.with_name(name)).write_bytes(data)
 
 
-def _frustums(T_map_cam, camera):
-    """Two polylines a camera, (k, 3) each, in the map frame."""
+def _frustums(T_map_cam: np.ndarray, camera: Camera) -> list[np.ndarray]:
+    """Return two polylines (k, 3) per camera, in the frame of the poses."""
     corners = np.array(
         [
             [-0.5, -0.5],
@@ -65,7 +66,10 @@ def _frustums(T_map_cam, camera):
     return [se3.transform_points(pose, line) for pose in T_map_cam for line in outline]
 
 
-def _lines(polylines, color):
+def _lines(
+    polylines: Sequence[np.ndarray], color: tuple[int, int, int, int]
+) -> trimesh.path.Path3D:
+    """Return a path of polylines in one colour."""
     ends = np.cumsum([len(line) for line in polylines])
     entities = [
         trimesh.path.entities.Line(np.arange(end - len(line), end), color=color)

@@ -1,6 +1,8 @@
-"""A refined map as a picture: points, trajectory and loops, seen from behind and above. Needs no
-display.
+"""Render a refined map as a picture: points, trajectory and loops, viewed from behind and above.
+Needs no display.
 """
+
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from vggt3_ros.datasets.image_files import write_image
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
+from vggt3_ros.store.snapshot import PointMap, Snapshot
 
 # RGB
 BACKGROUND, TRAJECTORY, ACCEPTED, START = (
@@ -17,18 +20,27 @@ BACKGROUND, TRAJECTORY, ACCEPTED, START = (
     (40, 90, 220),
 )
 FIELD_OF_VIEW, MARGIN = np.radians(50), 1.1
-SEEN = 0.96  # share of the points that fit into the picture: a few lie far outside
-TILT = np.radians(55)  # the view's, below the horizon
+SEEN = 0.96  # share of the points that must fit into the picture; a few are far outside
+TILT = np.radians(55)  # of the viewing direction below the horizon
 
 
-def write_picture(path, snapshot, cloud, size=(1280, 960)):
-    """Write an image file of (width, height) pixels."""
+def write_picture(
+    path: Path | str, snapshot: Snapshot, cloud: PointMap, size: tuple[int, int] = (1280, 960)
+) -> None:
+    """Write an image file of `size` (width, height) pixels."""
     write_image(path, draw(snapshot, cloud, size)[..., ::-1])
 
 
-def draw(snapshot, cloud, size=(1280, 960), T_map_view=None):
-    """(height, width, 3) uint8 RGB. T_map_view (4, 4): the viewer's optical frame in the map;
-    None: one that shows everything.
+def draw(
+    snapshot: Snapshot,
+    cloud: PointMap,
+    size: tuple[int, int] = (1280, 960),
+    T_map_view: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the picture (height, width, 3) uint8 RGB.
+
+    T_map_view (4, 4): pose of the viewer's optical frame in the map; by default one that shows the
+    whole map.
     """
     width, height = size
     focal = 0.5 * min(width, height) / np.tan(FIELD_OF_VIEW / 2)
@@ -68,9 +80,9 @@ def draw(snapshot, cloud, size=(1280, 960), T_map_view=None):
     return picture
 
 
-def viewpoint(points, up):
-    """T_map_view (4, 4) looking down on points (N, 3), metres, so that nearly all are seen. up
-    (3,): a unit vector in the map.
+def viewpoint(points: np.ndarray, up: np.ndarray) -> np.ndarray:
+    """Return T_map_view (4, 4), looking down on points (N, 3), metres, such that nearly all are
+    visible. up (3,): unit vector in the map.
     """
     middle = np.median(points, axis=0)
     level = points - middle - np.outer((points - middle) @ up, up)
@@ -87,21 +99,26 @@ def viewpoint(points, up):
     forward = np.cos(TILT) * ahead - np.sin(TILT) * up
     rotation = np.stack([across, np.cross(forward, across), forward], axis=1)
     x, y, z = ((points - middle) @ rotation).T
-    # How far back each point wants the viewer, so that it is within the narrower side's opening.
+    # Distance at which each point is within the field of view of the narrower side.
     wanted = MARGIN * np.maximum(np.abs(x), np.abs(y)) / np.tan(FIELD_OF_VIEW / 2) - z
     return se3.from_rotation_translation(
         rotation, middle - forward * max(np.quantile(wanted, SEEN), 0.5)
     )
 
 
-def upright(T_map_cam):
-    """(3,), of length 1: where most images (N, 4, 4) have their upper edge."""
+def upright(T_map_cam: np.ndarray) -> np.ndarray:
+    """Return (3,) of unit length, the mean direction of the upper edges of images (N, 4, 4); z if
+    there is none.
+    """
     up = -T_map_cam[:, :3, 1].mean(axis=0) if len(T_map_cam) else np.zeros(3)
-    return up / np.linalg.norm(up) if np.linalg.norm(up) > 0.1 else np.array([0.0, 0.0, 1.0])
+    if np.linalg.norm(up) <= 0.1:
+        return np.array([0.0, 0.0, 1.0])
+    unit: np.ndarray = up / np.linalg.norm(up)
+    return unit
 
 
-def _splat(picture, camera, points, colors):
-    """Points (N, 3) of the view as squares, the nearer over the farther."""
+def _splat(picture: np.ndarray, camera: Camera, points: np.ndarray, colors: np.ndarray) -> None:
+    """Draw points (N, 3) of the view as squares, the nearer over the farther."""
     order = np.argsort(-points[:, 2])
     points, colors = points[order], colors[order]
     ahead = points[:, 2] > 0.05
@@ -112,14 +129,23 @@ def _splat(picture, camera, points, colors):
         picture[y[inside], x[inside]] = colors[ahead][inside]
 
 
-def _line(picture, camera, T_view_map, points, color, thickness):
+def _line(
+    picture: np.ndarray,
+    camera: Camera,
+    T_view_map: np.ndarray,
+    points: np.ndarray,
+    color: tuple[int, int, int],
+    thickness: int,
+) -> None:
+    """Draw the parts of a polyline (N, 3), metres in the map, that are in front of the viewer."""
     seen = se3.transform_points(T_view_map, points)
     pixels = camera.project(seen)
     for begin, end, near in zip(pixels[:-1], pixels[1:], np.minimum(seen[:-1, 2], seen[1:, 2])):
         if near > 0.05 and np.abs([begin, end]).max() < 10 * max(camera.width, camera.height):
             cv2.line(
                 picture,
-                *(tuple(int(value) for value in np.rint(pixel)) for pixel in (begin, end)),
+                (round(begin[0]), round(begin[1])),
+                (round(end[0]), round(end[1])),
                 color,
                 thickness,
                 cv2.LINE_AA,

@@ -1,29 +1,46 @@
-"""A refined map as a .rrd file for the rerun viewer (rerun-sdk, Apache-2.0 or MIT: an optional
-extra).
+"""Export a refined map as a .rrd file for the rerun viewer (rerun-sdk, Apache-2.0 or MIT; an
+optional extra).
 """
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 
 from vggt3_ros.geometry.camera import undistort
 from vggt3_ros.geometry.local_frame import shifted
+from vggt3_ros.store.keyframes import KeyframeStore
+from vggt3_ros.store.snapshot import PointMap, Snapshot
 
 JPEG_QUALITY = 85
-MAX_WIDTH = 640  # of the images in the file, pixels
+MAX_WIDTH = 640  # pixels, of the images in the file
 
 
-def write_rerun(path, store, snapshot, cloud, progress=lambda steps: steps):
-    """Write points and trajectory, and every keyframe's camera with its image on the timeline
-    "stamp". ValueError without rerun-sdk.
+# id, stamp in nanoseconds, pose (4, 4) of a keyframe
+Row: TypeAlias = tuple[int, int, np.ndarray]
 
-    rerun's coordinates are float32: those of a map far from its origin are from that of the cloud
-    on.
+
+def write_rerun(
+    path: Path | str,
+    store: KeyframeStore,
+    snapshot: Snapshot,
+    cloud: PointMap,
+    progress: Callable[[list[Row]], Iterable[Row]] = lambda steps: steps,
+) -> None:
+    """Write points, trajectory, and every keyframe's camera with its image on the timeline
+    "stamp".
+
+    Raises ValueError if rerun-sdk is not installed. rerun's coordinates are float32: a map far
+    from its origin is written relative to the origin of the cloud. progress: wraps the list of
+    keyframes while they are written.
     """
     try:
         import rerun as rr
     except ImportError as error:
         raise ValueError(
-            "rerun files need rerun-sdk: pip install 'vggt3_ros[rerun]' or scripts/run pip install rerun-sdk"
+            "writing rerun files needs rerun-sdk: pip install 'vggt3_ros[rerun]' or scripts/run pip install rerun-sdk"
         ) from error
     recording = rr.RecordingStream("vggt3_ros", send_properties=False)
     recording.save(str(path))
