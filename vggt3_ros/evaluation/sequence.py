@@ -32,12 +32,21 @@ Progress = Callable[[str, float], None]  # (stage, fraction in 0..1)
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """result: nested dict of figures (see `vggt3 evaluate --help`); trajectories: {name: (N, 3)}
-    in metres in the frame of the truth; snapshot: the refined Snapshot.
+    in metres in the frame of the truth; snapshot: the refined Snapshot. odometry, corrected: the
+    TrajectoryError of each; T_truth_cam (N, 4, 4): the truth that they were compared with, NaN
+    where unknown. queries: those with a true pose; answers: {True (verified), False (memory
+    alone): their Localizations}. running_on: device, numbers and prior, in words.
     """
 
     result: dict[str, Any]
     trajectories: dict[str, np.ndarray]
     snapshot: Snapshot
+    odometry: TrajectoryError
+    corrected: TrajectoryError
+    T_truth_cam: np.ndarray
+    queries: tuple[Query, ...]
+    answers: dict[bool, list[Localization]]
+    running_on: str
 
 
 def evaluate_sequence(
