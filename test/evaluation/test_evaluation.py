@@ -127,7 +127,7 @@ def test_the_table_says_when_orientations_took_part_and_why_a_map_is_empty():
         corrected=dict(RESULT["corrected"], aligned_by="positions and orientations"),
         map={"points": 0},
         empty=[
-            "the map is empty: the keyframes see 9.0 to 40.0 m far (median 20.0 m) and map.max_depth is 5 m: raise it"
+            "the map is empty: the depth of the keyframes is 9.0 to 40.0 m (median 20.0 m), but map.max_depth is 5 m: raise it"
         ],
     )
     text = table(turned)
