@@ -144,14 +144,15 @@ class FrameSource:
         # ids of keyframes that were given an estimate: the map has to fuse them again
         self.renewed: set[int] = set()
         self.version = f"{VERSION}/{encoder.config}"
-        self._frames, self._lock = BoundedCache(self.limit), threading.Lock()
+        self._frames: BoundedCache[int, Frame] = BoundedCache(self.limit)
+        self._lock = threading.Lock()
         # A frame that a thread began to read before either of these changed is not kept.
         self._edition, self._estimates = 0, Counter[int]()
 
     def __call__(self, keyframe_id: int) -> Frame:
         self.touched(keyframe_id)
         with self._lock:
-            frame: Frame | None = self._frames.get(keyframe_id)
+            frame = self._frames.get(keyframe_id)
             if frame is not None:
                 return frame
         edition = self._editions([keyframe_id])

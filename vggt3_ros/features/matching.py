@@ -56,7 +56,7 @@ class _FusedCross(torch.nn.Module):
         block = self.block
 
         def heads(tensor: torch.Tensor) -> torch.Tensor:
-            split: torch.Tensor = tensor.unflatten(-1, (block.heads, -1))
+            split = tensor.reshape(*tensor.shape[:-1], block.heads, -1)
             return split.transpose(1, 2).contiguous()
 
         out = []

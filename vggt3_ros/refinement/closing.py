@@ -93,7 +93,7 @@ def close_loops(
         closer.verify(closer.sequence_candidates(), lambda done: step(0.2 * done))
         closer.judge_odometry()
         closer.verify(closer.bridges(), lambda done: step(0.2 + 0.1 * done))
-        closer.follow_what_holds()
+        closer.repair_odometry()
         closer.verify(closer.first_candidates(), lambda done: step(0.3 + 0.4 * done))
     with stages("pose_graph"):
         closer.solve(covariances=False)
@@ -142,7 +142,7 @@ class _Closer:
         self.index = {int(keyframe_id): i for i, keyframe_id in enumerate(poses.ids)}
         self.verifier = verifier
         self.noise = odometry_noise(poses, config.pose_graph)
-        self.T_map_cam = self.believed = poses.T_odom_cam if T_map_cam is None else T_map_cam
+        self.T_map_cam = self.assumed = poses.T_odom_cam if T_map_cam is None else T_map_cam
         self.loops = [
             loop
             for loop in (scene.snapshot.loops if scene else ())
@@ -226,7 +226,7 @@ class _Closer:
             self.poses.T_odom_cam, self.noise, [edge for _, edge in self._measured()]
         )
 
-    def follow_what_holds(self) -> None:
+    def repair_odometry(self) -> None:
         """Replace broken odometry by the motion on which neighbours in time agree, before further
         candidates and contradictions are looked for.
         """
@@ -236,7 +236,7 @@ class _Closer:
             odometry, self.steps, [edge for _, edge in self._measured()], BRIDGE
         )
         self.chain = repaired(odometry, odometry, motions, sessions)
-        self.T_map_cam = self.believed = repaired(self.T_map_cam, odometry, motions, sessions)
+        self.T_map_cam = self.assumed = repaired(self.T_map_cam, odometry, motions, sessions)
 
     def first_candidates(self) -> list[Candidate]:
         new = set(self.new())
@@ -374,7 +374,7 @@ class _Closer:
             if loop.T_source_target is not None and loop.information is not None
         ]
 
-    def _believed(self) -> list[tuple[int, Edge]]:
+    def _permitted(self) -> list[tuple[int, Edge]]:
         """Return those of _measured() that the odometry permits; reject the others."""
         out = []
         for k, edge in self._measured():
@@ -383,7 +383,7 @@ class _Closer:
                 edge,
                 edge.source,
                 edge.target,
-                self.chain if one_session else self.believed,
+                self.chain if one_session else self.assumed,
                 self.config.loops,
                 self.steps,
             )
@@ -399,8 +399,8 @@ class _Closer:
         """Solve the pose graph with the measured loops, and reject those that the solution
         contradicts.
         """
-        believed = self._believed()
-        edges = [edge for _, edge in believed]
+        permitted = self._permitted()
+        edges = [edge for _, edge in permitted]
         edges += beside_loops(self.advice.edges, edges) if self.advice else ()
         odometry, config = self.poses.T_odom_cam, self.config.pose_graph
         solution, self.broken = weigh(
@@ -421,7 +421,7 @@ class _Closer:
                 solution.kept,
             )
         for (k, _), kept, metres, radians in zip(
-            believed, solution.kept, solution.residual_m, solution.residual_rad
+            permitted, solution.kept, solution.residual_m, solution.residual_rad
         ):
             reason = (
                 ""
@@ -437,7 +437,7 @@ class _Closer:
             )
         self.T_map_cam, self.advised_kept = (
             solution.T_map_cam,
-            int(solution.kept[len(believed) :].sum()),
+            int(solution.kept[len(permitted) :].sum()),
         )
         return solution
 

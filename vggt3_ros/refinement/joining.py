@@ -32,12 +32,12 @@ def join(
     store: KeyframeStore,
     folder: Path | str,
     scene: Scene | None,
-    recognise: Callable[[Frame], Localization],
+    recognise: Callable[[Scene, Frame], Localization],
     config: MemoryConfig,
 ) -> Loaded:
     """Add a saved map to `store`, which holds a map without images.
 
-    scene: the current Scene. recognise(frame) localizes a frame in it by the scene memory alone.
+    scene: the current Scene. recognise(scene, frame) localizes a frame in it by the memory alone.
     The new snapshot of both maps is on disk on return; a new Backend serves it.
 
     The loaded keyframes get new ids and new sessions, which come before ours. Keyframes that the
@@ -61,7 +61,7 @@ def join(
         seen = [
             view(memory, camera, pose) for camera, pose in zip(cameras.values(), loaded.T_map_cam)
         ]
-        T_map_loaded = place(loaded.T_map_cam, lambda k: recognise(seen[k]))
+        T_map_loaded = place(loaded.T_map_cam, lambda k: recognise(scene, seen[k]))
         with store.database.writing():
             first = store.reserve(len(loaded))
         new_ids = {id: first + k for k, id in enumerate(cameras)}

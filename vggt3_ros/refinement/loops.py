@@ -70,7 +70,7 @@ class LoopVerifier:
         return loops
 
     def _verified(self, pairs: Sequence[Pair], over: Over) -> list[Loop]:
-        measured: list[RelativePose | None] = list(over(self._easily, pairs))
+        measured: list[RelativePose | None] = list(over(self._matched_fast, pairs))
         hard = [k for k, pair in enumerate(pairs) if measured[k] is None and pair.thorough]
         matches = self.matcher.lighterglue_many(
             [(pairs[k].source.features, pairs[k].target.features) for k in hard]
@@ -84,7 +84,7 @@ class LoopVerifier:
             measured[k] = result
         return list(over(self._loop, pairs, measured))
 
-    def _easily(self, pair: Pair) -> RelativePose | None:
+    def _matched_fast(self, pair: Pair) -> RelativePose | None:
         return self._measure(
             pair.source,
             pair.target,

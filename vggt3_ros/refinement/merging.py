@@ -45,15 +45,16 @@ def replace(store: KeyframeStore, folder: Path | str) -> Loaded:
     other, snapshot = open_map(folder)
     with other:
         theirs = other.poses(aside=True)
-        notes = {
+        notes: dict[str, str] = {
             LOADED: str(folder),
             SESSION: str(max(other.session, int(theirs.sessions.max()))),
             PLACED: json.dumps(placed_sessions(other)),
             ASIDE: other.get_note(ASIDE) or "{}",
             **({} if other.has_images else {IMAGES: "none"}),
         }
-        if other.get_note(NEXT_ID):
-            notes[NEXT_ID] = other.get_note(NEXT_ID)
+        next_id = other.get_note(NEXT_ID)
+        if next_id:
+            notes[NEXT_ID] = next_id
         held = sorted(store.snapshots.glob("[0-9]" * 6))
         generation = max((int(path.name) for path in held), default=0) + 1
         arriving, target = store.folder / "arriving", store.snapshots / f"{generation:06d}"

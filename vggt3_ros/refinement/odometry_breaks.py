@@ -74,7 +74,10 @@ def told(
 
     public_ids {keyframe id: id given by its front end}: the ids to use in the result.
     """
-    name = lambda keyframe_id: int(public_ids.get(keyframe_id, keyframe_id))
+
+    def name(keyframe_id: int) -> int:
+        return int(public_ids.get(keyframe_id, keyframe_id))
+
     return [
         Break(name(row["before"]), name(row["after"]), float(row["metres"]), float(row["degrees"]))
         for row in report.get(REPORT, ())

@@ -2,8 +2,8 @@
 and say nothing about others.
 
 A front end may lose track for a moment and continue as if nothing had happened: it stands still
-while the camera moves, or it jumps. Matches between the two keyframes of a step measure the same motion
-independently; a chi-square test of the difference tells whether both can be right.
+while the camera moves, or it jumps. Matches between the two keyframes of a step measure the same
+motion independently; a chi-square test of the difference tells whether both can be right.
 """
 
 from collections.abc import Iterable, Mapping
