@@ -141,7 +141,8 @@ class FrameSource:
         self.store, self.encoder, self.limit = store, encoder, limit_mb * 2**20
         self.estimated = EstimatedDepth(store)
         self.touched: Callable[[int], object] = lambda keyframe_id: None
-        # ids of keyframes that were given an estimate: the map has to fuse them again
+        # ids of keyframes with a new estimate, which map and memory have to take in; the memory,
+        # which is updated last, clears the set
         self.renewed: set[int] = set()
         self.version = f"{VERSION}/{encoder.config}"
         self._frames: BoundedCache[int, Frame] = BoundedCache(self.limit)
