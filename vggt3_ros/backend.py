@@ -1,31 +1,42 @@
-"""The back end: keyframes in; corrected poses, a map and a localization service out. No ROS."""
+"""The back end without ROS: keyframes in; corrected poses, a map and a localization service out."""
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vggt3_ros.config import BackendConfig, MapConfig
 from vggt3_ros.features.encoding import encode_all
-from vggt3_ros.features.frame import FrameSource
+from vggt3_ros.features.frame import Frame, FrameSource
 from vggt3_ros.features.matching import Matcher
+from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.features.xfeat import XFeatEncoder
+from vggt3_ros.geometry.camera import Camera
 from vggt3_ros.memory.keeper import MemoryKeeper
-from vggt3_ros.memory.localizer import Localizer
+from vggt3_ros.memory.localizer import Localization, Localizer
+from vggt3_ros.memory.scene_memory import SceneMemory
 from vggt3_ros.memory.scenes import Scenes
 from vggt3_ros.memory.second_opinion import reviewed
-from vggt3_ros.refinement.closing import close_loops
+from vggt3_ros.network.vggt3 import Vggt3
+from vggt3_ros.refinement.closing import Closing, close_loops
 from vggt3_ros.refinement.emptiness import why_all_empty
 from vggt3_ros.refinement.joining import join
+from vggt3_ros.refinement.merging import Loaded
 from vggt3_ros.refinement.monocular.structure import Structure
-from vggt3_ros.refinement.network_prior.network_stage import network_stage
+from vggt3_ros.refinement.network_prior.network_stage import Advice, network_stage
 from vggt3_ros.refinement.places import place_index
 from vggt3_ros.refinement.scene_scale import REPORT as SCENE_SCALE
 from vggt3_ros.refinement.scene_scale import SceneScale, described, in_scale, scene_scale
 from vggt3_ros.refinement.sessions import in_one_frame
+from vggt3_ros.store.keyframe import Keyframe
+from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.store.sessions import begin_session, placed_sessions
-from vggt3_ros.store.snapshot import Snapshot
+from vggt3_ros.store.snapshot import PointMap, Snapshot
+from vggt3_ros.store.stored_poses import StoredPoses
 from vggt3_ros.store.suspicion import any_suspected
 from vggt3_ros.surface.fusion_process import FusionError, FusionProcess
 from vggt3_ros.system import threads
@@ -36,21 +47,29 @@ from vggt3_ros.system.version import VERSION
 
 _log = logging.getLogger(__name__)
 
+Progress = Callable[[str, float], object]  # (stage, fraction of it)
+
 
 class Backend:
-    """Owns the device. refine() and distil() exclude each other; localize() may run beside them
-    from any thread.
+    """Refine keyframes into a map and localize images in it. It owns the device.
 
-    store: KeyframeStore holding the keyframes and the snapshots. The newest readable snapshot is
-    served at once. network: instead of the one that config.network names; Vggt3 or what has its
-    map() and query(). Raises ValueError where the configured checkpoint cannot be loaded, or the
-    program of the configured adapter is missing.
+    store: KeyframeStore with the keyframes and the snapshots; the newest readable snapshot is
+    served at once. network: a Vggt3, or an object with its map() and query(), instead of the one
+    that config.network names. Raises ValueError when the configured checkpoint cannot be loaded or
+    the program of the configured adapter is missing.
 
-    touched: may be set to a function that hears the id of every keyframe before it is worked on,
-    so that one whose data ends the process is known.
+    refine() and distil() exclude each other; localize() may run beside them in any thread.
+    `touched` may be set to a function that is called with the id of every keyframe before it is
+    worked on, so that a keyframe whose data crashes the process can be identified.
     """
 
-    def __init__(self, store, config=BackendConfig(), network=None):
+    def __init__(
+        self,
+        store: KeyframeStore,
+        config: BackendConfig | None = None,
+        network: Vggt3 | None = None,
+    ) -> None:
+        config = BackendConfig() if config is None else config
         self.store, self.config, self.device = store, config, device_named(config.device)
         self._device_name = device_name(self.device)
         self.encoder = XFeatEncoder(config.features, self.device)
@@ -71,61 +90,72 @@ class Backend:
         self._use(SceneScale(self._last_scale or 1.0, float("nan")))
 
     @property
-    def touched(self):
+    def touched(self) -> Callable[[int], object]:
         return self.frames.touched
 
     @touched.setter
-    def touched(self, function):
+    def touched(self, function: Callable[[int], object]) -> None:
         self.frames.touched = function
 
     @property
-    def running_on(self):
-        """For people: device, numbers, prior and the licence of its weights."""
+    def running_on(self) -> str:
+        """Device, number format, prior and the licence of its weights, as one line of text."""
         prior = None if self.network is None else self.network.scene.viewer.prior()
         return running_on(self._device_name, prior)
 
     @property
-    def snapshot(self):
+    def snapshot(self) -> Snapshot | None:
         """The last complete Snapshot, or None."""
         return self._scenes.snapshot
 
-    def add(self, keyframe):
-        """Store a keyframe; durable on return. A known id updates its pose."""
+    def add(self, keyframe: Keyframe) -> str:
+        """Store a keyframe, durably: "added", or "updated" when its id is known; then its pose is
+        replaced.
+        """
         return self.store.put(keyframe)
 
-    def close(self):
-        """End the process that fuses; a later refinement starts another. Without it that ends when
-        the back end is forgotten.
+    def close(self) -> None:
+        """End the fusion process. A later refinement starts another. Without this call the process
+        ends when the back end is garbage-collected.
         """
         with self._work:
             self.fusion.close()
 
-    def localize(self, image, camera, hint=None, verify=True):
-        """(height, width, 3) uint8 RGB and its Camera -> Localization in the last snapshot's map;
-        see Localizer.localize.
+    def localize(
+        self,
+        image: np.ndarray,
+        camera: Camera,
+        hint: np.ndarray | None = None,
+        verify: bool = True,
+    ) -> Localization:
+        """Localize an image (height, width, 3) uint8 RGB in the last snapshot's map; see
+        Localizer.localize.
         """
         scene = self._scenes.current
         answer = self.localizer.localize(scene, image, camera, hint, verify)
-        if self.network is None or not verify:
+        network = self.network
+        if network is None or not verify or scene is None:
             return answer
         return reviewed(
             answer,
             self.config.network.second_opinion,
-            lambda: self.network.place(image, camera, scene.snapshot),
+            lambda: network.place(image, camera, scene.snapshot),
             lambda T_map_cam: self.localizer.localize(scene, image, camera, T_map_cam),
         )
 
-    def refine(self, progress=None, cancelled=None):
-        """All stored keyframes -> a new Snapshot, published and returned.
+    def refine(
+        self, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None
+    ) -> Snapshot:
+        """Refine all stored keyframes; publish and return a new Snapshot.
 
-        progress(phase, fraction of the phase); cancelled() -> bool is asked between small steps.
-        Raises Cancelled, and ValueError when there is nothing to refine.
+        progress(stage, fraction of the stage) is called, and cancelled() is asked, between small
+        steps. Raises Cancelled, and ValueError when there is nothing to refine.
         """
         with self._work:
             if not self.store.has_images:
                 raise ValueError(
-                    "this map was saved without images: it is served as it is, but cannot be refined; load one that was saved with "
-                    "them, or take another store for new keyframes"
+                    "this map was saved without images: it can be served, but not refined; load one that was saved with "
+                    "images, or use another store for new keyframes"
                 )
             stages = Stages(progress, cancelled)
             self.fusion.start()
@@ -135,7 +165,7 @@ class Backend:
             places = self._recognisable(poses, stages)
             advice = self._advice(poses, T_map_cam, stages)
             closing = self._closed(poses, T_map_cam, places, advice, stages)
-            self._measure(poses)  # again: depth from motion is known by now
+            self._measure(poses)  # again, since depth from motion is known by now
             cloud = self._fused(poses, closing.T_map_cam, stages)
             memory = self._remembered(poses, closing.T_map_cam, stages)
             report = closing.report | self._report(poses, waiting, cloud, memory)
@@ -157,12 +187,12 @@ class Backend:
             self._scenes.publish(snapshot, memory, places)
             return snapshot
 
-    # stages of a refinement
-    # -------------------------------------------------------------------------------------------
+    # Stages of a refinement
+    # -----------------------------------------------------------------------------------------
 
-    def _encoded(self, stages):
-        """StoredPoses of the keyframes that can be read, the features of which are known now; the
-        others are set aside.
+    def _encoded(self, stages: Stages) -> StoredPoses:
+        """Encode the keyframes and set aside those that cannot be read; return the StoredPoses of
+        the others.
         """
         with stages("features") as step:
             poses = self.store.poses()
@@ -171,10 +201,14 @@ class Backend:
             )
         if len(damaged) == len(poses):
             raise ValueError("there are no keyframes to refine")
-        return poses.only([i not in damaged for i in poses.ids.tolist()]) if damaged else poses
+        if not damaged:
+            return poses
+        return poses.only(np.array([i not in damaged for i in poses.ids.tolist()]))
 
-    def _in_one_frame(self, stored, stages):
-        """See sessions.in_one_frame. Most maps are of one session, and take no time here."""
+    def _in_one_frame(
+        self, stored: StoredPoses, stages: Stages
+    ) -> tuple[StoredPoses, np.ndarray, dict[str, str]]:
+        """See sessions.in_one_frame. Most maps have one session and take no time here."""
         if self.config.fixed_poses:
             return stored, stored.T_odom_cam, {}
         if len(np.unique(stored.sessions)) == 1:
@@ -183,48 +217,50 @@ class Backend:
             poses, T_map_cam, waiting = self._placed(stored, lambda: step(0.0))
         for session, reason in waiting.items():
             _log.warning(
-                "session %s of the front end waits, for it has no place in the map: %s",
+                "session %s of the front end has no place in the map yet: %s",
                 session,
                 reason,
             )
         return poses, T_map_cam, waiting
 
-    def _placed(self, stored, step):
-        def localized(keyframe_id):
+    def _placed(
+        self, stored: StoredPoses, step: Callable[[], object]
+    ) -> tuple[StoredPoses, np.ndarray, dict[str, str]]:
+        def localized(keyframe_id: int) -> Localization:
             keyframe = self.store.get(keyframe_id)
             return self.localize(keyframe.image, keyframe.camera)
 
         return in_one_frame(stored, self.snapshot, placed_sessions(self.store), localized, step)
 
     @property
-    def _last_scale(self):
-        """Of the last snapshot; None without one."""
+    def _last_scale(self) -> float | None:
+        """The scale of the last snapshot; None without one."""
         return self.snapshot.report.get(SCENE_SCALE) if self.snapshot else None
 
-    def _measure(self, poses):
-        """Take the lengths that the depth of the keyframes asks for."""
+    def _measure(self, poses: StoredPoses) -> None:
+        """Use the lengths that suit the depth of the keyframes."""
         last = self._scale.scale if self._last_scale else None
         found = scene_scale(self.frames, poses.ids.tolist(), MapConfig().max_depth, last)
         if found.scale != self._scale.scale and not self.config.scene_scale:
             _log.info("%s", described(found, in_scale(self.config, found.scale)))
         self._use(found)
 
-    def _use(self, found):
+    def _use(self, found: SceneScale) -> None:
         self._scale = replace(found, scale=self.config.scene_scale or found.scale)
         self._fitted = in_scale(self.config, self._scale.scale)
         self.localizer.configure(self._fitted.localizer)
         self.keeper.configure(self._fitted.memory, self._scale.scale)
 
-    def _recognisable(self, poses, stages):
-        """PlaceIndex of the keyframes."""
+    def _recognisable(self, poses: StoredPoses, stages: Stages) -> PlaceIndex | None:
+        """Return the PlaceIndex of the keyframes."""
         with stages("features") as step:
             old, old_ids = self._scenes.places, self.snapshot.keyframe_ids if self.snapshot else ()
             places = place_index(poses.ids.tolist(), self.frames, old, old_ids, lambda: step(0.9))
             step(1.0)
         return places
 
-    def _advice(self, poses, T_map_cam, stages):
-        """Advice of the network, None without one."""
+    def _advice(self, poses: StoredPoses, T_map_cam: np.ndarray, stages: Stages) -> Advice | None:
+        """Return the network's Advice, None without a network."""
         if self.network is None:
             return None
         with stages("network") as step:
@@ -233,13 +269,20 @@ class Backend:
                 step,
             )
 
-    def _closed(self, poses, T_map_cam, places, advice, stages):
-        """Closing: loops proposed, verified and solved with; on depth from motion where neither a
-        sensor nor the network gave any.
+    def _closed(
+        self,
+        poses: StoredPoses,
+        T_map_cam: np.ndarray,
+        places: PlaceIndex | None,
+        advice: Advice | None,
+        stages: Stages,
+    ) -> Closing:
+        """Propose, verify and close loops. Depth comes from motion when neither a sensor nor the
+        network gave any.
         """
         in_parallel = 1 if any_suspected(self.store) else threads.count()
 
-        def close(frames):
+        def close(frames: Callable[[int], Frame]) -> Closing:
             return close_loops(
                 poses,
                 frames,
@@ -257,10 +300,10 @@ class Backend:
         by_motion = not (advice and advice.used) and self.structure.serves(poses.ids.tolist())
         return self.structure.closed(poses, close, stages) if by_motion else close(self.frames)
 
-    def _fused(self, poses, T_map_cam, stages):
-        """PointMap of all depth at the corrected poses."""
+    def _fused(self, poses: StoredPoses, T_map_cam: np.ndarray, stages: Stages) -> PointMap:
+        """Fuse all depth at the corrected poses."""
 
-        def read(keyframe_id):
+        def read(keyframe_id: int) -> Keyframe:
             self.touched(keyframe_id)
             return self.frames.estimated.completed(self.store.get(keyframe_id))
 
@@ -279,16 +322,24 @@ class Backend:
                     self.touched(error.keyframe)
                 raise
 
-    def _remembered(self, poses, T_map_cam, stages):
-        """SceneMemory, None where there is nothing to remember."""
+    def _remembered(
+        self, poses: StoredPoses, T_map_cam: np.ndarray, stages: Stages
+    ) -> SceneMemory | None:
+        """Return the SceneMemory, None when there is nothing to remember."""
         with stages("memory") as step:
-            # What lay out of reach of the lengths so far was not remembered.
+            # A memory made with other lengths lacks what was out of their reach.
             fits = (self._last_scale or 1.0) == self._scale.scale
             memory = self._scenes.memory if fits else None
             return self.keeper.update(memory, poses.ids.tolist(), T_map_cam, step)
 
-    def _report(self, poses, waiting, cloud, memory):
-        """Numbers for people, beside those of the loops."""
+    def _report(
+        self,
+        poses: StoredPoses,
+        waiting: dict[str, str],
+        cloud: PointMap,
+        memory: SceneMemory | None,
+    ) -> dict[str, Any]:
+        """Return the figures of the report, except those of the loops."""
         ids = poses.ids.tolist()
         return {
             "keyframes": len(ids),
@@ -311,19 +362,19 @@ class Backend:
             "settings": self.config.changed(),
         }
 
-    # ------------------------------------------------------------------------------------------------------------------
+    # -----------------------------------------------------------------------------------------
 
-    def begin_session(self):
-        """The front end started anew, with odometry and ids of its own: the session's number. The
-        map stays; new keyframes join it once they are found in it.
+    def begin_session(self) -> int:
+        """Begin a session: the front end was restarted, with new odometry and ids. Return its
+        number. The map is kept; new keyframes join it once they are localized in it.
         """
         with self._work:
             number = begin_session(self.store)
             self._scenes.follow_session()
             return number
 
-    def join(self, folder):
-        """Add a saved map to a store without images, see joining.join; a Backend made anew serves
+    def join(self, folder: Path | str) -> Loaded:
+        """Add a saved map to a store without images, see joining.join. A new Backend serves
         both.
         """
         with self._work:
@@ -332,13 +383,15 @@ class Backend:
                 self.store,
                 folder,
                 scene,
-                lambda view: self.localizer.coarse(scene, view),
+                self.localizer.coarse,
                 self.config.memory,
             )
 
-    def distil(self, seconds, cancelled=None):
-        """Spend idle `seconds` on the scene memory; the new Snapshot when it got better, else
-        None: also where no time is left, 0 or less. Raises Cancelled.
+    def distil(
+        self, seconds: float, cancelled: Callable[[], bool] | None = None
+    ) -> Snapshot | None:
+        """Train the scene memory for `seconds` of idle time. Return a new Snapshot when it
+        improved, else None, also when no time is left (0 or less). Raises Cancelled.
         """
         if not seconds > 0:
             return None

@@ -184,5 +184,5 @@ def test_merging_needs_a_map_the_same_place_and_keyframes_not_held(graph, saved)
     assert answer.error_code == CODES.NOT_LOCALIZED and "0 of 6 views" in answer.error_msg
     assert load(graph, MERGE).error_code == CODES.NONE
     answer = load(graph, MERGE)
-    assert answer.error_code == CODES.CONFLICT and "held already" in answer.error_msg
+    assert answer.error_code == CODES.CONFLICT and "already contains" in answer.error_msg
     assert len(backend._core.store) == 8

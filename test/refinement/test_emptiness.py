@@ -21,18 +21,22 @@ def frames(*depths):
         (
             frames(12, 20, 30, 0),
             "auto",
-            "see 12.0 to 30.0 m far (median 20.0 m) and map.max_depth is 5 m: raise it",
+            "is 12.0 to 30.0 m (median 20.0 m), but map.max_depth is 5 m: raise it",
         ),
-        (frames(0, 0), "auto", "none of 2 keyframes looked at has depth: without a depth camera"),
+        (
+            frames(0, 0),
+            "auto",
+            "none of the 2 keyframes examined has depth: without a depth camera, depth",
+        ),
         (
             frames(0, 0),
             "never",
-            "none of 2 keyframes looked at has depth: set depth.estimate to auto or always",
+            "none of the 2 keyframes examined has depth: set depth.estimate to auto or always",
         ),
         (
             frames(2, 0, 3),
             "auto",
-            "depth of 2 of 3 keyframes looked at lies within map.max_depth (5 m): look at the weights",
+            "2 of the 3 keyframes examined have depth within map.max_depth (5 m): look at the weights",
         ),
     ],
 )

@@ -123,7 +123,7 @@ def test_nothing_that_shows_the_place_is_left(maps, served):
 def test_the_same_map_is_joined_once(maps, served):
     Backend(served, QUICK).join(maps[1])
     for folder in maps:
-        with pytest.raises(LoadError, match="held already") as error:
+        with pytest.raises(LoadError, match="already contains") as error:
             Backend(served, QUICK).join(folder)
         assert error.value.code == "conflict"
 

@@ -209,7 +209,7 @@ def test_merging_puts_the_saved_keyframes_where_the_localized_images_say(saved, 
         changed(store.get(int(poses.ids[5])), id=5, T_odom_cam=make_keyframe(5).T_odom_cam),
         make_keyframe(5, stamp_ns=1005),
     )
-    with pytest.raises(LoadError) as again:  # now they are held already
+    with pytest.raises(LoadError) as again:  # now the map contains them
         merging.merge(store, saved, snapshot, finder(saved))
     assert again.value.code == "conflict" and len(store) == 15
 

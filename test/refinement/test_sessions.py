@@ -125,7 +125,7 @@ def test_a_run_elsewhere_waits_and_says_why(tied, rendered, tmp_path, caplog):
         snapshot = backend.refine()
     assert set(snapshot.sessions.tolist()) == {0, 1} and not snapshot.places_odometry
     assert (
-        "of 5 views of it were found" in snapshot.report["sessions_waiting"]["2"]
+        "of 5 views of it were localized" in snapshot.report["sessions_waiting"]["2"]
         and "session 2" in caplog.text
     )
 

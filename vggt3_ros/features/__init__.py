@@ -1,1 +1,1 @@
-"""Images to features, features matched, and places recognised; frame.py: a keyframe encoded."""
+"""Image features, matching and place recognition; `frame.py` holds one encoded keyframe."""

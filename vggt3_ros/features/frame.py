@@ -1,34 +1,43 @@
-"""A keyframe as the stages see it: features with their depth, encoded once and cached in the
+"""A keyframe as the stages use it: features and their depth, encoded once and cached in the
 store.
 """
 
 import logging
 import threading
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import cv2
 import numpy as np
 import safetensors.numpy
 
-from vggt3_ros.features.xfeat import VERSION, Features
+from vggt3_ros.features.xfeat import VERSION, Features, XFeatEncoder
 from vggt3_ros.geometry.camera import Camera, undistort
 from vggt3_ros.geometry.sampled_depth import sample_depth
 from vggt3_ros.store.arrays import to_bytes
 from vggt3_ros.store.estimated_depth import EstimatedDepth
+from vggt3_ros.store.keyframe import Keyframe
+from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.system.bounded_cache import BoundedCache
 
 _log = logging.getLogger(__name__)
 CACHE_NAME = "frame"
-# relative depth change within a cell's 3x3 above which the cell straddles an edge
+# relative change of depth within 3x3 pixels above which a cell straddles an edge
 CELL_EDGE = 0.06
+
+Over = Callable[..., Iterable[Any]]  # map, or the map of a thread pool (threads.pool)
+Edition = tuple[int, int]  # how often clear() was called, and estimate() for one keyframe
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One encoded keyframe. camera: without distortion; gray (height, width) uint8 likewise.
-    keypoint_depth (K,), cell_depth (h, w): float32 metres along z, 0 = unknown; estimated: no
-    sensor measured it.
+    """One encoded keyframe.
+
+    camera: without distortion. gray (height, width) uint8: the undistorted image. keypoint_depth
+    (K,) and cell_depth (h, w): float32 metres along z at the keypoints and at the centres of the
+    dense cells, 0 = unknown. estimated: the depth is an estimate; no sensor measured it.
     """
 
     id: int
@@ -40,11 +49,11 @@ class Frame:
     estimated: bool = False
 
     @property
-    def has_depth(self):
+    def has_depth(self) -> bool:
         return bool(self.keypoint_depth.any() or self.cell_depth.any())
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         arrays = [getattr(self.features, f.name) for f in fields(self.features)] + [
             self.gray,
             self.keypoint_depth,
@@ -53,24 +62,32 @@ class Frame:
         return sum(a.nbytes for a in arrays if isinstance(a, np.ndarray))
 
 
-def encode_image(image, camera, encoder, keyframe_id=-1):
-    """(height, width, 3) uint8 RGB as `camera` saw it -> Frame without depth."""
+def encode_image(
+    image: np.ndarray, camera: Camera, encoder: XFeatEncoder, keyframe_id: int = -1
+) -> Frame:
+    """Undistort and encode an image (height, width, 3) uint8 RGB of `camera`. The Frame has no
+    depth.
+    """
     image = undistort(image, camera)
     return _frame(image, camera, encoder.encode(image), keyframe_id)
 
 
-def encode_frame(keyframe, encoder):
-    """Keyframe -> Frame: undistort, encode, look the depth up."""
+def encode_frame(keyframe: Keyframe, encoder: XFeatEncoder) -> Frame:
+    """Undistort and encode a keyframe, and sample its depth at the features."""
     image = undistort(keyframe.image, keyframe.camera)
     return _with_measured(keyframe, image, encoder.encode(image))
 
 
-def encode_frames(keyframes, encoder, over=map):
-    """As :func:`encode_frame` for each of a list of Keyframes, images of one size at once. over:
-    map, or that of threads.pool.
+def encode_frames(
+    keyframes: Sequence[Keyframe], encoder: XFeatEncoder, over: Over = map
+) -> list[Frame]:
+    """Encode keyframes as :func:`encode_frame` does, images of one size in one batch.
+
+    over: map, or that of threads.pool, for the work on single images.
     """
     images = list(over(lambda keyframe: undistort(keyframe.image, keyframe.camera), keyframes))
-    sizes, features = {}, [None] * len(images)
+    sizes: dict[tuple[int, ...], list[int]] = {}
+    features: list[Features | None] = [None] * len(images)
     for k, image in enumerate(images):
         sizes.setdefault(image.shape, []).append(k)
     for members in sizes.values():
@@ -79,7 +96,7 @@ def encode_frames(keyframes, encoder, over=map):
     return list(over(_with_measured, keyframes, images, features))
 
 
-def _frame(image, camera, features, keyframe_id):
+def _frame(image: np.ndarray, camera: Camera, features: Features, keyframe_id: int) -> Frame:
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     return Frame(
         keyframe_id,
@@ -91,15 +108,17 @@ def _frame(image, camera, features, keyframe_id):
     )
 
 
-def _with_measured(keyframe, image, features):
+def _with_measured(keyframe: Keyframe, image: np.ndarray, features: Features) -> Frame:
     frame = _frame(image, keyframe.camera, features, keyframe.id)
     if keyframe.depth is None:
         return frame
     return with_depth(frame, undistort(keyframe.depth, keyframe.camera, nearest=True))
 
 
-def with_depth(frame, depth):
-    """The Frame with depth (height, width) of its undistorted image, metres along z, looked up."""
+def with_depth(frame: Frame, depth: np.ndarray) -> Frame:
+    """Return the Frame with `depth`, (height, width) metres along z of its undistorted image,
+    sampled at its features.
+    """
     centres = frame.features.cell_centres()
     keypoint_depth = sample_depth(depth, frame.features.keypoints).astype(np.float32)
     cell_depth = (
@@ -111,24 +130,28 @@ def with_depth(frame, depth):
 
 
 class FrameSource:
-    """frame(id): from memory, else the store's cache, else encoded now. Holds at most `limit_mb`
-    of decoded frames. Thread-safe.
+    """Look frames up by keyframe id: `source(id)` takes the frame from memory, else from the
+    store's cache, else encodes the keyframe. Thread-safe.
 
-    Frames that no sensor gave depth have what is estimated (EstimatedDepth), if anything.
-    touched(id) hears of every one asked for.
+    limit_mb: size of the decoded frames held in memory. A frame without measured depth has the
+    depth estimated for its keyframe (EstimatedDepth), if any. `touched(id)` is called for every id
+    that is looked up.
     """
 
-    def __init__(self, store, encoder, limit_mb):
+    def __init__(self, store: KeyframeStore, encoder: XFeatEncoder, limit_mb: int) -> None:
         self.store, self.encoder, self.limit = store, encoder, limit_mb * 2**20
-        self.estimated, self.touched = EstimatedDepth(store), lambda keyframe_id: None
-        # keyframes whose estimated depth changed since whoever remembers it looked
-        self.renewed = set()
+        self.estimated = EstimatedDepth(store)
+        self.touched: Callable[[int], object] = lambda keyframe_id: None
+        # ids of keyframes with a new estimate, which map and memory have to take in; the memory,
+        # which is updated last, clears the set
+        self.renewed: set[int] = set()
         self.version = f"{VERSION}/{encoder.config}"
-        self._frames, self._lock = BoundedCache(self.limit), threading.Lock()
-        # what a thread began to read before either changed is not kept
-        self._edition, self._estimates = 0, Counter()
+        self._frames: BoundedCache[int, Frame] = BoundedCache(self.limit)
+        self._lock = threading.Lock()
+        # A frame that a thread began to read before either of these changed is not kept.
+        self._edition, self._estimates = 0, Counter[int]()
 
-    def __call__(self, keyframe_id):
+    def __call__(self, keyframe_id: int) -> Frame:
         self.touched(keyframe_id)
         with self._lock:
             frame = self._frames.get(keyframe_id)
@@ -145,19 +168,19 @@ class FrameSource:
             frame = self._cached(encode_frame(self.store.get(keyframe_id), self.encoder))
         return self._held(frame, edition[keyframe_id])
 
-    def _editions(self, ids):
-        """{id: what changes when a frame read before is none any more}"""
+    def _editions(self, ids: Iterable[int]) -> dict[int, Edition]:
+        """Return, by id, a value that changes when frames read before it are obsolete."""
         with self._lock:
             return {i: (self._edition, self._estimates[i]) for i in ids}
 
-    def _cached(self, frame):
+    def _cached(self, frame: Frame) -> Frame:
         if not self.store.read_only:
             self.store.put_cache(frame.id, CACHE_NAME, self.version, _pack(frame))
         return frame
 
-    def _held(self, frame, edition):
-        """The Frame, with depth that was estimated for it, in memory from now on, unless its
-        edition is over.
+    def _held(self, frame: Frame, edition: Edition) -> Frame:
+        """Complete a Frame without depth by the estimate for it, keep it in memory unless its
+        edition is obsolete, and return it.
         """
         if not frame.has_depth:
             depth = self.estimated.at_size(frame.id, frame.camera.width, frame.camera.height)
@@ -167,10 +190,12 @@ class FrameSource:
                 self._frames.put(frame.id, frame, frame.nbytes)
         return frame
 
-    def encode(self, ids, over):
-        """Encode keyframes that are :meth:`missing`, at once, and keep them as asking for each
-        would. over: see encode_frames. Raises DamagedKeyframe, with nothing kept, where one cannot
-        be read.
+    def encode(self, ids: Sequence[int], over: Over) -> None:
+        """Encode keyframes that are :meth:`missing`, in one batch, and keep them as looking each
+        one up would.
+
+        over: as for encode_frames. Raises DamagedKeyframe, with nothing kept, when one of them
+        cannot be read.
         """
         for keyframe_id in ids:
             self.touched(keyframe_id)
@@ -178,16 +203,18 @@ class FrameSource:
         for frame in encode_frames(list(over(self.store.get, ids)), self.encoder, over):
             self._held(self._cached(frame), editions[frame.id])
 
-    def missing(self, ids):
-        """Those of the keyframe ids that still have to be encoded."""
+    def missing(self, ids: Iterable[int]) -> list[int]:
+        """Return those of the keyframe ids that still have to be encoded."""
         cached = self.store.cached(CACHE_NAME, self.version)
         return [i for i in ids if i not in cached]
 
-    def estimate(self, keyframe_id, depth, sure=None):
-        """Give a keyframe without measured depth an estimate (h, w), metres, at any resolution;
-        from now on its frame has it.
+    def estimate(
+        self, keyframe_id: int, depth: np.ndarray, sure: np.ndarray | None = None
+    ) -> None:
+        """Give a keyframe without measured depth an estimate, which its frame has from now on.
 
-        sure: mask (h, w) of what may be mapped, all by default.
+        depth (h, w): metres along z, at any resolution. sure (h, w): mask of the pixels that may
+        enter the map, all by default.
         """
         self.estimated.put(keyframe_id, depth, sure)
         self.renewed.add(keyframe_id)
@@ -195,15 +222,15 @@ class FrameSource:
             self._estimates[keyframe_id] += 1
             self._frames.pop(keyframe_id)
 
-    def clear(self):
-        """From now on ids name other keyframes."""
+    def clear(self) -> None:
+        """Forget all frames: from now on the ids name other keyframes."""
         with self._lock:
             self._edition += 1
             self._estimates.clear()
             self._frames.clear()
 
 
-def _pack(frame):
+def _pack(frame: Frame) -> bytes:
     depth = to_bytes(
         {
             "gray": frame.gray,
@@ -214,8 +241,8 @@ def _pack(frame):
     return len(depth).to_bytes(8, "little") + depth + frame.features.to_bytes()
 
 
-def _unpack(keyframe_id, camera, blob):
-    """Inverse of :func:`_pack`; None where the bytes are damaged: they can be made again."""
+def _unpack(keyframe_id: int, camera: Camera, blob: bytes) -> Frame | None:
+    """Invert :func:`_pack`. Return None when the bytes are damaged: they can be computed again."""
     try:
         size = int.from_bytes(blob[:8], "little")
         depth, features = (
@@ -231,7 +258,7 @@ def _unpack(keyframe_id, camera, blob):
             depth["cell_depth"],
         )
         if not _plausible(frame):
-            raise ValueError("sizes or numbers make no sense")
+            raise ValueError("its arrays have wrong shapes, types or values")
         return frame
     except (
         safetensors.SafetensorError,
@@ -242,15 +269,15 @@ def _unpack(keyframe_id, camera, blob):
         MemoryError,
     ) as error:
         _log.warning(
-            "the features of keyframe %d kept in the store are damaged and made anew: %s",
+            "the cached features of keyframe %d are damaged and are computed again: %s",
             keyframe_id,
             error,
         )
         return None
 
 
-def _plausible(frame):
-    """Whether the arrays of a Frame are what Frame and Features say."""
+def _plausible(frame: Frame) -> bool:
+    """Tell whether the arrays of a Frame are as Frame and Features document them."""
     features, count, grid = (
         frame.features,
         len(frame.features.keypoints),

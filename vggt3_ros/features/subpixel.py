@@ -1,23 +1,32 @@
-"""Matched keypoints moved to where the image patches agree: a keypoint is found to about a pixel,
-a patch to a fifth of one.
+"""Refine matched keypoints to subpixel accuracy by aligning the image patches around them: a
+detected keypoint is good to about a pixel, an aligned patch to a fifth of one.
 """
 
 import cv2
 import numpy as np
 
-WINDOW = 13  # pixels; wider windows see perspective, narrower ones too little texture
-FARTHEST = 2.5  # pixels; a patch that moves farther has found something else
-SAME_SCALE = 0.05  # of which a patch of WINDOW pixels shows a third of a pixel at its edge
+WINDOW = 13  # pixels; a wider window sees perspective, a narrower one too little texture
+FARTHEST = 2.5  # pixels; a patch that moves farther has locked onto something else
+# relative difference of scale that is ignored: a third of a pixel at the edge of the window
+SAME_SCALE = 0.05
 CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.01)
 
 
-def align_patches(first, second, first_pixels, second_pixels, scale=1.0):
-    """Gray images (H, W) uint8, of any sizes, matched pixels (M, 2) of each -> second_pixels (M,
-    2) float64 moved onto the first's patches.
+def align_patches(
+    first: np.ndarray,
+    second: np.ndarray,
+    first_pixels: np.ndarray,
+    second_pixels: np.ndarray,
+    scale: float = 1.0,
+) -> np.ndarray:
+    """Move matched pixels of the second image onto the patches of the first.
 
-    scale: focal length of the second camera by that of the first, which brings patches to one
-    size. Lucas-Kanade (Bouguet 2001, OpenCV) at full resolution from the given matches; a match
-    that it loses stays where it was.
+    first, second: gray images (H, W) uint8, which may differ in size. first_pixels, second_pixels
+    (M, 2): the matches, x y. scale: focal length of the second camera divided by that of the
+    first; the first image is resized by it so that the patches have one scale.
+
+    Return the new second_pixels (M, 2) float64. The method is Lucas-Kanade (Bouguet 2001, OpenCV)
+    at full resolution, started from the given matches. A match that it loses stays where it was.
     """
     if not len(first_pixels):
         return second_pixels
@@ -47,8 +56,8 @@ def align_patches(first, second, first_pixels, second_pixels, scale=1.0):
     return np.where(near[:, None], moved.reshape(-1, 2), second_pixels).astype(float)
 
 
-def _grown(image, height, width):
-    """With its last row and column repeated: optical flow takes images of one size only."""
+def _grown(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Pad an image by repeating its last row and column: optical flow needs images of one size."""
     if image.shape == (height, width):
         return image
     return cv2.copyMakeBorder(

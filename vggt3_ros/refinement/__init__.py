@@ -1,3 +1,3 @@
-"""Keyframes to corrected poses: loops are found and verified, and a pose graph is solved with
+"""Refinement of keyframe poses: loops are proposed and verified, then a pose graph is solved with
 them.
 """

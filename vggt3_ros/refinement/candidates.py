@@ -1,21 +1,29 @@
-"""Which keyframe pairs are worth matching: neighbours in time, keyframes seen from nearby, and
+"""Propose keyframe pairs for matching: neighbours in time, keyframes near each other in space, and
 places that look alike.
 """
+
+from collections.abc import Collection, Iterable
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 from scipy.spatial import cKDTree
 
+from vggt3_ros.config import LoopConfig
+from vggt3_ros.features.retrieval import PlaceIndex
 
-def sequence(count, reach=2):
-    """(i, j) with j the last `reach` keyframes before i: they tie the odometry down. Indices, i >
-    j.
+Pair = tuple[int, int]  # indices (i, j) of keyframes, i > j
+
+
+def sequence(count: int, reach: int = 2) -> list[Pair]:
+    """Pair each of `count` keyframes with the `reach` keyframes before it. These pairs verify the
+    odometry.
     """
     return [(i, j) for i in range(count) for j in range(max(0, i - reach), i)]
 
 
-def across(step, count, reach):
-    """(i, j) with j < step <= i and i - j <= reach, the nearest first: what bridges the step to
-    keyframe `step`.
+def across(step: int, count: int, reach: int) -> list[Pair]:
+    """Return the pairs (i, j) that bridge the odometry step to keyframe `step`: j < step <= i and
+    i - j <= reach, the closest first.
     """
     pairs = [
         (i, j)
@@ -25,16 +33,18 @@ def across(step, count, reach):
     return sorted(pairs, key=lambda pair: pair[0] - pair[1])
 
 
-def alike_across(step, places, count, known, reach=200):
-    """The `count` pairs (i, j), j < step <= i, that look most alike, spread over both sides: no
-    two within two keyframes at both ends.
+def alike_across(
+    step: int, places: PlaceIndex, count: int, known: AbstractSet[Pair], reach: int = 200
+) -> list[Pair]:
+    """Return the `count` most similar pairs (i, j) with j < step <= i.
 
-    places: PlaceIndex over the keyframes; known: set of pairs not to propose. Keyframes farther
-    than `reach` from the step are left out.
+    places: index over the keyframes. known: pairs not to propose. Keyframes more than `reach` from
+    the step are not considered. The pairs are spread: no two of them lie within two keyframes of
+    each other at both ends.
     """
     first, last = max(0, step - reach), min(len(places.vectors), step + reach)
     likeness = places.vectors[step:last] @ places.vectors[first:step].T
-    chosen = []
+    chosen: list[Pair] = []
     for flat in np.argsort(-likeness, axis=None).tolist():
         i, j = step + flat // likeness.shape[1], first + flat % likeness.shape[1]
         if len(chosen) == count:
@@ -48,20 +58,28 @@ def alike_across(step, places, count, known, reach=200):
     return chosen
 
 
-def proximity(T_map_cam, config, known, asked=None, spread=False):
-    """Pairs (i, j), i > j, of keyframes near each other and looking the same way, best first, at
-    most `pairs_per_keyframe` each.
+def proximity(
+    T_map_cam: np.ndarray,
+    config: LoopConfig,
+    known: Collection[Pair],
+    asked: Iterable[int] | None = None,
+    spread: bool = False,
+) -> list[Pair]:
+    """Return pairs of keyframes that are near each other and look the same way, at most
+    `pairs_per_keyframe` for each keyframe, best first.
 
-    Best is most overlap, yet spread along the path: a second pair two keyframes from the first
-    says little new. known: a set of pairs not to propose again; each of them takes its place in
-    the count. asked: indices of keyframes to find partners for, before or after them; all by
-    default. The effort grows with them and their neighbours, not with the map. spread: the poses
-    may be wrong for part of the path; each stretch of it gets its share of the pairs, so that
-    those of a misplaced one are not all on its own side.
+    T_map_cam (N, 4, 4): poses. known: pairs not to propose again; each still counts as one of its
+    keyframe's pairs. asked: indices of the keyframes to find partners for, before or after them;
+    all by default. The cost grows with them and their neighbours, not with the map.
+
+    The best pairs have the largest overlap, but are spread along the path: a second pair within
+    two keyframes of the first adds little. spread: part of the path may be misplaced. Then the
+    pairs are shared out among equal stretches of the path, so that a misplaced keyframe is not
+    paired with its own stretch only.
     """
     positions, forward = T_map_cam[:, :3, 3], T_map_cam[:, :3, 2]
     tree = cKDTree(positions)
-    asked = (
+    rows = (
         range(len(T_map_cam))
         if asked is None
         else sorted(
@@ -74,8 +92,8 @@ def proximity(T_map_cam, config, known, asked=None, spread=False):
             }
         )
     )
-    pairs = []
-    for i in asked:
+    pairs: list[Pair] = []
+    for i in rows:
         earlier = np.array(
             [
                 j
@@ -90,7 +108,7 @@ def proximity(T_map_cam, config, known, asked=None, spread=False):
             (distance < config.proximity_radius) & (angle < config.proximity_angle)
         )
         cost = distance[near] / config.proximity_radius + angle[near] / config.proximity_angle
-        chosen = []
+        chosen: list[int] = []
         for j in _in_order(earlier[near], cost, config.pairs_per_keyframe if spread else 1):
             if len(chosen) == config.pairs_per_keyframe:
                 break
@@ -100,12 +118,13 @@ def proximity(T_map_cam, config, known, asked=None, spread=False):
     return pairs
 
 
-def _in_order(indices, cost, stretches):
-    """Indices (ascending) by their cost (the same shape), but first the best of each of so many
-    equal stretches of them.
+def _in_order(indices: np.ndarray, cost: np.ndarray, stretches: int) -> np.ndarray:
+    """Sort indices (n,), ascending, by their cost (n,), but put the best of each of `stretches`
+    equal stretches of them first.
     """
     order = np.argsort(cost)
     stretch = np.arange(len(indices)) * stretches // max(len(indices), 1)
     leads = np.zeros(len(order), bool)
     leads[np.unique(stretch[order], return_index=True)[1]] = True
-    return indices[np.concatenate([order[leads], order[~leads]])]
+    in_order: np.ndarray = indices[np.concatenate([order[leads], order[~leads]])]
+    return in_order

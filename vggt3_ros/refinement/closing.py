@@ -1,70 +1,86 @@
-"""All keyframes -> corrected poses: propose pairs, verify them, solve, look again from the
-corrected poses, solve for good.
+"""Correct the poses of all keyframes: propose pairs, verify them, solve, propose again from the
+corrected poses, and solve for good.
 """
 
 import logging
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from vggt3_ros.config import BackendConfig
+from vggt3_ros.features.frame import Frame
+from vggt3_ros.features.matching import Matcher
+from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.overlap import near_pose
+from vggt3_ros.memory.localizer import Localizer, Scene
 from vggt3_ros.refinement import candidates, pose_graph
 from vggt3_ros.refinement.consensus import agreed_steps, weigh
 from vggt3_ros.refinement.loops import LoopVerifier, odometry_contradiction
+from vggt3_ros.refinement.network_prior.network_stage import Advice
 from vggt3_ros.refinement.network_prior.prior import beside_loops
 from vggt3_ros.refinement.odometry_breaks import breaks, reported, told
-from vggt3_ros.refinement.odometry_steps import judge, odometry_noise, repaired
+from vggt3_ros.refinement.odometry_steps import Steps, judge, odometry_noise, repaired
+from vggt3_ros.refinement.pose_graph import Edge, Solution
+from vggt3_ros.store.snapshot import Loop
+from vggt3_ros.store.stored_poses import StoredPoses
+from vggt3_ros.system.stages import Stages
 
 _log = logging.getLogger(__name__)
-# median error on pairs it was not trained on; unseen views are several times worse
+# median error of the memory on held-out pairs; on unseen views it is several times worse
 SURE_MEMORY_M = 0.06
-MOVED = 0.1  # of the radius and the angle of proximity
-THIN = 6  # loops across a step that nothing confirms: with fewer, as many pairs more are tried
-# keyframes between which a step that nothing confirms is bridged; pairs tried so, for each new
-# keyframe
+MOVED = 0.1  # share of the radius and angle of proximity beyond which a keyframe has moved
+THIN = 6  # loops across an unconfirmed step; where there are fewer, this many pairs more are tried
+# most keyframes that a pair may span to bridge an unconfirmed step; pairs tried per new keyframe
 BRIDGE, BRIDGES = 4, 3
-EXACT = 1e-6  # variance of a pose the user declared fixed
+EXACT = 1e-6  # variance of a pose that the user declared fixed
+
+Candidate = tuple[int, int, str, bool]  # indices i > j, origin, whether to match thoroughly
 
 
 @dataclass(frozen=True, eq=False)
 class Closing:
-    """T_map_cam (N, 4, 4), covariances (N, 6, 6) in map axes, loops (tuple of Loop, rejected ones
-    too), report: counts and residuals. odometry_noise (N, 6, 6): of the odometry's steps as the
-    poses were solved with, wide where it is broken; None where poses are fixed.
+    """T_map_cam (N, 4, 4). covariances (N, 6, 6): in map axes, x y z rotX rotY rotZ. loops:
+    accepted and rejected ones. report: counts and residuals. odometry_noise (N, 6, 6): covariances
+    of the odometry steps as used to solve, widened where the odometry is broken; None when the
+    poses are fixed.
     """
 
     T_map_cam: np.ndarray
     covariances: np.ndarray
-    loops: tuple
-    report: dict
+    loops: tuple[Loop, ...]
+    report: dict[str, Any]
     odometry_noise: np.ndarray | None = None
 
 
 def close_loops(
-    poses,
-    frames,
-    scene,
-    places,
-    matcher,
-    localizer,
-    config,
-    stages,
-    advice=None,
-    T_map_cam=None,
-    threads=1,
-    verifier=None,
-):
-    """StoredPoses, frames(id) -> Frame, the last Scene or None, PlaceIndex over the poses or None
-    -> Closing.
+    poses: StoredPoses,
+    frames: Callable[[int], Frame],
+    scene: Scene | None,
+    places: PlaceIndex | None,
+    matcher: Matcher,
+    localizer: Localizer,
+    config: BackendConfig,
+    stages: Stages,
+    advice: Advice | None = None,
+    T_map_cam: np.ndarray | None = None,
+    threads: int = 1,
+    verifier: LoopVerifier | None = None,
+) -> Closing:
+    """Find loops between keyframes and solve for their poses.
 
-    stages(name) times and reports a stage. Only pairs with a keyframe that is new or has moved are
-    matched; a motion measured before is judged again. advice: network_stage.Advice, whose edges
-    join the graph and whose candidates are tried. T_map_cam (N, 4, 4): where the keyframes are as
-    far as is known, see sessions.in_one_frame; where odometry has them by default. threads: that
-    verify pairs; with one, it is known which pair was in hand when something ends the process.
-    verifier: instead of LoopVerifier(config.loops, matcher, threads).
+    frames(id) returns a keyframe's Frame. scene: the last Scene, None before the first refinement.
+    places: index over the keyframes. stages(name) times and reports a stage. advice: what the
+    network says; its edges join the graph and its candidates are tried. T_map_cam (N, 4, 4): the
+    poses as far as known (see sessions.in_one_frame), those of the odometry by default. threads:
+    how many verify pairs; with one, a crash can be attributed to a pair. verifier: instead of
+    LoopVerifier(config.loops, matcher, threads).
+
+    Only pairs with a new or moved keyframe are matched. The motions measured in earlier
+    refinements are judged again.
     """
     if config.fixed_poses:
         report = {"network": advice.report} if advice else {}
@@ -77,7 +93,7 @@ def close_loops(
         closer.verify(closer.sequence_candidates(), lambda done: step(0.2 * done))
         closer.judge_odometry()
         closer.verify(closer.bridges(), lambda done: step(0.2 + 0.1 * done))
-        closer.follow_what_holds()
+        closer.repair_odometry()
         closer.verify(closer.first_candidates(), lambda done: step(0.3 + 0.4 * done))
     with stages("pose_graph"):
         closer.solve(covariances=False)
@@ -97,18 +113,22 @@ def close_loops(
 
 
 class _Closer:
+    """The state of one refinement: candidate pairs, loops, and the poses so far."""
+
+    steps: Steps  # of the odometry, from judge_odometry() on
+
     def __init__(
         self,
-        poses,
-        frames,
-        scene,
-        places,
-        verifier,
-        localizer,
-        config,
-        advice=None,
-        T_map_cam=None,
-    ):
+        poses: StoredPoses,
+        frames: Callable[[int], Frame],
+        scene: Scene | None,
+        places: PlaceIndex | None,
+        verifier: LoopVerifier,
+        localizer: Localizer,
+        config: BackendConfig,
+        advice: Advice | None = None,
+        T_map_cam: np.ndarray | None = None,
+    ) -> None:
         self.poses, self.frames, self.scene, self.localizer, self.config = (
             poses,
             frames,
@@ -118,11 +138,11 @@ class _Closer:
         )
         self.places = places
         self.advice, self.advised_kept = advice, 0
-        self.fresh = advice.fresh if advice else frozenset()
+        self.fresh: frozenset[int] = advice.fresh if advice else frozenset()
         self.index = {int(keyframe_id): i for i, keyframe_id in enumerate(poses.ids)}
         self.verifier = verifier
         self.noise = odometry_noise(poses, config.pose_graph)
-        self.T_map_cam = self.believed = poses.T_odom_cam if T_map_cam is None else T_map_cam
+        self.T_map_cam = self.assumed = poses.T_odom_cam if T_map_cam is None else T_map_cam
         self.loops = [
             loop
             for loop in (scene.snapshot.loops if scene else ())
@@ -134,21 +154,20 @@ class _Closer:
         self.tried = {
             (self.index[loop.source_id], self.index[loop.target_id]) for loop in self.loops
         }
-        self.thorough = Counter()
-        # odometry with what is broken in it mended
-        self.steps, self.chain = None, poses.T_odom_cam
+        self.thorough: Counter[int] = Counter()
+        self.chain = poses.T_odom_cam  # the odometry, with its breaks repaired
         self.broken = np.zeros(len(poses), bool)
 
-    def new(self):
-        """Indices of keyframes that the last snapshot does not hold, or not with the depth they
-        have now.
+    def new(self) -> list[int]:
+        """Return the indices of keyframes that the last snapshot lacks, or had with other
+        depth.
         """
         held = set(map(int, self.scene.snapshot.keyframe_ids)) - self.fresh if self.scene else ()
         return [i for i, keyframe_id in enumerate(self.poses.ids) if int(keyframe_id) not in held]
 
-    def moved(self):
-        """Indices of keyframes that have moved since the last snapshot by so much that they may
-        see others now.
+    def moved(self) -> list[int]:
+        """Return the indices of keyframes that have moved so far since the last snapshot that they
+        may have new neighbours.
         """
         if self.scene is None:
             return []
@@ -167,9 +186,11 @@ class _Closer:
         )
         motion = se3.inverse(snapshot.T_map_cam[there]) @ self.T_map_cam[here]
         far = np.linalg.norm(motion[:, :3, 3], axis=1) > MOVED * loops.proximity_radius
-        return here[far | (se3.rotation_angle(motion) > MOVED * loops.proximity_angle)].tolist()
+        turned = se3.rotation_angle(motion) > MOVED * loops.proximity_angle
+        indices: list[int] = here[far | turned].tolist()
+        return indices
 
-    def sequence_candidates(self):
+    def sequence_candidates(self) -> list[Candidate]:
         new, sessions = set(self.new()), self.poses.sessions
         return [
             (i, j, "sequence", i - j == 1)
@@ -177,11 +198,12 @@ class _Closer:
             if sessions[i] == sessions[j] and (i in new or j in new)
         ]
 
-    def bridges(self):
-        """Pairs of keyframes before and after the steps that nothing confirms: one blurred image
-        need not part the path.
+    def bridges(self) -> list[Candidate]:
+        """Return pairs that bridge the steps that nothing confirms: one blurred image must not
+        break the path.
         """
-        new, sessions, pairs = set(self.new()), self.poses.sessions, []
+        new, sessions = set(self.new()), self.poses.sessions
+        pairs: list[candidates.Pair] = []
         for k in (
             np.flatnonzero(self.steps.doubted).tolist()
             + np.flatnonzero(self.steps.open & ~self.steps.doubted).tolist()
@@ -198,14 +220,15 @@ class _Closer:
             for i, j in list(dict.fromkeys(pairs))[: BRIDGES * max(len(new), 1)]
         ]
 
-    def judge_odometry(self):
+    def judge_odometry(self) -> None:
+        """Judge the odometry steps by the motions measured so far."""
         self.steps = judge(
             self.poses.T_odom_cam, self.noise, [edge for _, edge in self._measured()]
         )
 
-    def follow_what_holds(self):
-        """Where odometry is broken, go on from what neighbours in time agree on: candidates and
-        contradictions are looked for there.
+    def repair_odometry(self) -> None:
+        """Replace broken odometry by the motion on which neighbours in time agree, before further
+        candidates and contradictions are looked for.
         """
         self.judge_odometry()
         odometry, sessions = self.poses.T_odom_cam, self.poses.sessions
@@ -213,9 +236,9 @@ class _Closer:
             odometry, self.steps, [edge for _, edge in self._measured()], BRIDGE
         )
         self.chain = repaired(odometry, odometry, motions, sessions)
-        self.T_map_cam = self.believed = repaired(self.T_map_cam, odometry, motions, sessions)
+        self.T_map_cam = self.assumed = repaired(self.T_map_cam, odometry, motions, sessions)
 
-    def first_candidates(self):
+    def first_candidates(self) -> list[Candidate]:
         new = set(self.new())
         return (
             list(self._remembered(sorted(new)))
@@ -224,7 +247,7 @@ class _Closer:
             + self.proximity_candidates()
         )
 
-    def proximity_candidates(self):
+    def proximity_candidates(self) -> list[Candidate]:
         asked = self.new() + self.moved()
         return [
             (i, j, "proximity", False)
@@ -237,17 +260,18 @@ class _Closer:
             )
         ]
 
-    def thin_cuts(self):
-        """More tries where few loops tie what comes before a step that nothing confirms to what
-        comes after: what looks most alike.
+    def thin_cuts(self) -> list[Candidate]:
+        """Return more pairs, the most similar ones, across unconfirmed steps that few loops
+        bridge.
         """
         if self.places is None:
             return []
-        new, pairs = set(self.new()), []
+        new = set(self.new())
+        pairs: list[Candidate] = []
         ends = np.array(
             [(edge.source, edge.target) for k, edge in self._measured() if self.loops[k].accepted]
         ).reshape(-1, 2)
-        for k in np.flatnonzero(self.steps.open):
+        for k in np.flatnonzero(self.steps.open).tolist():
             if (((ends < k).sum(axis=1)) == 1).sum() < THIN and not new.isdisjoint(
                 range(k - 1, k + 2)
             ):
@@ -257,9 +281,9 @@ class _Closer:
                 pairs += [(i, j, "place", rank < THIN // 2) for rank, (i, j) in enumerate(alike)]
         return pairs[: BRIDGES * max(len(new), 1)]
 
-    def _remembered(self, new):
-        """Around where the last snapshot's memory sees each new keyframe; it was not trained on
-        them.
+    def _remembered(self, new: Iterable[int]) -> Iterator[Candidate]:
+        """Propose the keyframes around where the last snapshot's memory, which was not trained on
+        the new keyframes, localizes each of them.
         """
         if self.scene is None or self.scene.memory is None:
             return
@@ -277,9 +301,9 @@ class _Closer:
                 if j is not None and abs(i - j) > 2:
                     yield max(i, j), min(i, j), "memory", rank == 0
 
-    def _look_alikes(self, new):
-        """Place recognition, until the memory knows the scene well enough to place a view it was
-        not trained on.
+    def _look_alikes(self, new: Iterable[int]) -> Iterator[Candidate]:
+        """Propose look-alikes by place recognition, until the memory is accurate enough to localize
+        a view that it was not trained on.
         """
         count = self.config.loops.place_candidates
         memory = self.scene.memory if self.scene else None
@@ -292,7 +316,7 @@ class _Closer:
             return
         positions, index = self.T_map_cam[:, :3, 3], np.arange(len(self.poses))
         for i in new:
-            # What odometry places nearby is tried anyway.
+            # Keyframes near by odometry are tried anyway.
             far = (
                 np.linalg.norm(positions - positions[i], axis=1)
                 > self.config.loops.proximity_radius
@@ -300,11 +324,11 @@ class _Closer:
             for rank, j in enumerate(self.places.similar(i, count, far & (index < i - 10))):
                 yield i, j, "place", rank == 0
 
-    def _covisible(self, new):
-        """Pairs that the network sees the same surface in, spread along the path as those of
-        proximity are.
+    def _covisible(self, new: set[int]) -> Iterator[Candidate]:
+        """Propose pairs in which the network sees the same surface, spread along the path as those
+        of candidates.proximity are.
         """
-        partners = {}
+        partners: dict[int, list[int]] = {}
         for i, j in self.advice.candidates if self.advice else ():
             chosen = partners.setdefault(i, [])
             if (
@@ -315,7 +339,8 @@ class _Closer:
                 chosen.append(j)
                 yield i, j, "network", len(chosen) == 1
 
-    def verify(self, pairs, progress):
+    def verify(self, pairs: Sequence[Candidate], progress: Callable[[float], object]) -> None:
+        """Verify those of the pairs that have not been tried yet, and add them to the loops."""
         wanted = []
         for i, j, origin, thorough in pairs:
             if (i, j) in self.tried:
@@ -331,14 +356,14 @@ class _Closer:
             wanted, self.frames, lambda done: progress(done / max(len(wanted), 1))
         )
 
-    def _measured(self):
-        """(place in loops, Edge) of those whose motion was measured, whatever became of them: what
-        was wrong once may be right now.
+    def _measured(self) -> list[tuple[int, Edge]]:
+        """Return (index in loops, Edge) of every loop whose motion was measured, accepted or not: a
+        loop rejected before may be accepted now.
         """
         return [
             (
                 k,
-                pose_graph.Edge(
+                Edge(
                     self.index[loop.source_id],
                     self.index[loop.target_id],
                     loop.T_source_target,
@@ -346,11 +371,11 @@ class _Closer:
                 ),
             )
             for k, loop in enumerate(self.loops)
-            if loop.T_source_target is not None
+            if loop.T_source_target is not None and loop.information is not None
         ]
 
-    def _believed(self):
-        """Those of _measured() that the odometry allows; the others become rejected ones."""
+    def _permitted(self) -> list[tuple[int, Edge]]:
+        """Return those of _measured() that the odometry permits; reject the others."""
         out = []
         for k, edge in self._measured():
             one_session = self.poses.sessions[edge.source] == self.poses.sessions[edge.target]
@@ -358,7 +383,7 @@ class _Closer:
                 edge,
                 edge.source,
                 edge.target,
-                self.chain if one_session else self.believed,
+                self.chain if one_session else self.assumed,
                 self.config.loops,
                 self.steps,
             )
@@ -368,12 +393,14 @@ class _Closer:
                 out.append((k, edge))
         return out
 
-    def solve(self, covariances, progress=None):
-        """Solve with the measured loops; those that the solution contradicts become rejected
-        ones.
+    def solve(
+        self, covariances: bool, progress: Callable[[float], object] | None = None
+    ) -> Solution:
+        """Solve the pose graph with the measured loops, and reject those that the solution
+        contradicts.
         """
-        believed = self._believed()
-        edges = [edge for _, edge in believed]
+        permitted = self._permitted()
+        edges = [edge for _, edge in permitted]
         edges += beside_loops(self.advice.edges, edges) if self.advice else ()
         odometry, config = self.poses.T_odom_cam, self.config.pose_graph
         solution, self.broken = weigh(
@@ -394,7 +421,7 @@ class _Closer:
                 solution.kept,
             )
         for (k, _), kept, metres, radians in zip(
-            believed, solution.kept, solution.residual_m, solution.residual_rad
+            permitted, solution.kept, solution.residual_m, solution.residual_rad
         ):
             reason = (
                 ""
@@ -410,14 +437,14 @@ class _Closer:
             )
         self.T_map_cam, self.advised_kept = (
             solution.T_map_cam,
-            int(solution.kept[len(believed) :].sum()),
+            int(solution.kept[len(permitted) :].sum()),
         )
         return solution
 
-    def report(self):
+    def report(self) -> dict[str, Any]:
         accepted = [loop for loop in self.loops if loop.accepted]
         residuals = [loop.residual_m for loop in accepted]
-        out = {
+        out: dict[str, Any] = {
             "loops_accepted": len(accepted),
             "loops_rejected": len(self.loops) - len(accepted),
             "loop_residual_m": float(np.median(residuals)) if residuals else float("nan"),
@@ -429,7 +456,7 @@ class _Closer:
         )
         for broken in found:
             if (broken.before, broken.after) not in known:
-                _log.warning("%s; loops and neighbouring images say so", broken)
+                _log.warning("%s, according to loops and neighbouring images", broken)
         out |= reported(found)
         if self.advice:
             out["network"] = dict(

@@ -1,35 +1,48 @@
-"""Which steps of the odometry and which loops hold together: graduated non-convexity over both
-(Yang, Antonante, Tzoumas and Carlone, RA-L 2020; GTSAM's GncLMOptimizer, truncated least squares).
+"""Find the odometry steps and loops that are consistent with each other, by graduated
+non-convexity over both (Yang, Antonante, Tzoumas and Carlone, RA-L 2020; GTSAM's GncLMOptimizer
+with truncated least squares).
 
-A robust kernel at the odometry's poses believes whatever lies near them. This starts from a least
-squares problem without outliers, which has no such bias, and tightens it until each edge is in or
-out. A loop is given up at the cost of an inlier's largest error, a step that nothing confirms at
-STEP times that: three loops that agree with each other win against one step, one never does.
+A robust kernel started from the odometry's poses accepts whatever lies near them. Graduated
+non-convexity starts from a least-squares problem without outliers, which has no such bias, and
+tightens it until each edge is an inlier or an outlier. Rejecting a loop costs as much as an
+inlier's largest error; rejecting a step that nothing confirms costs STEP times that. So three
+loops that agree with each other outvote one step, and one loop never does.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import gtsam
 import numpy as np
 from scipy.special import chdtri
 
+from vggt3_ros.config import PoseGraphConfig
 from vggt3_ros.geometry import se3
 from vggt3_ros.refinement import pose_graph
-from vggt3_ros.refinement.odometry_steps import repaired, windows
+from vggt3_ros.refinement.odometry_steps import Steps, repaired, windows
+from vggt3_ros.refinement.pose_graph import Edge, Solution
 
-LOOP = 0.5 * chdtri(6, 0.001)  # GTSAM's errors are half the squared distance
-# a step enters as so many of so many times its covariance, the same but for what giving it up
-# costs
+LOOP = 0.5 * chdtri(6, 0.001)  # GTSAM's error is half the squared Mahalanobis distance
+# An odometry step enters as this many factors, each with its covariance times this number. Their
+# sum is the same; only the cost of rejecting the step is multiplied.
 STEP = 2
-IN = 0.5  # weight
+IN = 0.5  # weight from which an edge is an inlier
 
 
-def consensus(T_odom_cam, steps, edges, initial, anchor=0):
-    """(N, 4, 4) odometry, odometry_steps.Steps, Edges of loops, (N, 4, 4) poses to start from ->
-    (T_map_cam (N, 4, 4), mask (N,) of the steps that do not hold, mask (L,) of the edges that do).
+def consensus(
+    T_odom_cam: np.ndarray,
+    steps: Steps,
+    edges: Sequence[Edge],
+    initial: np.ndarray,
+    anchor: int = 0,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find poses and the steps and loops that are consistent with each other.
 
-    Steps that images confirm are held: what they say is known twice. anchor: index of the keyframe
-    that stays.
+    T_odom_cam (N, 4, 4): the odometry. edges: L loops. initial (N, 4, 4): poses to start from.
+    anchor: index of the keyframe that is held fixed. Steps that images confirm are not put to the
+    vote: two sources say the same.
+
+    Return (T_map_cam (N, 4, 4), mask (N,) of the rejected steps, mask (L,) of the accepted edges).
     """
     count, order = len(T_odom_cam), pose_graph.TO_GTSAM
     graph = gtsam.NonlinearFactorGraph()
@@ -57,10 +70,10 @@ def consensus(T_odom_cam, steps, edges, initial, anchor=0):
                 gtsam.noiseModel.Gaussian.Information(edge.information[np.ix_(order, order)]),
             )
         )
-    held = np.flatnonzero(np.repeat((steps.confirmed | steps.joined)[1:], STEP)) + 1
+    trusted = np.flatnonzero(np.repeat((steps.confirmed | steps.joined)[1:], STEP)) + 1
     parameters = gtsam.GncLMParams()
     parameters.setLossType(gtsam.GncLossType.TLS)
-    parameters.setKnownInliers([0, *held.tolist()])
+    parameters.setKnownInliers([0, *trusted.tolist()])
     optimizer = gtsam.GncLMOptimizer(graph, pose_graph.as_values(initial), parameters)
     optimizer.setInlierCostThresholds(LOOP)
     values = optimizer.optimize()
@@ -73,9 +86,17 @@ def consensus(T_odom_cam, steps, edges, initial, anchor=0):
     return _outvoted(T_odom_cam, T_map_cam, broken, edges, held)
 
 
-def _outvoted(T_odom_cam, T_map_cam, broken, edges, held):
-    """The same without steps that no more than STEP loops speak against: where they alone tie what
-    comes after, the optimizer may give up the step all the same.
+def _outvoted(
+    T_odom_cam: np.ndarray,
+    T_map_cam: np.ndarray,
+    broken: np.ndarray,
+    edges: Sequence[Edge],
+    held: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Restore the steps that no more than STEP loops contradict, and reject those loops instead.
+
+    The optimizer may reject such a step when these loops alone constrain what comes after it.
+    Arguments and result are as those of :func:`consensus`.
     """
     T_map_cam = T_map_cam.copy()
     first, last = np.sort(
@@ -90,12 +111,17 @@ def _outvoted(T_odom_cam, T_map_cam, broken, edges, held):
     return T_map_cam, broken, held
 
 
-def agreed_steps(T_odom_cam, steps, edges, reach):
-    """Odometry, Steps, Edges -> (Steps of which those that neighbours in time bear out are doubted
-    no more, {index: T_before_here (4, 4)} what these agree on for the others). Edges over more
-    than `reach` keyframes are left out: only windows around doubted steps are solved.
+def agreed_steps(
+    T_odom_cam: np.ndarray, steps: Steps, edges: Sequence[Edge], reach: int
+) -> tuple[Steps, dict[int, np.ndarray]]:
+    """Test the doubted steps against matches between neighbours in time.
+
+    Only windows around doubted steps are solved, with the edges that span at most `reach`
+    keyframes. Return (the Steps, in which those that the neighbours confirm are no longer doubted,
+    {index: T_before_here (4, 4)}: the motion on which the neighbours agree for the others).
     """
-    doubted, seen, motions = steps.doubted.copy(), steps.seen.copy(), {}
+    doubted, seen = steps.doubted.copy(), steps.seen.copy()
+    motions: dict[int, np.ndarray] = {}
     for window in windows(steps.doubted, 2 * reach, steps.joined):
         begin, part = window.start, steps.within(window)
         inside = [
@@ -126,13 +152,24 @@ def agreed_steps(T_odom_cam, steps, edges, reach):
     return replace(steps, doubted=doubted, seen=seen), motions
 
 
-def weigh(T_odom_cam, steps, broken, edges, config, start, anchor=0):
-    """Odometry, Steps, mask (N,) of steps given up before, Edges, PoseGraphConfig, poses to start
-    from -> (pose_graph.Solution without covariances, mask (N,) of steps given up).
+def weigh(
+    T_odom_cam: np.ndarray,
+    steps: Steps,
+    broken: np.ndarray,
+    edges: Sequence[Edge],
+    config: PoseGraphConfig,
+    start: np.ndarray,
+    anchor: int = 0,
+) -> tuple[Solution, np.ndarray]:
+    """Solve the pose graph and decide which unconfirmed steps to reject.
 
-    The graph is solved as it stands. Where loops were dropped that an unconfirmed step would
-    explain, all are put to the vote. The cheaper of both solutions holds: graduated non-convexity
-    may end in a worse one.
+    T_odom_cam (N, 4, 4): odometry. broken (N,): mask of the steps rejected so far. start (N, 4,
+    4): poses to start from. Return (Solution without covariances, mask (N,) of the rejected
+    steps).
+
+    The graph is first solved as it is. If it rejects loops that a broken unconfirmed step would
+    explain, all edges are put to the vote by :func:`consensus`. The solution of lower
+    :func:`cost` is returned, since graduated non-convexity may end in a worse one.
     """
     solution = pose_graph.solve(
         T_odom_cam, steps.widened(broken), edges, config, start, False, anchor=anchor
@@ -153,8 +190,10 @@ def weigh(T_odom_cam, steps, broken, edges, config, start, anchor=0):
     return (other, voted) if after < before else (solution, broken)
 
 
-def cost(T_odom_cam, steps, edges, T_map_cam):
-    """What consensus() minimizes, of any poses: lower is better."""
+def cost(
+    T_odom_cam: np.ndarray, steps: Steps, edges: Sequence[Edge], T_map_cam: np.ndarray
+) -> float:
+    """Evaluate the objective of :func:`consensus` at poses (N, 4, 4); lower is better."""
     _, distance = replace(steps, noise=steps.widened(np.zeros(len(T_odom_cam), bool))).off(
         T_odom_cam, T_map_cam
     )
@@ -162,11 +201,13 @@ def cost(T_odom_cam, steps, edges, T_map_cam):
     return float(of_steps.sum() + np.minimum(distances(edges, T_map_cam) / 2, LOOP).sum())
 
 
-def distances(edges, T_map_cam):
-    """(L,) squared distance of each Edge from poses (N, 4, 4)."""
+def distances(edges: Sequence[Edge], T_map_cam: np.ndarray) -> np.ndarray:
+    """Return the squared Mahalanobis distance (L,) of each Edge from poses (N, 4, 4)."""
     if not edges:
         return np.zeros(0)
     source, target = np.array([(e.source, e.target) for e in edges]).T
     predicted = se3.inverse(T_map_cam[source]) @ T_map_cam[target]
     off = se3.log(se3.inverse(np.array([e.T_source_target for e in edges])) @ predicted)
-    return np.einsum("ni,nij,nj->n", off, np.array([e.information for e in edges]), off)
+    information = np.array([e.information for e in edges])
+    distance: np.ndarray = np.einsum("ni,nij,nj->n", off, information, off)
+    return distance

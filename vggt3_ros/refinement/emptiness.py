@@ -1,24 +1,36 @@
-"""Why a map or a memory came out empty, and which parameter to change."""
+"""Explain why a map or a scene memory came out empty, and which parameter to change."""
 
 import logging
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from vggt3_ros.config import BackendConfig
+from vggt3_ros.features.frame import Frame
+from vggt3_ros.memory.scene_memory import SceneMemory
+from vggt3_ros.store.snapshot import PointMap
+
 _log = logging.getLogger(__name__)
-LOOKED_AT = 32  # keyframes: enough to tell, at the same cost in any map
-# share of the depth that must lie in reach, else what is empty is empty for the lack of it
+LOOKED_AT = 32  # keyframes examined: enough to tell, and a bound on the cost in a large map
+# share of the depth within max_depth below which max_depth is the cause
 SEEN = 0.1
 
 
-def why_all_empty(frames, ids, cloud, memory, config):
-    """frames(id) -> Frame, keyframe ids, PointMap, SceneMemory or None, BackendConfig -> a
-    sentence for each that is empty; also logged.
+def why_all_empty(
+    frames: Callable[[int], Frame],
+    ids: Sequence[int],
+    cloud: PointMap,
+    memory: SceneMemory | None,
+    config: BackendConfig,
+) -> list[str]:
+    """Return, and log, a sentence for each of map and scene memory that is empty.
+
+    frames(id) returns the Frame of one of the keyframe `ids`.
     """
-    said, ids = [], ids[:: -(-len(ids) // LOOKED_AT)]
+    said: list[str] = []
+    ids = ids[:: -(-len(ids) // LOOKED_AT)]
     if not len(cloud):
-        otherwise = (
-            "surfaces must be seen map.minimum_weight times, and estimated depth must be sure"
-        )
+        otherwise = "a surface must be observed map.minimum_weight times, and estimated depth must be accurate"
         said.append(
             "the map is empty: "
             + why_empty(
@@ -36,7 +48,7 @@ def why_all_empty(frames, ids, cloud, memory, config):
                 map(frames, ids),
                 config.memory.max_depth,
                 "memory.max_depth",
-                "too little of it to remember",
+                "too little of it for the memory",
                 config.depth.estimate,
             )
         )
@@ -45,12 +57,18 @@ def why_all_empty(frames, ids, cloud, memory, config):
     return said
 
 
-def why_empty(frames, max_depth, parameter, otherwise, estimate="auto"):
-    """Frames of keyframes from all over the map (an iterable), metres that are used and the
-    parameter that says so -> one sentence.
+def why_empty(
+    frames: Iterable[Frame],
+    max_depth: float,
+    parameter: str,
+    otherwise: str,
+    estimate: str = "auto",
+) -> str:
+    """Return one sentence that says why there is no usable depth.
 
-    otherwise: what to look at where enough of the depth lies within; estimate: the value of
-    depth.estimate.
+    frames: keyframes from all over the map. max_depth: metres beyond which depth is not used, and
+    `parameter` the name of that parameter. otherwise: the advice when enough of the depth lies
+    within it. estimate: the value of depth.estimate.
     """
     depths = [frame.cell_depth[frame.cell_depth > 0] for frame in frames]
     known = [depth for depth in depths if len(depth)]
@@ -59,11 +77,11 @@ def why_empty(frames, max_depth, parameter, otherwise, estimate="auto"):
             "set depth.estimate to auto or always"
             if estimate == "never"
             else (
-                "without a depth camera depth comes from motion: move the camera sideways by a tenth of the distance to what it sees"
+                "without a depth camera, depth comes from motion: move the camera sideways by a tenth of the distance to what it sees"
             )
         )
-        return f"none of {len(depths)} keyframes looked at has depth: {advice}"
+        return f"none of the {len(depths)} keyframes examined has depth: {advice}"
     low, middle, high = np.quantile(np.concatenate(known), (0.1, 0.5, 0.9))
     if np.mean(np.concatenate(known) <= max_depth) < SEEN:
-        return f"the keyframes see {low:.1f} to {high:.1f} m far (median {middle:.1f} m) and {parameter} is {max_depth:g} m: raise it"
-    return f"depth of {len(known)} of {len(depths)} keyframes looked at lies within {parameter} ({max_depth:g} m): {otherwise}"
+        return f"the depth of the keyframes is {low:.1f} to {high:.1f} m (median {middle:.1f} m), but {parameter} is {max_depth:g} m: raise it"
+    return f"{len(known)} of the {len(depths)} keyframes examined have depth within {parameter} ({max_depth:g} m): {otherwise}"

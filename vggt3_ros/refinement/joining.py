@@ -1,52 +1,67 @@
-"""Maps without images put together: their scene memories find each other, and are served as one.
-Nothing is refined.
+"""Join maps that were saved without images: their scene memories are registered to each other and
+served as one. Nothing is refined.
 """
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
+from vggt3_ros.config import MemoryConfig
+from vggt3_ros.features.frame import Frame
 from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.geometry import se3
 from vggt3_ros.memory.folding import densest
+from vggt3_ros.memory.localizer import Localization, Scene
 from vggt3_ros.memory.scene_memory import SceneMemory, united
 from vggt3_ros.memory.views import view
 from vggt3_ros.refinement.merging import Loaded, before_ours, newest_snapshot, open_map
 from vggt3_ros.refinement.placing import LoadError, place
 from vggt3_ros.store.database import PLACED
+from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.store.sessions import add_without_images, placed_sessions
 from vggt3_ros.store.snapshot import MEMORY_FILE, Snapshot
 from vggt3_ros.surface.fusion import empty_map
 
-KNOWN = 0.5  # of a memory's keys, to the bit: it was made of the same keyframes
+KNOWN = 0.5  # share of identical keys above which two memories come from the same keyframes
 
 
-def join(store, folder, scene, recognise, config):
-    """Add a saved map to `store`, which holds one without images: Loaded. A new snapshot of both
-    lies on the disk then, for a Backend made anew.
+def join(
+    store: KeyframeStore,
+    folder: Path | str,
+    scene: Scene | None,
+    recognise: Callable[[Scene, Frame], Localization],
+    config: MemoryConfig,
+) -> Loaded:
+    """Add a saved map to `store`, which holds a map without images.
 
-    scene: the Scene in force; recognise(frame) -> Localization in it by the scene memory alone;
-    config: MemoryConfig. The loaded keyframes get new ids and come as sessions of their own before
-    ours; those that the loaded map was not refined with are left out. All or nothing: the snapshot
-    is there before its keyframes are, and none is served without them (Scenes). Raises LoadError
+    scene: the current Scene. recognise(scene, frame) localizes a frame in it by the memory alone.
+    The new snapshot of both maps is on disk on return; a new Backend serves it.
+
+    The loaded keyframes get new ids and new sessions, which come before ours. Keyframes that the
+    loaded map was not refined with are left out. All or nothing: the snapshot is written before
+    its keyframes are, and no snapshot is served without its keyframes (Scenes). Raises LoadError
     as merging.merge does.
     """
     if scene is None or scene.memory is None:
-        raise LoadError("no_map", "there is no scene memory yet to find the loaded map in")
+        raise LoadError(
+            "no_map", "there is no scene memory yet in which to localize the loaded map"
+        )
     other, loaded = open_map(folder)
     with other:
         memory = _memory(other, loaded)
         if memory.shared(scene.memory) > KNOWN:
             raise LoadError(
                 "conflict",
-                f"most of what {folder} remembers is held already: a map is joined once",
+                f"this map already contains most of the scene memory of {folder}: a map can be joined only once",
             )
         cameras = {int(i): other.camera(int(i)).undistorted() for i in loaded.keyframe_ids}
         seen = [
             view(memory, camera, pose) for camera, pose in zip(cameras.values(), loaded.T_map_cam)
         ]
-        T_map_loaded = place(loaded.T_map_cam, lambda k: recognise(seen[k]))
+        T_map_loaded = place(loaded.T_map_cam, lambda k: recognise(scene, seen[k]))
         with store.database.writing():
             first = store.reserve(len(loaded))
         new_ids = {id: first + k for k, id in enumerate(cameras)}
@@ -72,27 +87,31 @@ def join(store, folder, scene, recognise, config):
     return Loaded(snapshot.generation, len(theirs), T_map_loaded)
 
 
-def _memory(store, snapshot):
-    """The SceneMemory saved beside the newest snapshot. LoadError where it cannot be read."""
+def _memory(store: KeyframeStore, snapshot: Snapshot) -> SceneMemory:
+    """Load the SceneMemory saved with the newest snapshot. Raises LoadError when it cannot be
+    read.
+    """
     path = newest_snapshot(store) / MEMORY_FILE
     if not path.exists():
         raise LoadError(
             "no_map",
-            f"{store.folder} has no scene memory to be found by: refine it, and save it again",
+            f"{store.folder} has no scene memory to localize it by: refine it and save it again",
         )
     try:
-        return SceneMemory.load(path).placed(
-            dict(zip(snapshot.keyframe_ids.tolist(), snapshot.T_map_cam))
-        )
+        poses = dict(zip(snapshot.keyframe_ids.tolist(), snapshot.T_map_cam))
+        memory: SceneMemory = SceneMemory.load(path).placed(poses)
+        return memory
     except (KeyError, ValueError) as error:
         raise LoadError(
             "unreadable", f"{path} does not belong to its snapshot: {error}"
         ) from error
 
 
-def _moved(loaded, T_map_loaded, new_ids, sessions):
-    """A Snapshot in our frame, under new ids, in sessions of ours; its odometry is where it was
-    corrected to.
+def _moved(
+    loaded: Snapshot, T_map_loaded: np.ndarray, new_ids: dict[int, int], sessions: np.ndarray
+) -> Snapshot:
+    """Return the loaded Snapshot in our map's frame, with new ids and sessions. Its corrected
+    poses become its odometry.
     """
     T_map_cam = se3.orthonormalize(T_map_loaded @ loaded.T_map_cam)
     turn = np.kron(np.eye(2), T_map_loaded[:3, :3])
@@ -112,39 +131,33 @@ def _moved(loaded, T_map_loaded, new_ids, sessions):
     )
 
 
-def _snapshot_of_both(theirs, ours, generation):
-    """Snapshot: theirs first, as its sessions come before ours, and no cloud; the report is ours
-    but for what it counts.
+def _snapshot_of_both(theirs: Snapshot, ours: Snapshot, generation: int) -> Snapshot:
+    """Return a Snapshot of both: theirs first, as its sessions come before ours. It has no cloud;
+    its report is ours with new counts.
     """
-    arrays = {
-        name: np.concatenate([getattr(theirs, name), getattr(ours, name)])
-        for name in (
-            "keyframe_ids",
-            "stamps_ns",
-            "T_map_cam",
-            "T_odom_cam",
-            "covariances",
-            "sessions",
-        )
-    }
-    report = dict(
-        ours.report,
-        keyframes=len(arrays["keyframe_ids"]),
-        sessions=len(np.unique(arrays["sessions"])),
-    )
+
+    def both(name: str) -> np.ndarray:
+        return np.concatenate([getattr(theirs, name), getattr(ours, name)])
+
+    keyframe_ids, sessions = both("keyframe_ids"), both("sessions")
     return replace(
         ours,
         generation=generation,
-        cloud=empty_map(),
+        keyframe_ids=keyframe_ids,
+        stamps_ns=both("stamps_ns"),
+        T_map_cam=both("T_map_cam"),
+        T_odom_cam=both("T_odom_cam"),
+        covariances=both("covariances"),
         loops=theirs.loops + ours.loops,
-        report=report,
-        **arrays,
+        cloud=empty_map(),
+        report=dict(ours.report, keyframes=len(keyframe_ids), sessions=len(np.unique(sessions))),
+        sessions=sessions,
     )
 
 
-def _places(ours, seen):
-    """PlaceIndex over the Frames `seen` and then all that ours is over, in our vocabulary; None
-    where we have none.
+def _places(ours: PlaceIndex | None, seen: Sequence[Frame]) -> PlaceIndex | None:
+    """Return a PlaceIndex over the Frames `seen`, then over the images of `ours`, with the
+    vocabulary of `ours`; None when there is none.
     """
     if ours is None:
         return None

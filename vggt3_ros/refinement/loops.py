@@ -1,47 +1,63 @@
-"""Candidate pairs -> loops: matched, measured by PnP on depth, accepted or rejected with a
-reason.
+"""Verify candidate pairs: match them, measure the motion by PnP on depth, and accept or reject them
+with a reason.
 """
 
-from collections import namedtuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from vggt3_ros.features.matching import guided, mutual_nearest
+from vggt3_ros.config import LoopConfig
+from vggt3_ros.features.frame import Frame, Over
+from vggt3_ros.features.matching import Matcher, guided, mutual_nearest
 from vggt3_ros.features.subpixel import align_patches
 from vggt3_ros.geometry import se3
-from vggt3_ros.refinement.odometry_steps import AGREES
-from vggt3_ros.refinement.relative_pose import View, estimate
+from vggt3_ros.refinement.odometry_steps import AGREES, Steps
+from vggt3_ros.refinement.pose_graph import Edge
+from vggt3_ros.refinement.relative_pose import RelativePose, View, estimate
 from vggt3_ros.store.snapshot import Loop
 from vggt3_ros.system import threads
 
-PAIRS_PER_THREAD = 4  # in one group: whoever cancels waits for it
+PAIRS_PER_THREAD = 4  # in one group; cancelling waits for a group to end
 
-Pair = namedtuple("Pair", "origin source target thorough")  # source, target: Frames
+
+class Pair(NamedTuple):
+    """Two Frames to verify. origin: what proposed them. thorough: try LighterGlue if need be."""
+
+    origin: str
+    source: Frame
+    target: Frame
+    thorough: bool
 
 
 class LoopVerifier:
-    """verify(origin, source, target, thorough) -> Loop, verify_all for many. threads: that
-    verify_all may use.
-    """
+    """Verify pairs of keyframes. threads: how many verify_all may use."""
 
-    def __init__(self, config, matcher, threads=1):
+    def __init__(self, config: LoopConfig, matcher: Matcher, threads: int = 1) -> None:
         self.config, self.matcher, self.threads = config, matcher, threads
 
-    def verify(self, origin, source, target, thorough):
-        """Two Frames -> Loop with T_source_target and its information, or rejected with the
-        reason.
+    def verify(self, origin: str, source: Frame, target: Frame, thorough: bool) -> Loop:
+        """Verify two Frames. Return a Loop with T_source_target and its information, or a rejected
+        one with the reason.
         """
         return self._verified([Pair(origin, source, target, thorough)], map)[0]
 
-    def verify_all(self, pairs, frames, step):
-        """[(origin, source id, target id, thorough), ...] -> their Loops, in order. frames(id) ->
-        Frame, asked by the calling thread; step(how many are done) is called between groups of
-        pairs.
+    def verify_all(
+        self,
+        pairs: Sequence[tuple[str, int, int, bool]],
+        frames: Callable[[int], Frame],
+        step: Callable[[int], object],
+    ) -> list[Loop]:
+        """Verify pairs (origin, source id, target id, thorough); return their Loops in order.
 
-        Mutual nearest neighbours cost a tenth of LighterGlue and settle two thirds of the pairs;
-        `thorough` pairs they do not settle are matched by LighterGlue.
+        frames(id) returns a keyframe's Frame; only the calling thread calls it. step(pairs done)
+        is called between groups of pairs.
+
+        Mutual nearest neighbours cost a tenth of LighterGlue and decide two thirds of the pairs.
+        Of the others, LighterGlue matches those that are `thorough`.
         """
-        loops, at_once = [], PAIRS_PER_THREAD * self.threads if self.threads > 1 else 1
+        loops: list[Loop] = []
+        at_once = PAIRS_PER_THREAD * self.threads if self.threads > 1 else 1
         with threads.pool(self.threads) as over:
             for first in range(0, len(pairs), at_once):
                 step(first)
@@ -53,8 +69,8 @@ class LoopVerifier:
         step(len(pairs))
         return loops
 
-    def _verified(self, pairs, over):
-        measured = list(over(self._easily, pairs))
+    def _verified(self, pairs: Sequence[Pair], over: Over) -> list[Loop]:
+        measured: list[RelativePose | None] = list(over(self._matched_fast, pairs))
         hard = [k for k, pair in enumerate(pairs) if measured[k] is None and pair.thorough]
         matches = self.matcher.lighterglue_many(
             [(pairs[k].source.features, pairs[k].target.features) for k in hard]
@@ -68,7 +84,7 @@ class LoopVerifier:
             measured[k] = result
         return list(over(self._loop, pairs, measured))
 
-    def _easily(self, pair):
+    def _matched_fast(self, pair: Pair) -> RelativePose | None:
         return self._measure(
             pair.source,
             pair.target,
@@ -77,10 +93,10 @@ class LoopVerifier:
             ],
         )
 
-    def _loop(self, pair, measured):
+    def _loop(self, pair: Pair, measured: RelativePose | None) -> Loop:
         origin, source, target, _ = pair
         if measured is None:
-            reason = f"fewer than {self.config.minimum_inliers} matches agree on a motion"
+            reason = f"fewer than {self.config.minimum_inliers} matches agree on a motion (loops.minimum_inliers)"
             return Loop(source.id, target.id, False, reason, origin, 0)
         measured = (
             self._measure(
@@ -102,9 +118,9 @@ class LoopVerifier:
             measured.information,
         )
 
-    def _guided(self, source, target, T_source_target):
-        """Matches once the motion is roughly known: about twice as many, spread wider, so the
-        motion is known better.
+    def _guided(self, source: Frame, target: Frame, T_source_target: np.ndarray) -> np.ndarray:
+        """Match again, guided by the roughly known motion. This gives about twice as many matches,
+        spread more widely, and so a more accurate motion.
         """
         points = target.camera.unproject(target.features.keypoints, target.keypoint_depth)
         moved = se3.transform_points(T_source_target, points)
@@ -118,7 +134,13 @@ class LoopVerifier:
             device=self.matcher.device,
         )[0]
 
-    def _measure(self, source, target, matches, T_source_target=None):
+    def _measure(
+        self,
+        source: Frame,
+        target: Frame,
+        matches: np.ndarray,
+        T_source_target: np.ndarray | None = None,
+    ) -> RelativePose | None:
         if len(matches) < self.config.minimum_inliers:
             return None
         first, second = matches.T
@@ -145,15 +167,24 @@ class LoopVerifier:
         )
 
 
-def odometry_contradiction(loop, source, target, T_odom_cam, config, steps=None):
-    """Why a loop (Loop or pose_graph.Edge) between keyframe indices cannot be, given how far
-    odometry may drift; "" when it can.
+def odometry_contradiction(
+    loop: Loop | Edge,
+    source: int,
+    target: int,
+    T_odom_cam: np.ndarray,
+    config: LoopConfig,
+    steps: Steps | None = None,
+) -> str:
+    """Return why a loop, whose motion was measured, between keyframe indices contradicts the
+    odometry; "" when it does not.
 
-    Two rooms furnished alike give perfect matches; that the robot walked from one to the other is
-    what tells them apart. steps: odometry_steps.Steps; where nothing was seen on the way, odometry
-    may also be off by what a camera moves unseen.
+    T_odom_cam (N, 4, 4): odometry. Two rooms with the same furniture match perfectly; only the
+    path between them tells them apart. So a loop may disagree with the odometry by no more than
+    this may have drifted. steps: where the images saw nothing, the odometry may also be wrong by
+    the motion that a camera makes unseen.
     """
     T_source_target = loop.T_source_target
+    assert T_source_target is not None, "only a measured motion can contradict the odometry"
     if source < target:
         source, target, T_source_target = target, source, se3.inverse(T_source_target)
     path = np.linalg.norm(np.diff(T_odom_cam[target : source + 1, :3, 3], axis=0), axis=1).sum()
@@ -167,14 +198,16 @@ def odometry_contradiction(loop, source, target, T_odom_cam, config, steps=None)
     ):
         return ""
     return (
-        f"odometry disagrees by {disagreement:.2f} m over a path of {path:.1f} m; {allowed:.2f} m is believed "
-        "(loops.drift_allowance, loops.drift_per_metre)"
+        f"the odometry disagrees by {disagreement:.2f} m over a path of {path:.1f} m; a drift of {allowed:.2f} m is "
+        "allowed (loops.drift_allowance, loops.drift_per_metre)"
     )
 
 
-def _moved_unseen(T_source_target, T_odom_cam, target, source, steps):
-    """Whether the loop holds if the camera moved otherwise in one run of steps in which nothing
-    was seen, as far as cameras move so.
+def _moved_unseen(
+    T_source_target: np.ndarray, T_odom_cam: np.ndarray, target: int, source: int, steps: Steps
+) -> bool:
+    """Tell whether the loop holds if the camera moved differently, by a plausible amount, in one
+    run of steps in which the images saw nothing.
     """
     dark = target + 1 + np.flatnonzero(steps.dark[target + 1 : source + 1])
     drift = steps.noise[target + 1 : source + 1].sum(axis=0)

@@ -1,37 +1,48 @@
-"""Where a front end's odometry broke, as the solved poses tell, and how a snapshot's report keeps
-it.
+"""Detect where the front end's odometry broke, from the solved poses, and keep it in a snapshot's
+report.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from vggt3_ros.geometry import se3
-from vggt3_ros.refinement.odometry_steps import mahalanobis
+from vggt3_ros.refinement.odometry_steps import Steps, mahalanobis
+from vggt3_ros.store.stored_poses import StoredPoses
 
 REPORT = "odometry_breaks"
 
 
 @dataclass(frozen=True)
 class Break:
-    """Between two keyframes, by id, odometry was off by so many metres and degrees."""
+    """The error of the odometry between two keyframes, given by id, in metres and degrees."""
 
     before: int
     after: int
     metres: float
     degrees: float
 
-    def __str__(self):
-        return f"odometry broke between keyframes {self.before} and {self.after}: off by {self.metres:.2f} m and {self.degrees:.0f} deg"
+    def __str__(self) -> str:
+        return (
+            f"odometry broke between keyframes {self.before} and {self.after}: "
+            f"off by {self.metres:.2f} m and {self.degrees:.0f} deg"
+        )
 
 
-def breaks(poses, steps, suspected, T_map_cam):
-    """StoredPoses, Steps, mask (N,) of steps doubted besides, solved poses -> list of Break: runs
-    of doubted steps of which the solution bears out one, or all together. Each tells the most that
-    odometry was off by since the run's first keyframe.
+def breaks(
+    poses: StoredPoses, steps: Steps, suspected: np.ndarray, T_map_cam: np.ndarray
+) -> list[Break]:
+    """Return the breaks of the odometry that solved poses T_map_cam (N, 4, 4) confirm.
+
+    suspected (N,): mask of steps that are doubted besides `steps.doubted`. A run of such steps is
+    a break when the solution contradicts one of them, or their sum. The Break has the largest
+    error since the keyframe before the run.
     """
-    at, out = np.flatnonzero(steps.doubted | suspected), []
+    at = np.flatnonzero(steps.doubted | suspected)
+    out: list[Break] = []
     _, single = steps.off(poses.T_odom_cam, T_map_cam)
     for run in np.split(at, np.flatnonzero(np.diff(at) > 1) + 1) if len(at) else ():
         before, T = run[0] - 1, np.array([poses.T_odom_cam, T_map_cam])
@@ -51,17 +62,22 @@ def breaks(poses, steps, suspected, T_map_cam):
     return out
 
 
-def reported(found):
-    """list of Break -> what goes into a snapshot's report."""
+def reported(found: Iterable[Break]) -> dict[str, Any]:
+    """Return the entry of a snapshot's report that holds the breaks."""
     return {REPORT: [asdict(broken) for broken in found]}
 
 
-def told(report, public_ids=MappingProxyType({})):
-    """Report of a snapshot -> list of Break; empty for one that knows of none, or that an older
-    version made. public_ids: {keyframe id: the id that its front end gave it}, by which they are
-    then told.
+def told(
+    report: Mapping[str, Any], public_ids: Mapping[int, int] = MappingProxyType({})
+) -> list[Break]:
+    """Read the breaks from a snapshot's report; none when an older version wrote it.
+
+    public_ids {keyframe id: id given by its front end}: the ids to use in the result.
     """
-    name = lambda keyframe_id: int(public_ids.get(keyframe_id, keyframe_id))
+
+    def name(keyframe_id: int) -> int:
+        return int(public_ids.get(keyframe_id, keyframe_id))
+
     return [
         Break(name(row["before"]), name(row["after"]), float(row["metres"]), float(row["degrees"]))
         for row in report.get(REPORT, ())

@@ -1,44 +1,55 @@
-"""Which steps of a front end's odometry are to be believed: those its images confirm, those they
-contradict, and those that say nothing.
+"""Decide which steps of a front end's odometry to believe: images confirm some, contradict some,
+and say nothing about others.
 
-Front ends lose track for a moment and go on as if nothing had happened: they stand still while the
-camera moves, or jump. Matches between the two keyframes of a step measure the same motion again,
-independently: a chi-square test of the difference tells whether both can be.
+A front end may lose track for a moment and continue as if nothing had happened: it stands still
+while the camera moves, or it jumps. Matches between the two keyframes of a step measure the same
+motion independently; a chi-square test of the difference tells whether both can be right.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 # quantiles of chi-squared; scipy.stats takes over a second to import
 from scipy.special import chdtri
 
+from vggt3_ros.config import PoseGraphConfig
 from vggt3_ros.geometry import se3
+from vggt3_ros.store.stored_poses import StoredPoses
 
-STILL = 1e-3  # metres, radians: no front end tells a smaller step from none
-# whatever is claimed: the best odometry drifts by half a percent of its way,
+# Not imported at run time: pose_graph loads torch, which the ROS node, a user of this module, must
+# not load.
+if TYPE_CHECKING:
+    from vggt3_ros.refinement.pose_graph import Edge
+
+STILL = 1e-3  # metres, radians: no front end can tell a smaller step from none
+# lower bounds on the noise, whatever is claimed: the best odometry drifts by half a percent,
 FLOOR_M, FLOOR_PER_METRE = 0.001, 0.005
-# and keypoints good to a fifth of a pixel leave as much of a turn
+# and keypoints that are accurate to a fifth of a pixel leave this error of rotation
 FLOOR_RAD, FLOOR_PER_RADIAN = 0.0005, 0.005
-SAME = 1e-4  # metres, radians: a step that nothing has changed
-UNKNOWN = 100.0  # a variance that says that nothing is known: two runs were joined here
+SAME = 1e-4  # metres, radians: tolerance within which a step is still that of the odometry
+UNKNOWN = 100.0  # trace of a covariance above which nothing is known: two runs were joined here
 AGREES = chdtri(6, 0.01)
-CONTRADICTS = chdtri(6, 0.0001)  # by chance once in ten thousand steps
+CONTRADICTS = chdtri(6, 0.0001)  # exceeded by chance once in ten thousand steps
 USUAL = chdtri(6, 0.5)
-# standard deviations of a camera's motion between two keyframes of which nothing is known
+# standard deviations of a camera's motion between two keyframes when nothing is known about it
 LOST_M, LOST_RAD = 0.5, 0.4
 
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """noise (N, 6, 6): covariance of the step to each keyframe, in that keyframe's frame; unseen
-    (N, 6, 6): of what the camera may have moved besides where the step is not believed.
+    """The odometry steps, each from the keyframe before to the keyframe of its index.
 
-    Masks (N,) over the same steps. joined: no step of odometry at all, another run begins.
-    confirmed: matches between its two keyframes agree with it, and are precise enough to tell.
-    doubted: they contradict it, or it says that the camera stood still and they do not say so.
-    seen: matches that hold span it, whatever odometry says. motions: {index: (4, 4) T_before_here
-    that the matches of its two keyframes measured}.
+    noise (N, 6, 6): covariance of each step, in the later keyframe's frame. unseen (N, 6, 6):
+    covariance of the further motion that the camera may have made where the step is not believed.
+
+    Masks (N,). joined: no odometry step at all; another run begins here. confirmed: matches
+    between the two keyframes agree with the step, and are accurate enough to tell. doubted:
+    matches contradict it, or it says that the camera stood still and matches do not confirm that.
+    seen: consistent matches span it, whatever the odometry says. motions: {index: (4, 4)
+    T_before_here measured by matches between the two keyframes}.
     """
 
     noise: np.ndarray
@@ -47,44 +58,52 @@ class Steps:
     confirmed: np.ndarray
     doubted: np.ndarray
     seen: np.ndarray
-    motions: dict
+    motions: Mapping[int, np.ndarray]
 
     @property
-    def open(self):
+    def open(self) -> np.ndarray:
         """Mask of the steps that nothing confirms."""
-        return ~self.confirmed & ~self.joined
+        mask: np.ndarray = ~self.confirmed & ~self.joined
+        return mask
 
     @property
-    def dark(self):
-        """Mask of the steps in which nothing was seen: the camera may have moved as in
-        `unseen`.
+    def dark(self) -> np.ndarray:
+        """Mask of the steps in which the images saw nothing: the camera may have moved as
+        `unseen` says.
         """
-        return ~self.seen & ~self.joined
+        mask: np.ndarray = ~self.seen & ~self.joined
+        return mask
 
-    def widened(self, also):
-        """(N, 6, 6) the noise, wide where the step is doubted or in the mask `also`."""
-        return (
-            self.noise
-            + np.where((self.doubted | also) & ~self.joined, 1.0, 0.0)[:, None, None] * self.unseen
-        )
+    def widened(self, also: np.ndarray) -> np.ndarray:
+        """Return the noise (N, 6, 6), increased by `unseen` where the step is doubted or in the
+        mask `also` (N,).
+        """
+        wide = np.where((self.doubted | also) & ~self.joined, 1.0, 0.0)
+        noise: np.ndarray = self.noise + wide[:, None, None] * self.unseen
+        return noise
 
-    def within(self, window):
-        """The Steps of the keyframes in a slice, the first of which is reached from nowhere."""
-        arrays = self.noise, self.unseen, self.joined, self.confirmed, self.doubted, self.seen
-        parts = [array[window].copy() for array in arrays]
-        parts[2][0], parts[4][0] = True, False
+    def within(self, window: slice) -> "Steps":
+        """Return the Steps of the keyframes in a slice. No step leads to the first of them."""
+        joined, doubted = self.joined[window].copy(), self.doubted[window].copy()
+        joined[0], doubted[0] = True, False
         return Steps(
-            *parts,
-            {
+            noise=self.noise[window],
+            unseen=self.unseen[window],
+            joined=joined,
+            confirmed=self.confirmed[window],
+            doubted=doubted,
+            seen=self.seen[window],
+            motions={
                 k - window.start: motion
                 for k, motion in self.motions.items()
                 if window.start < k < window.stop
             },
         )
 
-    def off(self, T_odom_cam, T_map_cam):
-        """(N, 4, 4) what each step is off by, and its squared distance (N,) in the front end's own
-        noise; 0 where runs are joined.
+    def off(self, T_odom_cam: np.ndarray, T_map_cam: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the error of each step (N, 4, 4), given solved poses T_map_cam (N, 4, 4), and its
+        squared Mahalanobis distance (N,) in the front end's own noise; no error where runs are
+        joined.
         """
         by_odometry, solved = (se3.inverse(T[:-1]) @ T[1:] for T in (T_odom_cam, T_map_cam))
         difference = np.concatenate([np.eye(4)[None], se3.inverse(by_odometry) @ solved])
@@ -94,18 +113,20 @@ class Steps:
             "ni,ni->n", twist, np.linalg.solve(self.noise, twist[..., None])[..., 0]
         )
 
-    def bound(self, distance):
-        """Squared distance beyond which a step is broken, given those of all (N,): the chi-square
-        bound, wider for a front end that is worse than its noise says in every step (the Birge
-        ratio, from the median).
-        """
-        return CONTRADICTS * max(
-            1.0, np.median(distance[~self.joined]) / USUAL if (~self.joined).any() else 1.0
-        )
+    def bound(self, distance: np.ndarray) -> float:
+        """Return the squared distance beyond which a step is broken, given those of all (N,).
 
-    def seen_from(self, T_odom_cam, T_map_cam, edges):
-        """The same after poses were found from Edges: a step that one of these spans is seen, and
-        if the poses agree with it, not doubted.
+        It is the chi-square bound, scaled for a front end that is less accurate in every step than
+        its noise says (the Birge ratio, from the median).
+        """
+        usual = np.median(distance[~self.joined]) / USUAL if (~self.joined).any() else 1.0
+        return float(CONTRADICTS * max(1.0, usual))
+
+    def seen_from(
+        self, T_odom_cam: np.ndarray, T_map_cam: np.ndarray, edges: "Iterable[Edge]"
+    ) -> "Steps":
+        """Return the Steps after poses T_map_cam were found from edges: a step that an edge spans
+        is seen, and not doubted if the poses agree with it.
         """
         spanned = np.zeros(len(self.noise), bool)
         for edge in edges:
@@ -114,9 +135,9 @@ class Steps:
         return replace(self, doubted=self.doubted & ~agrees, seen=self.seen | spanned)
 
 
-def odometry_noise(poses, config):
-    """(N, 6, 6) covariance of the step to each keyframe: the front end's, else in proportion to
-    the step's length and turn. Never less than a front end can know.
+def odometry_noise(poses: StoredPoses, config: PoseGraphConfig) -> np.ndarray:
+    """Return the covariance (N, 6, 6) of the step to each keyframe: the front end's, else one in
+    proportion to the step's length and rotation. It is never less than a front end can achieve.
     """
     steps = se3.inverse(poses.T_odom_cam[:-1]) @ poses.T_odom_cam[1:]
     metres = np.linalg.norm(steps[:, :3, 3], axis=1)
@@ -141,19 +162,15 @@ def odometry_noise(poses, config):
     return out
 
 
-def judge(T_odom_cam, noise, edges):
-    """(N, 4, 4) odometry, (N, 6, 6) covariance of its steps, pose_graph.Edge measured between
-    keyframes -> Steps.
+def judge(T_odom_cam: np.ndarray, noise: np.ndarray, edges: "Iterable[Edge]") -> Steps:
+    """Judge the odometry (N, 4, 4), with the covariances `noise` (N, 6, 6) of its steps, by edges
+    measured between neighbouring keyframes; other edges are ignored.
     """
     count = len(T_odom_cam)
     joined = np.trace(noise, axis1=1, axis2=2) > UNKNOWN
     joined[0] = True
-    confirmed, doubted, seen, motions = (
-        np.zeros(count, bool),
-        np.zeros(count, bool),
-        np.zeros(count, bool),
-        {},
-    )
+    confirmed, doubted, seen = (np.zeros(count, bool) for _ in range(3))
+    motions: dict[int, np.ndarray] = {}
     typical = _typical(T_odom_cam, joined)
     still = silent(T_odom_cam) & ~joined
     for edge in edges:
@@ -164,18 +181,18 @@ def judge(T_odom_cam, noise, edges):
         motions[k] = motion
         off = se3.log(se3.inverse(se3.inverse(T_odom_cam[k - 1]) @ T_odom_cam[k]) @ motion)
         distance, spread = mahalanobis(off, noise[k] + covariance)
-        # a camera that stands, or a front end that is lost: whichever explains the matches better
+        # The camera stands still or the front end is lost, whichever explains the matches better.
         if still[k]:
             moved, wide = mahalanobis(off, typical + covariance)
             doubted[k] = distance + spread > moved + wide
         else:
-            # A match that has the camera move as it never does proves nothing against odometry.
+            # Matches that imply an implausible motion prove nothing against the odometry.
             doubted[k] = (
                 distance > CONTRADICTS
                 and mahalanobis(se3.log(motion), typical + covariance)[0] < CONTRADICTS
             )
         seen[k] = distance < CONTRADICTS
-        # would a step of nothing have been noticed?
+        # The matches confirm only if they would have told the motion from none.
         tells = np.trace(np.linalg.solve(noise[k] + covariance, typical)) > AGREES
         confirmed[k] = distance < AGREES and tells and not doubted[k]
     doubted |= still & ~confirmed
@@ -184,9 +201,9 @@ def judge(T_odom_cam, noise, edges):
     return Steps(noise, unseen, joined, confirmed, doubted, seen, motions)
 
 
-def silent(T_odom_cam):
-    """Mask (N,) of the keyframes that stand where the one before stood, as what a lost front end
-    sends does.
+def silent(T_odom_cam: np.ndarray) -> np.ndarray:
+    """Return the mask (N,) of keyframes with the pose of the one before, as a lost front end sends
+    them.
     """
     steps = se3.inverse(T_odom_cam[:-1]) @ T_odom_cam[1:]
     still = np.zeros(len(T_odom_cam), bool)
@@ -197,10 +214,12 @@ def silent(T_odom_cam):
     return still
 
 
-def repaired(T, T_odom_cam, motions, sessions):
-    """Poses T (N, 4, 4) with steps that are as in the odometry replaced by `motions` {index:
-    T_before_here}; what comes after in the same session moves along. Steps that were solved
-    otherwise stay.
+def repaired(
+    T: np.ndarray, T_odom_cam: np.ndarray, motions: Mapping[int, np.ndarray], sessions: np.ndarray
+) -> np.ndarray:
+    """Replace steps of poses T (N, 4, 4) by `motions` {index: T_before_here}, and move what follows
+    in the same session along. Steps that differ from the odometry have been solved already and
+    stay.
     """
     T = T.copy()
     for k, motion in sorted(motions.items()):
@@ -211,11 +230,11 @@ def repaired(T, T_odom_cam, motions, sessions):
     return T
 
 
-def windows(mask, reach, joined):
-    """Slices of keyframes around the runs of a mask (N,) of steps, `reach` keyframes to either
-    side, none across a joined step.
+def windows(mask: np.ndarray, reach: int, joined: np.ndarray) -> list[slice]:
+    """Return slices of keyframes around the runs of a mask (N,) of steps, `reach` keyframes to
+    either side; none contains a joined step, except at its start.
     """
-    out = []
+    out: list[slice] = []
     for k in np.flatnonzero(mask):
         begin = max([0, k - reach, *np.flatnonzero(joined[: k + 1])[-1:]])
         later = np.flatnonzero(joined[k + 1 :])
@@ -226,9 +245,9 @@ def windows(mask, reach, joined):
     return out
 
 
-def _typical(T_odom_cam, joined):
-    """(6, 6) covariance of the motion in a step as this camera moves: the mean square of those
-    that are none of the silent.
+def _typical(T_odom_cam: np.ndarray, joined: np.ndarray) -> np.ndarray:
+    """Return the covariance (6, 6) of this camera's usual motion in a step: the mean square over
+    the steps that are not silent.
     """
     steps = se3.log(se3.inverse(T_odom_cam[:-1]) @ T_odom_cam[1:])[
         ~joined[1:] & ~silent(T_odom_cam)[1:]
@@ -237,27 +256,18 @@ def _typical(T_odom_cam, joined):
     return np.diag(np.repeat(square, 3)) + 1e-12 * np.eye(6)
 
 
-def _as_step(edge):
-    """Edge between neighbours -> (T_before_here, covariance (6, 6) in the later keyframe's
-    frame).
+def _as_step(edge: "Edge") -> tuple[np.ndarray, np.ndarray]:
+    """Convert an Edge between neighbours to (T_before_here, covariance (6, 6) in the later
+    keyframe's frame).
     """
     covariance = np.linalg.inv(edge.information)
     if edge.target > edge.source:
         return edge.T_source_target, covariance
     motion = se3.inverse(edge.T_source_target)
-    carried = adjoint(edge.T_source_target)
+    carried = se3.adjoint(edge.T_source_target)
     return motion, carried @ covariance @ carried.T
 
 
-def adjoint(T):
-    """(6, 6): a small motion in T's source frame as one in its target frame, translation first."""
-    out = np.zeros((6, 6))
-    x, y, z = T[:3, 3]
-    out[:3, :3] = out[3:, 3:] = T[:3, :3]
-    out[:3, 3:] = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ T[:3, :3]
-    return out
-
-
-def mahalanobis(off, covariance):
-    """(squared distance, log determinant): their sum is -2 log likelihood."""
+def mahalanobis(off: np.ndarray, covariance: np.ndarray) -> tuple[float, float]:
+    """Return (squared distance, log determinant); their sum is -2 log likelihood + constant."""
     return float(off @ np.linalg.solve(covariance, off)), float(np.linalg.slogdet(covariance)[1])

@@ -1,15 +1,24 @@
-"""The place index over all keyframes, from that of the last refinement where it is not
-outgrown.
-"""
+"""Build the place index over all keyframes, from that of the last refinement where possible."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from vggt3_ros.features.frame import Frame
 from vggt3_ros.features.retrieval import PlaceIndex
+from vggt3_ros.features.xfeat import Features
 
 
-def place_index(ids, frames, old, old_ids, step):
-    """Keyframe ids and frames(id) -> PlaceIndex over them; None when none has a keypoint.
+def place_index(
+    ids: Sequence[int],
+    frames: Callable[[int], Frame],
+    old: PlaceIndex | None,
+    old_ids: Iterable[int],
+    step: Callable[[], None],
+) -> PlaceIndex | None:
+    """Return a PlaceIndex over the keyframes `ids`; None when none of them has a keypoint.
 
-    old: the PlaceIndex of before, over old_ids, or None; what it knows of keyframes is kept.
-    step() in between may raise to stop.
+    frames(id) returns a keyframe's Frame. old: the previous PlaceIndex, over `old_ids`, or None;
+    its vocabulary and vectors are kept unless it is outgrown. step() is called between keyframes
+    and may raise to stop.
     """
     if old is None or old.outgrown(len(ids)):
         return PlaceIndex.build(_Each(ids, frames, step))
@@ -18,14 +27,16 @@ def place_index(ids, frames, old, old_ids, step):
 
 
 class _Each:
-    """Features of keyframes, as often as they are gone through; each may have to be read from the
-    store.
+    """Iterate, any number of times, over the Features of keyframes. Features not in memory are
+    read from the store each time.
     """
 
-    def __init__(self, ids, frames, step):
+    def __init__(
+        self, ids: Sequence[int], frames: Callable[[int], Frame], step: Callable[[], None]
+    ) -> None:
         self._ids, self._frames, self._step = ids, frames, step
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Features]:
         for i in self._ids:
             self._step()
             yield self._frames(i).features

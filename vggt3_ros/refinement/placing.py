@@ -1,40 +1,58 @@
-"""Where a saved map, or a run of a front end, lies in the map held: what most of its views that
-are found there agree on.
+"""Register a saved map, or a run of a front end, in the current map, by the pose on which most of
+its localized views agree.
 """
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from vggt3_ros.geometry import se3
 
-TRIED = 24  # images localized at most to place a map
-AGREEING = 4  # of these must agree on where it lies, and be most of those localized
-ENOUGH = 8  # when so many agree, and three quarters of those localized, no more are tried
-AGREE_M, AGREE_RAD = 0.3, 0.1  # per camera: both maps may still be bent by so much
-# what a front end may lose at once; places that look alike lie farther apart
+TRIED = 24  # most views tried
+AGREEING = 4  # fewest views that must agree; they must also be more than half of those localized
+ENOUGH = 8  # trying ends once this many, and three quarters of those localized, agree
+AGREE_M, AGREE_RAD = 0.3, 0.1  # tolerance per view: either map may still be distorted by this much
+# largest error of a break in the odometry; places that look alike are farther apart
 BREAK_M, BREAK_RAD = 1.5, 1.0
 
 
+class Localized(Protocol):
+    """The part of a Localization that is used here."""
+
+    @property
+    def T_map_cam(self) -> np.ndarray | None: ...
+
+
 class LoadError(ValueError):
-    """The map cannot be loaded, and nothing was changed. code: unreadable, conflict, no_map or
+    """The map cannot be loaded; nothing was changed. code: unreadable, conflict, no_map or
     not_localized.
     """
 
-    def __init__(self, code, message):
+    def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
 
 
-def place(T_loaded_cam, localized, breaks=False):
-    """T_map_loaded (4, 4) that most of the loaded map's views agree on. localized(k) ->
-    Localization of the one taken at T_loaded_cam[k], of (N, 4, 4). breaks: they are odometry,
-    which may be broken: it is enough that most of those found lie on one path, which is that of
-    odometry from one to the next, and that some agree. LoadError when they do not.
+def place(
+    T_loaded_cam: np.ndarray, localized: Callable[[int], Localized], breaks: bool = False
+) -> np.ndarray:
+    """Return T_map_loaded (4, 4), on which most views of the loaded map agree.
+
+    T_loaded_cam (N, 4, 4): poses of the views in the loaded map. localized(k) localizes view k in
+    the current map. Raises LoadError when too few views agree.
+
+    breaks: the poses are odometry, which may be broken. Then AGREEING views must agree, but it is
+    enough that most of the localized views lie on one path, where each follows from the one before
+    by odometry.
     """
     count = len(T_loaded_cam)
     chosen = np.unique(np.linspace(0, count - 1, min(TRIED, count)).round().astype(int))
-    seen, T_map_cam, agree = [], [], np.zeros(0, bool)
+    seen: list[int] = []
+    T_map_cam: list[np.ndarray] = []
+    agree = np.zeros(0, bool)
     tried = 0
-    for k in np.random.default_rng(0).permutation(chosen):
+    for k in np.random.default_rng(0).permutation(chosen).tolist():
         tried += 1
         found = localized(k)
         if found.T_map_cam is not None:
@@ -47,15 +65,18 @@ def place(T_loaded_cam, localized, breaks=False):
     if (agree & together).sum() < AGREEING or 2 * together.sum() <= len(seen):
         raise LoadError(
             "not_localized",
-            f"{len(seen)} of {tried} views of it were found in the map held, {agree.sum()} agree on "
-            f"where it lies; {AGREEING} must, and most of those found: do both maps show the same place?",
+            f"{len(seen)} of {tried} views of it were localized in the current map, and {agree.sum()} agree on its "
+            f"pose; at least {AGREEING} must, and most of those localized: do both maps show the same place?",
         )
-    return se3.mean_motion(np.array(T_map_cam)[agree], T_loaded_cam[seen][agree])
+    T_map_loaded: np.ndarray = se3.mean_motion(
+        np.array(T_map_cam)[agree], T_loaded_cam[seen][agree]
+    )
+    return T_map_loaded
 
 
-def _agreeing(T_map_cam, T_loaded_cam):
-    """The largest set, as a mask, of cameras (N, 4, 4) that see the loaded frame where one of them
-    does.
+def _agreeing(T_map_cam: np.ndarray, T_loaded_cam: np.ndarray) -> np.ndarray:
+    """Return the mask (N,) of the largest set of cameras (N, 4, 4) that agree with the pose of
+    the loaded frame according to one of them.
     """
     best = np.zeros(len(T_map_cam), bool)
     for candidate in T_map_cam @ se3.inverse(T_loaded_cam):
@@ -67,9 +88,12 @@ def _agreeing(T_map_cam, T_loaded_cam):
     return best
 
 
-def _longest_path(seen, T_map_cam, T_loaded_cam):
-    """The most views, as a mask, each of which is about where odometry leads from the one before.
-    A second place that looks the same is on no such path with the first.
+def _longest_path(
+    seen: Sequence[int], T_map_cam: np.ndarray, T_loaded_cam: np.ndarray
+) -> np.ndarray:
+    """Return the mask of the longest sequence of views in which each lies about where odometry
+    leads from the one before. A second place that looks the same does not lie on one path with the
+    first.
     """
     order = np.argsort(seen)
     found, odometry = T_map_cam[order], T_loaded_cam[np.array(seen)[order]]

@@ -1,29 +1,31 @@
-"""Odometry and verified loops -> the most likely keyframe poses (GTSAM), wrong loops left out.
+"""Find the most likely keyframe poses from odometry and verified loops (GTSAM), without wrong loops.
 
-Each loop carries a Cauchy kernel. After the first solution, loops that disagree with it by more
-than a bound are dropped and the graph is solved again, so that a wrong closure has no pull left at
-all. Those that fit once others are gone come back.
+Each loop has a Cauchy kernel. After the first solution, loops whose residual exceeds a bound are
+dropped and the graph is solved again, so that a wrong loop closure has no influence left. Dropped
+loops that fit a later solution are taken back.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import gtsam
 import numpy as np
 
+from vggt3_ros.config import PoseGraphConfig
 from vggt3_ros.geometry import se3
 from vggt3_ros.refinement.marginals import all_marginals
 from vggt3_ros.refinement.robust_kernels import cauchy_gain
 
 TO_GTSAM = [3, 4, 5, 0, 1, 2]  # GTSAM orders rotation first; ours (and ROS) translation first
-BACK = 0.5  # of the bound: a dropped loop that the solution agrees with so well is taken back
-# metres, radians: the keyframe that gives the map its frame stays where the odometry put it
+BACK = 0.5  # share of the bound below which a dropped loop is taken back
+# metres, radians: the keyframe that defines the map's frame keeps its odometry pose
 ANCHOR_SIGMA = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
 class Edge:
-    """A measured motion T_source_target between keyframes by index; information (6, 6) x y z rotX
-    rotY rotZ in target's frame.
+    """A measured motion T_source_target between keyframes, given by index. information (6, 6): x
+    y z rotX rotY rotZ, in the target's frame.
     """
 
     source: int
@@ -34,8 +36,9 @@ class Edge:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """T_map_cam (N, 4, 4); covariances (N, 6, 6) in the map frame, ROS order; kept: mask over the
-    loops; residual_m, residual_rad (L,): what the solution disagrees with each loop by.
+    """T_map_cam (N, 4, 4). covariances (N, 6, 6): in the map frame, x y z rotX rotY rotZ (the
+    order of ROS). kept (L,): mask of the loops that were not dropped. residual_m, residual_rad
+    (L,): by how much the solution disagrees with each loop.
     """
 
     T_map_cam: np.ndarray
@@ -46,21 +49,23 @@ class Solution:
 
 
 def solve(
-    T_odom_cam,
-    odometry_noise,
-    loops,
-    config,
-    initial=None,
-    covariances=True,
-    progress=None,
-    anchor=0,
-    kept=None,
-):
-    """(N, 4, 4) odometry, (N, 6, 6) covariance of each step in the later camera's frame, list of
-    Edge -> Solution.
+    T_odom_cam: np.ndarray,
+    odometry_noise: np.ndarray,
+    loops: Sequence[Edge],
+    config: PoseGraphConfig,
+    initial: np.ndarray | None = None,
+    covariances: bool = True,
+    progress: Callable[[float], object] | None = None,
+    anchor: int = 0,
+    kept: np.ndarray | None = None,
+) -> Solution:
+    """Solve the pose graph and drop wrong loops.
 
-    progress(fraction) is called between covariances; what it raises ends the solution. anchor:
-    index of the keyframe that stays. kept: mask (L,) of the loops to begin with, all by default.
+    T_odom_cam (N, 4, 4): odometry. odometry_noise (N, 6, 6): covariance of each step, in the later
+    camera's frame. loops: L edges. initial (N, 4, 4): poses to start from, the odometry by
+    default. covariances: compute them too; zero otherwise. progress(fraction) is called while they
+    are computed; what it raises ends the solution. anchor: index of the keyframe that is held
+    fixed. kept (L,): mask of the loops to start with, all by default.
     """
     initial = T_odom_cam if initial is None else initial
     kept = np.ones(len(loops), bool) if kept is None else kept
@@ -78,8 +83,8 @@ def solve(
         bad, back = kept & (severity > 1), ~kept & (severity < BACK)
         if not remaining or not (bad.any() or back.any()):
             break
-        # The worst tenth at a time: one wrong loop can make its right neighbours look bad. All
-        # that are left in the last round.
+        # Drop the worst first, since one wrong loop can make correct neighbours look bad. The last
+        # round drops all that are left.
         limit = (
             max(1.0, np.quantile(severity[bad], 0.9) * 0.5) if bad.any() and remaining > 1 else 1.0
         )
@@ -92,15 +97,16 @@ def solve(
     return Solution(se3.orthonormalize(initial), covariance, kept, residual_m, residual_rad)
 
 
-def as_known(loops, T_map_cam, kernel):
-    """Edges with the information that they have in the solution T_map_cam (N, 4, 4) made with a
-    Cauchy kernel on them, for covariances.
+def as_known(loops: Sequence[Edge], T_map_cam: np.ndarray, kernel: float) -> list[Edge]:
+    """Return Edges with the information to compute covariances from, given a solution T_map_cam
+    (N, 4, 4) that was found with a Cauchy kernel on them.
 
-    A kernel weighs down right measurements too: the inverse of the weighted information says half
-    as much again as what the solution scatters by (see robust_kernels.py). Weights are brought up
-    to that, though never beyond the whole of a measurement.
+    A kernel reduces the weight of correct measurements too: the inverse of the weighted
+    information is half as much again as the scatter of the solution (see robust_kernels.py).
+    Weights are raised to make up for that, but never beyond the full weight of a measurement.
     """
-    gain, out = cauchy_gain(kernel), []
+    gain = cauchy_gain(kernel)
+    out: list[Edge] = []
     for edge in loops:
         off = se3.log(
             se3.inverse(edge.T_source_target)
@@ -112,9 +118,18 @@ def as_known(loops, T_map_cam, kernel):
     return out
 
 
-def build(T_odom_cam, odometry_noise, loops, config, anchor=0, loop_kernels=True):
-    """The factor graph of poses 0..N-1: that of `anchor` fixed, odometry steps and, unless
-    loop_kernels says otherwise, Edges with robust kernels.
+def build(
+    T_odom_cam: np.ndarray,
+    odometry_noise: np.ndarray,
+    loops: Sequence[Edge],
+    config: PoseGraphConfig,
+    anchor: int = 0,
+    loop_kernels: bool = True,
+) -> gtsam.NonlinearFactorGraph:
+    """Return the factor graph of poses 0..N-1.
+
+    The pose of `anchor` is fixed. Odometry steps have a Huber kernel, loops a Cauchy kernel unless
+    `loop_kernels` is false. Arguments are those of :func:`solve`.
     """
     graph = gtsam.NonlinearFactorGraph()
     graph.add(
@@ -127,16 +142,16 @@ def build(T_odom_cam, odometry_noise, loops, config, anchor=0, loop_kernels=True
     steps = se3.inverse(T_odom_cam[:-1]) @ T_odom_cam[1:]
     for i, step in enumerate(steps):
         covariance = odometry_noise[i + 1][np.ix_(TO_GTSAM, TO_GTSAM)]
-        noise = gtsam.noiseModel.Gaussian.Covariance(covariance)
         robust = gtsam.noiseModel.Robust.Create(
-            gtsam.noiseModel.mEstimator.Huber.Create(config.odometry_kernel), noise
+            gtsam.noiseModel.mEstimator.Huber.Create(config.odometry_kernel),
+            gtsam.noiseModel.Gaussian.Covariance(covariance),
         )
         graph.add(
             gtsam.BetweenFactorPose3(i, i + 1, gtsam.Pose3(se3.orthonormalize(step)), robust)
         )
     for edge in loops:
         information = edge.information[np.ix_(TO_GTSAM, TO_GTSAM)]
-        noise = gtsam.noiseModel.Gaussian.Information(information)
+        noise: gtsam.noiseModel.Base = gtsam.noiseModel.Gaussian.Information(information)
         if loop_kernels:
             noise = gtsam.noiseModel.Robust.Create(
                 gtsam.noiseModel.mEstimator.Cauchy.Create(config.loop_kernel), noise
@@ -149,21 +164,21 @@ def build(T_odom_cam, odometry_noise, loops, config, anchor=0, loop_kernels=True
     return graph
 
 
-def as_values(T_map_cam):
-    """(N, 4, 4) poses as gtsam.Values."""
+def as_values(T_map_cam: np.ndarray) -> gtsam.Values:
+    """Convert poses (N, 4, 4) to gtsam.Values."""
     values = gtsam.Values()
     for i, pose in enumerate(se3.orthonormalize(T_map_cam)):
         values.insert(i, gtsam.Pose3(pose))
     return values
 
 
-def _optimize(graph, initial):
+def _optimize(graph: gtsam.NonlinearFactorGraph, initial: np.ndarray) -> gtsam.Values:
     parameters = gtsam.LevenbergMarquardtParams()
     parameters.setMaxIterations(100)
     return gtsam.LevenbergMarquardtOptimizer(graph, as_values(initial), parameters).optimize()
 
 
-def _residuals(T_map_cam, loops):
+def _residuals(T_map_cam: np.ndarray, loops: Sequence[Edge]) -> tuple[np.ndarray, np.ndarray]:
     if not loops:
         return np.zeros(0), np.zeros(0)
     source, target = np.array([e.source for e in loops]), np.array([e.target for e in loops])
@@ -172,15 +187,21 @@ def _residuals(T_map_cam, loops):
     return np.linalg.norm(error[:, :3, 3], axis=1), se3.rotation_angle(error)
 
 
-def _marginals(graph, values, T_map_cam, progress):
+def _marginals(
+    graph: gtsam.NonlinearFactorGraph,
+    values: gtsam.Values,
+    T_map_cam: np.ndarray,
+    progress: Callable[[float], object] | None,
+) -> np.ndarray:
     return in_map_axes(all_marginals(graph, values, progress), T_map_cam)
 
 
-def in_map_axes(covariances, T_map_cam):
-    """(N, 6, 6) as GTSAM gives them, in the camera's axes, rotation first -> as ROS wants them, in
-    the map's, translation first.
+def in_map_axes(covariances: np.ndarray, T_map_cam: np.ndarray) -> np.ndarray:
+    """Convert covariances (N, 6, 6) from GTSAM's convention (camera axes, rotation first) to that
+    of ROS (map axes, translation first).
     """
     covariances = covariances[:, TO_GTSAM][:, :, TO_GTSAM]
     turn = np.zeros_like(covariances)
     turn[:, :3, :3] = turn[:, 3:, 3:] = T_map_cam[:, :3, :3]
-    return turn @ covariances @ turn.swapaxes(1, 2)
+    turned: np.ndarray = turn @ covariances @ turn.swapaxes(1, 2)
+    return turned

@@ -1,7 +1,7 @@
-"""How large a scene is, measured by the depth of its keyframes, and the lengths that follow.
+"""Measure how large a scene is from the depth of its keyframes, and scale lengths to it.
 
-The defaults of lengths are those of an indoor robot. In a street nothing lies within them: the map
-is empty and no keyframe has a neighbour. A scene `scale` times as large as a room needs lengths
+The default lengths are those of an indoor robot. In a street nothing lies within them: the map is
+empty and no keyframe has a neighbour. A scene `scale` times as large as a room needs lengths
 `scale` times as large; then the number of voxels along a ray, and of keyframes within the radius of
 proximity, stay what they are in a room.
 """
@@ -17,7 +17,7 @@ from vggt3_ros.config import BackendConfig
 from vggt3_ros.features.frame import Frame
 from vggt3_ros.refinement.plans import SMALLEST_PLAN, shrunk
 
-# The lengths, in metres, that grow with the scene.
+# the lengths, in metres, that grow with the scene
 LENGTHS = {
     "loops": ("proximity_radius", "drift_allowance"),
     "pose_graph": ("loop_residual_translation",),
@@ -25,22 +25,22 @@ LENGTHS = {
     "memory": ("max_depth",),
     "localizer": ("point_sigma",),
 }
-LOOKED_AT = 32  # keyframes whose depth is looked at: enough to tell, at the same cost in any map
-# Depth beyond this quantile is not waited for: the error of depth from stereo and motion grows
+LOOKED_AT = 32  # keyframes examined: enough to tell, and a bound on the cost in a large map
+# Depth beyond this quantile need not be covered: the error of depth from stereo and motion grows
 # with the square of the distance, and the farthest fifth of a street is mostly error.
 QUANTILE = 0.8
-# Scales are powers of this, so that a map that grows keeps its own.
+# Scales are powers of this, so that the scale of a growing map seldom changes.
 STEP = math.sqrt(2)
-# A scale is kept until the depth asks for one this many steps higher or lower.
+# steps by which the depth must call for a higher or lower scale before it changes
 KEPT = 0.75
 LARGEST = 20.0  # a voxel of 0.4 m, depth of 100 m
-REPORT = "scene_scale"  # of a Snapshot
+REPORT = "scene_scale"  # key in a snapshot's report
 
 
 @dataclass(frozen=True)
 class SceneScale:
-    """scale: times the lengths of a room, at least 1. depth_m: the QUANTILE of the keyframes'
-    depth, metres; NaN where none is known.
+    """scale: factor on the lengths of a room, at least 1. depth_m: the QUANTILE of the keyframes'
+    depth, metres; NaN when none is known.
     """
 
     scale: float
@@ -52,9 +52,9 @@ def scene_scale(
 ) -> SceneScale:
     """Measure the scale of a scene on keyframes from all over it.
 
-    room_m: metres, the depth that the indoor defaults serve (the default of `map.max_depth`).
-    last: the scale so far, which is kept while it fits; None: none. Without any depth the scale is
-    `last`, or 1.
+    frames(id) returns the Frame of one of the keyframe `ids`. room_m: metres, the depth for which
+    the indoor defaults are made (the default of `map.max_depth`). last: the previous scale, which
+    is kept while it fits; None without one. Without any depth the scale is `last`, or 1.
     """
     seen = _depths(map(frames, ids[:: -(-len(ids) // LOOKED_AT)]))
     if not len(seen):
@@ -63,7 +63,7 @@ def scene_scale(
     steps = math.log(max(depth / room_m, 1e-9), STEP)
     if last is not None and abs(steps - math.log(last, STEP) + 0.5) < 0.5 + KEPT:
         return SceneScale(last, depth)
-    # Rounding up, less a tenth of a step: the quantile of a room that fits is not exact.
+    # Round up, but tolerate a tenth of a step, since the quantile is not exact.
     scale = STEP ** max(0, math.ceil(steps - 0.1))
     return SceneScale(min(scale, LARGEST), depth)
 
@@ -71,16 +71,15 @@ def scene_scale(
 def _depths(frames: Iterable[Frame]) -> np.ndarray:
     known = []
     for frame in frames:
-        # Depth of a keyframe whose planes were not swept yet is known at its keypoints alone.
+        # Before its planes are swept, a keyframe has depth at its keypoints only.
         depth = frame.cell_depth if (frame.cell_depth > 0).any() else frame.keypoint_depth
         known.append(depth[depth > 0])
     return np.concatenate(known) if known else np.zeros(0, np.float32)
 
 
 def in_scale(config: BackendConfig, scale: float) -> BackendConfig:
-    """BackendConfig with the lengths that were left at their defaults times `scale`.
-
-    A value that somebody chose stays as it is.
+    """Return the BackendConfig with those lengths multiplied by `scale` that have their defaults.
+    Values that a user chose stay.
     """
     if scale == 1:
         return config
@@ -99,7 +98,7 @@ def in_scale(config: BackendConfig, scale: float) -> BackendConfig:
 
 
 def _defaults(config: BackendConfig) -> BackendConfig:
-    """The defaults, or what plans.shrunk made of them where `config` was shrunk."""
+    """Return the defaults, shrunk by plans.shrunk as much as `config` was."""
     for level in range(1, SMALLEST_PLAN + 1):
         smaller = shrunk(BackendConfig(), level)
         if smaller.memory.max_slots == config.memory.max_slots:
@@ -108,7 +107,7 @@ def _defaults(config: BackendConfig) -> BackendConfig:
 
 
 def described(found: SceneScale, config: BackendConfig) -> str:
-    """For people: what was chosen, and why."""
+    """Describe the scale, its reason and the lengths in one line for the log."""
     return (
         f"{QUANTILE:.0%} of the depth lies within {found.depth_m:.1f} m: lengths of an indoor "
         f"robot times {found.scale:.2g} (map.voxel_size {config.map.voxel_size:.2g} m, "

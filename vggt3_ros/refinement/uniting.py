@@ -1,34 +1,62 @@
-"""Several saved maps or stores into one, in a new folder."""
+"""Merge several saved maps or stores into one, in a new folder."""
 
 import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
 
-from vggt3_ros.refinement.merging import merge, open_store
+import numpy as np
+
+from vggt3_ros.geometry.camera import Camera
+from vggt3_ros.memory.localizer import Localization
+from vggt3_ros.refinement.merging import Loaded, merge, open_store
 from vggt3_ros.store.keyframes import KeyframeStore
+from vggt3_ros.store.snapshot import Snapshot
+
+Progress = Callable[[str, float], object]  # (stage, fraction of it)
 
 
-def unite(folders, out, back_end, progress):
-    """Maps in `folders`, the first of which gives the frame -> (Snapshot of all, [(folder,
-    Loaded), ...]), written to the new folder `out`.
+class BackEnd(Protocol):
+    """The part of a Backend that is used here; refinement cannot import the class itself."""
 
-    Those that were never refined, or not with all their keyframes, are refined first; the folders
-    are left as they are. Where one was saved without images the whole is a map without images:
-    scene memories are put together, and nothing is refined after that. back_end(KeyframeStore) ->
-    a Backend on it; progress(stage, fraction). Raises LoadError.
+    @property
+    def snapshot(self) -> Snapshot | None: ...
+    def refine(self, progress: Progress | None = None) -> Snapshot: ...
+    def localize(self, image: np.ndarray, camera: Camera) -> Localization: ...
+    def join(self, folder: Path | str) -> Loaded: ...
+
+
+def unite(
+    folders: Sequence[Path],
+    out: Path,
+    back_end: Callable[[KeyframeStore], BackEnd],
+    progress: Progress,
+) -> tuple[Snapshot | None, list[tuple[Path, Loaded]]]:
+    """Merge the maps in `folders` into the new folder `out`; the first defines the frame. The
+    folders themselves are not changed.
+
+    Maps that were not refined, or not with all their keyframes, are refined first. When one was
+    saved without images, the result has no images: scene memories are joined, and nothing is
+    refined after that. back_end(store) returns a Backend on a store. progress(stage, fraction) is
+    called during refinements. Raises LoadError.
+
+    Return (the Snapshot of all, [(folder, Loaded), ...] for the folders after the first).
     """
     with_images = True
     for folder in folders:
-        with open_store(folder) as store:  # what cannot be read is said before hours are spent
+        with open_store(folder) as store:  # an unreadable one must fail before hours of work
             with_images &= store.has_images
     _copy(folders[0], out)
     with KeyframeStore(out) as store:
-        backend, merged = _refined(store, back_end, progress, with_images), []
+        backend = _refined(store, back_end, progress, with_images)
+        merged: list[tuple[Path, Loaded]] = []
         for folder in folders[1:]:
             arriving = out / "arriving"
             _copy(folder, arriving)
             with KeyframeStore(arriving) as other:
                 _refined(other, back_end, progress, with_images)
             if with_images:
-                if len(backend.snapshot) < len(store):
+                if backend.snapshot is None or len(backend.snapshot) < len(store):
                     backend.refine(progress)
                 merged.append((folder, merge(store, arriving, backend.snapshot, backend.localize)))
             else:
@@ -38,9 +66,14 @@ def unite(folders, out, back_end, progress):
         return backend.refine(progress) if with_images else backend.snapshot, merged
 
 
-def _refined(store, back_end, progress, with_images):
-    """A Backend on the store, its map made of all keyframes; without images, those that it had are
-    gone from the store.
+def _refined(
+    store: KeyframeStore,
+    back_end: Callable[[KeyframeStore], BackEnd],
+    progress: Progress,
+    with_images: bool,
+) -> BackEnd:
+    """Return a Backend on the store, with a map made of all its keyframes. Without `with_images`
+    the store's images are removed.
     """
     backend = back_end(store)
     if store.has_images and (backend.snapshot is None or len(backend.snapshot) < len(store)):
@@ -51,8 +84,8 @@ def _refined(store, back_end, progress, with_images):
     return backend
 
 
-def _copy(folder, target):
-    """Keyframes and newest snapshot."""
+def _copy(folder: Path, target: Path) -> None:
+    """Copy the keyframes and the newest snapshot."""
     target.mkdir()
     with open_store(folder) as store:
         store.backup(target)

@@ -324,10 +324,7 @@ def test_a_checkpoint_with_camera_to_world_poses_needs_the_switch_and_is_refused
         )
         assert again.network.scene.last is None  # what was kept was read the other way
     else:
-        assert (
-            not report["used"]
-            and "only when they are read as world_from_camera" in report["summary"]
-        )
+        assert not report["used"] and "only when read as world_from_camera" in report["summary"]
 
 
 @pytest.fixture

@@ -202,7 +202,7 @@ def test_poses_read_the_wrong_way_are_refused_and_the_other_way_is_named(stage, 
     assert len(viewer.mapped) == 1  # a long look would show the same again
     assert (
         not advice.report["used"]
-        and f"only when they are read as {other}: correct network.pose_convention"
+        and f"only when read as {other}: correct network.pose_convention"
         in advice.report["summary"]
     )
 
@@ -234,7 +234,7 @@ def test_a_network_that_was_given_the_odometry_does_not_vouch_for_it(stage):
     assert advice.edges == () and advice.candidates and frames.estimated
     assert (
         "where it claims metres" in advice.report["summary"]
-        and "says nothing of motions" in advice.report["summary"]
+        and "its motions are not used" in advice.report["summary"]
     )
 
 

@@ -39,7 +39,7 @@ def test_only_the_wrong_reading_is_contradicted(path, seed):
     assert contradiction(odometry, poses, confidence, "camera_from_world", 0.25) == ""
     wrong = contradiction(odometry, se3.inverse(poses), confidence, "camera_from_world", 0.25)
     assert (
-        "were read as camera_from_world, and fit the odometry only when they are read as world_from_camera"
+        "were read as camera_from_world, but they fit the odometry only when read as world_from_camera"
         in wrong
     )
 

@@ -1,3 +1,3 @@
-"""Keyframes without a depth camera: sparse structure from motion, a bundle adjustment, dense
+"""Keyframes without a depth camera: sparse structure from motion, bundle adjustment, and dense
 depth.
 """

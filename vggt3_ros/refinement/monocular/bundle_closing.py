@@ -1,22 +1,38 @@
-"""What closing the loops said, in the poses and the scale of the bundle that came after:
+"""Convert the result of loop closing to the poses and the scale of the bundle that follows it:
 covariances, motions of loops, residuals.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.camera import Camera
+from vggt3_ros.refinement.closing import Closing
 from vggt3_ros.refinement.marginals import covariance_with, net_marginals, pose_net
+from vggt3_ros.refinement.monocular.bundle import Bundle
+from vggt3_ros.refinement.monocular.odometry_scale import Scale
 from vggt3_ros.refinement.monocular.tracks import reprojection
 from vggt3_ros.refinement.pose_graph import in_map_axes
+from vggt3_ros.store.snapshot import Loop
+from vggt3_ros.store.stored_poses import StoredPoses
 
-LEAST_DEPTHS = 8  # of a keyframe that say by how much they grew; with fewer it is as all of them
+# depths of a keyframe that are needed to tell its growth; with fewer it gets the median of all
+LEAST_DEPTHS = 8
 
 
-def in_poses_of(closing, poses, solved, scale, growth):
-    """Closing, StoredPoses, Bundle in metres, the Scale that it was given (None: none), growth
-    (N,) of each keyframe's depth since the loops were measured by it -> Closing.
+def in_poses_of(
+    closing: Closing,
+    poses: StoredPoses,
+    solved: Bundle,
+    scale: Scale | None,
+    growth: np.ndarray,
+) -> Closing:
+    """Return the Closing with the poses of the bundle.
+
+    solved: the Bundle, in metres. scale: the Scale that the odometry gave it, None when it has its
+    own. growth (N,): factor of each keyframe's depth since the loops were measured with it.
     """
     index = {int(keyframe_id): i for i, keyframe_id in enumerate(poses.ids)}
     loops = tuple(
@@ -38,15 +54,16 @@ def in_poses_of(closing, poses, solved, scale, growth):
     )
 
 
-def pose_covariances(solved, scale, anchor=0):
-    """(N, 6, 6) covariances of the poses of a Bundle in metres, about the keyframe of index
-    `anchor`, in the map's axes as ROS has them.
+def pose_covariances(solved: Bundle, scale: Scale | None, anchor: int = 0) -> np.ndarray:
+    """Return the covariances (N, 6, 6) of a Bundle's poses relative to the keyframe of index
+    `anchor`, in the map's axes and ROS order.
 
-    scale: the Scale it was given by the odometry, or None where its own holds. The scale that the
-    bundle came out in is gone with it: e' = (I - d a^T) e + d s, with e small motions of all
-    poses, a the scale that is read from them, d what scale moves them by, and s the new one's own
-    error.
+    solved: in metres. scale: the Scale that the odometry gave it, None when it has its own. A new
+    scale removes the error of the scale that the bundle was solved in: e' = (I - d a^T) e + d s,
+    with e small motions of all poses, a the scale read from them, d the motion caused by a change
+    of scale, and s the error of the new scale.
     """
+    assert solved.problem is not None, "poses that were given have no covariance"
     net = pose_net(*solved.problem)
     covariances = net_marginals(net)
     if scale is not None:
@@ -55,7 +72,7 @@ def pose_covariances(solved, scale, anchor=0):
             solved.T_map_cam[:, :3, :3],
             solved.T_map_cam[:, :3, 3] - solved.T_map_cam[anchor, :3, 3],
         )
-        # in the units that the bundle was solved in
+        # in the units in which the bundle was solved
         moved = np.concatenate([np.zeros_like(local), local / scale.metres], axis=1)
         read = scale.by_pose[:, [3, 4, 5, 0, 1, 2]]
         with_scale = covariance_with(net, read)
@@ -68,9 +85,13 @@ def pose_covariances(solved, scale, anchor=0):
     return in_map_axes(covariances, solved.T_map_cam)
 
 
-def depth_growth(solved, cameras, keypoint_depth):
-    """Bundle, N Cameras, N times (K,) metres of keypoints' depth that was used before, 0 = unknown
-    -> (N,) by how much it is larger now.
+def depth_growth(
+    solved: Bundle, cameras: Sequence[Camera], keypoint_depth: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Return the factor (N,) by which the depth of each keyframe has grown.
+
+    keypoint_depth: for each of the N keyframes the depth (K,) of its keypoints that was used
+    before, metres, 0 = unknown.
     """
     observations = solved.observations
     _, depth = reprojection(observations, cameras, solved.T_map_cam, solved.points)
@@ -89,10 +110,13 @@ def depth_growth(solved, cameras, keypoint_depth):
     return out
 
 
-def _grown(loop, index, growth, T_map_cam):
-    """The Loop with its motion in the new scale, and by how much the poses disagree with it."""
+def _grown(
+    loop: Loop, index: Mapping[int, int], growth: np.ndarray, T_map_cam: np.ndarray
+) -> Loop:
+    """Return the Loop with its motion in the new scale and its residual with the poses."""
+    assert loop.T_source_target is not None and loop.information is not None
     source, target = index[loop.source_id], index[loop.target_id]
-    # both depths took part in measuring it
+    # The motion was measured with the depth of both keyframes.
     factor = float(np.sqrt(growth[source] * growth[target]))
     motion = np.array(loop.T_source_target, float)
     motion[:3, 3] *= factor

@@ -1,44 +1,48 @@
-"""Matches between pairs of keyframes, found once: all of them in the store, those used last in
-memory too.
+"""Matches between pairs of keyframes, computed once: all are in the store, the most recently used
+in memory too.
 """
 
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import poselib
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from vggt3_ros.features.frame import Frame
 from vggt3_ros.features.matching import mutual_nearest
 from vggt3_ros.store.arrays import to_bytes
+from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.system.bounded_cache import BoundedCache
 
 NAME, VERSION = "matches", "1"
 EPIPOLAR_PX = 1.5
 LEAST_MATCHES = 20
-OVERHEAD = 200  # bytes of a small array beside its data
+OVERHEAD = 200  # bytes of a small array besides its data
+
+Known = dict[str, np.ndarray]  # "target/fingerprint" -> (M, 2) uint16
 
 
 class PairMatches:
-    """frames: FrameSource, or any function from a keyframe id to its Frame: then nothing is kept
-    in a store. limit: bytes in memory.
+    """Match pairs of keyframes. frames: FrameSource, or any function from an id to a Frame; then
+    nothing is kept in a store. limit: bytes held in memory.
     """
 
-    def __init__(self, frames, limit):
-        self.frames, self._held = frames, BoundedCache(limit)
-        self._store, self._version = (
-            getattr(frames, "store", None),
-            f"{VERSION}/{getattr(frames, 'version', '')}",
-        )
+    def __init__(self, frames: Callable[[int], Frame], limit: int) -> None:
+        self.frames = frames
+        self._held: BoundedCache[int, Known] = BoundedCache(limit)
+        self._store: KeyframeStore | None = getattr(frames, "store", None)
+        self._version = f"{VERSION}/{getattr(frames, 'version', '')}"
 
     @property
-    def nbytes(self):
-        """What is held in memory."""
+    def nbytes(self) -> int:
+        """Bytes held in memory."""
         return self._held.nbytes
 
-    def __call__(self, source, target):
-        """Keyframe ids -> (M, 2) uint16 keypoint indices that agree on an epipolar geometry; none
-        where too few do.
+    def __call__(self, source: int, target: int) -> np.ndarray:
+        """Return the matches of two keyframes, given by id: (M, 2) uint16 keypoint indices that
+        agree on an epipolar geometry; none when there are fewer than LEAST_MATCHES.
         """
         known = self._held.get(source)
         if known is None:
@@ -52,13 +56,15 @@ class PairMatches:
                 self._store.put_cache(source, NAME, self._version, to_bytes(known))
         return known[key]
 
-    def _hold(self, source, known):
+    def _hold(self, source: int, known: Known) -> None:
         self._held.put(
             source, known, sum(matches.nbytes + OVERHEAD for matches in known.values()) + OVERHEAD
         )
 
-    def _read(self, source):
-        """{target/fingerprint: matches} from the store; what is damaged there is made again."""
+    def _read(self, source: int) -> Known:
+        """Read a keyframe's matches from the store; none when they are damaged, since they can be
+        computed again.
+        """
         blob = None if self._store is None else self._store.get_cache(source, NAME, self._version)
         try:
             found = (
@@ -75,7 +81,7 @@ class PairMatches:
         except (SafetensorError, ValueError):
             return {}
 
-    def _matched(self, source, target):
+    def _matched(self, source: int, target: int) -> np.ndarray:
         first, second = self.frames(source), self.frames(target)
         matches = mutual_nearest(first.features, second.features)[0]
         if len(matches) >= LEAST_MATCHES:
@@ -94,6 +100,8 @@ class PairMatches:
         return (matches if len(matches) >= LEAST_MATCHES else matches[:0]).astype(np.uint16)
 
 
-def _fingerprint(frame):
-    """Of a Frame's keypoints: the same id may name another keyframe, in a map that was merged."""
+def _fingerprint(frame: Frame) -> str:
+    """Return a checksum of a Frame's keypoints: in a merged map the same id may name another
+    keyframe.
+    """
     return f"{zlib.crc32(np.ascontiguousarray(frame.features.keypoints).tobytes()):08x}{len(frame.features.keypoints):04x}"

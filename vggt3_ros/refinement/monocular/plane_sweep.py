@@ -1,15 +1,16 @@
-"""Depth of a keyframe without a depth camera: plane sweep against posed neighbours, coarse on
-features, fine on image patches.
+"""Estimate the depth of a keyframe without a depth camera: a plane sweep against posed neighbours,
+coarse on features, fine on image patches.
 
 Coarse: XFeat's dense maps (1/8 of the image) are compared on planes of constant depth (Collins,
-CVPR 1996); features are forgiving, so the whole depth range can be searched. Fine: around the
-coarse surface, 7x7 patches at half resolution are compared by zero-mean normalized
+CVPR 1996). Features tolerate misalignment, so the whole depth range can be searched. Fine: around
+the coarse surface, 7x7 patches at half resolution are compared by zero-mean normalized
 cross-correlation. Both volumes are regularised by semi-global matching (Hirschmuller, PAMI 2008)
-and read off between planes by a parabola. Sharp: patches of the whole image, laid along the
-surface found so far, correct it within a pixel. Everything is in inverse depth, in which errors
-are even.
+and interpolated between planes by a parabola. Sharp: patches at full resolution that follow the
+surface found so far correct it within a pixel. Everything is in inverse depth, in which errors are
+uniform.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -18,24 +19,26 @@ import torch
 import torch.nn.functional as F
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.camera import Camera
 
 PATCH = 7
-FINE_STEPS = 12  # hypotheses to either side of the coarse surface
-FINE_STEP_PX = 0.6  # between two of them, in the neighbour that moves most
-# the same of the last comparison, in pixels of the whole image
+FINE_STEPS = 12  # hypotheses on either side of the coarse surface
+FINE_STEP_PX = 0.6  # between two hypotheses, in the neighbour with the largest parallax
+# rounds, and as above, of the sharp comparison; in pixels of the full resolution
 SHARP_ROUNDS, SHARP_STEPS, SHARP_STEP_PX = 2, 2, 0.5
-COARSE_PENALTIES = 0.03, 0.25  # of a step of one plane, of a larger one, in units of similarity
+# penalties of a change by one plane, and by more, in units of similarity
+COARSE_PENALTIES = 0.03, 0.25
 FINE_PENALTIES = 0.06, 0.4
 TINY = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class SweepView:
-    """A posed image: camera without distortion, gray (H, W) uint8, dense (C, h, w) features,
+    """A posed image. camera: without distortion. gray (H, W) uint8. dense (C, h, w): features.
     T_map_cam (4, 4).
     """
 
-    camera: object
+    camera: Camera
     gray: np.ndarray
     dense: np.ndarray
     T_map_cam: np.ndarray
@@ -43,9 +46,11 @@ class SweepView:
 
 @dataclass(frozen=True, eq=False)
 class InverseDepth:
-    """At half resolution: inverse (H/2, W/2) float32 1/m; similarity there, averaged over the
-    better half of the neighbours, in [-1, 1]; step: the inverse depth that moves a pixel of that
-    resolution by one in the neighbour that moves most, 1/m.
+    """The result of a sweep, at half resolution.
+
+    inverse (H/2, W/2) float32: inverse depth, 1/m. similarity (H/2, W/2) float32: the mean over
+    the better half of the neighbours, in [-1, 1]. step: the change of inverse depth, 1/m, that
+    moves a point by one pixel of that resolution in the neighbour with the largest parallax.
     """
 
     inverse: np.ndarray
@@ -54,9 +59,16 @@ class InverseDepth:
 
 
 @torch.inference_mode()
-def sweep(reference, neighbours, near, far, planes=64, device="cpu"):
-    """SweepView and its neighbours -> InverseDepth, searched from `near` to `far` metres.
-    Neighbours need a baseline.
+def sweep(
+    reference: SweepView,
+    neighbours: Sequence[SweepView],
+    near: float,
+    far: float,
+    planes: int = 64,
+    device: torch.device | str = "cpu",
+) -> InverseDepth:
+    """Estimate the inverse depth of `reference` between `near` and `far` metres. The neighbours
+    must have a baseline.
     """
     device = torch.device(device)
     inverse = torch.linspace(1 / far, 1 / near, planes, device=device)
@@ -68,7 +80,15 @@ def sweep(reference, neighbours, near, far, planes=64, device="cpu"):
     return InverseDepth(fine.cpu().numpy(), similarity.cpu().numpy(), step)
 
 
-def _coarse(reference, neighbours, inverse, device):
+def _coarse(
+    reference: SweepView,
+    neighbours: Sequence[SweepView],
+    inverse: torch.Tensor,
+    device: torch.device,
+) -> torch.Tensor:
+    """Return the inverse depth (h, w) at the resolution of the features, on planes `inverse`
+    (D,).
+    """
     dense = _unit(reference.dense, device)
     height, width = dense.shape[1:]
     volumes = []
@@ -76,8 +96,8 @@ def _coarse(reference, neighbours, inverse, device):
         other = _unit(view.dense, device)
         rays, shift = _epipolar(reference, view, (width, height), other.shape[:0:-1], device)
         at = rays.reshape(3, -1, 1) + shift[:, None, None] * inverse  # (3, h w, D)
-        # All cells with all cells, then a look-up: a tenth of the time of sampling 64 features on
-        # every plane.
+        # Correlating all pairs of cells and looking values up takes a tenth of the time of
+        # sampling 64 features on every plane.
         similarity = _looked_up(
             dense.flatten(1).T @ other.flatten(1), at, other.shape[2], other.shape[1]
         )
@@ -87,7 +107,16 @@ def _coarse(reference, neighbours, inverse, device):
     return inverse[0] + index * (inverse[1] - inverse[0])
 
 
-def _fine(reference, neighbours, coarse, limits, device):
+def _fine(
+    reference: SweepView,
+    neighbours: Sequence[SweepView],
+    coarse: torch.Tensor,
+    limits: tuple[float, float],
+    device: torch.device,
+) -> tuple[torch.Tensor, float]:
+    """Return the inverse depth (H/2, W/2), searched around the coarse one, and the `step` of
+    InverseDepth.
+    """
     gray = _half(reference.gray, device)
     height, width = gray.shape[-2:]
     start = F.interpolate(
@@ -110,7 +139,7 @@ def _fine(reference, neighbours, coarse, limits, device):
                 - _pixels(rays + start * shift[:, None, None]),
             )
         )
-    # pixels per 1/m
+    # parallax, in pixels per 1/m
     per_inverse = (
         max(float(torch.median(torch.linalg.vector_norm(d, dim=0))) for _, _, d in moved) / 1e-3
     )
@@ -127,16 +156,22 @@ def _fine(reference, neighbours, coarse, limits, device):
     return (start + (index - FINE_STEPS) * step).clamp(*limits), step / FINE_STEP_PX
 
 
-def _sharpened(reference, neighbours, fine, step, limits, device):
-    """The fine surface once more with patches of the whole image, which follow it; what lies
-    within a pixel of it is compared.
+def _sharpened(
+    reference: SweepView,
+    neighbours: Sequence[SweepView],
+    fine: torch.Tensor,
+    step: float,
+    limits: tuple[float, float],
+    device: torch.device,
+) -> list[torch.Tensor]:
+    """Refine the fine surface, within a pixel, with patches at full resolution that follow it.
 
-    step: as in InverseDepth, of the half resolution, at which inverse depth and similarity (H/2,
-    W/2) are returned.
+    step: as in InverseDepth, of the half resolution. Return inverse depth and similarity, both
+    (H/2, W/2).
     """
     gray = _whole(reference.gray, device)
     height, width = gray.shape[-2:]
-    # patches that follow noise compare noise
+    # Patches must follow the surface, not its noise.
     smooth = torch.from_numpy(cv2.medianBlur(fine.cpu().numpy(), 5)).to(device)
     start = F.interpolate(
         smooth[None, None], size=(height, width), mode="bilinear", align_corners=False
@@ -159,23 +194,37 @@ def _sharpened(reference, neighbours, fine, step, limits, device):
     ]
 
 
-def _correlation(gray, other, rays, shift, inverse):
-    """Zero-mean normalized cross-correlation (D, H, W) of patches of gray (1, 1, H, W) with those
-    of `other` at inverse depths (D, H, W); NaN outside.
+def _correlation(
+    gray: torch.Tensor,
+    other: torch.Tensor,
+    rays: torch.Tensor,
+    shift: torch.Tensor,
+    inverse: torch.Tensor,
+) -> torch.Tensor:
+    """Return the zero-mean normalized cross-correlation (D, H, W) of patches of gray (1, 1, H, W)
+    with those of `other` at inverse depths (D, H, W); NaN outside of `other`.
     """
     mean, variance = _patch_statistics(gray)
-    # (D, 1, H, W)
+    # sampled: (D, 1, H, W)
     sampled, inside = _sample(other, rays[None] + inverse[:, None] * shift[:, None, None])
     other_mean, other_variance = _patch_statistics(sampled)
     covariance = _box(sampled * gray) - other_mean * mean
-    # 1 grey level of noise
+    # + 1.0: noise of one grey level
     similarity = covariance / torch.sqrt((variance + 1.0) * (other_variance + 1.0))
     return torch.where(inside, similarity[:, 0], torch.nan)
 
 
-def _epipolar(reference, view, size, other_size, device):
-    """A pixel x of the reference at inverse depth w lies at rays(x) + w shift in the other image
-    (homogeneous): (3, h, w), (3,).
+def _epipolar(
+    reference: SweepView,
+    view: SweepView,
+    size: tuple[int, int],
+    other_size: tuple[int, ...],
+    device: torch.device,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return rays (3, h, w) and shift (3,): a pixel x of the reference at inverse depth w appears
+    at rays(x) + w shift, homogeneous, in the other image.
+
+    size, other_size: (width, height) of the two images.
     """
     T_view_reference = se3.inverse(view.T_map_cam) @ reference.T_map_cam
     matrix, other = reference.camera.scaled(*size).matrix, view.camera.scaled(*other_size).matrix
@@ -189,12 +238,14 @@ def _epipolar(reference, view, size, other_size, device):
     )
 
 
-def _pixels(homogeneous):
+def _pixels(homogeneous: torch.Tensor) -> torch.Tensor:
     return homogeneous[:2] / homogeneous[2].clamp(min=TINY)
 
 
-def _sample(image, at):
-    """image (1, C, h, w) at homogeneous (D, 3, H, W) -> (D, C, H, W), inside (D, H, W)."""
+def _sample(image: torch.Tensor, at: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sample image (1, C, h, w) at homogeneous pixels (D, 3, H, W). Return the samples (D, C, H,
+    W) and the mask (D, H, W) of those inside the image.
+    """
     height, width = image.shape[-2:]
     z = at[:, 2]
     x, y = at[:, 0] / z.clamp(min=TINY), at[:, 1] / z.clamp(min=TINY)
@@ -205,9 +256,11 @@ def _sample(image, at):
     ), inside
 
 
-def _looked_up(similarity, at, width, height):
-    """similarity (P, height width) of P cells with all of another image, at homogeneous (3, P, D)
-    in it -> (P, D), NaN outside.
+def _looked_up(
+    similarity: torch.Tensor, at: torch.Tensor, width: int, height: int
+) -> torch.Tensor:
+    """Interpolate similarity (P, height width), of P cells with all cells of another image, at
+    homogeneous positions (3, P, D) in that image. Return (P, D), NaN outside.
     """
     x, y = at[0] / at[2].clamp(min=TINY), at[1] / at[2].clamp(min=TINY)
     inside = (at[2] > TINY) & (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
@@ -225,30 +278,36 @@ def _looked_up(similarity, at, width, height):
     return torch.where(inside, found, torch.nan)
 
 
-def _better_half(volumes):
-    """V of (D, H, W) similarities with NaN outside -> (D, H, W): mean of the better half of those
-    inside, so that a neighbour from which the surface is hidden has no say; 0 where no neighbour
-    sees it.
+def _better_half(volumes: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Average the better half of V similarity volumes (D, H, W) with NaN outside, so that a
+    neighbour from which the surface is hidden does not matter. The result is 0 where no neighbour
+    sees the surface.
     """
     ordered = [volume.nan_to_num(-2.0) for volume in volumes]
-    # sorting a few large arrays this way takes a third of what torch.sort does
+    # For a few large arrays this bubble sort takes a third of the time of torch.sort.
     for end in range(len(ordered) - 1, 0, -1):
         for i in range(end):
             ordered[i], ordered[i + 1] = (
                 torch.maximum(ordered[i], ordered[i + 1]),
                 torch.minimum(ordered[i], ordered[i + 1]),
             )
-    count = sum((volume > -1.5).to(torch.int8) for volume in ordered)
+    count = sum(
+        ((volume > -1.5).to(torch.int8) for volume in ordered),
+        start=torch.zeros((), dtype=torch.int8),
+    )
     half = (count + 1) // 2
     total = sum(
-        torch.where(half > rank, volume, 0)
-        for rank, volume in enumerate(ordered[: (len(ordered) + 1) // 2])
+        (
+            torch.where(half > rank, volume, 0)
+            for rank, volume in enumerate(ordered[: (len(ordered) + 1) // 2])
+        ),
+        start=torch.zeros(()),
     )
     return total / half.clamp(min=1)
 
 
-def _semi_global(similarity, small, large):
-    """(D, H, W) similarity -> summed path similarity over four directions."""
+def _semi_global(similarity: torch.Tensor, small: float, large: float) -> torch.Tensor:
+    """Sum the path similarities of (D, H, W) over four directions."""
     total = torch.zeros_like(similarity)
     for dim in (1, 2):
         line = similarity.movedim(dim, 0).transpose(1, 2).contiguous()  # (steps, across, D)
@@ -261,7 +320,7 @@ def _semi_global(similarity, small, large):
     return total
 
 
-def _path(line, small, large, reverse):
+def _path(line: torch.Tensor, small: float, large: float, reverse: bool) -> torch.Tensor:
     out = torch.empty_like(line)
     out[0] = line[0]
     for i in range(1, len(line)):
@@ -274,8 +333,10 @@ def _path(line, small, large, reverse):
     return out.flip(0) if reverse else out
 
 
-def _read_off(volume):
-    """(D, H, W) -> best plane between planes (H, W), its height."""
+def _read_off(volume: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the best index (H, W) of (D, H, W), interpolated between planes, and the value
+    there.
+    """
     best, index = volume.max(0)
     inner = index.clamp(1, len(volume) - 2)
     below, at, above = (volume.gather(0, (inner + k)[None])[0] for k in (-1, 0, 1))
@@ -284,13 +345,13 @@ def _read_off(volume):
     return torch.where(index == inner, inner + offset, index.float()), best
 
 
-def _patch_statistics(image):
+def _patch_statistics(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     mean = _box(image)
     return mean, (_box(image * image) - mean * mean).clamp(min=0)
 
 
-def _box(image):
-    """(D, 1, H, W) -> means over PATCH x PATCH."""
+def _box(image: torch.Tensor) -> torch.Tensor:
+    """Return the means of (D, 1, H, W) over PATCH x PATCH."""
     if image.device.type == "cpu":  # OpenCV takes a tenth of the time
         out = np.empty(image.shape, np.float32)
         for plane, mean in zip(image.numpy()[:, 0], out[:, 0]):
@@ -300,13 +361,13 @@ def _box(image):
     return F.avg_pool2d(rows, (PATCH, 1), 1, (PATCH // 2, 0), count_include_pad=False)
 
 
-def _whole(gray, device):
+def _whole(gray: np.ndarray, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(gray)).to(device).float()[None, None]
 
 
-def _half(gray, device):
+def _half(gray: np.ndarray, device: torch.device) -> torch.Tensor:
     return F.avg_pool2d(_whole(gray, device), 2)
 
 
-def _unit(dense, device):
+def _unit(dense: np.ndarray, device: torch.device) -> torch.Tensor:
     return F.normalize(torch.from_numpy(np.ascontiguousarray(dense)).to(device).float(), dim=0)

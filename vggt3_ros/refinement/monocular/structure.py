@@ -1,66 +1,85 @@
 """Structure from motion for keyframes without a depth camera: sparse depth to close loops with, a
-bundle adjustment over all, dense depth.
+bundle adjustment over all keyframes, and dense depth.
 
-Metric scale comes from the odometry. The order: tracks of neighbours in time and their bundle give
-keypoints depth; loops are then closed as with a depth camera; the tracks that loops add go into a
-bundle over everything, which holds the true shape; planes are swept at its poses; map, memory and
-localization go on as if a sensor had measured that depth.
+Metric scale comes from the odometry. The steps are: tracks of neighbours in time and their bundle
+give depth to keypoints; loops are closed as with a depth camera; the tracks that loops add enter a
+bundle over everything, which determines the shape; planes are swept at its poses. Map, memory and
+localization then work as if a sensor had measured that depth.
 """
 
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
+from vggt3_ros.config import BackendConfig
+from vggt3_ros.features.frame import Frame, FrameSource
 from vggt3_ros.geometry import se3
-from vggt3_ros.refinement import pose_graph
-from vggt3_ros.refinement.closing import odometry_noise
+from vggt3_ros.refinement.closing import Closing
 from vggt3_ros.refinement.monocular import bundle
 from vggt3_ros.refinement.monocular.bundle_closing import depth_growth, in_poses_of
 from vggt3_ros.refinement.monocular.consistent_depth import consistent
 from vggt3_ros.refinement.monocular.odometry_scale import motion_noise, odometry_scale
 from vggt3_ros.refinement.monocular.pair_matches import LEAST_MATCHES, PairMatches
-from vggt3_ros.refinement.monocular.plane_sweep import SweepView, sweep
+from vggt3_ros.refinement.monocular.plane_sweep import InverseDepth, SweepView, sweep
 from vggt3_ros.refinement.monocular.sweeps import Neighbourhood, Sweeps
 from vggt3_ros.refinement.monocular.tracks import build_tracks, reprojection
+from vggt3_ros.refinement.odometry_steps import odometry_noise
+from vggt3_ros.refinement.pose_graph import Edge
+from vggt3_ros.store.stored_poses import StoredPoses
+from vggt3_ros.system.stages import Stages
 
 SPAN = 5  # neighbours in time that are matched
-MOST = 0.9  # of the keyframes without depth: the camera has none
-SWEEPS, MATCHES = 1 / 8, 1 / 16  # of resources.frame_cache_mb, besides
+MOST = 0.9  # share of keyframes without depth from which on the camera has none
+# memory for sweeps and matches, as shares of resources.frame_cache_mb and in addition to it
+SWEEPS, MATCHES = 1 / 8, 1 / 16
+
+Step = Callable[[float], object]
 
 
 class Structure:
-    """frames: FrameSource, which gets the dense depth; any function from id to Frame where nothing
-    is swept. Matches and sweeps are kept in its store, a share of them in memory.
+    """Structure from motion over the keyframes of `frames`, which are given the dense depth.
+
+    frames: FrameSource, or any function from an id to a Frame when :meth:`dense` is not called.
+    Matches and sweeps are kept in its store, a part of them in memory.
     """
 
-    def __init__(self, frames, config, device):
+    def __init__(
+        self, frames: FrameSource, config: BackendConfig, device: torch.device | str
+    ) -> None:
         self.frames, self.config, self.device = frames, config, device
         limit = config.resources.frame_cache_mb * 2**20
-        # (source id, target id) -> (M, 2) keypoint indices
-        self.matched = PairMatches(frames, MATCHES * limit)
+        self.matched = PairMatches(frames, int(MATCHES * limit))
         self.sweeps = Sweeps(
             getattr(frames, "store", None),
             f"{getattr(frames, 'version', '')}/{config.depth.planes}",
-            SWEEPS * limit,
+            int(SWEEPS * limit),
         )
 
-    def serves(self, ids):
-        """Whether these keyframes are to get depth here: depth.estimate. What a camera with depth
-        now and then lacks is not worth it.
+    def serves(self, ids: Collection[int]) -> bool:
+        """Tell whether the keyframes are to get depth from motion, as depth.estimate says. With
+        "auto" a camera that measures depth now and then is left as it is.
         """
         choice = self.config.depth.estimate
         if choice != "auto":
             return choice == "always" and bool(self.wanted(ids))
         return len(self.frames.store.without_depth().intersection(ids)) >= MOST * len(ids)
 
-    def wanted(self, ids):
-        """Keyframe ids whose depth no sensor measured."""
+    def wanted(self, ids: Iterable[int]) -> list[int]:
+        """Return those of the keyframe ids whose depth no sensor measured."""
         return [i for i in ids if not (frame := self.frames(i)).has_depth or frame.estimated]
 
-    def closed(self, poses, close, stages):
-        """The whole of it: StoredPoses, close(frames(id) -> Frame) -> Closing, which is called
-        once -> the Closing of the bundle over all. The frames have dense depth from then on.
-        stages(name): see system.stages.
+    def closed(
+        self,
+        poses: StoredPoses,
+        close: Callable[[Callable[[int], Frame]], Closing],
+        stages: Stages,
+    ) -> Closing:
+        """Run all steps; return the Closing of the bundle over all keyframes. The frames have
+        dense depth from then on.
+
+        close(frames) closes the loops with the Frames that frames(id) returns; it is called once.
         """
         with stages("structure") as step:
             frames = self.sparse(poses, step)
@@ -71,21 +90,21 @@ class Structure:
             self.dense(poses, solved, step)
         return closing
 
-    def sparse(self, poses, step):
-        """StoredPoses -> frames(id) -> Frame, those without depth having that of the tracks of
-        their neighbours in time.
+    def sparse(self, poses: StoredPoses, step: Step) -> Callable[[int], Frame]:
+        """Bundle the tracks of neighbours in time. Return frames(id) -> Frame, where keyframes
+        without depth have that of their tracks.
         """
         ids = [int(i) for i in poses.ids]
         pairs = [(i, j) for i in range(len(ids)) for j in range(max(0, i - SPAN), i)]
         solved = self._bundle(poses, pairs, poses.T_odom_cam, (), lambda done: step(0.9 * done))
         cameras = [self.frames(i).camera for i in ids]
         _, depth = reprojection(solved.observations, cameras, solved.T_map_cam, solved.points)
-        known = {}
+        known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         for index, keyframe_id in enumerate(ids):
             of = solved.observations.image == index
             known[keyframe_id] = solved.observations.keypoint[of], depth[of]
 
-        def frame_of(keyframe_id):
+        def frame_of(keyframe_id: int) -> Frame:
             frame = self.frames(keyframe_id)
             if frame.has_depth:
                 return frame
@@ -97,10 +116,18 @@ class Structure:
         step(1.0)
         return frame_of
 
-    def bundled(self, poses, closing, frames, step):
-        """After the loops are closed, by what frames(id) of :meth:`sparse` had: StoredPoses,
-        Closing -> (Bundle over all tracks, in the scale of the odometry, the Closing in its poses,
-        with covariances that the scale is part of).
+    def bundled(
+        self,
+        poses: StoredPoses,
+        closing: Closing,
+        frames: Callable[[int], Frame],
+        step: Step,
+    ) -> tuple[bundle.Bundle, Closing]:
+        """Bundle all tracks, those across the loops included.
+
+        frames: what :meth:`sparse` returned, and the loops were closed with. Return (Bundle in the
+        scale of the odometry, the Closing with its poses, and with covariances that include the
+        uncertainty of scale).
         """
         index = {int(keyframe_id): i for i, keyframe_id in enumerate(poses.ids)}
         pairs = {(i, j) for i in range(len(index)) for j in range(max(0, i - SPAN), i)}
@@ -110,14 +137,16 @@ class Structure:
             for a, b in ((index[loop.source_id], index[loop.target_id]) for loop in accepted)
         }
         measured = [
-            pose_graph.Edge(
+            Edge(
                 index[loop.source_id],
                 index[loop.target_id],
                 loop.T_source_target,
                 loop.information,
             )
             for loop in accepted
-            if not self.wanted((loop.source_id, loop.target_id))
+            if loop.T_source_target is not None
+            and loop.information is not None
+            and not self.wanted((loop.source_id, loop.target_id))
         ]
         noise = odometry_noise(poses, self.config.pose_graph)
         believed = noise if closing.odometry_noise is None else closing.odometry_noise
@@ -140,22 +169,27 @@ class Structure:
             [frames(int(i)).keypoint_depth for i in poses.ids],
         )
         wanted = set(self.wanted([int(i) for i in poses.ids]))
-        # what a sensor measured is what it is
+        # measured depth does not change with the scale
         growth[[int(i) not in wanted for i in poses.ids]] = 1.0
         return solved, in_poses_of(closing, poses, solved, scale, growth)
 
-    def dense(self, poses, solved, step):
-        """Sweep every keyframe without measured depth whose neighbourhood changed, keep what its
-        neighbours confirm.
+    def dense(self, poses: StoredPoses, solved: bundle.Bundle, step: Step) -> None:
+        """Sweep every keyframe without measured depth whose neighbourhood has changed, and keep
+        what its neighbours confirm.
         """
         ids = [int(i) for i in poses.ids]
         wanted = set(self.wanted(ids))
-        around = {i: self._neighbourhood(ids, k, solved) for k, i in enumerate(ids) if i in wanted}
         around = {
-            i: neighbourhood for i, neighbourhood in around.items() if neighbourhood is not None
+            i: neighbourhood
+            for k, i in enumerate(ids)
+            if i in wanted and (neighbourhood := self._neighbourhood(ids, k, solved)) is not None
         }
-        scale = {i: self.sweeps.scale(i, neighbourhood) for i, neighbourhood in around.items()}
-        todo = [i for i in around if scale[i] is None]
+        scale = {
+            i: grown
+            for i, neighbourhood in around.items()
+            if (grown := self.sweeps.scale(i, neighbourhood)) is not None
+        }
+        todo = [i for i in around if i not in scale]
         for done, keyframe_id in enumerate(todo):
             step(0.9 * done / len(todo))
             neighbourhood = around[keyframe_id]
@@ -174,14 +208,14 @@ class Structure:
         for done, keyframe_id in enumerate(around):
             step(0.9 + 0.1 * done / len(around))
             neighbours = [
-                (self.sweeps.get(i, scale[i]), self.frames(i).camera, T_map_cam[i])
+                (self._swept(i, scale[i]), self.frames(i).camera, T_map_cam[i])
                 for i in around[keyframe_id].ids
                 if i in around
             ]
             self.frames.estimate(
                 keyframe_id,
                 *consistent(
-                    self.sweeps.get(keyframe_id, scale[keyframe_id]),
+                    self._swept(keyframe_id, scale[keyframe_id]),
                     self.frames(keyframe_id).camera,
                     T_map_cam[keyframe_id],
                     neighbours,
@@ -189,9 +223,23 @@ class Structure:
             )
         step(1.0)
 
-    def _bundle(self, poses, pairs, initial, edges, step, noise=None):
+    def _swept(self, keyframe_id: int, scale: float) -> InverseDepth:
+        swept = self.sweeps.get(keyframe_id, scale)
+        if swept is None:
+            raise RuntimeError(f"the sweep of keyframe {keyframe_id} cannot be read back")
+        return swept
+
+    def _bundle(
+        self,
+        poses: StoredPoses,
+        pairs: Sequence[tuple[int, int]],
+        initial: np.ndarray,
+        edges: Sequence[Edge],
+        step: Step,
+        noise: np.ndarray | None = None,
+    ) -> bundle.Bundle:
         ids = [int(i) for i in poses.ids]
-        matches = {}
+        matches: dict[tuple[int, int], np.ndarray] = {}
         for done, (i, j) in enumerate(pairs):
             found = self.matched(ids[i], ids[j])
             if len(found):
@@ -215,9 +263,11 @@ class Structure:
             poses.anchor,
         )
 
-    def _neighbourhood(self, ids, k, solved):
-        """Keyframes that share tracks with k under a useful angle, the best first, spread around
-        it; None without any.
+    def _neighbourhood(
+        self, ids: Sequence[int], k: int, solved: bundle.Bundle
+    ) -> Neighbourhood | None:
+        """Return the keyframes that share tracks with keyframe ids[k] at a useful angle, best
+        first; None when there is none.
         """
         observations, T_map_cam = solved.observations, solved.T_map_cam
         mine = np.flatnonzero(observations.image == k)
@@ -231,7 +281,8 @@ class Structure:
         shared[k] = 0
         baseline = np.linalg.norm(T_map_cam[:, :3, 3] - T_map_cam[k, :3, 3], axis=1)
         angle = baseline / np.median(seen)
-        # A tenth of the distance apart is best: less says little, more looks different.
+        # The best baseline is a tenth of the distance: a shorter one gives little parallax, from a
+        # longer one things look different.
         score = shared * np.exp(-np.square(np.log(np.maximum(angle, 1e-3) / 0.1)))
         score[shared < LEAST_MATCHES] = 0
         chosen = [
@@ -244,13 +295,13 @@ class Structure:
             tuple(ids[j] for j in chosen), motions, max(float(near), 0.1), float(far)
         )
 
-    def _view(self, keyframe_id, T):
+    def _view(self, keyframe_id: int, T: np.ndarray) -> SweepView:
         frame = self.frames(keyframe_id)
         return SweepView(frame.camera, frame.gray, frame.features.dense, T)
 
 
-def rescaled(solved, scale, anchor=0):
-    """The Bundle `scale` times as large, about the keyframe of index `anchor`."""
+def rescaled(solved: bundle.Bundle, scale: float, anchor: int = 0) -> bundle.Bundle:
+    """Return the Bundle enlarged by `scale` about the keyframe of index `anchor`."""
     origin = solved.T_map_cam[anchor, :3, 3]
     T_map_cam = solved.T_map_cam.copy()
     T_map_cam[:, :3, 3] = origin + scale * (T_map_cam[:, :3, 3] - origin)

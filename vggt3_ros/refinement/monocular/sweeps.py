@@ -1,7 +1,8 @@
-"""Plane sweeps of keyframes and what they were made against: all of them in the store, those used
-last in memory too.
+"""Plane sweeps of keyframes and what they were made against: all are in the store, the most
+recently used in memory too.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,29 +12,32 @@ from safetensors import SafetensorError
 from vggt3_ros.geometry import se3
 from vggt3_ros.refinement.monocular.plane_sweep import InverseDepth
 from vggt3_ros.store.arrays import to_bytes
+from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.system.bounded_cache import BoundedCache
 
 NAME, VERSION = "sweep", "1"
-# of the baseline; a neighbour that moved by more is swept against again
+# share of the baseline, and rad, by which a neighbour may move before a sweep is made again
 MOVED, TURNED = 0.02, np.radians(0.1)
-# a sweep is kept in 3 bytes a pixel: a hundredth of a pixel of parallax
+# A sweep is stored in 3 bytes per pixel, accurate to a hundredth of a pixel of parallax.
 INVERSE_STEPS, SIMILARITY_STEPS = 65535, 127
+
+Packed = tuple[np.ndarray, np.ndarray, np.ndarray]  # inverse, similarity, (low, high, step)
 
 
 @dataclass(frozen=True, eq=False)
 class Neighbourhood:
-    """What one keyframe is swept against: ids, T_reference_neighbour (V, 4, 4), the depth range
-    its tracks span.
+    """What one keyframe is swept against. ids: of the V neighbours. motions (V, 4, 4):
+    T_reference_neighbour. near, far: the depth range of its tracks, metres.
     """
 
-    ids: tuple
+    ids: tuple[int, ...]
     motions: np.ndarray
     near: float
     far: float
 
-    def scale_from(self, other):
-        """By how much this is larger than `other`, whose sweep then serves here too; None when
-        anything but the scale changed.
+    def scale_from(self, other: "Neighbourhood | None") -> float | None:
+        """Return the factor by which this is larger than `other`, whose sweep can then be reused;
+        None when more than the scale has changed.
         """
         if other is None or self.ids != other.ids:
             return None
@@ -45,23 +49,26 @@ class Neighbourhood:
 
 
 class Sweeps:
-    """store: KeyframeStore; version: of what the sweeps are made from; limit: bytes in memory. A
-    sweep stays with the Neighbourhood that it was made in, so that many small moves add up to a
-    new one.
+    """Keep sweeps with the Neighbourhood in which they were made, so that many small motions add
+    up to a new sweep.
+
+    version: of what the sweeps are made from. limit: bytes held
+    in memory.
     """
 
-    def __init__(self, store, version, limit):
-        self._store, self._version, self._held = store, f"{VERSION}/{version}", BoundedCache(limit)
-        self._made_in = {}  # keyframe id -> Neighbourhood: a few hundred bytes each
+    def __init__(self, store: KeyframeStore | None, version: str, limit: int) -> None:
+        self._store, self._version = store, f"{VERSION}/{version}"
+        self._held: BoundedCache[int, Packed] = BoundedCache(limit)
+        self._made_in: dict[int, Neighbourhood] = {}  # by keyframe id, a few hundred bytes each
 
     @property
-    def nbytes(self):
-        """What is held in memory."""
+    def nbytes(self) -> int:
+        """Bytes held in memory."""
         return self._held.nbytes
 
-    def scale(self, keyframe_id, neighbourhood):
-        """By how much lengths have grown since the keyframe was swept; None where it has to be
-        swept (again).
+    def scale(self, keyframe_id: int, neighbourhood: Neighbourhood) -> float | None:
+        """Return the factor by which lengths have grown since the keyframe was swept; None when it
+        has to be swept, or swept again.
         """
         if keyframe_id not in self._made_in:
             found = self._read(keyframe_id)
@@ -70,9 +77,9 @@ class Sweeps:
             self._made_in[keyframe_id] = found[0]
         return neighbourhood.scale_from(self._made_in[keyframe_id])
 
-    def get(self, keyframe_id, scale=1.0):
-        """The keyframe's InverseDepth where lengths have grown by `scale` since; None where there
-        is none.
+    def get(self, keyframe_id: int, scale: float = 1.0) -> InverseDepth | None:
+        """Return the keyframe's InverseDepth, given that lengths have grown by `scale` since it was
+        swept; None when it has not been.
         """
         packed = self._held.get(keyframe_id)
         if packed is None:
@@ -89,8 +96,8 @@ class Sweeps:
             float(step / scale),
         )
 
-    def put(self, keyframe_id, neighbourhood, swept):
-        """Keep the InverseDepth of a keyframe and the Neighbourhood that it was made in."""
+    def put(self, keyframe_id: int, neighbourhood: Neighbourhood, swept: InverseDepth) -> None:
+        """Keep the InverseDepth of a keyframe and the Neighbourhood in which it was made."""
         low, high = float(swept.inverse.min()), float(swept.inverse.max())
         inverse = np.rint((swept.inverse - low) * (INVERSE_STEPS / max(high - low, 1e-12))).astype(
             np.uint16
@@ -101,7 +108,7 @@ class Sweeps:
         scalars = np.array([low, high, swept.step])
         self._made_in[keyframe_id] = neighbourhood
         self._hold(keyframe_id, (inverse, similarity, scalars))
-        if self._store.read_only:
+        if self._store is None or self._store.read_only:
             return
         arrays = {
             "inverse": inverse,
@@ -113,12 +120,18 @@ class Sweeps:
         }
         self._store.put_cache(keyframe_id, NAME, self._version, to_bytes(arrays))
 
-    def _hold(self, keyframe_id, packed):
+    def _hold(self, keyframe_id: int, packed: Packed) -> None:
         self._held.put(keyframe_id, packed, packed[0].nbytes + packed[1].nbytes)
 
-    def _read(self, keyframe_id):
-        """(Neighbourhood, packed arrays), or None; what is damaged in the store is made again."""
-        blob = self._store.get_cache(keyframe_id, NAME, self._version)
+    def _read(self, keyframe_id: int) -> tuple[Neighbourhood, Packed] | None:
+        """Read a sweep from the store. Return None when there is none or it is damaged, since it
+        can be made again.
+        """
+        blob = (
+            None
+            if self._store is None
+            else self._store.get_cache(keyframe_id, NAME, self._version)
+        )
         try:
             arrays = (
                 None
@@ -135,8 +148,8 @@ class Sweeps:
             return None
 
 
-def _plausible(arrays):
-    """Whether the arrays of a sweep are what :meth:`Sweeps.put` writes."""
+def _plausible(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Tell whether the arrays are as :meth:`Sweeps.put` writes them."""
     ids, inverse, scalars = arrays["ids"], arrays["inverse"], arrays["scalars"]
     return (
         inverse.dtype == np.uint16

@@ -1,7 +1,8 @@
-"""Matches between pairs of keyframes -> tracks: the keypoints of several images that show one
-point of the scene; and its position.
+"""Link the matches between pairs of keyframes to tracks, the keypoints of several images that show
+one point of the scene, and triangulate them.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +10,13 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from vggt3_ros.geometry import se3
+from vggt3_ros.geometry.camera import Camera
 
 
 @dataclass(frozen=True, eq=False)
 class Observations:
-    """(M,) each: track, image index and keypoint index of what was seen; pixels (M, 2) float64.
-    Sorted by track.
+    """What the images saw of the tracks, sorted by track. track, image, keypoint (M,): indices.
+    pixels (M, 2) float64.
     """
 
     track: np.ndarray
@@ -23,12 +25,14 @@ class Observations:
     pixels: np.ndarray
 
     @property
-    def tracks(self):
+    def tracks(self) -> int:
+        """Number of tracks."""
         return int(self.track.max()) + 1 if len(self.track) else 0
 
-    def only(self, mask):
-        """Those under a mask (M,) whose track keeps two or more; tracks are numbered anew. ->
-        (Observations, old track numbers).
+    def only(self, mask: np.ndarray) -> "tuple[Observations, np.ndarray]":
+        """Select the observations in a mask (M,) whose tracks keep two or more of them.
+
+        The tracks are renumbered. Return (Observations, the old numbers of their tracks).
         """
         enough = np.bincount(self.track[mask], minlength=self.tracks) >= 2
         mask = mask & enough[self.track]
@@ -39,12 +43,14 @@ class Observations:
         ), kept
 
 
-def build_tracks(keypoints, matches):
-    """keypoints: list of (K, 2) pixels an image; matches: {(i, j): (M, 2) keypoint indices of i
-    and j} -> Observations.
+def build_tracks(
+    keypoints: Sequence[np.ndarray], matches: Mapping[tuple[int, int], np.ndarray]
+) -> Observations:
+    """Link matches to tracks, which are the connected components.
 
-    Tracks are connected components of the matches. One that holds two keypoints of one image is
-    wrong somewhere: those images' keypoints are left out, the rest stays.
+    keypoints: for each image, (K, 2) pixels. matches: {(i, j): (M, 2) indices of keypoints of
+    images i and j}. A component with two keypoints in one image contains a wrong match: its
+    keypoints in those images are left out, the others are kept.
     """
     start = np.concatenate([[0], np.cumsum([len(k) for k in keypoints])])
     edges = [
@@ -72,13 +78,15 @@ def build_tracks(keypoints, matches):
     return Observations(track, image[member], member - start[image[member]], pixels)
 
 
-def triangulate(observations, cameras, T_map_cam):
-    """Points (tracks, 3) in the map that are nearest to all their rays, and the widest angle
-    (tracks,) rad between two of them.
+def triangulate(
+    observations: Observations, cameras: Sequence[Camera], T_map_cam: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points (tracks, 3) in the map that are nearest to all their rays, and the widest
+    angle (tracks,) in rad between two of these.
 
-    Least squares of the distances to the rays (each weighted by 1 / its length at the second
-    round, which makes it one of angles). Points behind a camera or without parallax are as they
-    come: look at the angle and the reprojection.
+    The points minimize the squared distances to the rays; in a second round each is divided by the
+    distance from the camera, so that angles are minimized. Points behind a camera or without
+    parallax are not excluded: check the angle and the reprojection error.
     """
     rays = np.empty((len(observations.track), 3))
     for i in np.unique(observations.image):
@@ -106,9 +114,14 @@ def triangulate(observations, cameras, T_map_cam):
     return points, 2 * widest
 
 
-def reprojection(observations, cameras, T_map_cam, points):
-    """Pixels (M,) each observation is off; infinite behind the camera. And its depth (M,) metres
-    along z.
+def reprojection(
+    observations: Observations,
+    cameras: Sequence[Camera],
+    T_map_cam: np.ndarray,
+    points: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the reprojection error (M,) of each observation in pixels, infinite behind the camera,
+    and its depth (M,) in metres along z.
     """
     error, depth = np.full(len(observations.track), np.inf), np.zeros(len(observations.track))
     for i in np.unique(observations.image):
@@ -121,7 +134,7 @@ def reprojection(observations, cameras, T_map_cam, points):
     return error, depth
 
 
-def _sum_by_track(observations, values):
+def _sum_by_track(observations: Observations, values: np.ndarray) -> np.ndarray:
     out = np.zeros((observations.tracks, *values.shape[1:]))
     np.add.at(out, observations.track, values)
     return out

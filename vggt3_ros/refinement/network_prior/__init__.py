@@ -1,3 +1,3 @@
-"""What a feed-forward network says about the keyframes, checked against odometry and depth
+"""The predictions of a feed-forward network about the keyframes, checked against odometry and depth
 sensors.
 """

@@ -1,74 +1,93 @@
-"""The keyframes as the network sees them, kept from one refinement to the next: new ones are
-queried until it pays to map all again.
+"""The network's view of the keyframes, kept from one refinement to the next: new keyframes are
+queried in the mapped scene until there are enough of them to map all again.
 """
 
 import logging
 import shutil
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 from safetensors import SafetensorError
 
-from vggt3_ros.geometry.camera import undistort
-from vggt3_ros.network.keyframe_view import NetworkView
+from vggt3_ros.adapters.viewer import AdapterViewer
+from vggt3_ros.config import NetworkConfig
+from vggt3_ros.geometry.camera import Camera, undistort
+from vggt3_ros.network.keyframe_view import KeyframeViewer, NetworkView
 from vggt3_ros.network.values import SceneState
 from vggt3_ros.store.arrays import disk_errors, load_arrays, save_arrays
+from vggt3_ros.store.keyframes import KeyframeStore
 from vggt3_ros.store.npz import load_npz
 
-CHECKED = 8  # keyframes with measured depth whose depth is estimated too, to compare
-FOLDER = "network"  # beside the snapshots, so that who forgets them forgets this
+CHECKED = 8  # keyframes with measured depth whose depth is estimated too, for comparison
+FOLDER = "network"  # among the snapshots, so that it is removed with them
 KEYFRAMES_FILE, OLD_KEYFRAMES_FILE = "keyframes.safetensors", "keyframes.npz"
 ARRAYS = "ids", "T_network_cam", "confidence", "basis", "sensor_scale", "depth_scale"
 
 _log = logging.getLogger(__name__)
 
+Ids = tuple[int, ...]  # of keyframes
+Step = Callable[[float], None]
+
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A NetworkView of these keyframe ids, in order. basis: how many there were when they were
-    mapped.
+    """The NetworkView of keyframes `ids`, in order. basis: how many keyframes there were when they
+    were mapped.
     """
 
-    ids: tuple
+    ids: Ids
     view: NetworkView
     basis: int
 
 
 class NetworkScene:
-    """viewer: network.keyframe_view.KeyframeViewer, or what has its map() and pose_convention;
-    store: KeyframeStore; config: NetworkConfig.
+    """The network's view of a store's keyframes. :meth:`save` keeps it on disk for the next start.
 
-    Kept on disk with `save`, and there again at the next start: last, the Seen keyframes, or None;
-    sensor_scale: (metres per unit, relative standard deviation) by depth sensors, or None;
-    depth_scale: metres per unit of the depth handed out, or None.
+    viewer: KeyframeViewer, AdapterViewer or an object with the same methods. last: the Seen
+    keyframes, or None. sensor_scale: (metres per unit, relative standard deviation) according to
+    depth sensors, or None. depth_scale: metres per unit in the depth given to the frames, or None.
     """
 
-    def __init__(self, viewer, store, config):
+    def __init__(
+        self,
+        viewer: KeyframeViewer | AdapterViewer,
+        store: KeyframeStore,
+        config: NetworkConfig,
+    ) -> None:
         self.viewer, self.store, self.config = viewer, store, config
-        self.last = self.sensor_scale = self.depth_scale = None
-        self._T_odom_cam = {}
+        self.last: Seen | None = None
+        self.sensor_scale: tuple[float, float] | None = None
+        self.depth_scale: float | None = None
+        self._T_odom_cam: dict[int, np.ndarray] = {}
         try:
             self._load(store.snapshots / FOLDER)
         except FileNotFoundError:
             pass
         except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
             _log.warning(
-                "the network maps the keyframes anew: %s cannot be read: %s",
+                "the network maps all keyframes again, since %s cannot be read: %s",
                 store.snapshots / FOLDER,
                 error,
             )
 
-    def look(self, ids, without_depth, step, T_odom_cam=None):
-        """Keyframe ids in order, the set of those that need depth -> (Seen, whether all were
-        mapped anew). T_odom_cam (N, 4, 4): by the odometry, for a network that takes poses.
+    def look(
+        self,
+        ids: Sequence[int],
+        without_depth: set[int],
+        step: Step,
+        T_odom_cam: np.ndarray,
+    ) -> tuple[Seen, bool]:
+        """Update the view to the keyframes `ids`. Return (Seen, whether all were mapped again).
 
-        The view has depth of what was looked at now and needs it. step(fraction) may raise to
-        stop. Raises NotEnoughMemory.
+        without_depth: ids of those that need depth; the view has it for those that were processed
+        now. T_odom_cam (N, 4, 4): odometry, for a network that takes poses. step(fraction) may
+        raise to stop. Raises NotEnoughMemory.
         """
-        last, self._T_odom_cam = (
-            self.last,
-            dict(zip(ids, T_odom_cam)) if T_odom_cam is not None else {},
-        )
+        ids, last = tuple(ids), self.last
+        self._T_odom_cam = dict(zip(ids, T_odom_cam))
         new = tuple(i for i in ids if last is None or i not in set(last.ids))
         mapped = (
             last is None
@@ -76,7 +95,7 @@ class NetworkScene:
             or len(ids) > (1 + self.config.growth) * last.basis
             or (bool(new) and last.view.scene is None)
         )
-        if mapped:
+        if last is None or mapped:
             seen = self._map(ids, without_depth, step)
         else:
             seen = self._with(last, new, without_depth, step) if new else last
@@ -84,9 +103,10 @@ class NetworkScene:
         self.last = replace(seen, view=replace(seen.view, depth={}))
         return seen, mapped
 
-    def save(self):
+    def save(self) -> None:
+        """Write the view beside the snapshots, if the network has a scene."""
         last = self.last
-        if last.view.scene is None:
+        if last is None or last.view.scene is None:
             return
         partial, folder = (self.store.snapshots / name for name in (FOLDER + ".partial", FOLDER))
         shutil.rmtree(partial, ignore_errors=True)
@@ -107,35 +127,38 @@ class NetworkScene:
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
 
-    def _load(self, folder):
+    def _load(self, folder: Path) -> None:
         scene = SceneState.load(folder / "scene.safetensors")
         if scene.network != self.viewer.fingerprint():
-            raise ValueError("another network made it")
+            raise ValueError("it was made by another network")
         arrays, pose_convention = _read(folder)
         if pose_convention != self.viewer.pose_convention:
             raise ValueError(
                 f"its poses were read as {pose_convention}, network.pose_convention is {self.viewer.pose_convention}"
             )
         ids = tuple(map(int, arrays["ids"]))
-        if arrays["T_network_cam"].shape != (len(ids), 4, 4) or arrays["confidence"].shape != (
-            len(ids),
+        if (
+            arrays["T_network_cam"].shape != (len(ids), 4, 4)
+            or arrays["confidence"].shape != (len(ids),)
+            or len(arrays["sensor_scale"]) not in (0, 2)
         ):
-            raise ValueError("its sizes do not agree")
+            raise ValueError("the sizes of its arrays do not agree")
         view = NetworkView(
             arrays["T_network_cam"], arrays["confidence"], {}, scene, self.viewer.pose_convention
         )
-        self.sensor_scale = tuple(map(float, arrays["sensor_scale"])) or None
+        sensor_scale = tuple(map(float, arrays["sensor_scale"]))
+        self.sensor_scale = (sensor_scale[0], sensor_scale[1]) if sensor_scale else None
         self.depth_scale = next(map(float, arrays["depth_scale"].ravel()), None)
         self.last = Seen(ids, view, int(arrays["basis"]))
 
-    def place(self, image, camera):
-        """Pose (4, 4) of an image (height, width, 3) uint8 RGB in the network's frame; None where
-        it says nothing.
+    def place(self, image: np.ndarray, camera: Camera) -> np.ndarray | None:
+        """Return the pose (4, 4) of an image (height, width, 3) uint8 RGB in the network's frame;
+        None when there is no scene or the network gives none.
         """
         last = self.last
         if last is None or last.view.scene is None:
             return None
-        view = self.viewer.place(
+        view = self._placed(
             lambda _: undistort(image, camera),
             [camera],
             (),
@@ -144,7 +167,8 @@ class NetworkScene:
         )
         return view.T_network_cam[0] if view.confidence[0] > 0 else None
 
-    def _map(self, ids, without_depth, step):
+    def _map(self, ids: Ids, without_depth: set[int], step: Step) -> Seen:
+        """Map the keyframes, at most max_keyframes of them at once; query the others."""
         limit = self.config.max_keyframes
         chosen = (
             ids
@@ -169,14 +193,14 @@ class NetworkScene:
             else seen
         )
 
-    def _with(self, seen, ids, without_depth, step):
-        """`seen` and more keyframes, where its scene places them; without a scene their poses are
-        unknown.
+    def _with(self, seen: Seen, ids: Ids, without_depth: Collection[int], step: Step) -> Seen:
+        """Add keyframes to `seen`, with the poses of a query in its scene; without a scene their
+        poses are unknown.
         """
         if seen.view.scene is None:
             more = NetworkView(np.full((len(ids), 4, 4), np.nan), np.zeros(len(ids)))
         else:
-            more = self.viewer.place(*self._arguments(ids, without_depth), step, seen.view.scene)
+            more = self._placed(*self._arguments(ids, without_depth), step, seen.view.scene)
         depth = seen.view.depth | {
             len(seen.ids) + index: maps for index, maps in more.depth.items()
         }
@@ -188,7 +212,20 @@ class NetworkScene:
         )
         return Seen(seen.ids + ids, view, seen.basis)
 
-    def _arguments(self, ids, depth_of):
+    def _placed(
+        self,
+        load: Callable[[int], np.ndarray],
+        cameras: Sequence[Camera],
+        depth_of: Sequence[int],
+        step: Step,
+        scene: SceneState,
+    ) -> NetworkView:
+        viewer = cast(KeyframeViewer, self.viewer)  # an AdapterViewer returns no scene
+        return viewer.place(load, cameras, depth_of, step, scene)
+
+    def _arguments(
+        self, ids: Ids, depth_of: Collection[int]
+    ) -> "tuple[_Loader, list[Camera], list[int]]":
         load = _Loader(self.store, ids, self._T_odom_cam)
         return (
             load,
@@ -200,16 +237,17 @@ class NetworkScene:
 class _Loader:
     """load(index) -> undistorted image of the keyframe, (height, width, 3) uint8 RGB."""
 
-    def __init__(self, store, ids, T_odom_cam):
+    def __init__(self, store: KeyframeStore, ids: Ids, T_odom_cam: dict[int, np.ndarray]) -> None:
         self._store, self._ids, self._T_odom_cam = store, ids, T_odom_cam
 
-    def __call__(self, index):
+    def __call__(self, index: int) -> np.ndarray:
         keyframe = self._store.get(self._ids[index])
-        return undistort(keyframe.image, keyframe.camera)
+        image: np.ndarray = undistort(keyframe.image, keyframe.camera)
+        return image
 
-    def known(self, index):
-        """(image, measured depth (height, width) metres, 0 unknown, or None, T_odom_cam (4, 4) or
-        None), undistorted.
+    def known(self, index: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Return the undistorted image, the measured depth (height, width) in metres with 0 for
+        unknown, or None, and T_odom_cam (4, 4).
         """
         keyframe = self._store.get(self._ids[index])
         depth = (
@@ -220,16 +258,17 @@ class _Loader:
         return (
             undistort(keyframe.image, keyframe.camera),
             depth,
-            self._T_odom_cam.get(self._ids[index]),
+            self._T_odom_cam[self._ids[index]],
         )
 
 
-def _spread(ids):
-    """A few of them, all along the way."""
+def _spread(ids: Sequence[int]) -> list[int]:
+    """Return up to CHECKED of the ids, evenly spaced."""
     return [ids[k] for k in np.linspace(0, len(ids) - 1, min(CHECKED, len(ids))).astype(int)]
 
 
-def _in_order(seen, ids):
+def _in_order(seen: Seen, ids: Ids) -> Seen:
+    """Return Seen with its keyframes, all of `ids`, in their order."""
     row = {keyframe_id: k for k, keyframe_id in enumerate(seen.ids)}
     order = [row[keyframe_id] for keyframe_id in ids]
     position = {k: new for new, k in enumerate(order)}

@@ -1,12 +1,13 @@
-"""What the network predicts, in the odometry's frame and metres, as the other stages take it:
+"""The network's predictions in the odometry's frame and in metres, as the other stages take them:
 poses, depth, edges, candidates.
 
-The network sees all keyframes at once and does not drift, but knows no scale and is a few
-centimetres off; odometry is metric and smooth and drifts. So the network is aligned to the
-odometry as a whole (robust Sim(3)), and then speaks only about motions between keyframes far
-apart, weighted by how far the two disagree there.
+The network sees all keyframes at once and does not drift, but it does not know the scale and has
+errors of a few centimetres. Odometry is metric and smooth, but drifts. So the network as a whole
+is aligned with the odometry (robust Sim(3)), and then contributes only motions between keyframes
+far apart, weighted by how much the two disagree there.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,11 +17,11 @@ from vggt3_ros.geometry.alignment import Alignment, align, segment_scales
 from vggt3_ros.refinement.pose_graph import Edge
 
 LAGS = (8, 24, 72, 216)  # keyframes between the ends of an edge
-# published accuracy of the network at room scale: it is never believed beyond this
+# lower bounds of standard deviations: the published accuracy of the network at room scale
 FLOOR_M, FLOOR_RAD = 0.05, 0.02
-# on standard deviations: edges share endpoints, and a smooth warp is wrong in many of them at once
+# factor on standard deviations: edges share endpoints, and a smooth warp affects many of them
 CAUTION = 2.0
-# the same, further, between keyframes that verified loops tie: those are right to 2 cm, and the
+# further factor between keyframes that verified loops connect: loops are accurate to 2 cm, and the
 # odometry does the rest
 BESIDE_LOOPS = 3.0
 
@@ -29,8 +30,8 @@ BESIDE_LOOPS = 3.0
 class Prior:
     """The network's view of N keyframes in the odometry frame.
 
-    T_odom_cam (N, 4, 4); trusted (N,) mask; metres_per_unit: multiply the network's depth by it;
-    segment_scales: see geometry.alignment; edges: relative motions for the pose graph, with
+    T_odom_cam (N, 4, 4). trusted (N,): mask. metres_per_unit: factor for the network's depth.
+    segment_scales: see geometry.alignment. edges: relative motions for the pose graph, with
     information.
     """
 
@@ -38,20 +39,25 @@ class Prior:
     trusted: np.ndarray
     alignment: Alignment
     segment_scales: np.ndarray
-    edges: tuple
+    edges: tuple[Edge, ...]
 
     @property
-    def metres_per_unit(self):
+    def metres_per_unit(self) -> float:
         return self.alignment.scale
 
 
-def make_prior(T_odom_cam, T_network_cam, confidence=None, known_scale=None):
-    """Odometry and network poses (N, 4, 4) of the same keyframes, confidence (N,) of the latter ->
-    Prior.
+def make_prior(
+    T_odom_cam: np.ndarray,
+    T_network_cam: np.ndarray,
+    confidence: np.ndarray | None = None,
+    known_scale: tuple[float, float] | None = None,
+) -> Prior:
+    """Align the network's poses (N, 4, 4), with confidence (N,), with the odometry's of the same
+    keyframes.
 
-    known_scale: (metres per unit, relative standard deviation) by a depth sensor; see
-    geometry.alignment.align. Raises geometry.alignment.DegenerateMotion where the motion does not
-    tie the two together; then the network says nothing.
+    known_scale: (metres per unit, relative standard deviation) according to a depth sensor; see
+    geometry.alignment.align. Raises geometry.alignment.DegenerateMotion when the motion does not
+    determine the alignment; then the network is of no use.
     """
     alignment = align(T_odom_cam, T_network_cam, confidence, known_scale=known_scale)
     aligned = alignment.poses(T_network_cam)
@@ -64,14 +70,16 @@ def make_prior(T_odom_cam, T_network_cam, confidence=None, known_scale=None):
     )
 
 
-def relative_edges(T_odom_cam, T_aligned_cam, trusted):
-    """Edges between trusted keyframes far apart, by the network -> list of Edge.
+def relative_edges(
+    T_odom_cam: np.ndarray, T_aligned_cam: np.ndarray, trusted: np.ndarray
+) -> list[Edge]:
+    """Return the network's motions between trusted keyframes far apart.
 
-    What odometry and network disagree by over a number of keyframes bounds the network's own error
-    there, so it is the edge's standard deviation, times CAUTION: pessimistic where the odometry is
-    at fault, right where the network is.
+    The disagreement of odometry and network over a number of keyframes bounds the network's own
+    error there. So it is the edge's standard deviation, times CAUTION: pessimistic where the
+    odometry is wrong, right where the network is.
     """
-    edges = []
+    edges: list[Edge] = []
     for lag in LAGS:
         pairs = list(_trusted_pairs(trusted, lag))
         if len(pairs) < 3:
@@ -90,11 +98,9 @@ def relative_edges(T_odom_cam, T_aligned_cam, trusted):
     return edges
 
 
-def beside_loops(edges, loops):
-    """The edges, those with less say between whose ends at least two loops end that are half as
-    long or longer -> list of Edge.
-
-    edges, loops: of pose_graph.Edge.
+def beside_loops(edges: Sequence[Edge], loops: Sequence[Edge]) -> list[Edge]:
+    """Return the edges, with the information of those divided by BESIDE_LOOPS^2 that loops make
+    redundant: two or more ends of loops that are at least half as long lie between their ends.
     """
     spans = np.array([abs(loop.source - loop.target) for loop in loops])
     ends = np.array([(loop.source, loop.target) for loop in loops])
@@ -107,31 +113,38 @@ def beside_loops(edges, loops):
     return out
 
 
-def _trusted_pairs(trusted, lag):
-    """Pairs of trusted keyframes about `lag` apart, one every half lag."""
+def _trusted_pairs(trusted: np.ndarray, lag: int) -> Iterator[tuple[int, int]]:
+    """Yield pairs of trusted keyframes about `lag` apart, one every half lag."""
     index, reach = np.flatnonzero(trusted), lag // 4
+    if not len(index):
+        return
     for first in range(0, len(trusted) - lag, lag // 2):
-        ends = (
-            [index[np.argmin(np.abs(index - end))] for end in (first, first + lag)]
-            if len(index)
-            else ()
-        )
-        if all(
-            abs(found - end) <= reach for found, end in zip(ends, (first, first + lag))
-        ) and len(ends):
-            yield int(ends[0]), int(ends[1])
+        last = first + lag
+        source, target = (int(index[np.argmin(np.abs(index - end))]) for end in (first, last))
+        if abs(source - first) <= reach and abs(target - last) <= reach:
+            yield source, target
 
 
-def metric_depth(depth, confidence, metres_per_unit, least_confidence=1.5):
-    """Network depth (H, W) in its own units -> float32 metres along z, 0 where the network is not
-    sure.
+def metric_depth(
+    depth: np.ndarray,
+    confidence: np.ndarray,
+    metres_per_unit: float,
+    least_confidence: float = 1.5,
+) -> np.ndarray:
+    """Convert network depth (H, W) from its own units to float32 metres along z, 0 where the
+    confidence is too low.
     """
     return np.where(confidence >= least_confidence, depth * metres_per_unit, 0).astype(np.float32)
 
 
-def scale_from_depth(sensor_depth, network_depth, confidence, least_pixels=100):
-    """Metres per network unit from pixels that a depth sensor saw (M,) or (H, W), by the weighted
-    median ratio; NaN with too few.
+def scale_from_depth(
+    sensor_depth: np.ndarray,
+    network_depth: np.ndarray,
+    confidence: np.ndarray,
+    least_pixels: int = 100,
+) -> float:
+    """Return metres per network unit: the weighted median ratio over the pixels, (M,) or (H, W),
+    that a depth sensor measured; NaN when there are too few.
     """
     known = (sensor_depth > 0) & (network_depth > 0) & np.isfinite(network_depth)
     if known.sum() < least_pixels:
@@ -145,14 +158,21 @@ def scale_from_depth(sensor_depth, network_depth, confidence, least_pixels=100):
     return float(ratio[order][np.searchsorted(cumulative, cumulative[-1] / 2)])
 
 
-def covisible(T_odom_cam, matrices, depth, size, least_overlap=0.3, least_gap=3):
-    """Pairs (i, j, overlap), i > j + least_gap, of keyframes that see the same surface, most
-    overlap first: candidate loops.
+def covisible(
+    T_odom_cam: np.ndarray,
+    matrices: np.ndarray,
+    depth: np.ndarray,
+    size: tuple[int, int],
+    least_overlap: float = 0.3,
+    least_gap: int = 3,
+) -> list[tuple[int, int, float]]:
+    """Return pairs (i, j, overlap), i > j + least_gap, of keyframes that see the same surface,
+    largest overlap first: candidate loops.
 
-    T_odom_cam (N, 4, 4); matrices (N, 3, 3) pinhole, pixels; depth (N, h, w) metres sampled evenly
-    over the image, 0 unknown; size (height, width) of the images in pixels. The overlap is the
-    share of i's surface points that fall into j's image in front of what j sees there (within a
-    fifth of the distance).
+    T_odom_cam (N, 4, 4). matrices (N, 3, 3): pinhole, pixels. depth (N, h, w): metres, sampled
+    evenly over the image, 0 = unknown. size: (height, width) of the images in pixels. The overlap
+    is the share of i's surface points that project into j's image at about the depth that j sees
+    there (within a fifth of it).
     """
     count, rows, columns = depth.shape
     height, width = size
@@ -163,7 +183,7 @@ def covisible(T_odom_cam, matrices, depth, size, least_overlap=0.3, least_gap=3)
     points = np.einsum("nij,pj->npi", np.linalg.inv(matrices), pixels) * flat[..., None]
     world = np.einsum("nij,npj->npi", T_odom_cam[:, :3, :3], points) + T_odom_cam[:, None, :3, 3]
     T_cam_odom = se3.inverse(T_odom_cam)
-    pairs = []
+    pairs: list[tuple[int, int, float]] = []
     for i in range(least_gap + 1, count):
         earlier = slice(0, i - least_gap)
         seen = (
@@ -191,12 +211,19 @@ def covisible(T_odom_cam, matrices, depth, size, least_overlap=0.3, least_gap=3)
     return sorted(pairs, key=lambda pair: -pair[2])
 
 
-def place_query(T_network_query, T_network_cam, T_map_cam, alignment, neighbours=5):
-    """Pose of a query in the map (4, 4): where the network puts it beside its nearest mapped
-    keyframes, which the map has moved.
+def place_query(
+    T_network_query: np.ndarray,
+    T_network_cam: np.ndarray,
+    T_map_cam: np.ndarray,
+    alignment: Alignment,
+    neighbours: int = 5,
+) -> np.ndarray:
+    """Return the pose (4, 4) of a query in the map: its pose relative to the nearest keyframes
+    according to the network, applied to their corrected poses. It is a second opinion for the
+    localizer.
 
-    T_network_query (4, 4) and T_network_cam (N, 4, 4) in the network's frame, T_map_cam (N, 4, 4)
-    as the pose graph left them. A second opinion for the localizer.
+    T_network_query (4, 4), T_network_cam (N, 4, 4): in the network's frame. T_map_cam (N, 4, 4):
+    of the pose graph.
     """
     query, keyframes = alignment.poses(T_network_query), alignment.poses(T_network_cam)
     distance = np.linalg.norm(keyframes[:, :3, 3] - query[:3, 3], axis=1) + se3.rotation_angle(
@@ -207,4 +234,5 @@ def place_query(T_network_query, T_network_cam, T_map_cam, alignment, neighbours
     mean = placed[0].copy()
     mean[:3, :3] = placed[:, :3, :3].mean(axis=0)
     mean[:3, 3] = np.median(placed[:, :3, 3], axis=0)
-    return se3.orthonormalize(mean)
+    pose: np.ndarray = se3.orthonormalize(mean)
+    return pose
