@@ -64,8 +64,7 @@ def score_localizations(
         raise ValueError(
             f"{len(answers)} answers for {len(T_truth_cam)} queries with ground truth"
         )
-    metres, degrees = np.full(len(answers), np.inf), np.full(len(answers), np.inf)
-    inside: list[list[bool]] = []
+    metres, degrees = pose_errors(answers, T_truth_cam, T_truth_map)
     T_map_truth = se3.inverse(T_truth_map)
     inside = [
         _inside(answer.T_map_cam, T_map_truth @ truth, answer.covariance)
@@ -82,6 +81,23 @@ def score_localizations(
         float(np.mean([answer.seconds for answer in answers])),
         *(map(float, np.mean(inside, axis=0)) if inside else (float("nan"),) * 2),
     )
+
+
+def pose_errors(
+    answers: Sequence[Answer],
+    T_truth_cam: Sequence[np.ndarray] | np.ndarray,
+    T_truth_map: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the errors of localizations against true poses (N, 4, 4), (N,) in metres and (N,) in
+    degrees; infinite where an image was not localized.
+    """
+    metres, degrees = np.full((2, len(answers)), np.inf)
+    for i, (answer, truth) in enumerate(zip(answers, T_truth_cam)):
+        if answer.T_map_cam is not None:
+            error = se3.inverse(truth) @ T_truth_map @ answer.T_map_cam
+            metres[i] = np.linalg.norm(error[:3, 3])
+            degrees[i] = np.degrees(se3.rotation_angle(error))
+    return metres, degrees
 
 
 def _inside(T_map_cam: np.ndarray, T_map_truth: np.ndarray, covariance: np.ndarray) -> list[bool]:
