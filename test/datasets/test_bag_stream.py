@@ -138,12 +138,12 @@ def test_depth_of_another_frame_is_registered_by_its_calibration_and_tf(tmp_path
         (
             {},
             [],
-            "depth is in 'depth', its image in 'camera', and neither /tf_static nor /tf says",
+            "depth is in 'depth', its image in 'camera', and neither /tf_static nor /tf connects",
         ),
         (
             {"info": False},
             [("camera", "depth", T_CAM_DEPTH)],
-            "the depth's own camera_info is missing",
+            "the depth has no camera_info of its own",
         ),
     ],
 )

@@ -24,7 +24,6 @@ from vggt3_ros.adapters.contract import intrinsics_of
 from vggt3_ros.datasets.tum_files import read_rows
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.camera import Camera
-from vggt3_ros.store.arrays import load_arrays
 from vggt3_ros.store.codec import encoded_size
 from vggt3_ros.store.npz import load_npz
 
@@ -173,7 +172,7 @@ def _vggt_slam(path: Path, files: list[Path]) -> Run:
 
 def _vggt_slam_points(path: Path, T_world_cam: np.ndarray) -> np.ndarray:
     """Return the points (h, w, 3) in the camera's frame, NaN where masked out. Raise ValueError."""
-    arrays = load_arrays(path, ("pointcloud", "mask"), MAX_FRAME_BYTES)
+    arrays = load_npz(path, ("pointcloud", "mask"), MAX_FRAME_BYTES)
     points, mask = arrays["pointcloud"], arrays["mask"]
     if points.ndim != 3 or points.shape[2] != 3 or mask.shape != points.shape[:2]:
         raise ValueError(
@@ -202,7 +201,7 @@ def _lingbot(path: Path, files: list[Path], least_confidence: float) -> Run:
         matrices.append(arrays["intrinsic"].astype(float))
 
     def load_depth(i: int) -> np.ndarray:
-        arrays = load_arrays(frames[i], ("depth", "depth_conf"), MAX_FRAME_BYTES)
+        arrays = load_npz(frames[i], ("depth", "depth_conf"), MAX_FRAME_BYTES)
         depth, confidence = (
             arrays["depth"].reshape(arrays["depth"].shape[:2]),
             arrays["depth_conf"],

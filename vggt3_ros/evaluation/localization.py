@@ -88,8 +88,8 @@ def pose_errors(
     T_truth_cam: Sequence[np.ndarray] | np.ndarray,
     T_truth_map: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the errors of localizations against their true poses (N, 4, 4): (N,) metres and (N,)
-    degrees, infinite where an image is not localized.
+    """Return the errors of localizations against true poses (N, 4, 4), (N,) in metres and (N,) in
+    degrees; infinite where an image was not localized.
     """
     metres, degrees = np.full((2, len(answers)), np.inf)
     for i, (answer, truth) in enumerate(zip(answers, T_truth_cam)):

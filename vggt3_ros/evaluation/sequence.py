@@ -31,11 +31,11 @@ Progress = Callable[[str, float], None]  # (stage, fraction in 0..1)
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """result: nested dict of figures (see `vggt3 evaluate --help`); trajectories: {name: (N, 3)}
-    in metres in the frame of the truth; snapshot: the refined Snapshot. odometry, corrected: the
-    TrajectoryError of each; T_truth_cam (N, 4, 4): the truth that they were compared with, NaN
-    where unknown. queries: those with a true pose; answers: {True (verified), False (memory
-    alone): their Localizations}. running_on: device, numbers and prior, in words.
+    """result: nested dict of figures (see `vggt3 evaluate --help`). trajectories: {name: (N, 3)}
+    in metres in the frame of the truth. snapshot: the refined Snapshot. odometry, corrected: their
+    TrajectoryErrors. T_truth_cam: (N, 4, 4), the truth of the keyframes, NaN where unknown.
+    queries: those with truth. answers: {verify: Localizations of the queries}; without
+    verification the scene memory answers alone. running_on: device, dtype and prior, for people.
     """
 
     result: dict[str, Any]

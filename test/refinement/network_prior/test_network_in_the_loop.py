@@ -412,11 +412,11 @@ def test_an_adapter_that_dies_is_told_and_the_refinement_goes_on_without_it(
 
 
 def test_a_missing_program_of_an_adapter_is_refused_at_the_start(tmp_path):
-    with KeyframeStore(tmp_path / "store") as store:
-        with pytest.raises(ValueError, match="program '/no/such/python' not found"):
-            Backend(
-                store, config(network__adapter="a:B", network__adapter_python="/no/such/python")
-            )
+    with (
+        KeyframeStore(tmp_path / "store") as store,
+        pytest.raises(ValueError, match="program '/no/such/python' not found"),
+    ):
+        Backend(store, config(network__adapter="a:B", network__adapter_python="/no/such/python"))
 
 
 def test_the_line_about_device_and_licence_names_no_prior_where_there_is_none(tmp_path, rendered):
