@@ -209,7 +209,7 @@ def test_tests_lie_as_the_modules_do():
 def test_contributing_shows_every_room():
     text = (ROOT / "CONTRIBUTING.md").read_text()
     assert not [name for name in ORDER if f"    {name}/" not in text and f"{name}.py" not in text]
-    assert len(text.splitlines()) < 80
+    assert len(text.splitlines()) < 100
 
 
 @pytest.fixture
