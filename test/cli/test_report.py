@@ -43,8 +43,8 @@ def test_what_is_wrong_is_said_in_one_line_and_nothing_is_written(refined_copy, 
         path.write_bytes(path.read_bytes()[:1000])
     here = str(tmp_path / "page.html")
     for arguments, message in (
-        ([str(tmp_path)], "is no saved map"),
-        ([str(tmp_path / "nowhere")], "is no saved map"),
+        ([str(tmp_path)], "is not a saved map"),
+        ([str(tmp_path / "nowhere")], "is not a saved map"),
         ([str(new)], "holds 1 keyframes but no refined map: refine it first"),
         ([str(damaged)], "is not a readable scene memory"),
         ([str(refined_copy), "--out", str(tmp_path)], "is a folder"),

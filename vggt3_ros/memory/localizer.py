@@ -30,11 +30,11 @@ OK, NO_MAP, NOT_LOCALIZED, BAD_IMAGE = "ok", "no_map", "not_localized", "bad_ima
 class Localization:
     """The answer to a localization request.
 
-    code: ok, no_map, not_localized or bad_image; message gives the reason otherwise. T_map_cam (4,
-    4), camera (optical) to map, and covariance (6, 6) in map axes, x y z rotX rotY rotZ, metres
-    and radians, are None unless code is ok. inliers: number of agreeing matches (verified) or
-    slots (not verified). reprojection_error_px: their median error. generation: of the snapshot
-    used. verified: whether the pose was refined against keyframes.
+    code: ok, no_map, not_localized or bad_image; message gives the reason otherwise.
+    T_map_cam (4, 4), camera (optical) to map, and covariance (6, 6) in map axes, x y z rotX rotY
+    rotZ, metres and radians, are None unless code is ok. inliers: number of agreeing matches
+    (verified) or slots (not verified). reprojection_error_px: their median error. generation: of
+    the snapshot used. verified: whether the pose was refined against keyframes.
     """
 
     code: str
