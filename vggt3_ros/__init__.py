@@ -27,7 +27,7 @@ _EXPORTS = {
 __all__ = sorted(_EXPORTS)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     """Import on first use, so that the ROS node, which only needs numpy, never loads torch."""
     if name not in _EXPORTS:
         raise AttributeError(f"module 'vggt3_ros' has no attribute '{name}'")

@@ -354,7 +354,7 @@ class Backend:
             "scene_depth_m": self._scale.depth_m,
         }
 
-    def _made_by(self):
+    def _made_by(self) -> dict[str, Any]:
         """What made a snapshot: version, device, and the settings that are not the defaults."""
         return {
             "version": VERSION,

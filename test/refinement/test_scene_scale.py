@@ -58,13 +58,23 @@ def test_without_depth_it_is_what_it_was():
 
 
 def test_chosen_values_stay():
-    config = BackendConfig.from_flat({"map.voxel_size": 0.05, "memory.max_depth": 11.0})
+    config = BackendConfig.from_flat({"map.moved": 0.03, "memory.max_depth": 11.0})
     larger = in_scale(config, 4.0)
-    assert (larger.map.voxel_size, larger.memory.max_depth) == (0.05, 11.0)
+    assert (larger.map.moved, larger.memory.max_depth) == (0.03, 11.0)
     assert larger.map.max_depth == 4 * config.map.max_depth
     assert larger.loops.proximity_radius == 4 * config.loops.proximity_radius
     assert larger.loops.pairs_per_keyframe == config.loops.pairs_per_keyframe
     assert in_scale(config, 1.0) == config
+
+
+def test_rays_have_no_more_voxels_than_in_a_room():
+    """Small voxels that a user chose must not fill memory as far as a street is seen."""
+    chosen = BackendConfig.from_flat({"map.voxel_size": 0.05})
+    assert in_scale(chosen, 12.0).map.max_depth == pytest.approx(12.5)
+    fine = BackendConfig.from_flat({"map.voxel_size": 0.01})
+    assert in_scale(fine, 12.0).map.max_depth == BackendConfig().map.max_depth
+    both = BackendConfig.from_flat({"map.voxel_size": 0.05, "map.max_depth": 40.0})
+    assert in_scale(both, 12.0).map.max_depth == 40.0
 
 
 def test_a_plan_for_less_memory_grows_too():

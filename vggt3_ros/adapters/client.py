@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from vggt3_ros.adapters import host, wire
 from vggt3_ros.adapters.contract import POSES, About, Seen, View
@@ -242,7 +243,7 @@ class AdapterProcess:
                      self.about.dtype)  # fmt: skip
         return self._connection, self.about
 
-    def _send(self, header: Mapping[str, object], payload: bytes = b"") -> None:
+    def _send(self, header: dict[str, Any], payload: bytes = b"") -> None:
         connection = _open(self._connection)
         try:
             connection.settimeout(self.silent_seconds)
@@ -253,7 +254,7 @@ class AdapterProcess:
             self.close()  # a partial frame may have been sent: the stream is no longer in step
             raise
 
-    def _receive(self, waiting: Callable[[], None]) -> tuple[dict[str, object], bytes]:
+    def _receive(self, waiting: Callable[[], None]) -> tuple[dict[str, Any], bytearray]:
         connection = _open(self._connection)
         self._wait(connection, waiting)
         connection.settimeout(self.silent_seconds)

@@ -77,7 +77,7 @@ def packed_view(number: int, view: View) -> tuple[dict[str, object], bytes]:
     return header, np.ascontiguousarray(view.image, np.uint8).tobytes() + depth
 
 
-def unpacked_view(header: Header, payload: bytes) -> View:
+def unpacked_view(header: Header, payload: bytes | bytearray) -> View:
     """Return the View in a frame. Raise WireError."""
     height, width = _size(header.get("size"))
     there = bool(header.get("depth"))

@@ -107,7 +107,8 @@ class Stream:
         self._lost: list[int] = []
         self._child_frame = ""
         self._infos: dict[str | None, Message] = {}
-        self._frames, self._moving = FrameTree(MAX_POSE_GAP_NS, history=None), False
+        self._frames: FrameTree[np.ndarray] = FrameTree(MAX_POSE_GAP_NS, history=None)
+        self._moving = False
         infos = topics.camera_info, topics.right_camera_info, topics.depth_camera_info
         for place, data in bag.messages({*self._images, *self._poses, *infos, TF_STATIC}):
             try:

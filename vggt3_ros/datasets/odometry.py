@@ -86,4 +86,7 @@ class OdometryAtImages:
         """Return the covariance (6, 6) of the camera's motion between two images, as in
         Keyframe.odometry_covariance, or None.
         """
-        return motion_covariance(self._found[earlier], self._found[later], self._T_body_cam[later])
+        before, after = self._found[earlier], self._found[later]
+        if not (isinstance(before, TrackedPose) and isinstance(after, TrackedPose)):
+            return None  # one of them has no pose
+        return motion_covariance(before, after, self._T_body_cam[later])

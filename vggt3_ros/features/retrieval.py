@@ -103,7 +103,7 @@ class PlaceIndex:
     def save(self, path: Path | str) -> None:
         """Write a file that :meth:`load` reads. OSError when the disk does not take it."""
         save_arrays(
-            path,
+            Path(path),
             {
                 "centres": self.centres,
                 "vectors": self.vectors.astype(np.float16),

@@ -16,7 +16,8 @@ from vggt3_ros.features.matching import Matcher
 from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.overlap import near_pose
-from vggt3_ros.memory.localizer import Localizer, Scene
+from vggt3_ros.memory.localizer import Localizer
+from vggt3_ros.memory.scenes import Scene
 from vggt3_ros.refinement import candidates, pose_graph
 from vggt3_ros.refinement.consensus import agreed_steps, weigh
 from vggt3_ros.refinement.loops import LoopVerifier, odometry_contradiction

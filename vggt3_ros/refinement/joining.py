@@ -14,8 +14,9 @@ from vggt3_ros.features.frame import Frame
 from vggt3_ros.features.retrieval import PlaceIndex
 from vggt3_ros.geometry import se3
 from vggt3_ros.memory.folding import densest
-from vggt3_ros.memory.localizer import Localization, Scene
+from vggt3_ros.memory.localizer import Localization
 from vggt3_ros.memory.scene_memory import SceneMemory, united
+from vggt3_ros.memory.scenes import Scene
 from vggt3_ros.memory.views import view
 from vggt3_ros.refinement.merging import Loaded, before_ours, newest_snapshot, open_map
 from vggt3_ros.refinement.placing import LoadError, place

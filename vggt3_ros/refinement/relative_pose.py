@@ -188,7 +188,7 @@ def _reprojection(T_target_source: np.ndarray, source: View, target: View) -> np
 
 def _linearize(
     T_target_source: np.ndarray, source: View, target: View, kernel: float
-) -> tuple[np.ndarray, ...]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return residuals (n, 3), Jacobians (n, 3, 6) for a left perturbation of T_target_source, and
     robust weights (n,).
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vggt3_ros.config import BackendConfig
+from vggt3_ros.config import BackendConfig, MapConfig
 from vggt3_ros.features.frame import Frame
 from vggt3_ros.refinement.plans import SMALLEST_PLAN, shrunk
 
@@ -25,6 +25,7 @@ LENGTHS = {
     "memory": ("max_depth",),
     "localizer": ("point_sigma",),
 }
+VOXELS_PER_RAY = MapConfig().max_depth / MapConfig().voxel_size
 LOOKED_AT = 32  # keyframes examined: enough to tell, and a bound on the cost in a large map
 # Depth beyond this quantile need not be covered: the error of depth from stereo and motion grows
 # with the square of the distance, and the farthest fifth of a street is mostly error.
@@ -93,6 +94,10 @@ def in_scale(config: BackendConfig, scale: float) -> BackendConfig:
             for name in names
             if getattr(part, name) == getattr(getattr(left_alone, component), name)
         }
+        if component == "map" and "max_depth" in changed:
+            # Voxels that a user made small stay small: farther than this, they would fill memory.
+            farthest = VOXELS_PER_RAY * changed.get("voxel_size", part.voxel_size)
+            changed["max_depth"] = max(part.max_depth, min(changed["max_depth"], farthest))
         parts[component] = replace(part, **changed)
     return replace(config, **parts)
 

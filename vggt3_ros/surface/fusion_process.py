@@ -274,7 +274,7 @@ class FusionProcess:
         self._owed += 1
         self._asked.append(header.get("keyframe"))
 
-    def _answer(self, waiting: Callable[[], object]) -> tuple[Header, bytes]:
+    def _answer(self, waiting: Callable[[], object]) -> tuple[Header, bytearray]:
         """Return the next reply; waiting() is called periodically until it arrives."""
         assert self._connection is not None  # after start()
         waiting()
@@ -287,7 +287,7 @@ class FusionProcess:
                     self._asked[0],
                 )
         self._connection.settimeout(self.silent_seconds)
-        answer: tuple[Header, bytes] = wire.receive(self._connection)
+        answer: tuple[Header, bytearray] = wire.receive(self._connection)
         if "failed" in answer[0]:
             raise (
                 MemoryError(answer[0]["failed"])
@@ -343,7 +343,7 @@ def serve(connection: socket.socket) -> None:
             memory_limits.give_back()
 
 
-def _received(header: Header, payload: bytes) -> Keyframe:
+def _received(header: Header, payload: bytearray) -> Keyframe:
     """Decode a keyframe request."""
     camera = Camera(**header["camera"])
     size = camera.height * camera.width

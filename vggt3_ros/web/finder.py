@@ -19,6 +19,7 @@ from vggt3_ros.store.codec import decode_encoded, encoded_size
 from vggt3_ros.store.keyframes import KeyframeStore
 
 if TYPE_CHECKING:  # torch comes with the first image
+    from vggt3_ros.features.frame import FrameSource
     from vggt3_ros.memory.localizer import Localization
     from vggt3_ros.memory.scenes import Scene
 
@@ -97,7 +98,7 @@ class _Tools:
         self.encoder = XFeatEncoder(config.features, self._device)
         self.localizer = Localizer(config.localizer, self.encoder, Matcher(self._device))
 
-    def scene(self, store: KeyframeStore, frames: object) -> "Scene | None":
+    def scene(self, store: KeyframeStore, frames: "FrameSource") -> "Scene | None":
         from vggt3_ros.memory.keeper import MemoryKeeper
         from vggt3_ros.memory.scenes import Scenes
 

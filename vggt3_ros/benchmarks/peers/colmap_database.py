@@ -7,12 +7,16 @@ integers.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pycolmap
 
 from vggt3_ros.benchmarks.peers.given import Array, Given, Shot
 from vggt3_ros.geometry.camera import Camera
+
+if TYPE_CHECKING:
+    from vggt3_ros.features.xfeat import Features
 
 SIFT, XFEAT, LIGHTERGLUE = "sift", "xfeat", "xfeat+lighterglue"
 KINDS = SIFT, XFEAT, LIGHTERGLUE
@@ -114,7 +118,7 @@ class _XFeat:
         device = device_named("auto")
         self._given, self._encoder = given, XFeatEncoder(BackendConfig().features, device)
         self._match = Matcher(device).lighterglue if lighterglue else mutual_nearest
-        self._features: dict[int, object] = {}
+        self._features: dict[int, Features] = {}
 
     def encode(self, image_id: int, shot: Shot) -> Array:
         """(N, 2) float32 pixels, ours."""

@@ -281,7 +281,7 @@ def _in_order(seen: Seen, ids: Ids) -> Seen:
     return replace(seen, ids=tuple(ids), view=view)
 
 
-def _read(folder):
+def _read(folder: Path) -> tuple[dict[str, np.ndarray], str]:
     """({name of ARRAYS: array}, how the poses were read) of a saved scene."""
     old = folder / OLD_KEYFRAMES_FILE
     if not old.exists():

@@ -28,7 +28,7 @@ def write_picture(
     path: Path | str, snapshot: Snapshot, cloud: PointMap, size: tuple[int, int] = (1280, 960)
 ) -> None:
     """Write an image file of `size` (width, height) pixels."""
-    write_image(path, draw(snapshot, cloud, size)[..., ::-1])
+    write_image(Path(path), draw(snapshot, cloud, size)[..., ::-1])
 
 
 def draw(
