@@ -47,7 +47,7 @@ def test_it_names_the_parameter_to_change(seen, estimate, words):
 @pytest.mark.parametrize(
     "metres, settings, words",
     [
-        (40.0, {}, "map.max_depth is 5 m: raise it"),
+        (40.0, {"scene_scale": 1.0}, "map.max_depth is 5 m: raise it"),
         (None, {"depth.estimate": "never"}, "set depth.estimate to auto or always"),
     ],
 )
