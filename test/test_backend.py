@@ -16,6 +16,7 @@ from vggt3_ros.geometry import se3
 from vggt3_ros.geometry.local_frame import shifted
 from vggt3_ros.refinement import merging
 from vggt3_ros.refinement.placing import LoadError
+from vggt3_ros.refinement.scene_scale import SceneScale
 from vggt3_ros.ros.services.saving import save_map
 from vggt3_ros.store.snapshot import MEMORY_FILE
 from vggt3_ros.surface.fusion import fuse
@@ -95,9 +96,10 @@ def test_nothing_new_changes_nothing_but_the_generation(store, rendered, monkeyp
 def test_features_of_known_keyframes_are_read_for_their_pairs_only(store, rendered, monkeypatch):
     with KeyframeStore(store.folder.with_name("more")) as more:
         backend = Backend(more, config(loops__pairs_per_keyframe=1, loops__place_candidates=0))
-        monkeypatch.setattr(backend.keeper, "kept", lambda *args: None)
-        # looks at keyframes to say why there is no memory
+        monkeypatch.setattr(backend.keeper, "update", lambda *args: None)
+        # these two examine a fixed number of keyframes: why there is no memory, how large the scene is
         monkeypatch.setattr("vggt3_ros.backend.why_all_empty", lambda *args: [])
+        monkeypatch.setattr("vggt3_ros.backend.scene_scale", lambda *args: SceneScale(1.0, 2.0))
         for keyframe in rendered.keyframes[:26]:
             backend.add(keyframe)
         backend.refine()
