@@ -252,7 +252,7 @@ def test_options_of_the_command_line(folder, capsys):
     )
     assert (
         main(["evaluate", str(folder), "--input", "sync_tolerance=soon"]) == 2
-        and "'soon' is no number" in capsys.readouterr().err
+        and "'soon' is not a number" in capsys.readouterr().err
     )
 
 

@@ -197,8 +197,8 @@ def test_a_topic_of_another_type(graph):
     graph.backend(wait=False, input__source="pose", **SOON)
     said(
         graph,
-        "/image (sensor_msgs/msg/Image; best effort, volatile): 1 publisher, /stranger sends sensor_msgs/msg/CompressedImage",
-        "/frontend_pose (geometry_msgs/msg/PoseStamped; best effort, volatile): 1 publisher, /stranger sends nav_msgs/msg/Odometry",
+        "/image (sensor_msgs/msg/Image; best effort, volatile): 1 publisher, /stranger publishes sensor_msgs/msg/CompressedImage",
+        "/frontend_pose (geometry_msgs/msg/PoseStamped; best effort, volatile): 1 publisher, /stranger publishes nav_msgs/msg/Odometry",
         "/camera_info (sensor_msgs/msg/CameraInfo; best effort, volatile): no publisher",
     )
     stranger.destroy_node()

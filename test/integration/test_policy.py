@@ -163,7 +163,7 @@ def test_a_flood_of_broken_messages_then_a_good_one(graph):
             until(lambda: backend._core.intake.refused > number - 20)
     graph.keyframes.publish(serialize_message(from_nanoseconds(1)))  # another type's bytes
     until(lambda: backend._core.intake.refused == len(broken) + 1)
-    assert f"no {NODE}/msg/Keyframe message" in backend._core.intake.last_refusal
+    assert f"not a valid {NODE}/msg/Keyframe message" in backend._core.intake.last_refusal
     assert not backend._core.store.ids()
     good = make_keyframe(500)
     graph.send(good)

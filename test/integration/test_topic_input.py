@@ -204,7 +204,7 @@ def test_keyframes_are_selected_by_motion(graph):
         graph, rig, selection__translation=0.24, selection__rotation=0.0, selection__overlap=0.0
     )
     drive(rig, range(21))
-    until(lambda: backend._active_parts.input._selector._stamp_ns == START_NS + 2000 * MS)
+    until(lambda: backend._active_parts.input._selector._last.stamp_ns == START_NS + 2000 * MS)
     assert [(keyframe.stamp_ns - START_NS) // (100 * MS) for keyframe in stored(backend, 5)] == [
         0,
         5,

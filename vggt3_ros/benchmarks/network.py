@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor
 
@@ -261,6 +260,8 @@ def _memory_of_a_map(
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
     else:
+        import psutil  # absent on a bare GPU machine
+
         before = psutil.Process().memory_info().rss
         with open("/proc/self/clear_refs", "w") as peak:
             peak.write("5")  # start a new peak, which psutil cannot

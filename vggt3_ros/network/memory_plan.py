@@ -3,9 +3,9 @@ before the pass starts.
 """
 
 import dataclasses
+import os
 from dataclasses import dataclass
 
-import psutil
 import torch
 
 from .config import GlobalAttention, NetworkConfig
@@ -240,7 +240,12 @@ def free_memory(device: torch.device) -> int:
 
 def host_free_memory() -> int:
     """Return the available host memory in bytes, within the control group's limit if there is one."""
-    available: int = psutil.virtual_memory().available
+    try:
+        import psutil
+
+        available: int = psutil.virtual_memory().available
+    except ImportError:  # a bare GPU machine
+        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:  # psutil does not consider control groups
         with (
             open("/sys/fs/cgroup/memory.max") as limit,

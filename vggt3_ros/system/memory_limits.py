@@ -9,7 +9,10 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
+try:
+    import psutil
+except ImportError:  # a bare GPU machine, where only the network runs
+    psutil = None  # type: ignore[assignment]
 
 USABLE_SHARE = 0.75  # of the machine's memory, if no limit is configured
 ALL_ARENAS = b"arena.4096.purge"  # MALLCTL_ARENAS_ALL of jemalloc 5

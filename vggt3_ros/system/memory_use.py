@@ -4,7 +4,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
+try:
+    import psutil
+except ImportError:  # a bare GPU machine, where only the network runs
+    psutil = None  # type: ignore[assignment]
 
 
 def resident_mb(pid: int | None = None) -> float:
@@ -45,7 +48,7 @@ def children(pid: int | None = None) -> list[int]:
     return [process.pid for process in _family(pid)][1:]
 
 
-def _family(pid: int | None) -> Iterator[psutil.Process]:
+def _family(pid: int | None) -> "Iterator[psutil.Process]":
     """Yield the process, then its children, without those that have ended."""
     try:
         process = psutil.Process(pid)
