@@ -165,7 +165,8 @@ class Backend:
             places = self._recognisable(poses, stages)
             advice = self._advice(poses, T_map_cam, stages)
             closing = self._closed(poses, T_map_cam, places, advice, stages)
-            self._measure(poses)  # again, since depth from motion is known by now
+            if self.frames.renewed:  # depth from motion is known by now
+                self._measure(poses)
             cloud = self._fused(poses, closing.T_map_cam, stages)
             memory = self._remembered(poses, closing.T_map_cam, stages)
             report = closing.report | self._report(poses, waiting, cloud, memory)

@@ -1,6 +1,5 @@
 """An evaluation as JSON, as a table, and as a plot of the trajectories."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from vggt3_ros.evaluation.trajectory_alignment import POSITIONS
 from vggt3_ros.refinement.odometry_breaks import Break
+from vggt3_ros.system import strict_json
 
 # Nested dict of figures, as evaluate_sequence makes it and JSON holds it.
 Result: TypeAlias = Mapping[str, Any]
@@ -19,16 +19,7 @@ ROWS = (("odometry", "odometry"), ("corrected", "corrected"))
 def write_json(result: Result, path: str | Path) -> None:
     """Write `result` as JSON; NaN and infinity become null."""
     with open(path, "w") as file:
-        json.dump(_finite(result), file, indent=2)
-        file.write("\n")
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        file.write(strict_json.dumps(result, indent=2) + "\n")
 
 
 def table(result: Result) -> str:
