@@ -21,14 +21,24 @@ WHY_NOT = "no Chromium is installed: apt-get install chromium (scripts/setup doe
 SECONDS = 120.0  # that an answer may take on a busy machine
 
 
+# WebGL on a CPU, and no other machine than this one.
+DRAWN_HERE = (
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
+
+
 class Chromium:
     """A browser with one page. Use in a with statement.
 
-    messages: what the page logged or threw; requests: URLs that it asked for, other than data and
-    the page itself.
+    messages: what the page logged or threw, each behind its level; requests: URLs that it asked
+    for, web sockets too, other than data and the page itself. webgl: draw with DRAWN_HERE.
     """
 
-    def __init__(self, folder, dark=False, size=(1366, 900)):
+    def __init__(self, folder, dark=False, size=(1366, 900), webgl=False):
+        Path(folder).mkdir(parents=True, exist_ok=True)
         self.messages, self.requests = [], []
         self._number, self._events, self._buffer = 0, [], b""
         theirs_in, self._out = os.pipe()
@@ -38,7 +48,8 @@ class Chromium:
             "--remote-debugging-pipe",
             f"--user-data-dir={folder}",
             "--no-first-run",
-            "--disable-gpu",
+            *(DRAWN_HERE if webgl else ["--disable-gpu"]),
+            "--hide-scrollbars",
             "--disable-dev-shm-usage",
             "--disable-background-networking",
             "--disable-component-update",
@@ -61,7 +72,7 @@ class Chromium:
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
             "sessionId"
         ]
-        for domain in ("Page", "Runtime", "Log", "Network"):
+        for domain in ("Page", "Runtime", "Log", "Network", "DOM"):
             self.call(f"{domain}.enable")
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
@@ -73,9 +84,10 @@ class Chromium:
             mobile=False,
         )
 
-    def open(self, path):
-        """Load a file and wait until all of it is there."""
-        url = Path(path).resolve().as_uri()
+    def open(self, page):
+        """Load a file, or what an http address gives, and wait until all of it is there."""
+        served = str(page).startswith("http")
+        url = str(page) if served else Path(page).resolve().as_uri()
         self._page = url
         self.call("Page.navigate", url=url)
         self._until(lambda event: event["method"] == "Page.loadEventFired")
@@ -85,6 +97,20 @@ class Chromium:
         found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
+
+    def until(self, expression, seconds=SECONDS):
+        """Value of a JavaScript expression, once it is true."""
+        end = time.monotonic() + seconds
+        while not (value := self.run(expression)):
+            assert time.monotonic() < end, f"not within {seconds:.0f} s: {expression}"
+            time.sleep(0.3)
+        return value
+
+    def give_file(self, selector, path):
+        """As if a user chose a file for <input type=file>."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
     def click(self, x, y):
         """Move the pointer to a place in the window and press its button there."""
@@ -153,10 +179,12 @@ class Chromium:
             said = " ".join(str(a.get("value", a.get("description"))) for a in parameters["args"])
             self.messages.append(f"{parameters['type']}: {said}")
         elif method == "Runtime.exceptionThrown":
-            self.messages.append(str(parameters["exceptionDetails"]))
+            self.messages.append(f"error: {parameters['exceptionDetails']}")
         elif method == "Log.entryAdded":
             self.messages.append(f"{parameters['entry']['level']}: {parameters['entry']['text']}")
         elif method == "Network.requestWillBeSent":
             url = parameters["request"]["url"]
-            if not url.startswith("data:") and url.partition("#")[0] != self._page:
+            if not url.startswith(("data:", "blob:")) and url.partition("#")[0] != self._page:
                 self.requests.append(url)
+        elif method == "Network.webSocketCreated":
+            self.requests.append(parameters["url"])
